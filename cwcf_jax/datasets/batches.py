@@ -1,0 +1,95 @@
+"""Pictures as padded batches, decoded ahead of the device."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from cwcf_jax.arrays import bucket_shape
+from cwcf_jax.datasets.images import ImageError, Resize, load_image
+
+DECODERS = 2
+AHEAD = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Pictures padded to one shape.
+
+    Attributes:
+        indices: which pictures of the list these are; fewer than the batch has rows where it was filled up.
+        images: [b, h, w, 3] uint8, zero outside the valid area; rows beyond ``indices`` repeat the last picture.
+        sizes: [b, 2] int32, valid rows and columns.
+        original_sizes: [b, 2] int32, rows and columns before the resize.
+    """
+
+    indices: tuple[int, ...]
+    images: np.ndarray
+    sizes: np.ndarray
+    original_sizes: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Unreadable:
+    """A picture that was left out, and why; the reason names the file."""
+
+    index: int
+    reason: str
+
+
+def read_batches(
+    paths: Sequence[pathlib.Path], indices: Iterable[int], *, resize: Resize, batch_size: int, step: int
+) -> Iterator[Batch | Unreadable]:
+    """Decodes ``paths[i]`` for the given indices in threads and yields full batches of one bucket each.
+
+    Buckets are `bucket_shape`s of ``step`` pixels. A batch comes out when its bucket is full, the rest at the end, all
+    of ``batch_size`` rows. At most ``AHEAD`` decoded pictures wait outside the buckets.
+    """
+    waiting: dict[tuple[int, int], list[tuple[int, np.ndarray, tuple[int, int]]]] = collections.defaultdict(list)
+    for index, outcome in _decoded(paths, iter(indices), resize):
+        if isinstance(outcome, ImageError):
+            yield Unreadable(index, str(outcome))
+            continue
+        image, original = outcome
+        bucket = bucket_shape(image.shape[:2], step=step)
+        waiting[bucket].append((index, image, original))
+        if len(waiting[bucket]) == batch_size:
+            yield _batch(waiting.pop(bucket), bucket, batch_size)
+    for bucket, rest in waiting.items():
+        yield _batch(rest, bucket, batch_size)
+
+
+def _decoded(
+    paths: Sequence[pathlib.Path], indices: Iterator[int], resize: Resize
+) -> Iterator[tuple[int, tuple[np.ndarray, tuple[int, int]] | ImageError]]:
+    with concurrent.futures.ThreadPoolExecutor(DECODERS) as pool:
+        pending = collections.deque(
+            (index, pool.submit(load_image, paths[index], resize)) for index in itertools.islice(indices, AHEAD)
+        )
+        while pending:
+            index, future = pending.popleft()
+            try:
+                yield index, future.result()
+            except ImageError as error:
+                yield index, error
+            for following in itertools.islice(indices, 1):
+                pending.append((following, pool.submit(load_image, paths[following], resize)))
+
+
+def _batch(
+    pictures: list[tuple[int, np.ndarray, tuple[int, int]]], bucket: tuple[int, int], batch_size: int
+) -> Batch:
+    rows = pictures + [pictures[-1]] * (batch_size - len(pictures))
+    images = np.zeros((batch_size, *bucket, 3), np.uint8)
+    for row, (_, image, _) in zip(images, rows, strict=True):
+        row[: image.shape[0], : image.shape[1]] = image
+    return Batch(
+        indices=tuple(index for index, _, _ in pictures),
+        images=images,
+        sizes=np.array([image.shape[:2] for _, image, _ in rows], np.int32),
+        original_sizes=np.array([original for _, _, original in rows], np.int32),
+    )

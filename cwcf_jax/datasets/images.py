@@ -1,0 +1,124 @@
+"""Decoding and resizing photographs with Pillow."""
+
+import dataclasses
+import pathlib
+import re
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 2**28
+"""Largest picture that is decoded, 16,384 x 16,384: 800 MB in memory. A larger file is refused before it is read."""
+
+MAX_RESIZED_PIXELS = 2**24
+"""Largest picture that is handed to a network, 4,096 x 4,096; VGG-16 needs some 10 GB for it."""
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used; the message starts with its path and says why."""
+
+
+def read_image(path: str | pathlib.Path) -> np.ndarray:
+    """Decodes a picture as [height, width, 3] uint8 RGB, upright.
+
+    EXIF orientation is applied; grey, palette and CMYK are converted; transparency is laid over white; 16-bit grey is
+    scaled to 8; of an animation the first frame is taken.
+
+    Raises:
+        ImageError: missing, truncated, not a picture, of a kind without defined brightness, or above `MAX_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what is checked or raised here anyway
+            with Image.open(path) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise ImageError(f"{path}: {width} x {height} pixels, more than the {MAX_PIXELS} that are decoded")
+                return np.array(_rgb(ImageOps.exif_transpose(image)))
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: more than the {MAX_PIXELS} pixels that are decoded") from error
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    # Pillow's decoders raise whatever a malformed file drives them into, far beyond OSError.
+    except Exception as error:
+        raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no defined range; save it with 8 or 16 bits")
+    if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
+        pixels = np.asarray(image, np.int64)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise ValueError("grey values beyond 16 bits")
+        return Image.fromarray((pixels // 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+    return image.convert("RGB")
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    """How a protocol resizes photographs: Pillow's bilinear filter, to uint8.
+
+    Attributes:
+        kind: ``none``; ``min``, the shorter side becomes ``width`` and the aspect is kept; ``max``, the longer side
+            does; ``squash``, to exactly ``width x height``, turned to the photograph's orientation.
+    """
+
+    kind: str = "none"
+    width: int = 0
+    height: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Resize":
+        """From ``none``, ``min720``, ``max1024`` or ``squash1024x720``; ValueError otherwise."""
+        if text == "none":
+            return cls()
+        match = re.fullmatch(r"(min|max)([1-9]\d{0,4})", text)
+        if match:
+            return cls(match[1], int(match[2]))
+        match = re.fullmatch(r"squash([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+        if match:
+            return cls("squash", int(match[1]), int(match[2]))
+        raise ValueError(f"unknown resize {text!r}; write none, min720, max1024 or squash1024x720 (any numbers)")
+
+    def __str__(self) -> str:
+        return {"none": "none", "squash": f"squash{self.width}x{self.height}"}.get(self.kind, f"{self.kind}{self.width}")
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after resizing, at least 1 each."""
+        if self.kind == "none":
+            return height, width
+        if self.kind == "squash":
+            long, short = max(self.width, self.height), min(self.width, self.height)
+            return (short, long) if width >= height else (long, short)
+        side = min(height, width) if self.kind == "min" else max(height, width)
+        return max(1, round(height * self.width / side)), max(1, round(width * self.width / side))
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Resizes [height, width, 3] uint8; ValueError if the result is beyond `MAX_RESIZED_PIXELS`."""
+        height, width = self.target(*image.shape[:2])
+        if height * width > MAX_RESIZED_PIXELS:
+            raise ValueError(
+                f"{image.shape[1]} x {image.shape[0]} pixels under resize {self} make {width} x {height}, more than "
+                f"the {MAX_RESIZED_PIXELS} pixels a network is given; crop it or choose a smaller resize"
+            )
+        if (height, width) == image.shape[:2]:
+            return image
+        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def load_image(path: str | pathlib.Path, resize: Resize) -> tuple[np.ndarray, tuple[int, int]]:
+    """The resized picture and its original (height, width); ImageError names the file whatever goes wrong."""
+    image = read_image(path)
+    try:
+        return resize(image), image.shape[:2]
+    except ValueError as error:
+        raise ImageError(f"{path}: {error}") from error

@@ -1,0 +1,43 @@
+"""Eq. 1 to 4 of the paper, whitening and aggregation: pure functions of one image, to be `vmap`-ed by callers."""
+
+from cwcf_jax.descriptors.aggregation import aggregate, aggregate_prefixes, dropped, embed
+from cwcf_jax.descriptors.cam import (
+    NORMALIZATIONS,
+    class_activation_maps,
+    max_clip,
+    min_max,
+    raw,
+    resize_maps,
+)
+from cwcf_jax.descriptors.pooling import (
+    channel_weights,
+    class_sums,
+    class_vectors,
+    mean_pool,
+    region_mask,
+    sum_pool,
+)
+from cwcf_jax.descriptors.whitening import Whitening, fit_pca_whitening, fit_shrinkage_whitening, whiten
+
+__all__ = [
+    "NORMALIZATIONS",
+    "Whitening",
+    "aggregate",
+    "aggregate_prefixes",
+    "channel_weights",
+    "class_activation_maps",
+    "class_sums",
+    "class_vectors",
+    "dropped",
+    "embed",
+    "fit_pca_whitening",
+    "fit_shrinkage_whitening",
+    "max_clip",
+    "mean_pool",
+    "min_max",
+    "raw",
+    "region_mask",
+    "resize_maps",
+    "sum_pool",
+    "whiten",
+]

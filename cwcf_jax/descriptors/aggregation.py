@@ -1,0 +1,46 @@
+"""From class vectors to one descriptor (section 3.2, "Descriptor Aggregation")."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cwcf_jax.arrays import l2_normalize
+from cwcf_jax.descriptors.whitening import Whitening, whiten
+
+
+def embed(vectors: Float[Array, "*batch k"], whitening: Whitening | None) -> Float[Array, "*batch d"]:
+    """l2, whitening if any, l2. A zero vector is dropped: it stays zero instead of becoming the whitened mean."""
+    unit = l2_normalize(vectors)
+    if whitening is None:
+        return unit
+    present = jnp.any(vectors != 0, axis=-1, keepdims=True)
+    return jnp.where(present, l2_normalize(whiten(unit, whitening)), 0.0)
+
+
+def aggregate(vectors: Float[Array, "n k"], whitening: Whitening | None) -> Float[Array, " d"]:
+    """Sum of the embedded class vectors, scaled to norm 1; zero if every one of them is zero.
+
+    Which classes the rows stand for makes the strategy: the image's own most probable ones (OfA), the query's (OnA) or
+    a list fixed beforehand.
+    """
+    return l2_normalize(jnp.sum(embed(vectors, whitening), axis=0))
+
+
+def aggregate_prefixes(
+    vectors: Float[Array, "n k"], whitening: Whitening | None, counts: tuple[int, ...]
+) -> Float[Array, "m d"]:
+    """`aggregate` of the first ``counts[i]`` rows for every i, at the cost of one: what a sweep over N_C needs.
+
+    Args:
+        vectors: class vectors, the most probable class first.
+        whitening: applied to each, or None.
+        counts: how many rows to take, each between 1 and n; static.
+    """
+    if not counts or min(counts) < 1 or max(counts) > vectors.shape[0]:
+        raise ValueError(f"counts must lie between 1 and {vectors.shape[0]}, not {counts}")
+    sums = jnp.cumsum(embed(vectors, whitening), axis=0)
+    return l2_normalize(sums[jnp.asarray(counts) - 1])
+
+
+def dropped(vectors: Float[Array, "n k"]) -> Array:
+    """How many of the class vectors are zero and so take no part in the descriptor."""
+    return jnp.sum(jnp.all(vectors == 0, axis=-1))

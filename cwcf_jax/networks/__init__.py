@@ -1,0 +1,44 @@
+"""CAM networks: one file per architecture, one contract (`Network`), strict loading."""
+
+import functools
+import importlib.resources
+
+from cwcf_jax.networks.checkpoint import CheckpointError, fingerprint, load_params, save_params
+from cwcf_jax.networks.googlenet import GOOGLENET
+from cwcf_jax.networks.preprocessing import preprocess
+from cwcf_jax.networks.spec import Images, Layer, Network, NetworkSpec, Params, Preprocessing, Sizes
+from cwcf_jax.networks.vgg import VGG16_CAM, VGG16_CAM_GROUPED
+
+__all__ = [
+    "NETWORKS",
+    "CheckpointError",
+    "Images",
+    "Layer",
+    "Network",
+    "NetworkSpec",
+    "Params",
+    "Preprocessing",
+    "Sizes",
+    "class_names",
+    "fingerprint",
+    "get",
+    "load_params",
+    "preprocess",
+    "save_params",
+]
+
+NETWORKS = {network.spec.name: network for network in (GOOGLENET, VGG16_CAM, VGG16_CAM_GROUPED)}
+
+
+def get(name: str) -> Network:
+    """The network called ``name``; ValueError lists the known ones."""
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}; known: {', '.join(sorted(NETWORKS))}")
+    return NETWORKS[name]
+
+
+@functools.cache
+def class_names(spec: NetworkSpec) -> tuple[str, ...]:
+    """Names of the classes in the order of the logits."""
+    resource = importlib.resources.files("cwcf_jax.networks") / f"{spec.class_names}_classes.txt"
+    return tuple(resource.read_text(encoding="utf-8").splitlines())

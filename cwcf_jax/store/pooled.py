@@ -1,0 +1,174 @@
+"""What one pass leaves of each image, on disk: filled row by row, resumable, never mixed.
+
+A store is a folder with ``fingerprint.json``, one flat little-endian float32 file per field and ``done``, one byte per
+image, written after the image's data. A killed run leaves rows that are done and rows that are not; the next run fills
+in the latter.
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+FORMAT = 1
+
+
+class StaleStoreError(ValueError):
+    """A store that was made with other weights, settings or files; the message says which."""
+
+
+class StoreBusyError(RuntimeError):
+    """A store that another process is writing."""
+
+
+class PooledStore:
+    """Rows of `encoder.Pooled` over all classes for a list of images.
+
+    Attributes:
+        sums: [n, k] raw features.
+        channel_weights: [n, k].
+        class_sums: [n, classes, k], row c of image i at ``class_sums[i, c]``.
+        logits: [n, classes].
+        done: [n] bool, which rows hold an image.
+
+    The arrays are memory-mapped and read-only.
+    """
+
+    def __init__(
+        self, folder: str | pathlib.Path, fingerprint: Mapping[str, Any], *, length: int, classes: int, dim: int
+    ) -> None:
+        """Opens the store in ``folder``, or makes it.
+
+        Args:
+            folder: made with its parents if missing.
+            fingerprint: what the rows depend on; anything JSON can hold.
+            length, classes, dim: the shape.
+
+        Raises:
+            StaleStoreError: the folder holds a store with another fingerprint or shape, or something else.
+            StoreBusyError: another process has it open.
+        """
+        self.folder = pathlib.Path(folder)
+        shapes = {
+            "sums": (length, dim),
+            "channel_weights": (length, dim),
+            "class_sums": (length, classes, dim),
+            "logits": (length, classes),
+        }
+        header = json.loads(json.dumps({"format": FORMAT, "length": length, "classes": classes, "dim": dim}))
+        header |= json.loads(json.dumps(fingerprint))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.folder)
+        try:
+            self._open(header, shapes, length)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open(self, header: dict[str, Any], shapes: Mapping[str, tuple[int, ...]], length: int) -> None:
+        file = self.folder / "fingerprint.json"
+        if file.exists():
+            _compare(file, header)
+        elif any(path.name != "lock" for path in self.folder.iterdir()):
+            raise StaleStoreError(f"{self.folder} is not empty and not a store; name another folder")
+        self._files = {name: _allocate(self.folder / f"{name}.f32", 4 * _count(shape)) for name, shape in shapes.items()}
+        self._files["done"] = _allocate(self.folder / "done", length)
+        if not file.exists():  # last: a store without it was never begun
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(header, indent=1) + "\n")
+            partial.replace(file)
+        arrays = {
+            name: np.memmap(self.folder / f"{name}.f32", "<f4", "r", shape=shape) for name, shape in shapes.items()
+        }
+        self.sums, self.channel_weights = arrays["sums"], arrays["channel_weights"]
+        self.class_sums, self.logits = arrays["class_sums"], arrays["logits"]
+
+    @property
+    def done(self) -> np.ndarray:
+        """[n] bool, which rows hold an image."""
+        length = self.sums.shape[0]
+        return np.frombuffer(os.pread(self._files["done"], length, 0), np.uint8).astype(bool)
+
+    def missing(self) -> np.ndarray:
+        """Indices of the rows that hold nothing yet."""
+        return np.flatnonzero(~self.done)
+
+    def write(
+        self, index: int, *, sums: np.ndarray, channel_weights: np.ndarray, class_sums: np.ndarray, logits: np.ndarray
+    ) -> None:
+        """Fills one row."""
+        rows = {"sums": sums, "channel_weights": channel_weights, "class_sums": class_sums, "logits": logits}
+        for name, row in rows.items():
+            expected = getattr(self, name).shape[1:]
+            if row.shape != expected:
+                raise ValueError(f"{name} must have shape {expected}, not {row.shape}")
+            data = np.ascontiguousarray(row, "<f4").tobytes()
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._files[name], data[written:], index * len(data) + written)
+        os.pwrite(self._files["done"], b"\1", index)
+
+    def class_vectors(self, rows: slice | np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+        """Class vectors (Eq. 4) [rows, n, k] of the given rows; ``class_ids`` [n], or [rows, n] for each its own."""
+        sums = self.class_sums[rows]
+        chosen = sums[:, class_ids] if class_ids.ndim == 1 else np.take_along_axis(sums, class_ids[..., None], axis=1)
+        return np.asarray(chosen) * self.channel_weights[rows][:, None, :]
+
+    def close(self) -> None:
+        """Lets other processes have it."""
+        for file in self._files.values():
+            os.close(file)
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _lock(folder: pathlib.Path) -> int:
+    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        raise StoreBusyError(f"{folder} is in use by another process; wait for it or name another folder") from error
+    return file
+
+
+def _allocate(path: pathlib.Path, size: int) -> int:
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    if os.fstat(file).st_size != size:
+        os.ftruncate(file, size)
+    return file
+
+
+def _compare(file: pathlib.Path, header: Mapping[str, Any]) -> None:
+    try:
+        stored = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise StaleStoreError(f"{file} cannot be read ({error}); remove {file.parent} to make it anew") from error
+    differing = [key for key in sorted(stored.keys() | header.keys()) if stored.get(key) != header.get(key)]
+    if differing:
+        reasons = "\n  ".join(f"{key}: {_brief(stored.get(key))} there, {_brief(header.get(key))} now" for key in differing)
+        raise StaleStoreError(
+            f"{file.parent} was made under other conditions and is left alone:\n  {reasons}\n"
+            "Remove it, or name another folder."
+        )
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _count(shape: Sequence[int]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
