@@ -9,6 +9,7 @@ See `cwcf_jax.encode` for shapes and ranges.
 from cwcf_jax.descriptors import Whitening, fit_pca_whitening, fit_shrinkage_whitening
 from cwcf_jax.encoder import ClassVectors, EncoderConfig, Model, class_vectors, encode, load
 from cwcf_jax.networks import CheckpointError
+from cwcf_jax.version import __version__
 
 __all__ = [
     "CheckpointError",
@@ -16,10 +17,10 @@ __all__ = [
     "EncoderConfig",
     "Model",
     "Whitening",
+    "__version__",
     "class_vectors",
     "encode",
     "fit_pca_whitening",
     "fit_shrinkage_whitening",
     "load",
 ]
-__version__ = "0.1.0"

@@ -33,12 +33,15 @@ class EncoderConfig:
     Attributes:
         feature_layer: the layer whose maps are pooled.
         cam_normalization: a key of `descriptors.NORMALIZATIONS`.
+        drop_negative: whether a class whose raw map is nowhere positive is dropped (its class vector is zero); if not,
+            the least negative part of its map counts as evidence.
         channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3).
         pixel_mean: the mean to subtract, in the network's channel order; None is the network's own.
     """
 
     feature_layer: str
     cam_normalization: str = "min_max"
+    drop_negative: bool = True
     channel_weighting: bool = True
     pixel_mean: tuple[float, float, float] | None = None
 
@@ -94,6 +97,7 @@ def load(
     *,
     feature_layer: str | None = None,
     cam_normalization: str = "min_max",
+    drop_negative: bool = True,
     channel_weighting: bool = True,
     pixel_mean: tuple[float, float, float] | None = None,
 ) -> Model:
@@ -104,6 +108,7 @@ def load(
         weights: a ``.npz`` file, an Orbax checkpoint directory, or parameters already in memory.
         feature_layer: the layer whose maps are pooled; None is the network's default.
         cam_normalization: ``min_max`` (the paper), ``max_clip`` (the authors' code) or ``raw``.
+        drop_negative: whether classes whose raw map is nowhere positive are dropped.
         channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3).
         pixel_mean: another mean to subtract, in the network's channel order.
 
@@ -114,7 +119,7 @@ def load(
     if isinstance(network, str):
         network = networks.get(network)
     layer = network.spec.layer(feature_layer or network.spec.feature_layer)
-    config = EncoderConfig(layer.name, cam_normalization, channel_weighting, pixel_mean)
+    config = EncoderConfig(layer.name, cam_normalization, drop_negative, channel_weighting, pixel_mean)
     params = networks.load_params(network, weights) if isinstance(weights, str | pathlib.Path) else weights
     return Model(params=params, network=network, config=config)
 
@@ -239,7 +244,10 @@ def _pool_one(
     if class_ids is None:
         class_ids = jax.lax.top_k(logits, num_classes)[1]
     cams = descriptors.class_activation_maps(cam_features, classifier["kernel"][:, class_ids])
+    evident = descriptors.has_evidence(cams, cam_valid)
     cams = descriptors.NORMALIZATIONS[model.config.cam_normalization](cams, cam_valid)
+    if model.config.drop_negative:
+        cams = jnp.where(evident, cams, 0.0)
     if spec.layer(model.config.feature_layer).stride != spec.cam_layer.stride:
         cams = descriptors.resize_maps(cams, cam_size, feature_size, shape)
     return Pooled(

@@ -9,9 +9,7 @@ from cwcf_jax import retrieval
 
 
 @functools.partial(jax.jit, static_argnames="expansion")
-def search(
-    query: Float[Array, " d"], database: Float[Array, "n d"], *, expansion: int = 0
-) -> Int[Array, " n"]:
+def search(query: Float[Array, " d"], database: Float[Array, "n d"], *, expansion: int = 0) -> Int[Array, " n"]:
     """Every row of the database, best first.
 
     Args:

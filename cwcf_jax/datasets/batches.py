@@ -80,9 +80,7 @@ def _decoded(
                 pending.append((following, pool.submit(load_image, paths[following], resize)))
 
 
-def _batch(
-    pictures: list[tuple[int, np.ndarray, tuple[int, int]]], bucket: tuple[int, int], batch_size: int
-) -> Batch:
+def _batch(pictures: list[tuple[int, np.ndarray, tuple[int, int]]], bucket: tuple[int, int], batch_size: int) -> Batch:
     rows = pictures + [pictures[-1]] * (batch_size - len(pictures))
     images = np.zeros((batch_size, *bucket, 3), np.uint8)
     for row, (_, image, _) in zip(images, rows, strict=True):

@@ -90,7 +90,9 @@ class Resize:
         raise ValueError(f"unknown resize {text!r}; write none, min720, max1024 or squash1024x720 (any numbers)")
 
     def __str__(self) -> str:
-        return {"none": "none", "squash": f"squash{self.width}x{self.height}"}.get(self.kind, f"{self.kind}{self.width}")
+        return {"none": "none", "squash": f"squash{self.width}x{self.height}"}.get(
+            self.kind, f"{self.kind}{self.width}"
+        )
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after resizing, at least 1 each."""

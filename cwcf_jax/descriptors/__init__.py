@@ -4,6 +4,7 @@ from cwcf_jax.descriptors.aggregation import aggregate, aggregate_prefixes, drop
 from cwcf_jax.descriptors.cam import (
     NORMALIZATIONS,
     class_activation_maps,
+    has_evidence,
     max_clip,
     min_max,
     raw,
@@ -32,6 +33,7 @@ __all__ = [
     "embed",
     "fit_pca_whitening",
     "fit_shrinkage_whitening",
+    "has_evidence",
     "max_clip",
     "mean_pool",
     "min_max",

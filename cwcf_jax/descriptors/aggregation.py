@@ -25,20 +25,16 @@ def aggregate(vectors: Float[Array, "n k"], whitening: Whitening | None) -> Floa
     return l2_normalize(jnp.sum(embed(vectors, whitening), axis=0))
 
 
-def aggregate_prefixes(
-    vectors: Float[Array, "n k"], whitening: Whitening | None, counts: tuple[int, ...]
-) -> Float[Array, "m d"]:
-    """`aggregate` of the first ``counts[i]`` rows for every i, at the cost of one: what a sweep over N_C needs.
+def aggregate_prefixes(embedded: Float[Array, "n d"], counts: tuple[int, ...]) -> Float[Array, "m d"]:
+    """Descriptors of the first ``counts[i]`` classes for every i at the cost of one: a sweep over N_C.
 
     Args:
-        vectors: class vectors, the most probable class first.
-        whitening: applied to each, or None.
+        embedded: what `embed` makes of the class vectors, the most probable class first.
         counts: how many rows to take, each between 1 and n; static.
     """
-    if not counts or min(counts) < 1 or max(counts) > vectors.shape[0]:
-        raise ValueError(f"counts must lie between 1 and {vectors.shape[0]}, not {counts}")
-    sums = jnp.cumsum(embed(vectors, whitening), axis=0)
-    return l2_normalize(sums[jnp.asarray(counts) - 1])
+    if not counts or min(counts) < 1 or max(counts) > embedded.shape[0]:
+        raise ValueError(f"counts must lie between 1 and {embedded.shape[0]}, not {counts}")
+    return l2_normalize(jnp.cumsum(embedded, axis=0)[jnp.asarray(counts) - 1])
 
 
 def dropped(vectors: Float[Array, "n k"]) -> Array:

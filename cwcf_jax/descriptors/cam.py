@@ -5,9 +5,8 @@ from jaxtyping import Array, Bool, Float
 
 from cwcf_jax.arrays import Size, einsum
 
-def class_activation_maps(
-    cam_features: Float[Array, "h w c"], kernel: Float[Array, "c n"]
-) -> Float[Array, "h w n"]:
+
+def class_activation_maps(cam_features: Float[Array, "h w c"], kernel: Float[Array, "c n"]) -> Float[Array, "h w n"]:
     """``CAM_c = sum_k conv_k w_kc`` (Eq. 1) for all n classes in one matrix product; no bias.
 
     The mean of a map over its valid cells plus the classifier's bias is the class's logit.
@@ -41,6 +40,11 @@ def max_clip(maps: Float[Array, "h w n"], valid: Bool[Array, "h w"]) -> Float[Ar
 def raw(maps: Float[Array, "h w n"], valid: Bool[Array, "h w"]) -> Float[Array, "h w n"]:
     """The maps as they are, negative evidence included; 0 outside the valid cells."""
     return jnp.where(valid[..., None], maps, 0.0)
+
+
+def has_evidence(maps: Float[Array, "h w n"], valid: Bool[Array, "h w"]) -> Bool[Array, " n"]:
+    """Which maps are positive anywhere in the valid cells."""
+    return jnp.any(maps > 0, axis=(0, 1), where=valid[..., None])
 
 
 NORMALIZATIONS = {"min_max": min_max, "max_clip": max_clip, "raw": raw}

@@ -5,9 +5,8 @@ from jaxtyping import Array, Bool, Float
 
 from cwcf_jax.arrays import Size, einsum
 
-def region_mask(
-    box: Float[Array, "4"], image_size: Size, map_size: Size, shape: tuple[int, int]
-) -> Bool[Array, "h w"]:
+
+def region_mask(box: Float[Array, "4"], image_size: Size, map_size: Size, shape: tuple[int, int]) -> Bool[Array, "h w"]:
     """Cells of a map that a box ``x1 y1 x2 y2`` in pixels touches: rows floor(y1 h/H) to ceil(y2 h/H), columns alike.
 
     Cut to the map's valid area; at least one cell, the one nearest to the box.

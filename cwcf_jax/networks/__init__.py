@@ -19,6 +19,7 @@ __all__ = [
     "Params",
     "Preprocessing",
     "Sizes",
+    "class_index",
     "class_names",
     "fingerprint",
     "get",
@@ -42,3 +43,17 @@ def class_names(spec: NetworkSpec) -> tuple[str, ...]:
     """Names of the classes in the order of the logits."""
     resource = importlib.resources.files("cwcf_jax.networks") / f"{spec.class_names}_classes.txt"
     return tuple(resource.read_text(encoding="utf-8").splitlines())
+
+
+def class_index(spec: NetworkSpec, text: str) -> int:
+    """The class that ``text`` means: a 0-based index, or a name in any case. ValueError if none or several."""
+    text = text.strip()
+    if text.isdecimal():
+        if int(text) >= spec.num_classes:
+            raise ValueError(f"class {text} does not exist; {spec.name} has {spec.num_classes}, counted from 0")
+        return int(text)
+    found = [index for index, name in enumerate(class_names(spec)) if name.lower() == text.lower()]
+    if len(found) != 1:
+        reason = f"is the name of {' and '.join(map(str, found))}; give the index" if found else "is not a class"
+        raise ValueError(f"{text!r} {reason} of {spec.name}")
+    return found[0]

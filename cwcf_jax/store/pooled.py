@@ -76,7 +76,9 @@ class PooledStore:
             _compare(file, header)
         elif any(path.name != "lock" for path in self.folder.iterdir()):
             raise StaleStoreError(f"{self.folder} is not empty and not a store; name another folder")
-        self._files = {name: _allocate(self.folder / f"{name}.f32", 4 * _count(shape)) for name, shape in shapes.items()}
+        self._files = {
+            name: _allocate(self.folder / f"{name}.f32", 4 * _count(shape)) for name, shape in shapes.items()
+        }
         self._files["done"] = _allocate(self.folder / "done", length)
         if not file.exists():  # last: a store without it was never begun
             partial = file.with_suffix(".partial")
@@ -89,10 +91,14 @@ class PooledStore:
         self.class_sums, self.logits = arrays["class_sums"], arrays["logits"]
 
     @property
+    def length(self) -> int:
+        """How many rows there are, done or not."""
+        return self.sums.shape[0]
+
+    @property
     def done(self) -> np.ndarray:
         """[n] bool, which rows hold an image."""
-        length = self.sums.shape[0]
-        return np.frombuffer(os.pread(self._files["done"], length, 0), np.uint8).astype(bool)
+        return np.frombuffer(os.pread(self._files["done"], self.length, 0), np.uint8).astype(bool)
 
     def missing(self) -> np.ndarray:
         """Indices of the rows that hold nothing yet."""
@@ -115,9 +121,10 @@ class PooledStore:
 
     def class_vectors(self, rows: slice | np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         """Class vectors (Eq. 4) [rows, n, k] of the given rows; ``class_ids`` [n], or [rows, n] for each its own."""
-        sums = self.class_sums[rows]
-        chosen = sums[:, class_ids] if class_ids.ndim == 1 else np.take_along_axis(sums, class_ids[..., None], axis=1)
-        return np.asarray(chosen) * self.channel_weights[rows][:, None, :]
+        indices = np.arange(self.length)[rows]
+        chosen = np.asarray(self.class_sums[indices[:, None], class_ids])
+        chosen *= self.channel_weights[rows][:, None, :]
+        return chosen
 
     def close(self) -> None:
         """Lets other processes have it."""
@@ -158,7 +165,9 @@ def _compare(file: pathlib.Path, header: Mapping[str, Any]) -> None:
         raise StaleStoreError(f"{file} cannot be read ({error}); remove {file.parent} to make it anew") from error
     differing = [key for key in sorted(stored.keys() | header.keys()) if stored.get(key) != header.get(key)]
     if differing:
-        reasons = "\n  ".join(f"{key}: {_brief(stored.get(key))} there, {_brief(header.get(key))} now" for key in differing)
+        reasons = "\n  ".join(
+            f"{key}: {_brief(stored.get(key))} there, {_brief(header.get(key))} now" for key in differing
+        )
         raise StaleStoreError(
             f"{file.parent} was made under other conditions and is left alone:\n  {reasons}\n"
             "Remove it, or name another folder."

@@ -1,0 +1,76 @@
+"""Results files: what was measured, and everything needed to measure it again."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import jax
+
+PACKAGES = ("cwcf-jax", "jax", "jaxlib", "flax", "numpy", "pillow")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One measured setting; ``nc``, ``npca`` None where the method has none, ``paper`` where the paper has no value."""
+
+    method: str
+    nc: int | None
+    npca: int | None
+    qe: int
+    rerank: int
+    map: float
+    per_query: dict[str, float]
+    paper: float | None
+
+
+def environment() -> dict[str, Any]:
+    """Command, commit, hardware and package versions of this run."""
+    devices = jax.devices()
+    return {
+        "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": _commit(),
+        "hardware": {
+            "platform": devices[0].platform,
+            "devices": [device.device_kind for device in devices],
+            "machine": platform.machine(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+        },
+        "packages": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+    """Writes the whole file or none of it."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with ``-dirty`` if it was changed; None outside a checkout."""
+    folder = pathlib.Path(__file__).parent
+    try:
+        return subprocess.run(
+            ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
