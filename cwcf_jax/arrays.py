@@ -13,6 +13,9 @@ from jaxtyping import Array, Bool, Float, Int
 Size = Int[Array, "2"]
 """Rows and columns that are valid, the rest of an array being padding."""
 
+Shape = tuple[int, ...]
+"""Rows and columns of an array: ``maps.shape[:2]``, always two."""
+
 einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 """`jnp.einsum` that multiplies in full precision on every backend and accumulates in float32."""
 
@@ -24,7 +27,7 @@ def l2_normalize(vectors: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     return jnp.where(positive, vectors * jax.lax.rsqrt(jnp.where(positive, square, 1.0)), 0.0)
 
 
-def valid_mask(size: Size, shape: tuple[int, int]) -> Bool[Array, "h w"]:
+def valid_mask(size: Size, shape: Shape) -> Bool[Array, "h w"]:
     """True on the first ``size`` rows and columns of a map of ``shape``."""
     rows, columns = jnp.arange(shape[0]), jnp.arange(shape[1])
     return (rows < size[0])[:, None] & (columns < size[1])[None, :]

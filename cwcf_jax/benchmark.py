@@ -1,7 +1,7 @@
-"""A benchmark from its pooled rows: descriptors for every method, all queries, AP per query.
+"""A benchmark from its pooled rows: whitenings, descriptors for every method, rankings.
 
-Everything here starts from `PooledStore`s; no network runs. Descriptors come for several N_C at once, as prefixes of one
-cumulative sum over the classes.
+Everything here starts from `PooledStore`s; no network runs. Descriptors come for several N_C at once, as prefixes of
+one cumulative sum over the classes.
 """
 
 import dataclasses

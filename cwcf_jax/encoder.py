@@ -247,7 +247,7 @@ def _pool_one(
     evident = descriptors.has_evidence(cams, cam_valid)
     cams = descriptors.NORMALIZATIONS[model.config.cam_normalization](cams, cam_valid)
     if model.config.drop_negative:
-        cams = jnp.where(evident, cams, 0.0)
+        cams = jnp.where(evident[None, None, :], cams, 0.0)
     if spec.layer(model.config.feature_layer).stride != spec.cam_layer.stride:
         cams = descriptors.resize_maps(cams, cam_size, feature_size, shape)
     return Pooled(

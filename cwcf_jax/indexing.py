@@ -15,7 +15,7 @@ from cwcf_jax.datasets import ImageSet, Resize, Unreadable
 from cwcf_jax.encoder import Model
 from cwcf_jax.store import PooledStore
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 """Called with how many more images are finished."""
 
 
@@ -29,7 +29,7 @@ class Extraction:
         batch_size: pictures in one pass; 0 chooses 1 on a CPU, where batches gain nothing, and 16 elsewhere.
     """
 
-    resize: Resize = Resize("min", 720)
+    resize: Resize
     scale_boxes: bool = True
     batch_size: int = 0
 
@@ -93,7 +93,7 @@ def fingerprint_files(names: Sequence[str], paths: Sequence[pathlib.Path]) -> st
     for name, path in zip(names, paths, strict=True):
         digest.update(name.encode() + b"\0")
         try:
-            with open(path, "rb") as file:
+            with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError:
             digest.update(b"\0" * 32)

@@ -41,8 +41,8 @@ def plot(rows: Sequence[Row], title: str, path: pathlib.Path) -> None:
     figure, axes = pyplot.subplots(
         1, len(methods), figsize=(4.6 * len(methods) + 1, 4.4), sharey=True, squeeze=False, layout="constrained"
     )
-    npcas = sorted({row.npca for row in rows if row.npca is not None and row.nc is not None})
-    colours = {npca: f"C{i}" for i, npca in enumerate(npcas)}
+    npcas = sorted({row.npca for row in rows if row.npca is not None})
+    colours: dict[int | None, str] = {npca: f"C{i}" for i, npca in enumerate(npcas)}
     for axis, method in zip(axes[0], methods, strict=True):
         chosen = [row for row in rows if row.method == method]
         for npca, qe in dict.fromkeys((row.npca, row.qe) for row in chosen):

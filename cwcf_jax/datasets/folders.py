@@ -67,7 +67,7 @@ def read_folder(folder: str | pathlib.Path) -> ImageSet:
 
 
 def read_oxford(folder: str | pathlib.Path) -> ImageSet:
-    """A benchmark in Oxford layout: ``jpg/NAME.jpg``, ``lab/QUERY_{query,good,ok,junk}.txt``, optionally ``imlist.txt``.
+    """A benchmark in Oxford layout: ``jpg/NAME.jpg``, ``lab/QUERY_{query,good,ok,junk}.txt``, maybe ``imlist.txt``.
 
     The database is ``imlist.txt``, one name a line, or else every ``jpg/*.jpg`` in order of name. A query file holds
     ``[oxc1_]NAME x1 y1 x2 y2``. Junk that is not in the database is ignored, as it would be in a ranking.
@@ -82,13 +82,10 @@ def read_oxford(folder: str | pathlib.Path) -> ImageSet:
         if not needed.is_dir():
             raise DatasetError(f"{needed}: no such folder; the Oxford layout needs jpg/ and lab/")
     listing = folder / "imlist.txt"
-    if listing.is_file():
-        lines = _lines(listing)
-    else:
-        lines = [(0, path.stem) for path in sorted(pictures.glob("*.jpg"))]
+    pairs = _lines(listing) if listing.is_file() else [(0, path.stem) for path in sorted(pictures.glob("*.jpg"))]
     index: dict[str, int] = {}
-    for number, name in lines:
-        name = name.removesuffix(".jpg")
+    for number, line in pairs:
+        name = line.removesuffix(".jpg")
         if name in index:
             raise DatasetError(f"{listing}:{number}: {name} is listed twice")
         if not (pictures / f"{name}.jpg").is_file():

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from cwcf_jax.arrays import Size, einsum
+from cwcf_jax.arrays import Shape, Size, einsum
 
 
 def class_activation_maps(cam_features: Float[Array, "h w c"], kernel: Float[Array, "c n"]) -> Float[Array, "h w n"]:
@@ -60,7 +60,7 @@ def _extremes(
 
 
 def resize_maps(
-    maps: Float[Array, "h w n"], size: Size, target_size: Size, target_shape: tuple[int, int]
+    maps: Float[Array, "h w n"], size: Size, target_size: Size, target_shape: Shape
 ) -> Float[Array, "h2 w2 n"]:
     """Bilinear resize of the valid area ``size`` to ``target_size`` inside an array of ``target_shape``.
 

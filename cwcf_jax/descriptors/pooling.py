@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from cwcf_jax.arrays import Size, einsum
+from cwcf_jax.arrays import Shape, Size, einsum
 
 
-def region_mask(box: Float[Array, "4"], image_size: Size, map_size: Size, shape: tuple[int, int]) -> Bool[Array, "h w"]:
+def region_mask(box: Float[Array, "4"], image_size: Size, map_size: Size, shape: Shape) -> Bool[Array, "h w"]:
     """Cells of a map that a box ``x1 y1 x2 y2`` in pixels touches: rows floor(y1 h/H) to ceil(y2 h/H), columns alike.
 
     Cut to the map's valid area; at least one cell, the one nearest to the box.
@@ -53,4 +53,4 @@ def class_vectors(
     features: Float[Array, "h w k"], cams: Float[Array, "h w n"], region: Bool[Array, "h w"]
 ) -> Float[Array, "n k"]:
     """``F_k^c = CW_k sum_ij X_ij^k CAM_ij^c`` (Eq. 4). A map that is 0 over the region gives the zero vector."""
-    return channel_weights(features, region) * class_sums(features, cams, region)
+    return channel_weights(features, region)[None, :] * class_sums(features, cams, region)

@@ -71,9 +71,10 @@ def fit_shrinkage_whitening(
 
 def whiten(vectors: Float[Array, "*batch k"], whitening: Whitening) -> Float[Array, "*batch d"]:
     """``(vector - mean) projection / sqrt(eigenvalues)``."""
-    scaled = whitening.projection * jax.lax.rsqrt(whitening.eigenvalues)
+    scaled = whitening.projection * jax.lax.rsqrt(whitening.eigenvalues)[None, :]
+    mean = jnp.expand_dims(whitening.mean, tuple(range(vectors.ndim - 1)))
     return jnp.matmul(
-        vectors - whitening.mean,
+        vectors - mean,
         scaled,
         precision=jax.lax.Precision.HIGHEST,
         preferred_element_type=jnp.float32,

@@ -9,6 +9,7 @@ import hashlib
 import pathlib
 import zipfile
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ def save_params(params: Params, path: str | pathlib.Path) -> None:
     if path.exists():
         raise FileExistsError(f"{path} exists already; remove it or write elsewhere")
     if path.suffix == ".npz":
-        np.savez(path, **{key: np.asarray(array) for key, array in _flatten(params).items()})
+        np.savez(path, allow_pickle=False, **{key: np.asarray(array) for key, array in _flatten(params).items()})
         return
     import orbax.checkpoint as ocp  # one second of import that only checkpoints need
 
@@ -59,7 +60,7 @@ def fingerprint(path: str | pathlib.Path) -> str:
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
             digest.update(file.relative_to(path).as_posix().encode())
-            with open(file, "rb") as stream:
+            with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
 
@@ -115,7 +116,7 @@ def _check(network: Network, arrays: Mapping[str, np.ndarray], path: pathlib.Pat
         raise CheckpointError(f"{path} does not hold {network.spec.name}:\n  " + "\n  ".join(faults))
 
 
-def _flatten(params: Params) -> dict[str, jax.Array]:
+def _flatten(params: Params) -> dict[str, Any]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
     return {"/".join(str(entry.key) for entry in path): leaf for path, leaf in leaves}
 

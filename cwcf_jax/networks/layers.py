@@ -16,7 +16,8 @@ from jaxtyping import Array, Float
 from cwcf_jax.arrays import valid_mask
 from cwcf_jax.networks.spec import Params, Sizes
 
-Maps = Float[Array, "b h w c"]
+Maps = Float[Array, "b _h _w _c"]
+"""Maps of a batch; a layer's result may differ from its input in all but the batch."""
 
 
 def keep_valid(maps: Maps, sizes: Sizes) -> Maps:

@@ -71,7 +71,7 @@ class Network:
 
     Attributes:
         spec: names, shapes and preprocessing.
-        apply: ``(params, inputs [b, h, w, 3] preprocessed, sizes [b, 2]) -> (logits [b, n], {layer: maps [b, h, w, c]})``.
+        apply: ``(params, inputs [b, h, w, 3] preprocessed, sizes [b, 2]) -> (logits [b, n], {layer: maps})``, NHWC.
             Maps are zero outside their valid area, and inside it equal to those of the unpadded image.
         map_sizes: ``sizes [b, 2] -> {layer: sizes [b, 2]}``, the valid area of each map.
         shapes: the parameters as a nested dictionary of `jax.ShapeDtypeStruct`.

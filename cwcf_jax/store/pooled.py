@@ -47,7 +47,9 @@ class PooledStore:
         Args:
             folder: made with its parents if missing.
             fingerprint: what the rows depend on; anything JSON can hold.
-            length, classes, dim: the shape.
+            length: how many images.
+            classes: class vectors of each image.
+            dim: channels of a class vector.
 
         Raises:
             StaleStoreError: the folder holds a store with another fingerprint or shape, or something else.
@@ -93,7 +95,7 @@ class PooledStore:
     @property
     def length(self) -> int:
         """How many rows there are, done or not."""
-        return self.sums.shape[0]
+        return int(self.sums.shape[0])
 
     @property
     def done(self) -> np.ndarray:

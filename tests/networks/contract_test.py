@@ -1,0 +1,112 @@
+"""What every CAM network must satisfy, whatever its weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from cwcf_jax import descriptors, networks
+from cwcf_jax.arrays import valid_mask
+from tests import shared
+
+
+def _random_params(network, seed=0):
+    """He-normal kernels from `initialize`, and biases that are not zero."""
+    params = network.initialize(seed)
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(generator.normal(size=leaf.shape, scale=0.05), jnp.float32) if leaf.ndim == 1 else leaf,
+        params,
+    )
+
+
+class ContractTest(parameterized.TestCase):
+    @parameterized.parameters(*networks.NETWORKS)
+    def test_mean_of_raw_cam_plus_bias_is_the_logit(self, name):
+        network = networks.get(name)
+        self._check_identity(network, _random_params(network))
+
+    def test_the_same_with_released_weights(self):
+        network = networks.get("googlenet")
+        self._check_identity(network, networks.load_params(network, shared.require("weights/googlenet_bvlc.npz")))
+
+    def _check_identity(self, network, params):
+        images = np.random.default_rng(1).integers(0, 256, (2, 96, 128, 3)).astype(np.uint8)
+        sizes = jnp.array([[96, 128], [75, 101]], jnp.int32)
+        inputs = networks.preprocess(jnp.asarray(images), sizes, network.spec.preprocessing)
+        logits, activations = jax.jit(network.apply)(params, inputs, sizes)
+        classifier = params[network.spec.classifier]
+        map_sizes = network.map_sizes(sizes)[network.spec.cam_layer.name]
+        for i in range(2):
+            maps = activations[network.spec.cam_layer.name][i]
+            cams = descriptors.class_activation_maps(maps, classifier["kernel"])
+            means = descriptors.mean_pool(cams, valid_mask(map_sizes[i], maps.shape[:2]))
+            scale = float(jnp.abs(logits[i]).max())
+            np.testing.assert_allclose(means + classifier["bias"], logits[i], atol=1e-5 * scale)
+
+    @parameterized.parameters(*networks.NETWORKS)
+    def test_spec_describes_the_maps(self, name):
+        network = networks.get(name)
+        inputs = jax.ShapeDtypeStruct((1, 256, 192, 3), jnp.float32)
+        sizes = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+        logits, activations = jax.eval_shape(network.apply, network.shapes(), inputs, sizes)
+        self.assertEqual(logits.shape, (1, network.spec.num_classes))
+        map_sizes = network.map_sizes(jnp.array([[256, 192]], jnp.int32))
+        for layer in (*network.spec.feature_layers, network.spec.cam_layer):
+            expected = (1, -(-256 // layer.stride), -(-192 // layer.stride), layer.channels)
+            self.assertEqual(activations[layer.name].shape, expected)
+            self.assertEqual(tuple(map_sizes[layer.name][0].tolist()), expected[1:3])
+        self.assertLen(networks.class_names(network.spec), network.spec.num_classes)
+
+    @parameterized.parameters(*networks.NETWORKS)
+    def test_padding_changes_no_map(self, name):
+        network = networks.get(name)
+        params = _random_params(network)
+        generator = np.random.default_rng(2)
+        apply = jax.jit(network.apply)
+        for height, width in ((1, 1), (2, 3), (33, 61), (64, 47), (50, 96)):
+            inputs = generator.normal(size=(1, height, width, 3)).astype(np.float32) * 50
+            padded = np.pad(inputs, ((0, 0), (0, 96 - height), (0, 96 - width), (0, 0)))
+            sizes = jnp.array([[height, width]], jnp.int32)
+            logits, activations = apply(params, inputs, sizes)
+            padded_logits, padded_activations = apply(params, padded, sizes)
+            scale = float(jnp.abs(logits).max())
+            np.testing.assert_allclose(padded_logits, logits, atol=1e-5 * scale)
+            for layer, maps in activations.items():
+                rows, columns = maps.shape[1:3]
+                scale = float(jnp.abs(maps).max()) + 1e-30
+                found = np.array(padded_activations[layer])
+                np.testing.assert_allclose(found[:, :rows, :columns], maps, atol=1e-5 * scale, err_msg=layer)
+                found[:, :rows, :columns] = 0
+                self.assertEqual(np.abs(found).max(), 0, layer)
+
+
+class RegistryTest(absltest.TestCase):
+    def test_unknown_network(self):
+        with self.assertRaisesRegex(ValueError, "unknown network 'alexnet'; known: googlenet, vgg16_cam"):
+            networks.get("alexnet")
+
+    def test_unknown_layer(self):
+        with self.assertRaisesRegex(ValueError, "googlenet has no feature layer 'pool5'; it has inception_3a"):
+            networks.get("googlenet").spec.layer("pool5")
+
+    def test_class_index(self):
+        spec = networks.get("googlenet").spec
+        # paper/facts.md, section 3: ILSVRC indices of some classes of Figure 5.
+        for text, index in (("church", 497), ("Bell Cote", 442), (" dome ", 538), ("873", 873)):
+            self.assertEqual(networks.class_index(spec, text), index)
+        with self.assertRaisesRegex(ValueError, "is the name of 134 and 517"):
+            networks.class_index(spec, "crane")
+        with self.assertRaisesRegex(ValueError, "'cathedral' is not a class"):
+            networks.class_index(spec, "cathedral")
+        with self.assertRaisesRegex(ValueError, "class 1000 does not exist"):
+            networks.class_index(spec, "1000")
+
+    def test_class_names_are_those_of_the_weights(self):
+        words = shared.require("weights/synset_words.txt").read_text().splitlines()
+        first = tuple(line.split(" ", 1)[1].split(",")[0] for line in words)
+        self.assertEqual(networks.class_names(networks.get("googlenet").spec), first)
+
+
+if __name__ == "__main__":
+    absltest.main()
