@@ -282,14 +282,23 @@ def _arguments(
     if sizes is None:
         sizes = np.tile(np.array([[height, width]], np.int32), (batch, 1))
     sizes = _batched("sizes", sizes, jnp.int32, (batch, 2))
+    if not _traced(sizes) and not np.all((np.asarray(sizes) >= 1) & (np.asarray(sizes) <= [height, width])):
+        raise ValueError(f"sizes must lie between 1 and the image's {height} x {width}, not {sizes.tolist()}")
     boxes = None if boxes is None else _batched("boxes", boxes, jnp.float32, (batch, 4))
+    if boxes is not None and not _traced(boxes) and not np.isfinite(boxes).all():
+        raise ValueError(f"boxes must be finite, not {boxes.tolist()}")
     class_ids = None if class_ids is None else _classes(class_ids, batch, classes)
-    if not isinstance(images, jax.core.Tracer):
+    if not _traced(images):
         bucket = bucket_shape((height, width), step=BUCKET_STEP)
         widths = ((0, 0), (0, bucket[0] - height), (0, bucket[1] - width), (0, 0))
         if bucket != (height, width):
             images = jnp.pad(images, widths) if isinstance(images, jax.Array) else np.pad(images, widths)
     return jnp.asarray(images), sizes, boxes, class_ids
+
+
+def _traced(value: object) -> bool:
+    """Whether a transformation of the caller's is under way, so that values cannot be looked at."""
+    return isinstance(value, jax.core.Tracer)
 
 
 def _batched(name: str, values: ArrayLike, dtype: type, shape: tuple[int, ...]) -> Array:
@@ -300,7 +309,7 @@ def _batched(name: str, values: ArrayLike, dtype: type, shape: tuple[int, ...]) 
 
 
 def _classes(class_ids: ArrayLike, batch: int, classes: int) -> Array:
-    if not isinstance(class_ids, jax.core.Tracer):
+    if not _traced(class_ids):
         outside = np.asarray(class_ids)
         if outside.size == 0 or outside.min() < 0 or outside.max() >= classes:
             raise ValueError(f"class_ids must be 0-based indices below {classes}, at least one of them")

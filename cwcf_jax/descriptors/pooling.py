@@ -14,8 +14,8 @@ def region_mask(box: Float[Array, "4"], image_size: Size, map_size: Size, shape:
     start, stop = box[1::-1], box[3:1:-1]
     scale = map_size.astype(jnp.float32)
     extent = image_size.astype(jnp.float32)
-    first = jnp.clip(jnp.floor(start * scale / extent), 0.0, scale - 1.0)
-    last = jnp.clip(jnp.ceil(stop * scale / extent), first + 1.0, scale)
+    first = jnp.clip(jnp.floor(start * scale / extent).astype(jnp.int32), 0, map_size - 1)
+    last = jnp.clip(jnp.ceil(stop * scale / extent).astype(jnp.int32), first + 1, map_size)
     rows, columns = jnp.arange(shape[0]), jnp.arange(shape[1])
     inside_rows = (rows >= first[0]) & (rows < last[0])
     inside_columns = (columns >= first[1]) & (columns < last[1])

@@ -121,6 +121,6 @@ def as_functions(
         return nnx.to_pure_dict(split()[1])
 
     def initialize(seed: int) -> Params:
-        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(seed))))
+        return jax.jit(lambda: nnx.to_pure_dict(nnx.state(make(nnx.Rngs(seed)))))()
 
     return apply, shapes, initialize

@@ -15,7 +15,9 @@ def _random_params(network, seed=0):
     params = network.initialize(seed)
     generator = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda leaf: jnp.asarray(generator.normal(size=leaf.shape, scale=0.05), jnp.float32) if leaf.ndim == 1 else leaf,
+        lambda leaf: (
+            jnp.asarray(generator.normal(size=leaf.shape, scale=0.05), jnp.float32) if leaf.ndim == 1 else leaf
+        ),
         params,
     )
 

@@ -1,0 +1,65 @@
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from cwcf_jax import descriptors
+from tests import oracles
+
+VECTORS = np.random.default_rng(0).random((6, 8)).astype(np.float32)
+TRAINING = np.random.default_rng(1).normal(size=(50, 8))
+
+
+class AggregateTest(parameterized.TestCase):
+    @parameterized.parameters(True, False)
+    def test_against_float64(self, whitened):
+        whitening = descriptors.fit_pca_whitening(TRAINING, dim=5) if whitened else None
+        mean, projection = oracles.whitening(TRAINING, 5) if whitened else (None, None)
+        expected = oracles.descriptor(VECTORS, mean, projection)
+        found = np.asarray(descriptors.aggregate(jnp.asarray(VECTORS), whitening))
+        if whitened:  # directions have no sign of their own
+            signs = np.sign(np.asarray(whitening.projection).T[:5] @ projection).diagonal()
+            found = found * signs
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    @parameterized.parameters(True, False)
+    def test_zero_vectors_take_no_part(self, whitened):
+        whitening = descriptors.fit_pca_whitening(TRAINING) if whitened else None
+        with_zeros = jnp.asarray(np.insert(VECTORS, [0, 3, 6], 0.0, axis=0))
+        np.testing.assert_allclose(
+            descriptors.aggregate(with_zeros, whitening),
+            descriptors.aggregate(jnp.asarray(VECTORS), whitening),
+            atol=1e-6,
+        )
+        self.assertEqual(int(descriptors.dropped(with_zeros)), 3)
+        nothing = descriptors.aggregate(jnp.zeros((4, 8)), whitening)
+        np.testing.assert_array_equal(nothing, np.zeros(8))
+
+    def test_order_of_classes_and_scale_of_vectors_do_not_matter(self):
+        whitening = descriptors.fit_pca_whitening(TRAINING)
+        expected = descriptors.aggregate(jnp.asarray(VECTORS), whitening)
+        scaled = VECTORS[::-1] * np.arange(1, 7, dtype=np.float32)[:, None]
+        np.testing.assert_allclose(descriptors.aggregate(jnp.asarray(scaled), whitening), expected, atol=1e-6)
+
+    def test_hand_worked(self):
+        # (3, 4) and (0, 2) become (.6, .8) and (0, 1); their sum (.6, 1.8) has length sqrt(3.6).
+        found = descriptors.aggregate(jnp.array([[3.0, 4.0], [0.0, 2.0]]), None)
+        np.testing.assert_allclose(found, np.array([0.6, 1.8]) / np.sqrt(3.6), rtol=1e-6)
+
+
+class AggregatePrefixesTest(absltest.TestCase):
+    def test_equals_aggregate_of_each_prefix(self):
+        whitening = descriptors.fit_pca_whitening(TRAINING)
+        embedded = descriptors.embed(jnp.asarray(VECTORS), whitening)
+        found = descriptors.aggregate_prefixes(embedded, (1, 3, 6))
+        for row, count in zip(found, (1, 3, 6), strict=True):
+            expected = descriptors.aggregate(jnp.asarray(VECTORS[:count]), whitening)
+            np.testing.assert_allclose(row, expected, atol=1e-6)
+
+    def test_counts_out_of_range(self):
+        for counts in ((), (0,), (7,)):
+            with self.assertRaisesRegex(ValueError, "counts must lie between 1 and 6"):
+                descriptors.aggregate_prefixes(jnp.asarray(VECTORS), counts)
+
+
+if __name__ == "__main__":
+    absltest.main()

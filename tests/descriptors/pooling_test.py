@@ -1,0 +1,125 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cwcf_jax import descriptors
+from cwcf_jax.arrays import valid_mask
+from tests import oracles
+
+
+def _features(seed, shape=(4, 5, 6)):
+    return np.maximum(np.random.default_rng(seed).normal(size=shape), 0).astype(np.float32)
+
+
+class ChannelWeightsTest(absltest.TestCase):
+    def test_hand_worked(self):
+        # 2 x 2 cells; channel 0 positive in 4, channel 1 in 1: Q = (1, .25), weights log(1.25), log(5).
+        features = jnp.array([[[1.0, 0.0], [2.0, 0.0]], [[1.0, 3.0], [1.0, 0.0]]])
+        found = descriptors.channel_weights(features, jnp.ones((2, 2), bool))
+        np.testing.assert_allclose(found, np.log([1.25, 5.0]), rtol=1e-6)
+
+    @settings(deadline=None, max_examples=30)
+    @given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 5))
+    def test_against_the_definition_on_any_region(self, seed, height, width):
+        features = _features(seed)
+        region = valid_mask(jnp.array([height, width]), (4, 5))
+        found = descriptors.channel_weights(jnp.asarray(features), region)
+        np.testing.assert_allclose(found, oracles.channel_weights(features[:height, :width]), atol=1e-5)
+
+    def test_dead_channels(self):
+        features = jnp.asarray(_features(0)).at[..., 2].set(0.0)
+        found = descriptors.channel_weights(features, jnp.ones((4, 5), bool))
+        self.assertEqual(float(found[2]), 0.0)
+        self.assertTrue(bool(jnp.isfinite(found).all()))
+        dead = descriptors.channel_weights(jnp.zeros((4, 5, 6)), jnp.ones((4, 5), bool))
+        np.testing.assert_array_equal(dead, np.zeros(6))
+
+
+class ClassVectorsTest(absltest.TestCase):
+    def test_equation_4(self):
+        features, cams = _features(0), _features(1, (4, 5, 3))
+        found = descriptors.class_vectors(jnp.asarray(features), jnp.asarray(cams), jnp.ones((4, 5), bool))
+        for c in range(3):
+            np.testing.assert_allclose(found[c], oracles.class_vector(features, cams[..., c]), rtol=1e-4, atol=1e-5)
+
+    def test_region_is_a_cut(self):
+        features, cams = _features(0), _features(1, (4, 5, 3))
+        region = np.zeros((4, 5), bool)
+        region[1:3, 2:5] = True
+        found = descriptors.class_vectors(jnp.asarray(features), jnp.asarray(cams), jnp.asarray(region))
+        cut = descriptors.class_vectors(
+            jnp.asarray(features[1:3, 2:5]), jnp.asarray(cams[1:3, 2:5]), jnp.ones((2, 3), bool)
+        )
+        np.testing.assert_allclose(found, cut, rtol=1e-5, atol=1e-6)
+
+    def test_no_evidence_gives_zero(self):
+        found = descriptors.class_vectors(jnp.asarray(_features(0)), jnp.zeros((4, 5, 2)), jnp.ones((4, 5), bool))
+        np.testing.assert_array_equal(found, np.zeros((2, 6)))
+
+    def test_bfloat16_maps_accumulate_in_float32(self):
+        features = jnp.ones((64, 64, 1), jnp.bfloat16)
+        cams = jnp.ones((64, 64, 1), jnp.float32)
+        region = jnp.ones((64, 64), bool)
+        self.assertEqual(float(descriptors.class_sums(features, cams, region)[0, 0]), 4096.0)
+        self.assertEqual(float(descriptors.sum_pool(features, region)[0]), 4096.0)
+
+
+class SumPoolTest(absltest.TestCase):
+    def test_region_only(self):
+        features = _features(0)
+        region = np.random.default_rng(1).random((4, 5)) < 0.5
+        found = descriptors.sum_pool(jnp.asarray(features), jnp.asarray(region))
+        np.testing.assert_allclose(found, features[region].sum(axis=0), rtol=1e-5)
+        mean = descriptors.mean_pool(jnp.asarray(features), jnp.asarray(region))
+        np.testing.assert_allclose(mean, features[region].mean(axis=0), rtol=1e-5)
+
+
+class RegionMaskTest(parameterized.TestCase):
+    def _mask(self, box, image=(480, 640), cells=(15, 20), shape=(16, 24)):
+        return np.asarray(
+            descriptors.region_mask(jnp.array(box, jnp.float32), jnp.array(image), jnp.array(cells), shape)
+        )
+
+    @parameterized.parameters(
+        # Cells are 32 pixels: rows floor(y1 / 32) to ceil(y2 / 32), columns floor(x1 / 32) to ceil(x2 / 32).
+        ((0, 0, 640, 480), (0, 15, 0, 20)),
+        ((33, 65, 63, 127), (2, 4, 1, 2)),
+        ((32, 64, 64, 128), (2, 4, 1, 2)),
+        ((31.9, 63.9, 64.1, 128.1), (1, 5, 0, 3)),
+        ((40, 40, 40.5, 40.5), (1, 2, 1, 2)),
+        # At least one cell, the nearest, whatever the box.
+        ((40, 40, 40, 40), (1, 2, 1, 2)),
+        ((900, 700, 950, 800), (14, 15, 19, 20)),
+        ((-90, -70, -50, -10), (0, 1, 0, 1)),
+    )
+    def test_cells_touched(self, box, expected):
+        top, bottom, left, right = expected
+        mask = np.zeros((16, 24), bool)
+        mask[top:bottom, left:right] = True
+        np.testing.assert_array_equal(self._mask(box), mask)
+
+    @settings(deadline=None, max_examples=60)
+    @given(*[st.integers(0, 639)] * 4)
+    def test_against_integers(self, x1, y1, x2, y2):
+        x1, x2 = min(x1, x2), max(x1, x2) + 1
+        y1, y2 = min(y1, y2) % 480, max(y1, y2) % 480 + 1
+        y1, y2 = min(y1, y2 - 1), max(y1 + 1, y2)
+        mask = np.zeros((16, 24), bool)
+        mask[y1 * 15 // 480 : -(-y2 * 15 // 480), x1 * 20 // 640 : -(-x2 * 20 // 640)] = True
+        np.testing.assert_array_equal(self._mask((x1, y1, x2, y2)), mask)
+
+    def test_one_cell_region_is_finite(self):
+        features = jnp.asarray(_features(0, (1, 1, 3)))
+        region = descriptors.region_mask(jnp.zeros(4), jnp.array([5, 5]), jnp.array([1, 1]), (1, 1))
+        found = jax.tree.map(
+            np.asarray, (descriptors.channel_weights(features, region), descriptors.sum_pool(features, region))
+        )
+        self.assertTrue(all(np.isfinite(part).all() for part in found))
+        self.assertTrue(bool(region[0, 0]))
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,113 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cwcf_jax import descriptors
+from tests import oracles
+
+
+def _vectors(count=60, dim=8, seed=0):
+    generator = np.random.default_rng(seed)
+    return generator.normal(size=(count, dim)) @ generator.normal(size=(dim, dim)) + generator.normal(size=dim)
+
+
+def _whiten(vectors, whitening):
+    return np.asarray(descriptors.whiten(jnp.asarray(vectors, jnp.float32), whitening))
+
+
+class PcaTest(parameterized.TestCase):
+    @parameterized.parameters(1, 3, 8, None)
+    def test_against_singular_values(self, dim):
+        vectors = _vectors()
+        whitening = descriptors.fit_pca_whitening(vectors, dim=dim, fitted_on="noise")
+        mean, projection = oracles.whitening(vectors, dim or 8)
+        found, expected = _whiten(vectors, whitening), (vectors - mean) @ projection
+        # A direction and its negative are both right.
+        np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=2e-4)
+        self.assertEqual(whitening.dim, dim or 8)
+        self.assertEqual(whitening.fitted_on, "noise")
+
+    def test_result_is_white(self):
+        vectors = _vectors()
+        found = _whiten(vectors, descriptors.fit_pca_whitening(vectors))
+        np.testing.assert_allclose(found.mean(axis=0), np.zeros(8), atol=1e-4)
+        np.testing.assert_allclose(np.cov(found.T), np.eye(8), atol=1e-3)  # np.cov divides by n - 1
+
+    def test_largest_variance_first(self):
+        eigenvalues = np.asarray(descriptors.fit_pca_whitening(_vectors()).eigenvalues)
+        self.assertTrue(np.all(np.diff(eigenvalues) <= 0))
+
+    @settings(deadline=None, max_examples=20)
+    @given(st.integers(2, 7), st.integers(0, 100))
+    def test_fewer_vectors_than_dimensions(self, count, seed):
+        vectors = _vectors(count=count, seed=seed)
+        whitening = descriptors.fit_pca_whitening(vectors, dim=8)
+        self.assertEqual(whitening.dim, count - 1)  # centring takes one
+        self.assertTrue(np.isfinite(_whiten(vectors, whitening)).all())
+        self.assertGreater(float(whitening.eigenvalues.min()), 0)
+
+    def test_directions_without_variance_are_dropped(self):
+        vectors = _vectors()
+        vectors[:, 3] = 7.0
+        whitening = descriptors.fit_pca_whitening(vectors)
+        self.assertEqual(whitening.dim, 7)
+        self.assertLess(np.abs(_whiten(vectors, whitening)).max(), 100)
+
+    @parameterized.parameters(
+        (np.zeros((1, 4)), "at least 2 vectors"),
+        (np.zeros(4), "at least 2 vectors"),
+        (np.ones((5, 4)), "all equal"),
+        (np.full((5, 4), np.nan), "not finite"),
+    )
+    def test_vectors_that_carry_none(self, vectors, message):
+        for fit in (descriptors.fit_pca_whitening, descriptors.fit_shrinkage_whitening):
+            with self.assertRaisesRegex(ValueError, message):
+                fit(vectors)
+
+    def test_dim_below_one(self):
+        with self.assertRaisesRegex(ValueError, "at least 1 dimension, not 0"):
+            descriptors.fit_pca_whitening(_vectors(), dim=0)
+
+
+class ShrinkageTest(parameterized.TestCase):
+    def test_eigenvalues_are_drawn_to_their_mean(self):
+        vectors = _vectors()
+        plain = np.linalg.eigvalsh(np.cov(vectors.T))[::-1]
+        found = descriptors.fit_shrinkage_whitening(vectors, ratio=0.2)
+        np.testing.assert_allclose(found.eigenvalues, 0.8 * plain + 0.2 * plain.mean(), rtol=1e-4)
+
+    def test_keeps_all_directions_of_few_vectors(self):
+        vectors = _vectors(count=4)
+        whitening = descriptors.fit_shrinkage_whitening(vectors, ratio=0.2)
+        self.assertEqual(whitening.dim, 8)
+        self.assertTrue(np.isfinite(_whiten(vectors, whitening)).all())
+        gram = np.asarray(whitening.projection).T @ np.asarray(whitening.projection)
+        np.testing.assert_allclose(gram, np.eye(8), atol=1e-5)
+
+    def test_the_ends_of_the_ratio(self):
+        vectors = _vectors()
+        none = _whiten(vectors, descriptors.fit_shrinkage_whitening(vectors, ratio=0.0))
+        np.testing.assert_array_equal(none, _whiten(vectors, descriptors.fit_pca_whitening(vectors)))
+        full = _whiten(vectors, descriptors.fit_shrinkage_whitening(vectors, ratio=1.0))
+        lengths = np.linalg.norm(full, axis=1) / np.linalg.norm(vectors - vectors.mean(axis=0), axis=1)
+        np.testing.assert_allclose(lengths, lengths[0], rtol=1e-4)  # only centred, rotated and scaled
+
+    @parameterized.parameters(-0.1, 1.1)
+    def test_ratio_out_of_range(self, ratio):
+        with self.assertRaisesRegex(ValueError, "between 0 and 1"):
+            descriptors.fit_shrinkage_whitening(_vectors(), ratio=ratio)
+
+
+class PytreeTest(absltest.TestCase):
+    def test_passes_through_jit_with_its_name(self):
+        whitening = descriptors.fit_pca_whitening(_vectors(), fitted_on="noise")
+        passed = jax.jit(lambda w: w)(whitening)
+        self.assertEqual(passed.fitted_on, "noise")
+        np.testing.assert_array_equal(passed.projection, whitening.projection)
+
+
+if __name__ == "__main__":
+    absltest.main()
