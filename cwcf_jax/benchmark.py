@@ -17,10 +17,9 @@ from cwcf_jax import engine
 from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import (
     Whitening,
+    WhiteningConfig,
     aggregate_prefixes,
     embed,
-    fit_pca_whitening,
-    fit_shrinkage_whitening,
 )
 from cwcf_jax.store import PooledStore
 
@@ -29,32 +28,6 @@ CHUNK = 128
 
 QUERIES = 16
 """Queries whose adapted databases (OnA) are made together."""
-
-
-@dataclasses.dataclass(frozen=True)
-class WhiteningConfig:
-    """How to fit a whitening.
-
-    Attributes:
-        kind: ``pca`` or ``shrinkage``.
-        dim: dimensions to keep, at most; None keeps all.
-        shrinkage: the ratio of `fit_shrinkage_whitening`.
-    """
-
-    kind: str = "pca"
-    dim: int | None = None
-    shrinkage: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("pca", "shrinkage"):
-            raise ValueError(f"unknown whitening {self.kind!r}; known: pca, shrinkage")
-
-    def fit(self, vectors: np.ndarray, fitted_on: str) -> Whitening:
-        """Fits on [n, k]; zero vectors, which stand for nothing, are left out."""
-        present = vectors[np.any(vectors != 0, axis=1)]
-        if self.kind == "pca":
-            return fit_pca_whitening(present, dim=self.dim, fitted_on=fitted_on)
-        return fit_shrinkage_whitening(present, ratio=self.shrinkage, dim=self.dim, fitted_on=fitted_on)
 
 
 @dataclasses.dataclass(frozen=True)

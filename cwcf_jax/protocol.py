@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any, Literal
 
-from cwcf_jax.benchmark import WhiteningConfig
 from cwcf_jax.datasets import Resize
+from cwcf_jax.descriptors import WhiteningConfig
 from cwcf_jax.indexing import Extraction
 
 

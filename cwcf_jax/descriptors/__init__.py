@@ -18,11 +18,18 @@ from cwcf_jax.descriptors.pooling import (
     region_mask,
     sum_pool,
 )
-from cwcf_jax.descriptors.whitening import Whitening, fit_pca_whitening, fit_shrinkage_whitening, whiten
+from cwcf_jax.descriptors.whitening import (
+    Whitening,
+    WhiteningConfig,
+    fit_pca_whitening,
+    fit_shrinkage_whitening,
+    whiten,
+)
 
 __all__ = [
     "NORMALIZATIONS",
     "Whitening",
+    "WhiteningConfig",
     "aggregate",
     "aggregate_prefixes",
     "channel_weights",

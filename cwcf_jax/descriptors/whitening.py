@@ -69,6 +69,32 @@ def fit_shrinkage_whitening(
     return _whitening(mean, shrunk[:kept], directions[:, :kept], fitted_on)
 
 
+@dataclasses.dataclass(frozen=True)
+class WhiteningConfig:
+    """How to fit a whitening, chosen before there are vectors.
+
+    Attributes:
+        kind: ``pca`` or ``shrinkage``.
+        dim: dimensions to keep, at most; None keeps all.
+        shrinkage: the ratio of `fit_shrinkage_whitening`.
+    """
+
+    kind: str = "pca"
+    dim: int | None = None
+    shrinkage: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("pca", "shrinkage"):
+            raise ValueError(f"unknown whitening {self.kind!r}; known: pca, shrinkage")
+
+    def fit(self, vectors: np.ndarray, fitted_on: str) -> Whitening:
+        """Fits on [n, k]; zero vectors, which stand for nothing, are left out."""
+        present = vectors[np.any(vectors != 0, axis=1)]
+        if self.kind == "pca":
+            return fit_pca_whitening(present, dim=self.dim, fitted_on=fitted_on)
+        return fit_shrinkage_whitening(present, ratio=self.shrinkage, dim=self.dim, fitted_on=fitted_on)
+
+
 def whiten(vectors: Float[Array, "*batch k"], whitening: Whitening) -> Float[Array, "*batch d"]:
     """``(vector - mean) projection / sqrt(eigenvalues)``."""
     scaled = whitening.projection * jax.lax.rsqrt(whitening.eigenvalues)[None, :]

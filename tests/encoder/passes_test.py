@@ -11,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 import cwcf_jax
 from cwcf_jax import datasets, descriptors, encoder, networks
+from cwcf_jax.encoder import passes
 from tests import oracles, shared
 
 
@@ -132,7 +133,7 @@ class PaddingTest(absltest.TestCase):
 
     def test_as_many_compilations_as_buckets(self):
         model = _model()
-        encoder._encode.clear_cache()
+        passes._encode.clear_cache()
         sizes = [(100, 120), (128, 128), (90, 17), (129, 100), (200, 128), (256, 1), (300, 300), (260, 384)]
         buckets = {(-(-height // 128), -(-width // 128)) for height, width in sizes}
         whitening = [
@@ -141,7 +142,7 @@ class PaddingTest(absltest.TestCase):
         for i, (height, width) in enumerate(sizes * 2):
             image = np.full((1, height, width, 3), i, np.uint8)
             cwcf_jax.encode(model, image, num_classes=4, whitening=whitening[i % 2])
-        self.assertEqual(encoder._encode._cache_size(), len(buckets))
+        self.assertEqual(passes._encode._cache_size(), len(buckets))
 
     def test_batch_of_several_sizes(self):
         model, image = _model(), _photographs(1)[0]

@@ -8,62 +8,18 @@ inside another transformation they take the shape they are given.
 
 import dataclasses
 import functools
-import pathlib
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
 from cwcf_jax import descriptors, networks
-from cwcf_jax.arrays import Size, bucket_shape, valid_mask
+from cwcf_jax.arrays import Size, valid_mask
 from cwcf_jax.descriptors import Whitening
-
-BUCKET_STEP = 128
-"""Pixels to which both sides of an image are rounded up: 18 shapes instead of 221 for the 977 images of the
-development sets, for 12 % more pixels."""
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderConfig:
-    """What of the pipeline is a choice; static, so each value compiles its own pass.
-
-    Attributes:
-        feature_layer: the layer whose maps are pooled.
-        cam_normalization: a key of `descriptors.NORMALIZATIONS`.
-        drop_negative: whether a class whose raw map is nowhere positive is dropped (its class vector is zero); if not,
-            the least negative part of its map counts as evidence.
-        channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3).
-        pixel_mean: the mean to subtract, in the network's channel order; None is the network's own.
-    """
-
-    feature_layer: str
-    cam_normalization: str = "min_max"
-    drop_negative: bool = True
-    channel_weighting: bool = True
-    pixel_mean: tuple[float, float, float] | None = None
-
-    def __post_init__(self) -> None:
-        if self.cam_normalization not in descriptors.NORMALIZATIONS:
-            known = ", ".join(descriptors.NORMALIZATIONS)
-            raise ValueError(f"unknown CAM normalization {self.cam_normalization!r}; known: {known}")
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A network with its weights and the encoder's choices: a pytree whose leaves are the weights."""
-
-    params: networks.Params
-    network: networks.Network = dataclasses.field(metadata={"static": True})
-    config: EncoderConfig = dataclasses.field(metadata={"static": True})
-
-    @property
-    def feature_dim(self) -> int:
-        """Channels of the feature layer, the length of a class vector."""
-        return self.network.spec.layer(self.config.feature_layer).channels
+from cwcf_jax.encoder.arguments import check_arguments
+from cwcf_jax.encoder.model import Model
 
 
 class ClassVectors(NamedTuple):
@@ -89,39 +45,6 @@ class Pooled(NamedTuple):
     class_sums: Float[Array, "*b n k"]
     class_ids: Int[Array, "*b n"]
     logits: Float[Array, "*b classes"]
-
-
-def load(
-    network: str | networks.Network,
-    weights: str | pathlib.Path | networks.Params,
-    *,
-    feature_layer: str | None = None,
-    cam_normalization: str = "min_max",
-    drop_negative: bool = True,
-    channel_weighting: bool = True,
-    pixel_mean: tuple[float, float, float] | None = None,
-) -> Model:
-    """A model for `encode` from a network's name and its weights.
-
-    Args:
-        network: a key of `networks.NETWORKS`, or a `Network` of your own.
-        weights: a ``.npz`` file, an Orbax checkpoint directory, or parameters already in memory.
-        feature_layer: the layer whose maps are pooled; None is the network's default.
-        cam_normalization: ``min_max`` (the paper), ``max_clip`` (the authors' code) or ``raw``.
-        drop_negative: whether classes whose raw map is nowhere positive are dropped.
-        channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3).
-        pixel_mean: another mean to subtract, in the network's channel order.
-
-    Raises:
-        ValueError: an unknown network, layer or normalization.
-        FileNotFoundError, CheckpointError: see `networks.load_params`.
-    """
-    if isinstance(network, str):
-        network = networks.get(network)
-    layer = network.spec.layer(feature_layer or network.spec.feature_layer)
-    config = EncoderConfig(layer.name, cam_normalization, drop_negative, channel_weighting, pixel_mean)
-    params = networks.load_params(network, weights) if isinstance(weights, str | pathlib.Path) else weights
-    return Model(params=params, network=network, config=config)
 
 
 def encode(
@@ -153,7 +76,7 @@ def encode(
     Raises:
         ValueError: images, sizes, boxes or classes of the wrong shape or range.
     """
-    arguments = _arguments(model, images, sizes, boxes, class_ids, num_classes)
+    arguments = check_arguments(model, images, sizes, boxes, class_ids, num_classes)
     # What the whitening was fitted on is static: leaving it in would compile again for the same arrays.
     anonymous = None if whitening is None else dataclasses.replace(whitening, fitted_on="")
     return _encode(model, *arguments, anonymous, num_classes=num_classes)
@@ -169,7 +92,7 @@ def class_vectors(
     boxes: ArrayLike | None = None,
 ) -> ClassVectors:
     """The class vectors that `encode` whitens and sums, with their classes. Arguments and errors as there."""
-    arguments = _arguments(model, images, sizes, boxes, class_ids, num_classes)
+    arguments = check_arguments(model, images, sizes, boxes, class_ids, num_classes)
     return _class_vectors(model, *arguments, num_classes=num_classes)
 
 
@@ -183,7 +106,7 @@ def pool(
     boxes: ArrayLike | None = None,
 ) -> Pooled:
     """What `class_vectors` is made of, and the raw features beside it. Arguments and errors as in `encode`."""
-    arguments = _arguments(model, images, sizes, boxes, class_ids, num_classes)
+    arguments = check_arguments(model, images, sizes, boxes, class_ids, num_classes)
     return _pool(model, *arguments, num_classes=num_classes)
 
 
@@ -257,65 +180,3 @@ def _pool_one(
         class_ids=class_ids,
         logits=logits,
     )
-
-
-def _arguments(
-    model: Model,
-    images: ArrayLike,
-    sizes: ArrayLike | None,
-    boxes: ArrayLike | None,
-    class_ids: ArrayLike | None,
-    num_classes: int,
-) -> tuple[Array, Array, Array | None, Array | None]:
-    """Checks shapes, pads concrete images to their bucket, gives every image its own size, box and classes."""
-    if not isinstance(images, jax.Array):
-        images = np.asarray(images)
-    if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
-        hint = "; add a batch axis with images[None]" if images.ndim == 3 else ""
-        raise ValueError(f"images must be [batch, height, width, 3], RGB, not of shape {images.shape}{hint}")
-    if images.dtype != np.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(f"images must be uint8 or floating point with values 0-255, not {images.dtype}")
-    batch, height, width = images.shape[:3]
-    classes = model.network.spec.num_classes
-    if class_ids is None and not 1 <= num_classes <= classes:
-        raise ValueError(f"num_classes must lie between 1 and {classes}, not {num_classes}")
-    if sizes is None:
-        sizes = np.tile(np.array([[height, width]], np.int32), (batch, 1))
-    sizes = _batched("sizes", sizes, jnp.int32, (batch, 2))
-    if not _traced(sizes) and not np.all((np.asarray(sizes) >= 1) & (np.asarray(sizes) <= [height, width])):
-        raise ValueError(f"sizes must lie between 1 and the image's {height} x {width}, not {sizes.tolist()}")
-    boxes = None if boxes is None else _batched("boxes", boxes, jnp.float32, (batch, 4))
-    if boxes is not None and not _traced(boxes) and not np.isfinite(boxes).all():
-        raise ValueError(f"boxes must be finite, not {boxes.tolist()}")
-    class_ids = None if class_ids is None else _classes(class_ids, batch, classes)
-    if not _traced(images):
-        bucket = bucket_shape((height, width), step=BUCKET_STEP)
-        widths = ((0, 0), (0, bucket[0] - height), (0, bucket[1] - width), (0, 0))
-        if bucket != (height, width):
-            images = jnp.pad(images, widths) if isinstance(images, jax.Array) else np.pad(images, widths)
-    return jnp.asarray(images), sizes, boxes, class_ids
-
-
-def _traced(value: object) -> bool:
-    """Whether a transformation of the caller's is under way, so that values cannot be looked at."""
-    return isinstance(value, jax.core.Tracer)
-
-
-def _batched(name: str, values: ArrayLike, dtype: type, shape: tuple[int, ...]) -> Array:
-    array = jnp.asarray(values, dtype)
-    if array.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, not {array.shape}")
-    return array
-
-
-def _classes(class_ids: ArrayLike, batch: int, classes: int) -> Array:
-    if not _traced(class_ids):
-        outside = np.asarray(class_ids)
-        if outside.size == 0 or outside.min() < 0 or outside.max() >= classes:
-            raise ValueError(f"class_ids must be 0-based indices below {classes}, at least one of them")
-    array = jnp.asarray(class_ids, jnp.int32)
-    if array.ndim == 1:
-        array = jnp.broadcast_to(array, (batch, array.shape[0]))
-    if array.ndim != 2 or array.shape[0] != batch:
-        raise ValueError(f"class_ids must be [n] or [batch, n], not of shape {array.shape}")
-    return array

@@ -1,0 +1,81 @@
+"""A network with its weights and the encoder's choices."""
+
+import dataclasses
+import pathlib
+
+import jax
+
+from cwcf_jax import descriptors, networks
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """What of the pipeline is a choice; static, so each value compiles its own pass.
+
+    Attributes:
+        feature_layer: the layer whose maps are pooled.
+        cam_normalization: a key of `descriptors.NORMALIZATIONS`.
+        drop_negative: whether a class whose raw map is nowhere positive is dropped (its class vector is zero); if not,
+            the least negative part of its map counts as evidence.
+        channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3).
+        pixel_mean: the mean to subtract, in the network's channel order; None is the network's own.
+    """
+
+    feature_layer: str
+    cam_normalization: str = "min_max"
+    drop_negative: bool = True
+    channel_weighting: bool = True
+    pixel_mean: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.cam_normalization not in descriptors.NORMALIZATIONS:
+            known = ", ".join(descriptors.NORMALIZATIONS)
+            raise ValueError(f"unknown CAM normalization {self.cam_normalization!r}; known: {known}")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network with its weights and the encoder's choices: a pytree whose leaves are the weights."""
+
+    params: networks.Params
+    network: networks.Network = dataclasses.field(metadata={"static": True})
+    config: EncoderConfig = dataclasses.field(metadata={"static": True})
+
+    @property
+    def feature_dim(self) -> int:
+        """Channels of the feature layer, the length of a class vector."""
+        return self.network.spec.layer(self.config.feature_layer).channels
+
+
+def load(
+    network: str | networks.Network,
+    weights: str | pathlib.Path | networks.Params,
+    *,
+    feature_layer: str | None = None,
+    cam_normalization: str = "min_max",
+    drop_negative: bool = True,
+    channel_weighting: bool = True,
+    pixel_mean: tuple[float, float, float] | None = None,
+) -> Model:
+    """A model for `encode` from a network's name and its weights.
+
+    Args:
+        network: a key of `networks.NETWORKS`, or a `Network` of your own.
+        weights: a ``.npz`` file, an Orbax checkpoint directory, or parameters already in memory.
+        feature_layer: the layer whose maps are pooled; None is the network's default.
+        cam_normalization: ``min_max`` (the paper), ``max_clip`` (the authors' code) or ``raw``.
+        drop_negative: whether classes whose raw map is nowhere positive are dropped.
+        channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3).
+        pixel_mean: another mean to subtract, in the network's channel order.
+
+    Raises:
+        ValueError: an unknown network, layer or normalization.
+        FileNotFoundError, CheckpointError: see `networks.load_params`.
+    """
+    if isinstance(network, str):
+        network = networks.get(network)
+    layer = network.spec.layer(feature_layer or network.spec.feature_layer)
+    config = EncoderConfig(layer.name, cam_normalization, drop_negative, channel_weighting, pixel_mean)
+    params = networks.load_params(network, weights) if isinstance(weights, str | pathlib.Path) else weights
+    return Model(params=params, network=network, config=config)

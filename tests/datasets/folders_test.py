@@ -1,0 +1,238 @@
+import pathlib
+
+from absl.testing import absltest, parameterized
+from PIL import Image
+
+from cwcf_jax.datasets import folders
+from cwcf_jax.datasets.folders import DatasetError, Query, read_dataset, read_folder, read_oxford
+from tests import shared
+
+
+class FolderTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path) / ".cache" / "holiday"
+        self.folder.mkdir(parents=True)
+
+    def touch(self, *names):
+        for name in names:
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+
+    def test_pictures_below_in_order(self):
+        self.touch("b/2.png", "b/1.jpeg", "c.webp", "a/deep/er/x.tif", "a.jpg")
+        found = read_folder(self.folder)
+        names = ("a/deep/er/x.tif", "a.jpg", "b/1.jpeg", "b/2.png", "c.webp")
+        self.assertEqual(found.names, names)
+        self.assertEqual(found.paths, tuple(self.folder / name for name in names))
+        self.assertEqual((found.name, len(found), found.queries), ("holiday", 5, ()))
+
+    def test_what_is_left_out(self):
+        self.touch("ok.JPG", "ok.Png", "notes.txt", "jpg", "x.jpg.part", ".hidden.jpg", ".thumbs/a.jpg", "a/.b/c/d.jpg")
+        (self.folder / "folder.jpg").mkdir()
+        self.assertEqual(read_folder(self.folder).names, ("ok.JPG", "ok.Png"))
+
+    def test_the_name_is_the_folders_own(self):
+        self.touch("a.jpg", "sub/b.jpg")
+        self.assertEqual(read_folder(self.folder / "sub" / "..").name, "holiday")
+        self.assertEqual(read_folder(str(self.folder)).name, "holiday")
+
+    def test_no_such_folder(self):
+        self.touch("a.jpg")
+        for path in (self.folder / "none", self.folder / "a.jpg"):
+            with self.assertRaisesWithLiteralMatch(DatasetError, f"{path}: no such folder"):
+                read_folder(path)
+
+    def test_no_pictures(self):
+        self.touch("notes.txt")
+        with self.assertRaisesWithLiteralMatch(DatasetError, f"{self.folder}: no pictures in this folder or below"):
+            read_folder(self.folder)
+
+
+class OxfordCase(parameterized.TestCase):
+    """A benchmark of four pictures of 40 x 20 pixels: c, a, b, d in this order, and two queries."""
+
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path) / "bench"
+        self.jpg, self.lab, self.listing = self.folder / "jpg", self.folder / "lab", self.folder / "imlist.txt"
+        self.jpg.mkdir(parents=True)
+        self.lab.mkdir()
+        for name in "abcd":
+            Image.new("RGB", (40, 20)).save(self.jpg / f"{name}.jpg")
+        self.write("imlist.txt", "c\na.jpg\n\nb\nd\n")
+        self.write_query("hall_1", "oxc1_a 1 2 30.5 19", good="a\n", ok="b\n", junk="d\nelsewhere\n")
+        self.write_query("hall_2", "c.jpg 0 0 40 20", good="", ok="d.jpg\nc\n", junk="\n")
+
+    def write(self, name, text):
+        (self.folder / name).write_text(text)
+
+    def write_query(self, name, line, *, good, ok, junk):
+        for kind, text in {"query": line, "good": good, "ok": ok, "junk": junk}.items():
+            self.write(f"lab/{name}_{kind}.txt", text)
+
+    def assert_refused(self, message):
+        with self.assertRaises(DatasetError) as caught:
+            read_oxford(self.folder)
+        self.assertStartsWith(str(caught.exception), message)
+
+
+class OxfordTest(OxfordCase):
+    def test_database_and_queries(self):
+        found = read_oxford(self.folder)
+        self.assertEqual(found.name, "bench")
+        self.assertEqual(found.names, ("c", "a", "b", "d"))
+        self.assertEqual(found.paths, tuple(self.jpg / f"{name}.jpg" for name in "cabd"))
+        self.assertEqual(
+            found.queries,
+            (
+                Query("hall_1", 1, (1.0, 2.0, 30.5, 19.0), frozenset({1, 2}), frozenset({3})),
+                Query("hall_2", 0, (0.0, 0.0, 40.0, 20.0), frozenset({0, 3}), frozenset()),
+            ),
+        )
+
+    def test_without_a_list_every_picture_by_name(self):
+        self.listing.unlink()
+        (self.jpg / "README").touch()
+        found = read_oxford(self.folder)
+        self.assertEqual(found.names, ("a", "b", "c", "d"))
+        self.assertEqual([query.image for query in found.queries], [0, 2])
+
+    def test_a_list_chooses(self):
+        self.write("imlist.txt", "d\nc\nb\na")
+        (self.jpg / "more.jpg").touch()
+        found = read_oxford(str(self.folder))
+        self.assertEqual(found.names, ("d", "c", "b", "a"))
+        self.assertEqual(found.queries[0].positives, {2, 3})
+        self.assertEqual(found.queries[0].junk, {0})
+
+    def test_both_good_and_ok(self):
+        self.write("lab/hall_1_ok.txt", "a\nb")
+        self.assertEqual(read_oxford(self.folder).queries[0].positives, {1, 2})
+
+    def test_only_the_prefix_is_stripped(self):
+        Image.new("RGB", (40, 20)).save(self.jpg / "x_oxc1_y.jpg")
+        self.write("imlist.txt", "a\nb\nc\nd\nx_oxc1_y")
+        self.write("lab/hall_1_query.txt", "oxc1_x_oxc1_y 1 1 9 9")
+        self.assertEqual(read_oxford(self.folder).queries[0].image, 4)
+
+    @parameterized.parameters("-1 -1 41 21", "39 19 41 21", "0 0 0.5 0.5", "1e0 2 3 4")
+    def test_boxes_that_count_from_one(self, box):
+        self.write("lab/hall_1_query.txt", f"a {box}")
+        self.assertEqual(read_oxford(self.folder).queries[0].box, tuple(float(field) for field in box.split()))
+
+    def test_read_dataset_chooses(self):
+        self.assertLen(read_dataset(self.folder).queries, 2)
+        plain = read_dataset(str(self.jpg))
+        self.assertEqual((plain.names, plain.queries), (("a.jpg", "b.jpg", "c.jpg", "d.jpg"), ()))
+
+
+class OxfordErrorsTest(OxfordCase):
+    def test_listed_twice(self):
+        self.write("imlist.txt", "c\na\n\nb\na.jpg\n")
+        self.assert_refused(f"{self.listing}:5: a is listed twice")
+
+    def test_missing_picture(self):
+        (self.jpg / "b.jpg").unlink()
+        self.assert_refused(f"{self.listing}:4: {self.jpg}/b.jpg does not exist")
+
+    @parameterized.parameters("jpg", "lab")
+    def test_missing_folder(self, name):
+        (self.folder / name).rename(self.folder / "other")
+        self.assert_refused(f"{self.folder / name}: no such folder")
+
+    def test_empty_list(self):
+        self.write("imlist.txt", "\n \n")
+        self.assert_refused(f"{self.folder}: no pictures in its database")
+
+    def test_no_queries(self):
+        for path in self.lab.glob("*_query.txt"):
+            path.unlink()
+        self.assert_refused(f"{self.lab}: no *_query.txt")
+
+    @parameterized.parameters("", "a 1 2 3", "a 1 2 3 4 5", "a 1 2 3 4\nb 1 2 3 4", "a,1,2,3,4")
+    def test_malformed_query(self, text):
+        self.write("lab/hall_2_query.txt", text)
+        self.assert_refused(f"{self.lab}/hall_2_query.txt:1: expected one line NAME x1 y1 x2 y2")
+
+    def test_box_that_is_no_numbers(self):
+        self.write("lab/hall_1_query.txt", "a 1 2 three 4")
+        self.assert_refused(f"{self.lab}/hall_1_query.txt:1: could not convert string to float: 'three'")
+
+    @parameterized.parameters(
+        "5 5 5 9", "5 5 9 5", "9 5 5 9", "5 9 9 5", "nan 1 2 3", "1 nan 2 3", "1 1 nan 3", "1 1 2 nan"
+    )
+    def test_box_without_area(self, box):
+        self.write("lab/hall_1_query.txt", f"a {box}")
+        numbers = " ".join(str(float(field)) for field in box.split())
+        self.assert_refused(f"{self.lab}/hall_1_query.txt:1: the box {numbers} has no area")
+
+    @parameterized.parameters(
+        "-1.5 0 9 9", "0 -1.5 9 9", "0 0 41.5 9", "0 0 9 21.5", "0 0 20 40", "0 0 inf 9", "-inf 0 9 9"
+    )
+    def test_box_that_leaves_its_picture(self, box):
+        self.write("lab/hall_1_query.txt", f"a {box}")
+        numbers = " ".join(str(float(field)) for field in box.split())
+        self.assert_refused(f"{self.lab}/hall_1_query.txt:1: the box {numbers} leaves its picture of 40 x 20 pixels")
+
+    def test_query_not_in_the_database(self):
+        self.write("lab/hall_1_query.txt", "oxc1_e 1 2 3 4")
+        self.assert_refused(f"{self.lab}/hall_1_query.txt:1: e is not in the database")
+
+    def test_query_picture_unreadable(self):
+        (self.jpg / "a.jpg").write_text("no picture")
+        self.assert_refused(f"{self.jpg}/a.jpg: ")
+
+    @parameterized.parameters("good", "ok")
+    def test_positive_not_in_the_database(self, kind):
+        self.write(f"lab/hall_1_{kind}.txt", "\nd\ne\n")
+        self.write("lab/hall_1_junk.txt", "")
+        self.assert_refused(f"{self.lab}/hall_1_{kind}.txt:3: e is a positive but not in the database")
+
+    def test_positive_and_junk(self):
+        self.write("lab/hall_1_junk.txt", "b\nd\na.jpg")
+        self.assert_refused(f"{self.lab}/hall_1_junk.txt: positive and junk at once: a, b")
+
+    @parameterized.parameters("good", "ok", "junk")
+    def test_listed_twice_in_a_group(self, kind):
+        self.write(f"lab/hall_1_{kind}.txt", "a\nb\nb.jpg\nc")
+        self.assert_refused(f"{self.lab}/hall_1_{kind}.txt: listed twice: b")
+
+    def test_no_positives(self):
+        self.write("lab/hall_2_ok.txt", "")
+        self.assert_refused(f"{self.lab}/hall_2_good.txt: the query has no positives")
+
+    @parameterized.parameters("good", "ok", "junk")
+    def test_missing_group(self, kind):
+        (self.lab / f"hall_2_{kind}.txt").unlink()
+        self.assert_refused(f"{self.lab}/hall_2_{kind}.txt: cannot be read (")
+
+    @parameterized.parameters("imlist.txt", "lab/hall_1_query.txt", "lab/hall_1_good.txt", "lab/hall_1_junk.txt")
+    def test_not_utf8(self, name):
+        (self.folder / name).write_bytes("Müller".encode("latin-1"))
+        self.assert_refused(f"{self.folder / name}: cannot be read (")
+
+    def test_it_is_a_value_error(self):
+        self.assertTrue(issubclass(folders.DatasetError, ValueError))
+
+
+class SharedDataTest(absltest.TestCase):
+    def test_oxford_dev(self):
+        found = read_dataset(shared.require("data/oxford_dev"))
+        self.assertEqual((found.name, len(found), len(found.queries)), ("oxford_dev", 495, 30))
+        self.assertEqual(found.names[:2], ("all_souls_000007", "all_souls_000075"))
+        first = found.queries[0]
+        self.assertEqual((first.name, found.names[first.image]), ("ashmolean_1", "ashmolean_000058"))
+        self.assertEqual(first.box, (117.3, 10.7, 554.7, 149.3))
+        for query in found.queries:
+            self.assertIn(query.image, query.positives)
+            self.assertEmpty(query.positives & query.junk)
+
+    def test_plain_folder(self):
+        found = read_dataset(shared.require("data/boofcv_triplets"))
+        self.assertLen(found, 8 * 3 + 148)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,104 @@
+"""The house stays as drawn: imports run down only, and importing the library does nothing."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+from absl.testing import absltest
+
+ROOT = pathlib.Path(__file__).parent.parent
+FLOORS = {
+    "version": 0,
+    "arrays": 0,
+    "networks": 1,
+    "descriptors": 1,
+    "retrieval": 1,
+    "datasets": 1,
+    "encoder": 2,
+    "store": 2,
+    "engine": 3,
+    "indexing": 3,
+    "protocol": 4,
+    "benchmark": 4,
+}
+
+
+def _imports(file):
+    """Every module that a file imports, wherever in the file it does so."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _part(module):
+    """``cwcf_jax.networks.spec`` -> ``networks``; None for other packages, and for cwcf_jax itself."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "cwcf_jax" and len(parts) > 1 else None
+
+
+class FloorsTest(absltest.TestCase):
+    def test_every_module_has_a_floor(self):
+        entries = {path.stem for path in (ROOT / "cwcf_jax").iterdir() if path.suffix == ".py" or path.is_dir()}
+        self.assertEqual(entries - {"__init__", "__pycache__", "py"}, FLOORS.keys())
+
+    def test_imports_run_down(self):
+        for file in sorted((ROOT / "cwcf_jax").rglob("*.py")):
+            relative = file.relative_to(ROOT / "cwcf_jax")
+            own = relative.parts[0].removesuffix(".py")
+            for module in _imports(file):
+                part = _part(module)
+                if own == "__init__" or part == own or part not in FLOORS:
+                    continue
+                self.assertLess(FLOORS[part], FLOORS[own], f"{relative} imports {module}")
+
+    def test_only_drivers_read_flags_and_nothing_below_imports_them(self):
+        for file in sorted((ROOT / "cwcf_jax").rglob("*.py")):
+            for module in _imports(file):
+                self.assertNotIn(module.split(".")[0], ("absl", "experiments", "weights", "tests", "tensorflow"), file)
+
+    def test_files_stay_small(self):
+        for folder in ("cwcf_jax", "experiments", "weights"):
+            for file in (ROOT / folder).rglob("*.py"):
+                self.assertLessEqual(len(file.read_text().splitlines()), 300, file)
+
+
+IMPORT = """
+import sys
+import jax, flax.nnx, jaxtyping, numpy, PIL.Image, PIL.ImageOps  # what they do when imported is theirs
+from absl import flags
+known = set(flags.FLAGS)
+opened = []
+def watch(event, arguments):
+    if event == "open" and not str(arguments[0]).endswith((".py", ".pyc", ".so")):
+        opened.append(arguments[0])
+sys.addaudithook(watch)
+import cwcf_jax
+opened = list(opened)
+from jax._src import xla_bridge
+assert not opened, f"opened {opened}"
+assert set(flags.FLAGS) == known and not flags.FLAGS.is_parsed(), "touched flags"
+assert not xla_bridge.backends_are_initialized(), "touched a device"
+assert not [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "orbax", "matplotlib")], "heavy import"
+"""
+
+
+class ImportTest(absltest.TestCase):
+    def test_importing_does_nothing(self):
+        done = subprocess.run([sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_public_api_is_documented(self):
+        import cwcf_jax
+
+        for name in cwcf_jax.__all__:
+            if not name.startswith("__"):
+                self.assertTrue(getattr(cwcf_jax, name).__doc__, name)
+
+
+if __name__ == "__main__":
+    absltest.main()
