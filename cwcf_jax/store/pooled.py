@@ -11,7 +11,7 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -134,7 +134,7 @@ class PooledStore:
             os.close(file)
         os.close(self._lock)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "PooledStore":
         return self
 
     def __exit__(
