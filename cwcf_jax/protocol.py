@@ -1,11 +1,20 @@
 """An evaluation protocol: every choice that changes a published number and is not the method itself."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 from cwcf_jax.datasets import Resize
-from cwcf_jax.descriptors import WhiteningConfig
+from cwcf_jax.descriptors import NORMALIZATIONS, WhiteningConfig
 from cwcf_jax.indexing import Extraction
+
+CHOICES = {
+    "pixel_mean": ("network", "reversed"),
+    "cam_normalization": tuple(NORMALIZATIONS),
+    "negative_maps": ("drop", "scale"),
+    "query_boxes": ("scaled", "original"),
+    "whitening": ("pca", "shrinkage"),
+}
+"""The values of those fields of a `Protocol` that have a few."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +36,19 @@ class Protocol:
 
     name: str
     resize: str = "min720"
-    pixel_mean: Literal["network", "reversed"] = "network"
-    cam_normalization: Literal["min_max", "max_clip", "raw"] = "min_max"
-    negative_maps: Literal["scale", "drop"] = "drop"
-    query_boxes: Literal["scaled", "original"] = "scaled"
-    whitening: Literal["pca", "shrinkage"] = "pca"
+    pixel_mean: str = "network"
+    cam_normalization: str = "min_max"
+    negative_maps: str = "drop"
+    query_boxes: str = "scaled"
+    whitening: str = "pca"
     whitening_dim: int = 0
     shrinkage: float = 0.2
+
+    def __post_init__(self) -> None:
+        Resize.parse(self.resize)
+        for field, known in CHOICES.items():
+            if getattr(self, field) not in known:
+                raise ValueError(f"unknown {field} {getattr(self, field)!r}; known: {', '.join(known)}")
 
     def replace(self, **changes: Any) -> "Protocol":
         """A copy with some fields changed; ValueError for a field there is not."""

@@ -37,15 +37,22 @@ _PROTOCOL = flags.DEFINE_enum(
 )
 _FIELDS = {
     "resize": flags.DEFINE_string("resize", None, "none, min720, max1024 or squash1024x720."),
-    "pixel_mean": flags.DEFINE_enum("pixel_mean", None, ["network", "reversed"], "Mean subtracted from the pixels."),
+    "pixel_mean": flags.DEFINE_enum(
+        "pixel_mean", None, protocol.CHOICES["pixel_mean"], "Mean subtracted from the pixels."
+    ),
     "cam_normalization": flags.DEFINE_enum(
-        "cam_normalization", None, ["min_max", "max_clip", "raw"], "Normalisation of the class activation maps."
+        "cam_normalization", None, protocol.CHOICES["cam_normalization"], "Normalisation of the class activation maps."
     ),
     "negative_maps": flags.DEFINE_enum(
-        "negative_maps", None, ["drop", "scale"], "What becomes of a class whose map is nowhere positive."
+        "negative_maps",
+        None,
+        protocol.CHOICES["negative_maps"],
+        "What becomes of a class whose map is nowhere positive.",
     ),
-    "query_boxes": flags.DEFINE_enum("query_boxes", None, ["scaled", "original"], "Pixels that query boxes are in."),
-    "whitening": flags.DEFINE_enum("whitening", None, ["pca", "shrinkage"], "Kind of whitening."),
+    "query_boxes": flags.DEFINE_enum(
+        "query_boxes", None, protocol.CHOICES["query_boxes"], "Pixels that query boxes are in."
+    ),
+    "whitening": flags.DEFINE_enum("whitening", None, protocol.CHOICES["whitening"], "Kind of whitening."),
     "whitening_dim": flags.DEFINE_integer("whitening_dim", None, "Dimensions kept, at most; 0: all.", lower_bound=0),
     "shrinkage": flags.DEFINE_float("shrinkage", None, "Ratio of the shrinkage whitening, 0 to 1."),
 }

@@ -86,7 +86,7 @@ class BenchmarkTest(parameterized.TestCase):
         np.testing.assert_allclose(np.abs(scaled), np.abs(projection), rtol=1e-3, atol=1e-3)
         self.assertEqual(found.fitted_on, "toy")
 
-    @parameterized.parameters(None, [4, 9, 1])
+    @parameterized.parameters((None,), ([4, 9, 1],))
     def test_whitening_of_class_vectors(self, ids):
         chosen = None if ids is None else np.array(ids)
         found = benchmark.fit_on_classes([self.collection], WhiteningConfig(), 2, chosen)

@@ -36,7 +36,7 @@ class SearchTest(parameterized.TestCase):
 
     def test_expansion_follows_the_best_rows_and_drops_the_query(self):
         # Directions in degrees. From the query at 0: 10, 20, -25, -30, 40. From the best row at 10 alone they are
-        # 10, 30, 35 and 40 away: 40 comes before -25 and -30. Between 0 and 10 it would have come last.
+        # 10, 30, 35 and 40 away: 40 comes before -25 and -30. With the query in the sum, at 5, it would come after -25.
         degrees = np.array([20, -30, 10, 40, -25])
         database = jnp.asarray(np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], 1), jnp.float32)
         query = jnp.array([1.0, 0.0])

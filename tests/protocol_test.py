@@ -30,7 +30,8 @@ class ProtocolTest(parameterized.TestCase):
     @parameterized.parameters(
         ({"resise": "none"}, "no such protocol field: resise; known: cam_normalization"),
         ({"resize": "720"}, "unknown resize '720'"),
-        ({"whitening": "zca"}, "unknown whitening 'zca'"),
+        ({"whitening": "zca"}, "unknown whitening 'zca'; known: pca, shrinkage"),
+        ({"pixel_mean": "none"}, "unknown pixel_mean 'none'; known: network, reversed"),
     )
     def test_errors(self, changes, message):
         with self.assertRaisesRegex(ValueError, message):

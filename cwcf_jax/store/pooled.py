@@ -65,11 +65,12 @@ class PooledStore:
         header = json.loads(json.dumps({"format": FORMAT, "length": length, "classes": classes, "dim": dim}))
         header |= json.loads(json.dumps(fingerprint))
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.folder)
+        self._files: dict[str, int] = {}
+        self._lock: int | None = _lock(self.folder)
         try:
             self._open(header, shapes, length)
         except BaseException:
-            os.close(self._lock)
+            self.close()
             raise
 
     def _open(self, header: dict[str, Any], shapes: Mapping[str, tuple[int, ...]], length: int) -> None:
@@ -78,9 +79,8 @@ class PooledStore:
             _compare(file, header)
         elif any(path.name != "lock" for path in self.folder.iterdir()):
             raise StaleStoreError(f"{self.folder} is not empty and not a store; name another folder")
-        self._files = {
-            name: _allocate(self.folder / f"{name}.f32", 4 * _count(shape)) for name, shape in shapes.items()
-        }
+        for name, shape in shapes.items():
+            self._files[name] = _allocate(self.folder / f"{name}.f32", 4 * _count(shape))
         self._files["done"] = _allocate(self.folder / "done", length)
         if not file.exists():  # last: a store without it was never begun
             partial = file.with_suffix(".partial")
@@ -129,10 +129,12 @@ class PooledStore:
         return chosen
 
     def close(self) -> None:
-        """Lets other processes have it."""
-        for file in self._files.values():
-            os.close(file)
-        os.close(self._lock)
+        """Lets other processes have it; twice does no harm."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def __enter__(self) -> "PooledStore":
         return self

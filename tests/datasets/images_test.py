@@ -364,7 +364,8 @@ class ResizeTest(PictureTest):
 
     @parameterized.parameters(
         "", "None", "720", "min", "min0", "min-720", "min0720", "min720x480", "min720px", " min720", "min720\n",
-        "Min720", "max1e3", "max100000", "squash", "squash1024", "squash1024x", "squash1024x0", "squash0x720", "squash1024x720x3",
+        "Min720", "max1e3", "max100000", "squash", "squash1024", "squash1024x", "squash1024x0", "squash0x720",
+        "squash1024x720x3",
     )  # fmt: skip
     def test_anything_else_is_refused(self, text):
         with self.assertRaisesRegex(ValueError, "min720, max1024 or squash1024x720"):
