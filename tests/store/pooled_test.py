@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import gc
 import json
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from subprocess import PIPE
 from unittest import mock
 
 import numpy as np
@@ -31,6 +33,8 @@ base = {name: np.arange(np.prod(shape), dtype=np.float32).reshape(shape) for nam
 with PooledStore(folder, {"weights": "abc"}, length=length, classes=classes, dim=dim) as store:
     print("open", flush=True)
     for index in store.missing():
+        if index == length - 50:
+            sys.stdin.read()  # until it is closed, so that a kill never comes too late
         store.write(int(index), **{name: value + np.float32(index) for name, value in base.items()})
 print("finished", flush=True)
 """
@@ -48,7 +52,7 @@ def contents(folder):
 
 def descriptors():
     gc.collect()  # memory maps hold their files until they are collected
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(pathlib.Path("/proc/self/fd").iterdir()))
 
 
 class StoreCase(parameterized.TestCase):
@@ -338,11 +342,9 @@ class OpeningTest(StoreCase):
             mock.patch.object(pooled_module.os, "ftruncate", dying("ftruncate")),
             mock.patch.object(pathlib.Path, "write_text", dying("write_text")),
             mock.patch.object(pathlib.Path, "replace", dying("replace")),
+            contextlib.suppress(KeyboardInterrupt),
         ):
-            try:
-                self.open().close()
-            except KeyboardInterrupt:
-                pass
+            self.open().close()
         with self.open() as store:
             np.testing.assert_array_equal(store.missing(), range(LENGTH))
             store.write(1, **make_row(1))
@@ -391,6 +393,14 @@ class LockTest(StoreCase):
         del store
         self.assertEqual(descriptors(), before)
 
+    def test_closing_twice_does_no_harm(self):
+        store = self.open()
+        store.close()
+        other = [os.open(os.devnull, os.O_RDONLY) for _ in range(9)]  # which take over the numbers of the store's files
+        store.close()
+        for file in other:
+            os.close(file)
+
     def test_failed_openings_leave_no_files_open(self):
         self.fill(2)
         before = descriptors()
@@ -416,10 +426,9 @@ class KillTest(StoreCase):
     def start(self):
         numbers = [str(number) for number in (self.LENGTH, self.CLASSES, self.DIM)]
         command = [sys.executable, "-c", WRITER, str(self.folder), *numbers]
-        process = subprocess.Popen(command, cwd=shared.ROOT, stdout=subprocess.PIPE, text=True)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
+        process = subprocess.Popen(command, cwd=shared.ROOT, stdin=PIPE, stdout=PIPE, text=True)
+        for cleanup in (process.stdout.close, process.stdin.close, process.wait, process.kill):  # from the last on
+            self.addCleanup(cleanup)
         self.assertEqual(process.stdout.readline(), "open\n")
         return process
 
@@ -451,6 +460,7 @@ class KillTest(StoreCase):
                 self.assertGreaterEqual(int(store.done.sum()), enough)
                 self.assertNotEmpty(store.missing())
         process = self.start()
+        process.stdin.close()
         self.assertEqual(process.stdout.readline(), "finished\n")
         self.assertEqual(process.wait(), 0)
         with self.open_here() as store:
