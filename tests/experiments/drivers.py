@@ -1,5 +1,6 @@
 """Runs a driver as its users do, and makes small benchmarks out of real photographs."""
 
+import itertools
 import json
 import pathlib
 import shutil
@@ -27,17 +28,14 @@ def rows(output):
 
 
 def small_benchmark(folder):
-    """Two queries of one landmark with 6 positives, 2 junk and 12 others, in Oxford layout."""
+    """Two queries of one landmark with 7 positives, 2 junk and 12 others, in Oxford layout."""
     source = shared.require("data/oxford_dev")
     labels = {kind: _names(source / "lab" / f"{LANDMARK}_1_{kind}.txt") for kind in ("good", "ok", "junk")}
     queries = {i: (source / "lab" / f"{LANDMARK}_{i}_query.txt").read_text() for i in (1, 2)}
     images = [text.split()[0].removeprefix("oxc1_") for text in queries.values()]
-    positives = [
-        name for name in dict.fromkeys(images + labels["good"] + labels["ok"]) if name in images + labels["good"]
-    ]
-    kept = {"good": [n for n in positives if n in labels["good"]][:6], "ok": [], "junk": labels["junk"][:2]}
+    kept = {"good": labels["good"][:6], "ok": labels["ok"][:1], "junk": labels["junk"][:2]}
     others = [name for name in _names(source / "imlist.txt") if not name.startswith(LANDMARK)][:12]
-    names = sorted({*images, *kept["good"], *kept["junk"], *others})
+    names = sorted({*images, *others, *itertools.chain(*kept.values())})
     (folder / "jpg").mkdir(parents=True)
     (folder / "lab").mkdir()
     for name in names:
@@ -50,9 +48,9 @@ def small_benchmark(folder):
 
 
 def small_collection(folder, count=20):
-    """Photographs of other things."""
+    """Photographs of other things, all of one size, so that one compilation serves them."""
     folder.mkdir(parents=True)
-    for path in sorted(shared.require("data/imagenet_cls_dev/jpg").iterdir())[:count]:
+    for path in sorted(shared.require("data/boofcv_triplets/jpg").glob("vac_*.jpg"))[:count]:
         shutil.copyfile(path, folder / path.name)
     return folder
 

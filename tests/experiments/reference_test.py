@@ -18,6 +18,7 @@ BASELINES = {
     "Raw + PCA": "Raw+PCA",
     "Raw + CroW + PCA": "Raw+CroW+PCA",
 }
+WHITENING = ("imagenet_cls_dev", "instre_boxes_dev", "boofcv_triplets")
 COLUMNS = (("OfA", 0), ("OfA", 10), ("OnA", 0), ("OnA", 10), ("shrinkage", 0))
 TOLERANCE = 0.005  # what reference.md allows
 
@@ -43,24 +44,15 @@ class ReferenceTest(absltest.TestCase):
         folder = pathlib.Path(self.create_tempdir().full_path)
         flags = [
             f"--dataset={shared.require('data/oxford_dev')}",
-            "--whitening_dataset="
-            + ",".join(
-                str(shared.require(f"data/{name}"))
-                for name in ("imagenet_cls_dev", "instre_boxes_dev", "boofcv_triplets")
-            ),
+            "--whitening_dataset=" + ",".join(str(shared.require(f"data/{name}")) for name in WHITENING),
             f"--weights={shared.require('weights/googlenet_bvlc.npz')}",
             "--protocol=development",
             "--npca=32",
             f"--cache={folder / 'cache'}",
         ]
         drivers.run(*flags, "--qe=0,10", "--aggregation=ofa,ona", f"--output={folder / 'pca'}", "--strict")
-        drivers.run(
-            *flags,
-            "--aggregation=ofa",
-            "--whitening=shrinkage",
-            "--whitening_dim=0",
-            f"--output={folder / 'shrinkage'}",
-        )
+        shrinkage = ["--whitening=shrinkage", "--whitening_dim=0", f"--output={folder / 'shrinkage'}"]
+        drivers.run(*flags, "--aggregation=ofa", *shrinkage)
         found = {(method, nc, qe): row["map"] for (method, nc, _, qe), row in drivers.rows(folder / "pca").items()}
         for (method, nc, _, qe), row in drivers.rows(folder / "shrinkage").items():
             if method == "OfA":
