@@ -4,7 +4,13 @@ import collections
 import dataclasses
 import pathlib
 
-from PIL import Image
+from cwcf_jax.datasets.images import ImageError, read_size
+
+SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
+    *(".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
+"""What counts as a picture in a folder. Some need a Pillow plugin; without it they are reported, not passed over."""
 
 
 class DatasetError(ValueError):
@@ -15,7 +21,7 @@ class DatasetError(ValueError):
 class Query:
     """One query of an instance-search benchmark.
 
-    ``image`` is an index into the benchmark's images; ``box`` is ``x1 y1 x2 y2`` in the stored picture's pixels;
+    ``image`` is an index into the benchmark's images; ``box`` is ``x1 y1 x2 y2`` in the upright picture's pixels;
     ``positives`` (good and ok) and ``junk`` are indices into the images.
     """
 
@@ -54,11 +60,10 @@ def read_folder(folder: str | pathlib.Path) -> ImageSet:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder")
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     relative = sorted(
         path.relative_to(folder)
         for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and path.is_file() and not _hidden(path.relative_to(folder))
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not _hidden(path.relative_to(folder))
     )
     if not relative:
         raise DatasetError(f"{folder}: no pictures in this folder or below")
@@ -82,7 +87,7 @@ def read_oxford(folder: str | pathlib.Path) -> ImageSet:
         if not needed.is_dir():
             raise DatasetError(f"{needed}: no such folder; the Oxford layout needs jpg/ and lab/")
     listing = folder / "imlist.txt"
-    pairs = _lines(listing) if listing.is_file() else [(0, path.stem) for path in sorted(pictures.glob("*.jpg"))]
+    pairs = _lines(listing) if listing.is_file() else [(0, path.name) for path in sorted(pictures.glob("*.jpg"))]
     index: dict[str, int] = {}
     for number, line in pairs:
         name = line.removesuffix(".jpg")
@@ -115,8 +120,10 @@ def _read_query(file: pathlib.Path, index: dict[str, int], paths: tuple[pathlib.
         x1, y1, x2, y2 = (float(field) for field in fields[1:])
     except ValueError as error:
         raise DatasetError(f"{file}:1: {error}") from error
-    with Image.open(paths[index[image]]) as picture:
-        width, height = picture.size
+    try:
+        height, width = read_size(paths[index[image]])
+    except ImageError as error:
+        raise DatasetError(f"{file}:1: {error}") from error
     if not (x1 < x2 and y1 < y2):
         raise DatasetError(f"{file}:1: the box {x1} {y1} {x2} {y2} has no area; it is x1 y1 x2 y2, corners in order")
     # One pixel of tolerance: the official boxes count from 1 and some end on the picture's edge.

@@ -3,13 +3,13 @@
 import dataclasses
 import pathlib
 import re
-import warnings
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
-MAX_PIXELS = 2**28
-"""Largest picture that is decoded, 16,384 x 16,384: 800 MB in memory. A larger file is refused before it is read."""
+MAX_PIXELS = 178_956_970
+"""Largest picture that is decoded, where Pillow's own limit stands: 540 MB. A larger file is refused unread."""
 
 MAX_RESIZED_PIXELS = 2**24
 """Largest picture that is handed to a network, 4,096 x 4,096; VGG-16 needs some 10 GB for it."""
@@ -23,19 +23,19 @@ def read_image(path: str | pathlib.Path) -> np.ndarray:
     """Decodes a picture as [height, width, 3] uint8 RGB, upright.
 
     EXIF orientation is applied; grey, palette and CMYK are converted; transparency is laid over white; 16-bit grey is
-    scaled to 8; of an animation the first frame is taken.
+    scaled to 8; of an animation the first frame is taken. Pillow's warnings (odd metadata, 89 million pixels and more)
+    are passed on.
 
     Raises:
         ImageError: missing, truncated, not a picture, of a kind without defined brightness, or above `MAX_PIXELS`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what is checked or raised here anyway
-            with Image.open(path) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise ImageError(f"{path}: {width} x {height} pixels, more than the {MAX_PIXELS} that are decoded")
-                return np.array(_rgb(ImageOps.exif_transpose(image)))
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(f"{path}: {width} x {height} pixels, more than the {MAX_PIXELS} that are decoded")
+            turn = _TURNS.get(_orientation(image))
+            return np.array(_rgb(image if turn is None else image.transpose(turn)))
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -47,6 +47,36 @@ def read_image(path: str | pathlib.Path) -> np.ndarray:
         raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
 
 
+def read_size(path: str | pathlib.Path) -> tuple[int, int]:
+    """Height and width of the upright picture; ImageError as in `read_image`."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
+    except Exception as error:
+        raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _orientation(image: Image.Image) -> Any:
+    """The EXIF value, 1 where the block is malformed: that must not cost the picture."""
+    image.load()  # PNG: the block may follow the pixels
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
@@ -56,6 +86,8 @@ def _rgb(image: Image.Image) -> Image.Image:
         pixels = np.asarray(image, np.int64)
         if pixels.min() < 0 or pixels.max() > 65535:
             raise ValueError("grey values beyond 16 bits")
+        if "transparency" in image.info:
+            pixels = np.where(pixels == image.info["transparency"], 65535, pixels)
         return Image.fromarray((pixels // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         layered = image.convert("RGBA")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 FORMAT = 1
+BEGUN = ("lock", "fingerprint.partial")
 
 
 class StaleStoreError(ValueError):
@@ -65,6 +66,9 @@ class PooledStore:
         header = json.loads(json.dumps({"format": FORMAT, "length": length, "classes": classes, "dim": dim}))
         header |= json.loads(json.dumps(fingerprint))
         self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "fingerprint.json"
+        if not file.exists() and any(path.name not in BEGUN for path in self.folder.iterdir()):
+            raise StaleStoreError(f"{self.folder} is not empty and not a store; name another folder")
         self._files: dict[str, int] = {}
         self._lock: int | None = _lock(self.folder)
         try:
@@ -77,15 +81,14 @@ class PooledStore:
         file = self.folder / "fingerprint.json"
         if file.exists():
             _compare(file, header)
-        elif any(path.name != "lock" for path in self.folder.iterdir()):
-            raise StaleStoreError(f"{self.folder} is not empty and not a store; name another folder")
-        for name, shape in shapes.items():
-            self._files[name] = _allocate(self.folder / f"{name}.f32", 4 * _count(shape))
-        self._files["done"] = _allocate(self.folder / "done", length)
-        if not file.exists():  # last: a store without it was never begun
+        else:  # first: a kill before leaves nothing else, a kill after leaves a store without rows
             partial = file.with_suffix(".partial")
             partial.write_text(json.dumps(header, indent=1) + "\n")
             partial.replace(file)
+        self._files["done"] = _allocate(self.folder / "done", length, fixed=False)
+        begun = any(os.pread(self._files["done"], length, 0))
+        for name, shape in shapes.items():
+            self._files[name] = _allocate(self.folder / f"{name}.f32", 4 * _count(shape), fixed=begun)
         arrays = {
             name: np.memmap(self.folder / f"{name}.f32", "<f4", "r", shape=shape) for name, shape in shapes.items()
         }
@@ -111,10 +114,13 @@ class PooledStore:
     ) -> None:
         """Fills one row."""
         rows = {"sums": sums, "channel_weights": channel_weights, "class_sums": class_sums, "logits": logits}
+        if not 0 <= index < self.length:
+            raise IndexError(f"row {index} of a store of {self.length}")
         for name, row in rows.items():
             expected = getattr(self, name).shape[1:]
             if row.shape != expected:
                 raise ValueError(f"{name} must have shape {expected}, not {row.shape}")
+        for name, row in rows.items():
             data = np.ascontiguousarray(row, "<f4").tobytes()
             written = 0
             while written < len(data):
@@ -149,13 +155,16 @@ def _lock(folder: pathlib.Path) -> int:
     file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(file)
         raise StoreBusyError(f"{folder} is in use by another process; wait for it or name another folder") from error
     return file
 
 
-def _allocate(path: pathlib.Path, size: int) -> int:
+def _allocate(path: pathlib.Path, size: int, *, fixed: bool) -> int:
+    found = path.stat().st_size if path.exists() else 0
+    if fixed and found != size:
+        raise StaleStoreError(f"{path} has {found} bytes instead of {size}; remove {path.parent} to make it anew")
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     if os.fstat(file).st_size != size:
         os.ftruncate(file, size)
@@ -165,6 +174,8 @@ def _allocate(path: pathlib.Path, size: int) -> int:
 def _compare(file: pathlib.Path, header: Mapping[str, Any]) -> None:
     try:
         stored = json.loads(file.read_text())
+        if not isinstance(stored, dict):
+            raise ValueError("not an object")
     except (OSError, ValueError) as error:
         raise StaleStoreError(f"{file} cannot be read ({error}); remove {file.parent} to make it anew") from error
     differing = [key for key in sorted(stored.keys() | header.keys()) if stored.get(key) != header.get(key)]

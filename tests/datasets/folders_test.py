@@ -182,7 +182,7 @@ class OxfordErrorsTest(OxfordCase):
 
     def test_query_picture_unreadable(self):
         (self.jpg / "a.jpg").write_text("no picture")
-        self.assert_refused(f"{self.jpg}/a.jpg: ")
+        self.assert_refused(f"{self.lab}/hall_1_query.txt:1: {self.jpg}/a.jpg: cannot be read as a picture")
 
     @parameterized.parameters("good", "ok")
     def test_positive_not_in_the_database(self, kind):
