@@ -39,9 +39,25 @@ class Extraction:
 
 
 def open_store(
-    folder: pathlib.Path, model: Model, weights: str, images: ImageSet, extraction: Extraction, *, queries: bool
+    folder: pathlib.Path,
+    model: Model,
+    images: ImageSet,
+    extraction: Extraction,
+    *,
+    weights: str,
+    files: str,
+    queries: bool,
 ) -> PooledStore:
     """The store for a dataset's images, or for its queries' regions, under the fingerprint of everything it depends on.
+
+    Args:
+        folder: made if missing.
+        model: whose passes it will hold.
+        images: the dataset.
+        extraction: how its pictures become rows.
+        weights: `networks.fingerprint` of the model's weights.
+        files: `fingerprint_files` of the dataset.
+        queries: whether the rows are the queries' regions instead of the images.
 
     Raises:
         StaleStoreError, StoreBusyError: see `PooledStore`.
@@ -52,7 +68,7 @@ def open_store(
         "network": spec.name,
         "preprocessing": dataclasses.asdict(spec.preprocessing) | {"resize": str(extraction.resize)},
         "encoder": dataclasses.asdict(dataclasses.replace(model.config, channel_weighting=True)),
-        "files": fingerprint_files(images.names, images.paths),
+        "files": files,
         "regions": _fingerprint_regions(images, extraction) if queries else None,
     }
     length = len(images.queries) if queries else len(images)
@@ -87,10 +103,10 @@ def fill_store(
     return left_out
 
 
-def fingerprint_files(names: Sequence[str], paths: Sequence[pathlib.Path]) -> str:
+def fingerprint_files(images: ImageSet) -> str:
     """sha256 over names and contents; a file that cannot be read counts as empty, `fill_store` reports it."""
     digest = hashlib.sha256()
-    for name, path in zip(names, paths, strict=True):
+    for name, path in zip(images.names, images.paths, strict=True):
         digest.update(name.encode() + b"\0")
         try:
             with path.open("rb") as file:

@@ -57,15 +57,19 @@ def main(argv: Sequence[str]) -> None:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # JAX tells at INFO of every accelerator that is not there
     start = time.perf_counter()
+    output = pathlib.Path(_OUTPUT.value)
     try:
         settings = settings_from_flags()
+        output.mkdir(parents=True, exist_ok=True)  # now, and not after the work is done
         given = inputs.from_flags()
         extracted = time.perf_counter()
         rows = list(measure(given, settings))
-    except (ValueError, FileNotFoundError, store.StoreBusyError) as error:
+        timings = {"network": extracted - start, "methods": time.perf_counter() - extracted}
+        write(rows, given, timings, output)
+    except (ValueError, OSError, store.StoreBusyError) as error:
         sys.exit(f"ablation: {error}")
-    timings = {"network": extracted - start, "methods": time.perf_counter() - extracted}
-    write(rows, given, timings, pathlib.Path(_OUTPUT.value))
+    except KeyboardInterrupt:
+        sys.exit("ablation: interrupted; the same command goes on from here")
     if _STRICT.value and given.left_out:
         sys.exit(1)
 
@@ -135,7 +139,6 @@ def predefined_classes(given: Inputs, settings: Settings) -> np.ndarray:
 
 def write(rows: Sequence[Row], given: Inputs, timings: dict[str, float], folder: pathlib.Path) -> None:
     """results.json, table.txt and plot.png; the table also goes to standard output."""
-    folder.mkdir(parents=True, exist_ok=True)
     text = report.table(rows)
     spec = given.model.network.spec
     title = f"{given.benchmark.name}: {spec.name} {given.model.config.feature_layer}, protocol {given.protocol.name}"

@@ -87,7 +87,7 @@ def from_flags() -> Inputs:
     """Every picture through the network, or out of the cache.
 
     Raises:
-        ValueError, FileNotFoundError, StoreBusyError: a flag, file or folder that cannot be used; the message names it.
+        ValueError, OSError, StoreBusyError: a flag, file or folder that cannot be used; the message names it.
     """
     preset = _PROTOCOL.value or ("paper" if _DATASET.present else "development")
     chosen = protocol.get(preset).replace(
@@ -105,10 +105,10 @@ def from_flags() -> Inputs:
     collections, left_out, fingerprints = [], [], {}
     for images, folder in zip(sets, folders, strict=True):
         cache = pathlib.Path(_CACHE.value) / _cache_name(images, folder, model, chosen)
-        collection, reasons = _extract(model, weights, images, cache, extraction)
+        files = fingerprints[images.name] = indexing.fingerprint_files(images)
+        collection, reasons = _extract(model, images, extraction, cache, weights=weights, files=files)
         collections.append(collection)
         left_out += reasons
-        fingerprints[images.name] = indexing.fingerprint_files(images.names, images.paths)
     _report(left_out)
     queries = collections[0].queries
     if queries is None or not queries.done.all():
@@ -119,12 +119,20 @@ def from_flags() -> Inputs:
 
 
 def _extract(
-    model: cwcf_jax.Model, weights: str, images: ImageSet, cache: pathlib.Path, extraction: Extraction
+    model: cwcf_jax.Model,
+    images: ImageSet,
+    extraction: Extraction,
+    cache: pathlib.Path,
+    *,
+    weights: str,
+    files: str,
 ) -> tuple[Collection, list[str]]:
     stores, left_out = [], []
     for queries in (False, True) if images.queries else (False,):
         kind = "queries" if queries else "images"
-        store = indexing.open_store(cache / kind, model, weights, images, extraction, queries=queries)
+        store = indexing.open_store(
+            cache / kind, model, images, extraction, weights=weights, files=files, queries=queries
+        )
         with tqdm(total=store.length, desc=f"{images.name} {kind}", unit="image", disable=None) as bar:
             left_out += indexing.fill_store(store, model, images, extraction, queries=queries, progress=bar.update)
         stores.append(store)

@@ -14,19 +14,21 @@ TITLES = {
 
 
 def table(rows: Sequence[Row]) -> str:
-    """mAP of every row: the baselines in a list, the others with one line for each N_C."""
-    lines = []
-    for row in rows:
-        if row.method in BASELINES:
-            lines.append(f"{_expanded(row.method, row.qe):<24} {row.map:.4f}{_paper(row)}")
-    curves = [row for row in rows if row.method not in BASELINES]
-    columns = list(dict.fromkeys(_column(row) for row in curves))
-    if columns:
-        width = max(map(len, columns))
-        lines += ["", "N_C".rjust(5) + "".join(f"  {column:>{width}}" for column in columns)]
-    for nc in dict.fromkeys(row.nc for row in curves):
-        cells = {_column(row): f"{row.map:.4f}{_paper(row)}" for row in curves if row.nc == nc}
-        lines.append(f"{nc:>5}" + "".join(f"  {cells.get(column, ''):>{width}}" for column in columns))
+    """mAP of every row: the baselines in a list, then a block for each method with a line for each N_C.
+
+    The paper's value follows in brackets where it has one.
+    """
+    lines = [f"{_expanded(row.method, row.qe):<24} {_cell(row)}" for row in rows if row.method in BASELINES]
+    for method, title in TITLES.items():
+        chosen = [row for row in rows if row.method == method]
+        if not chosen:
+            continue
+        columns = list(dict.fromkeys(_setting(row) for row in chosen))
+        width = max(map(len, [*columns, *map(_cell, chosen)]))
+        lines += ["", title, "  N_C" + "".join(f"  {column:>{width}}" for column in columns)]
+        for nc in dict.fromkeys(row.nc for row in chosen):
+            cells = {_setting(row): _cell(row) for row in chosen if row.nc == nc}
+            lines.append(f"{nc:>5}" + "".join(f"  {cells[column]:>{width}}" for column in columns))
     return "\n".join(lines)
 
 
@@ -71,9 +73,9 @@ def _expanded(text: str, qe: int) -> str:
     return f"{text}, QE {qe}" if qe else text
 
 
-def _column(row: Row) -> str:
-    return _expanded(f"{row.method} N_pca {row.npca}", row.qe)
+def _setting(row: Row) -> str:
+    return _expanded(f"N_pca {row.npca}", row.qe)
 
 
-def _paper(row: Row) -> str:
-    return "" if row.paper is None else f" ({row.paper:.3f})"
+def _cell(row: Row) -> str:
+    return f"{row.map:.4f}" + ("" if row.paper is None else f" ({row.paper:.3f})")

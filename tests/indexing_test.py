@@ -39,9 +39,15 @@ class IndexingTest(absltest.TestCase):
     def _progress(self, count):
         self.finished += count
 
+    def _open(self, images, extraction, *, model, weights="w", queries=False, name="store"):
+        files = indexing.fingerprint_files(images)
+        return indexing.open_store(
+            self.folder / name, model, images, extraction, weights=weights, files=files, queries=queries
+        )
+
     def _fill(self, images, extraction=NONE, *, model=None, queries=False, name="store"):
         model = model or _model()
-        store = indexing.open_store(self.folder / name, model, "w", images, extraction, queries=queries)
+        store = self._open(images, extraction, model=model, queries=queries, name=name)
         self.addCleanup(store.close)
         left_out = indexing.fill_store(store, model, images, extraction, queries=queries, progress=self._progress)
         return store, left_out
@@ -81,7 +87,7 @@ class IndexingTest(absltest.TestCase):
         store.close()
         broken.write_bytes(content)
         with self.assertRaisesRegex(StaleStoreError, "files: .* there, .* now"):
-            indexing.open_store(self.folder / "store", _model(), "w", self.images, NONE, queries=False)
+            self._open(self.images, NONE, model=_model())
 
     def test_another_setting_is_refused(self):
         store, _ = self._fill(self.images)
@@ -94,7 +100,7 @@ class IndexingTest(absltest.TestCase):
         }
         for key, (model, weights, extraction) in others.items():
             with self.assertRaisesRegex(StaleStoreError, f"{key}: .* there, .* now"):
-                indexing.open_store(self.folder / "store", model, weights, self.images, extraction, queries=False)
+                self._open(self.images, extraction, model=model, weights=weights)
 
     def test_query_boxes_follow_the_resize(self):
         box = (20.0, 30.0, 180.0, 140.0)
@@ -115,10 +121,10 @@ class IndexingTest(absltest.TestCase):
             np.testing.assert_allclose(found, expected.vectors[0, 0], rtol=1e-3, atol=1e-2)
 
     def test_fingerprint_covers_names_and_contents(self):
-        first = indexing.fingerprint_files(self.images.names, self.images.paths)
-        renamed = indexing.fingerprint_files(("other", *self.images.names[1:]), self.images.paths)
+        first = indexing.fingerprint_files(self.images)
+        renamed = indexing.fingerprint_files(dataclasses.replace(self.images, names=("other", *self.images.names[1:])))
         self.images.paths[4].write_bytes(b"changed")
-        changed = indexing.fingerprint_files(self.images.names, self.images.paths)
+        changed = indexing.fingerprint_files(self.images)
         self.assertLen({first, renamed, changed}, 3)
 
 

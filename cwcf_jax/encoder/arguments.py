@@ -7,6 +7,7 @@ from jaxtyping import Array
 from numpy.typing import ArrayLike
 
 from cwcf_jax.arrays import bucket_shape
+from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.model import Model
 
 BUCKET_STEP = 128
@@ -21,6 +22,7 @@ def check_arguments(
     boxes: ArrayLike | None,
     class_ids: ArrayLike | None,
     num_classes: int,
+    whitening: Whitening | None = None,
 ) -> tuple[Array, Array, Array | None, Array | None]:
     """Checks shapes, pads concrete images to their bucket, gives every image its own size, box and classes."""
     if not isinstance(images, jax.Array):
@@ -34,6 +36,11 @@ def check_arguments(
     classes = model.network.spec.num_classes
     if class_ids is None and not 1 <= num_classes <= classes:
         raise ValueError(f"num_classes must lie between 1 and {classes}, not {num_classes}")
+    if whitening is not None and whitening.mean.shape[0] != model.feature_dim:
+        raise ValueError(
+            f"the whitening is for vectors of {whitening.mean.shape[0]} channels; "
+            f"{model.config.feature_layer} has {model.feature_dim}"
+        )
     if sizes is None:
         sizes = np.tile(np.array([[height, width]], np.int32), (batch, 1))
     sizes = _batched("sizes", sizes, jnp.int32, (batch, 2))

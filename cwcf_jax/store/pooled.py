@@ -121,11 +121,16 @@ class PooledStore:
             if row.shape != expected:
                 raise ValueError(f"{name} must have shape {expected}, not {row.shape}")
         for name, row in rows.items():
-            data = np.ascontiguousarray(row, "<f4").tobytes()
-            written = 0
+            self._write(name, np.ascontiguousarray(row, "<f4").tobytes(), index)
+        os.pwrite(self._files["done"], b"\1", index)
+
+    def _write(self, name: str, data: bytes, index: int) -> None:
+        written = 0
+        try:
             while written < len(data):
                 written += os.pwrite(self._files[name], data[written:], index * len(data) + written)
-        os.pwrite(self._files["done"], b"\1", index)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.folder / name)) from error
 
     def class_vectors(self, rows: slice | np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         """Class vectors (Eq. 4) [rows, n, k] of the given rows; ``class_ids`` [n], or [rows, n] for each its own."""

@@ -55,7 +55,7 @@ class AblationTest(parameterized.TestCase):
         for key in ("command", "commit", "weights_sha256", "data_sha256", "hardware", "packages", "timings_s"):
             self.assertTrue(content[key] or key == "commit", key)
         self.assertIn(f"{rows['OnA', 4, 2, 0]['map']:.4f}", done.stdout)
-        self.assertIn("OnA N_pca 2, QE 3", done.stdout)
+        self.assertIn("N_pca 2, QE 3", done.stdout)
         with Image.open(self.folder / "out" / "plot.png") as plot:
             self.assertGreater(plot.width, 1000)
             self.assertGreater(len(plot.convert("RGB").getcolors(1 << 24)), 50)

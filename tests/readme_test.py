@@ -1,0 +1,43 @@
+"""The Python in README.md runs as it stands there."""
+
+import os
+import pathlib
+import re
+
+from absl.testing import absltest
+
+from tests import shared
+
+
+class ReadmeTest(absltest.TestCase):
+    def test_python_blocks(self):
+        shared.require("weights/googlenet_bvlc.npz")
+        blocks = re.findall(
+            r"^```python\n(.*?)^```$", (shared.ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+        )
+        self.assertNotEmpty(blocks)
+        before = pathlib.Path.cwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(shared.ROOT)
+        namespace = {}
+        for block in blocks:
+            exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102
+        self.assertEqual(namespace["descriptors"].shape, (2, 832))
+
+    def test_commands_of_ci_stand_in_the_readme(self):
+        lines = (shared.ROOT / "README.md").read_text().splitlines()
+        for command in ("&& python -m experiments.ablation", "&& python -m pytest"):
+            self.assertLen([line for line in lines if command in line], 1)
+
+    def test_every_flag_that_is_named_exists(self):
+        from absl import flags
+
+        import experiments.ablation  # noqa: F401
+
+        text = (shared.ROOT / "README.md").read_text()
+        named = set(re.findall(r"`--([a-z_]+)", text)) | set(re.findall(r" --([a-z_]+)=", text))
+        self.assertEmpty(named - set(flags.FLAGS))
+
+
+if __name__ == "__main__":
+    absltest.main()

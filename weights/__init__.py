@@ -1,0 +1,1 @@
+"""Where weights come from; see README.md in this folder."""
