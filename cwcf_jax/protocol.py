@@ -46,6 +46,10 @@ class Protocol:
 
     def __post_init__(self) -> None:
         Resize.parse(self.resize)
+        if not 0.0 <= self.shrinkage <= 1.0:
+            raise ValueError(f"the shrinkage ratio must lie between 0 and 1, not {self.shrinkage}")
+        if self.whitening_dim < 0:
+            raise ValueError(f"whitening_dim must be 0 (all) or more, not {self.whitening_dim}")
         for field, known in CHOICES.items():
             if getattr(self, field) not in known:
                 raise ValueError(f"unknown {field} {getattr(self, field)!r}; known: {', '.join(known)}")

@@ -5,6 +5,7 @@
 The network sees every picture once; what it leaves is kept under ``--cache`` and a killed run goes on from there.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import pathlib
@@ -59,13 +60,14 @@ def main(argv: Sequence[str]) -> None:
     start = time.perf_counter()
     output = pathlib.Path(_OUTPUT.value)
     try:
-        settings = settings_from_flags()
-        output.mkdir(parents=True, exist_ok=True)  # now, and not after the work is done
-        given = inputs.from_flags()
-        extracted = time.perf_counter()
-        rows = list(measure(given, settings))
-        timings = {"network": extracted - start, "methods": time.perf_counter() - extracted}
-        write(rows, given, timings, output)
+        with contextlib.ExitStack() as stack:
+            settings = settings_from_flags()
+            output.mkdir(parents=True, exist_ok=True)  # now, and not after the work is done
+            given = inputs.from_flags(stack)
+            extracted = time.perf_counter()
+            rows = list(measure(given, settings))
+            timings = {"network": extracted - start, "methods": time.perf_counter() - extracted}
+            write(rows, given, timings, output)
     except (ValueError, OSError, store.StoreBusyError) as error:
         sys.exit(f"ablation: {error}")
     except KeyboardInterrupt:

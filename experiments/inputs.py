@@ -1,5 +1,6 @@
 """What every driver starts from: the flags for network, data and protocol, and the network passes they ask for."""
 
+import contextlib
 import dataclasses
 import hashlib
 import pathlib
@@ -83,13 +84,14 @@ class Inputs:
     fingerprints: dict[str, str]
 
 
-def from_flags() -> Inputs:
-    """Every picture through the network, or out of the cache.
+def from_flags(stack: contextlib.ExitStack) -> Inputs:
+    """Every picture through the network, or out of the cache; ``stack`` closes the stores.
 
     Raises:
         ValueError, OSError, StoreBusyError: a flag, file or folder that cannot be used; the message names it.
     """
     preset = _PROTOCOL.value or ("paper" if _DATASET.present else "development")
+    _check_folders([_DATASET.value, *_WHITENING_DATASET.value])
     chosen = protocol.get(preset).replace(
         **{name: flag.value for name, flag in _FIELDS.items() if flag.value is not None}
     )
@@ -106,7 +108,7 @@ def from_flags() -> Inputs:
     for images, folder in zip(sets, folders, strict=True):
         cache = pathlib.Path(_CACHE.value) / _cache_name(images, folder, model, chosen)
         files = fingerprints[images.name] = indexing.fingerprint_files(images)
-        collection, reasons = _extract(model, images, extraction, cache, weights=weights, files=files)
+        collection, reasons = _extract(stack, model, images, extraction, cache, weights=weights, files=files)
         collections.append(collection)
         left_out += reasons
     _report(left_out)
@@ -118,7 +120,17 @@ def from_flags() -> Inputs:
     )
 
 
+def _check_folders(folders: Sequence[str]) -> None:
+    if len(folders) < 2:
+        raise ValueError("--whitening_dataset needs at least one folder")
+    places = [pathlib.Path(folder).resolve() for folder in folders]
+    for folder, place in zip(folders, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"{folder} is named twice; --dataset and each of --whitening_dataset must differ")
+
+
 def _extract(
+    stack: contextlib.ExitStack,
     model: cwcf_jax.Model,
     images: ImageSet,
     extraction: Extraction,
@@ -133,6 +145,7 @@ def _extract(
         store = indexing.open_store(
             cache / kind, model, images, extraction, weights=weights, files=files, queries=queries
         )
+        stack.enter_context(store)
         with tqdm(total=store.length, desc=f"{images.name} {kind}", unit="image", disable=None) as bar:
             left_out += indexing.fill_store(store, model, images, extraction, queries=queries, progress=bar.update)
         stores.append(store)

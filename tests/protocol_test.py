@@ -30,6 +30,8 @@ class ProtocolTest(parameterized.TestCase):
     @parameterized.parameters(
         ({"resise": "none"}, "no such protocol field: resise; known: cam_normalization"),
         ({"resize": "720"}, "unknown resize '720'"),
+        ({"shrinkage": 1.5}, "between 0 and 1, not 1.5"),
+        ({"whitening_dim": -1}, "0 .all. or more, not -1"),
         ({"whitening": "zca"}, "unknown whitening 'zca'; known: pca, shrinkage"),
         ({"pixel_mean": "none"}, "unknown pixel_mean 'none'; known: network, reversed"),
     )

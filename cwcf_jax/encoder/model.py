@@ -71,11 +71,13 @@ def load(
 
     Raises:
         ValueError: an unknown network, layer or normalization.
-        FileNotFoundError, CheckpointError: see `networks.load_params`.
+        FileNotFoundError, CheckpointError: see `networks.load_params` and `networks.check_params`.
     """
     if isinstance(network, str):
         network = networks.get(network)
     layer = network.spec.layer(feature_layer or network.spec.feature_layer)
     config = EncoderConfig(layer.name, cam_normalization, drop_negative, channel_weighting, pixel_mean)
-    params = networks.load_params(network, weights) if isinstance(weights, str | pathlib.Path) else weights
-    return Model(params=params, network=network, config=config)
+    if isinstance(weights, str | pathlib.Path):
+        return Model(networks.load_params(network, weights), network, config)
+    networks.check_params(network, weights)
+    return Model(weights, network, config)

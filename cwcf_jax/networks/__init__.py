@@ -3,7 +3,7 @@
 import functools
 import importlib.resources
 
-from cwcf_jax.networks.checkpoint import CheckpointError, fingerprint, load_params, save_params
+from cwcf_jax.networks.checkpoint import CheckpointError, check_params, fingerprint, load_params, save_params
 from cwcf_jax.networks.googlenet import GOOGLENET
 from cwcf_jax.networks.preprocessing import preprocess
 from cwcf_jax.networks.spec import Images, Layer, Network, NetworkSpec, Params, Preprocessing, Sizes
@@ -19,6 +19,7 @@ __all__ = [
     "Params",
     "Preprocessing",
     "Sizes",
+    "check_params",
     "class_index",
     "class_names",
     "fingerprint",

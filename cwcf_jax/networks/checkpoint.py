@@ -104,19 +104,34 @@ def _translate(network: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, 
     return translated
 
 
+def check_params(network: Network, params: Params) -> None:
+    """CheckpointError names every key of ``params`` that is missing, unexpected or mis-shaped."""
+    _raise(network, "params", _shape_faults(network, _flatten(params)))
+
+
 def _check(network: Network, arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
+    faults = _shape_faults(network, arrays)
+    for key in sorted(arrays):
+        if not np.issubdtype(arrays[key].dtype, np.floating) and arrays[key].dtype != jnp.bfloat16:
+            faults.append(f"not floating point {key}: {arrays[key].dtype}")
+        elif not np.isfinite(arrays[key].astype(np.float32)).all():
+            faults.append(f"not finite {key}")
+    _raise(network, str(path), faults)
+
+
+def _shape_faults(network: Network, arrays: Mapping[str, Any]) -> list[str]:
     wanted = {key: leaf.shape for key, leaf in _flatten(network.shapes()).items()}
     faults = [f"missing {key} {wanted[key]}" for key in sorted(wanted.keys() - arrays.keys())]
     faults += [f"unexpected {key} {arrays[key].shape}" for key in sorted(arrays.keys() - wanted.keys())]
     for key in sorted(wanted.keys() & arrays.keys()):
         if arrays[key].shape != wanted[key]:
             faults.append(f"mis-shaped {key}: {arrays[key].shape} instead of {wanted[key]}")
-        elif not np.issubdtype(arrays[key].dtype, np.floating) and arrays[key].dtype != jnp.bfloat16:
-            faults.append(f"not floating point {key}: {arrays[key].dtype}")
-        elif not np.isfinite(arrays[key].astype(np.float32)).all():
-            faults.append(f"not finite {key}")
+    return faults
+
+
+def _raise(network: Network, origin: str, faults: list[str]) -> None:
     if faults:
-        raise CheckpointError(f"{path} does not hold {network.spec.name}:\n  " + "\n  ".join(faults))
+        raise CheckpointError(f"{origin} does not hold {network.spec.name}:\n  " + "\n  ".join(faults))
 
 
 def _flatten(params: Params) -> dict[str, Any]:

@@ -293,6 +293,11 @@ class ArgumentsTest(parameterized.TestCase):
             encoder.load("resnet", {})
         with self.assertRaisesRegex(ValueError, "no feature layer 'conv5_1'"):
             encoder.load("googlenet", {}, feature_layer="conv5_1")
+        params = networks.get("googlenet").shapes()
+        del params["conv1"]["bias"]
+        params["conv9"] = {"bias": jnp.zeros(3)}
+        with self.assertRaisesRegex(cwcf_jax.CheckpointError, "params does not hold googlenet:\n  missing conv1/bias"):
+            encoder.load("googlenet", params)
 
 
 if __name__ == "__main__":

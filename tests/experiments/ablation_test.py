@@ -3,43 +3,55 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
-from absl.testing import absltest, parameterized
+from absl import flags
+from absl.testing import absltest, flagsaver, parameterized
 from PIL import Image
 
+from experiments import ablation
 from tests import shared
 from tests.experiments import drivers
 
+FLAGS = flags.FLAGS
+
 
 class AblationTest(parameterized.TestCase):
+    """One undisturbed run for all; the tests look at it, run again from its cache, or disturb a copy."""
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.weights = shared.require("weights/googlenet_bvlc.npz")
-
-    def setUp(self):
-        super().setUp()
-        self.folder = pathlib.Path(self.create_tempdir().full_path)
-        self.dataset = drivers.small_benchmark(self.folder / "benchmark")
-        self.others = drivers.small_collection(self.folder / "others")
-        self.flags = [
-            f"--dataset={self.dataset}",
-            f"--whitening_dataset={self.others}",
-            f"--weights={self.weights}",
+        cls.folder = pathlib.Path(tempfile.mkdtemp())
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+        cls.dataset = drivers.small_benchmark(cls.folder / "benchmark")
+        cls.others = drivers.small_collection(cls.folder / "others")
+        cls.flags = [
+            f"--dataset={cls.dataset}",
+            f"--whitening_dataset={cls.others}",
+            f"--weights={cls.weights}",
             "--protocol=development",
             "--nc=1,4",
             "--npca=2",
-            f"--cache={self.folder / 'cache'}",
-            f"--output={self.folder / 'out'}",
+            "--qe=0,3",
+            f"--cache={cls.folder / 'cache'}",
+            f"--output={cls.folder / 'out'}",
         ]
+        cls.printed = drivers.run(*cls.flags).stdout
+
+    def setUp(self):
+        super().setUp()
+        self.own = pathlib.Path(self.create_tempdir().full_path)
+        self.output = f"--output={self.own / 'out'}"
 
     def test_results(self):
-        done = drivers.run(*self.flags, "--qe=0,3")
         rows = drivers.rows(self.folder / "out")
         methods = [(method, None, None) for method in ("Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA")]
         methods += [(method, nc, 2) for method in ("OfA", "OnA", "Predefined") for nc in (1, 4)]
@@ -54,61 +66,70 @@ class AblationTest(parameterized.TestCase):
         self.assertEqual(content["protocol"]["name"], "development")
         for key in ("command", "commit", "weights_sha256", "data_sha256", "hardware", "packages", "timings_s"):
             self.assertTrue(content[key] or key == "commit", key)
-        self.assertIn(f"{rows['OnA', 4, 2, 0]['map']:.4f}", done.stdout)
-        self.assertIn("N_pca 2, QE 3", done.stdout)
+        self.assertIn(f"{rows['OnA', 4, 2, 0]['map']:.4f}", self.printed)
+        self.assertIn("N_pca 2, QE 3", self.printed)
         with Image.open(self.folder / "out" / "plot.png") as plot:
             self.assertGreater(plot.width, 1000)
             self.assertGreater(len(plot.convert("RGB").getcolors(1 << 24)), 50)
 
     def test_a_cached_run_gives_the_same_rows_without_a_network_pass(self):
-        drivers.run(*self.flags)
-        first = drivers.rows(self.folder / "out")
-        pixels = sorted(path.stat().st_mtime_ns for path in (self.folder / "cache").rglob("class_sums.f32"))
-        drivers.run(*self.flags)
-        self.assertEqual(drivers.rows(self.folder / "out"), first)
-        again = sorted(path.stat().st_mtime_ns for path in (self.folder / "cache").rglob("class_sums.f32"))
-        self.assertEqual(again, pixels)
+        files = [*(self.folder / "cache").rglob("*.f32"), *(self.folder / "cache").rglob("done")]
+        before = {file: file.stat().st_mtime_ns for file in files}
+        self.assertLen(before, 3 * 5)
+        drivers.run(*self.flags, self.output)
+        self.assertEqual(drivers.rows(self.own / "out"), drivers.rows(self.folder / "out"))
+        self.assertEqual({file: file.stat().st_mtime_ns for file in files}, before)
 
     def test_a_killed_run_resumes(self):
-        drivers.run(*self.flags, f"--cache={self.folder / 'undisturbed'}")
-        expected = drivers.rows(self.folder / "out")
-        command = [sys.executable, "-m", "experiments.ablation", *self.flags]
-        with subprocess.Popen(
-            command, cwd=shared.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as process:
+        flags = [*self.flags, self.output, f"--cache={self.own / 'cache'}"]
+        command = [sys.executable, "-m", "experiments.ablation", *flags]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, cwd=shared.ROOT, env=drivers.ENVIRONMENT, **quiet) as process:
             deadline = time.monotonic() + 120
-            while sum(np.fromfile(file, np.uint8).sum() for file in (self.folder / "cache").rglob("done")) < 5:
+            while sum(np.fromfile(file, np.uint8).sum() for file in (self.own / "cache").rglob("done")) < 5:
                 self.assertIsNone(process.poll(), "ended before it could be killed")
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.05)
             os.kill(process.pid, signal.SIGKILL)
-        (done,) = (self.folder / "cache").rglob("images/done")
-        self.assertBetween(int(np.fromfile(done, np.uint8).sum()), 5, 19)
-        kept = np.flatnonzero(np.fromfile(done, np.uint8))[0]
+        (done,) = (self.own / "cache").rglob("images/done")
+        self.assertBetween(int(np.fromfile(done, np.uint8).sum()), 5, 20)
+        kept = np.flatnonzero(np.fromfile(done, np.uint8))
         file = done.with_name("class_sums.f32")
         before = np.fromfile(file, "<f4").reshape(-1, 832000)[kept]
-        drivers.run(*self.flags)
+        drivers.run(*flags)
         np.testing.assert_array_equal(np.fromfile(file, "<f4").reshape(-1, 832000)[kept], before)
-        found = drivers.rows(self.folder / "out")
-        self.assertEqual(found, expected)
+        self.assertEqual(drivers.rows(self.own / "out"), drivers.rows(self.folder / "out"))
 
     def test_a_stale_cache_is_refused_with_the_reason(self):
-        drivers.run(*self.flags, "--aggregation=ofa")
-        changed = sorted((self.dataset / "jpg").iterdir())[0]
-        Image.new("RGB", (64, 64)).save(changed)
-        done = drivers.run(*self.flags, check=False)
+        (changed,) = (self.dataset / "jpg").glob("all_souls_000075.jpg")
+        content = changed.read_bytes()
+        self.addCleanup(changed.write_bytes, content)
+        Image.new("RGB", (640, 480)).save(changed)
+        done = drivers.run(*self.flags, self.output, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, r"was made under other conditions and is left alone:\n  files: .* there, .* now")
         self.assertNotIn("Traceback", done.stderr)
 
     def test_unreadable_pictures_are_listed_and_end_the_run_only_when_asked(self):
-        broken = self.others / "zz_broken.jpg"
+        others = shutil.copytree(self.others, self.own / "others")
+        broken = others / "zz_broken.jpg"
         broken.write_bytes(b"not a picture")
-        done = drivers.run(*self.flags, "--aggregation=ofa")
+        flags = [*self.flags, f"--whitening_dataset={others}", "--aggregation=ofa", self.output]
+        done = drivers.run(*flags)
         self.assertIn(f"left out: {broken}: cannot be read as a picture", done.stderr)
-        content = json.loads((self.folder / "out" / "results.json").read_text())
+        content = json.loads((self.own / "out" / "results.json").read_text())
         self.assertLen(content["left_out"], 1)
-        self.assertEqual(drivers.run(*self.flags, "--aggregation=ofa", "--strict", check=False).returncode, 1)
+        self.assertEqual(drivers.run(*flags, "--strict", check=False).returncode, 1)
+
+    def test_a_database_picture_that_is_unreadable_is_not_ranked(self):
+        dataset = shutil.copytree(self.dataset, self.own / "benchmark")
+        broken = dataset / "jpg" / "all_souls_000075.jpg"
+        broken.write_bytes(b"not a picture")
+        drivers.run(*self.flags, f"--dataset={dataset}", "--aggregation=ofa", self.output)
+        content = json.loads((self.own / "out" / "results.json").read_text())
+        self.assertLen(content["left_out"], 1)
+        rows = drivers.rows(self.own / "out")
+        self.assertLen(rows["OfA", 1, 2, 0]["per_query"], 2)
 
     @parameterized.parameters(
         (["--nc=0"], "--nc: '0' is not a whole number, 1 to 1000"),
@@ -122,15 +143,24 @@ class AblationTest(parameterized.TestCase):
         (["--predefined_classes=cathedral"], "'cathedral' is not a class of googlenet"),
         (["--resize=720"], "unknown resize '720'"),
         (["--dataset=/nowhere"], "/nowhere/jpg: no such folder"),
+        (["--whitening_dataset="], "--whitening_dataset needs at least one folder"),
+        (["--whitening_dataset=SAME"], "is named twice"),
         (["--weights=/nowhere.npz"], "no weights at /nowhere.npz: see weights/README.md"),
         (["--feature_layer=conv5_1"], "googlenet has no feature layer 'conv5_1'; it has inception_3a"),
         (["--network=vgg16_cam"], "does not hold vgg16_cam"),
-        (["--nc", "8", "16"], "unexpected argument '16'"),
+        (["--shrinkage=2", "--whitening=shrinkage"], "the shrinkage ratio must lie between 0 and 1, not 2"),
     )
-    def test_errors_name_the_flag_and_show_no_traceback(self, flags, message):
-        done = drivers.run(*self.flags, *flags, check=False)
+    def test_errors_name_the_flag(self, flags, message):
+        given = [flag.replace("SAME", f"{self.others},{self.dataset}") for flag in flags]
+        with flagsaver.flagsaver(), self.assertRaises(SystemExit) as caught:
+            FLAGS(["ablation", *self.flags, self.output, *given])
+            ablation.main(["ablation"])
+        self.assertIn(message, str(caught.exception))
+
+    def test_a_bare_argument_is_refused_without_a_traceback(self):
+        done = drivers.run(*self.flags, "--nc", "8", "16", check=False)
         self.assertEqual(done.returncode, 1)
-        self.assertIn(message, done.stderr + done.stdout)
+        self.assertIn("unexpected argument '16'", done.stderr + done.stdout)
         self.assertNotIn("Traceback", done.stderr)
 
 
