@@ -23,6 +23,8 @@ from experiments import inputs, published, report, results
 from experiments.inputs import Inputs
 from experiments.results import Row
 
+flags.adopt_module_key_flags(inputs)
+
 AGGREGATIONS = ("ofa", "ona", "predefined")
 
 _NC = flags.DEFINE_list("nc", ["1", "2", "4", "8", "16", "32", "64"], "N_C, numbers of class vectors aggregated.")

@@ -122,6 +122,16 @@ class OxfordTest(OxfordCase):
         self.write("lab/hall_1_query.txt", f"a {box}")
         self.assertEqual(read_oxford(self.folder).queries[0].box, tuple(float(field) for field in box.split()))
 
+    def test_box_is_in_the_upright_picture(self):
+        exif = Image.Exif()
+        exif[0x0112] = 6  # stored 40 x 20, shown 20 x 40
+        Image.new("RGB", (40, 20)).save(self.jpg / "a.jpg", exif=exif)
+        self.write("lab/hall_1_query.txt", "a 0 0 20 40")
+        self.assertEqual(read_oxford(self.folder).queries[0].box, (0.0, 0.0, 20.0, 40.0))
+        self.write("lab/hall_1_query.txt", "a 0 0 40 20")
+        with self.assertRaisesRegex(DatasetError, "leaves its picture of 20 x 40 pixels"):
+            read_oxford(self.folder)
+
     def test_read_dataset_chooses(self):
         self.assertLen(read_dataset(self.folder).queries, 2)
         plain = read_dataset(str(self.jpg))

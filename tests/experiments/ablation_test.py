@@ -157,6 +157,11 @@ class AblationTest(parameterized.TestCase):
             ablation.main(["ablation"])
         self.assertIn(message, str(caught.exception))
 
+    def test_help_lists_the_flags_of_every_driver_too(self):
+        text = drivers.run("--help", check=False).stdout
+        for flag in ("--nc", "--dataset", "--weights", "--resize"):
+            self.assertIn(f"  {flag}:", text)
+
     def test_a_bare_argument_is_refused_without_a_traceback(self):
         done = drivers.run(*self.flags, "--nc", "8", "16", check=False)
         self.assertEqual(done.returncode, 1)
