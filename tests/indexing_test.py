@@ -122,7 +122,7 @@ class IndexingTest(absltest.TestCase):
 
     def test_fingerprint_covers_names_and_contents(self):
         first = indexing.fingerprint_files(self.images)
-        renamed = indexing.fingerprint_files(dataclasses.replace(self.images, names=("other", *self.images.names[1:])))
+        renamed = indexing.fingerprint_files(dataclasses.replace(self.images, names=(*self.images.names[:4], "other")))
         self.images.paths[4].write_bytes(b"changed")
         changed = indexing.fingerprint_files(self.images)
         self.assertLen({first, renamed, changed}, 3)

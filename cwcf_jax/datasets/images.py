@@ -88,7 +88,7 @@ def _rgb(image: Image.Image) -> Image.Image:
             raise ValueError("grey values beyond 16 bits")
         if "transparency" in image.info:
             pixels = np.where(pixels == image.info["transparency"], 65535, pixels)
-        return Image.fromarray((pixels // 257).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(((pixels + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         layered = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")

@@ -138,6 +138,12 @@ class ModesTest(PictureTest):
         expected = np.repeat(np.array([[[0], [1], [200], [255]]]), 3, axis=2)
         self.assert_pixels(tiff(pixels, order, 1), expected, name="grey.tiff")
 
+    def test_16_bits_are_rounded_to_8(self):
+        # level / 257 to the nearest: .498, .502, 254.498, 254.502.
+        pixels = np.array([[128, 129, 65406, 65407]], np.uint16)
+        expected = np.repeat(np.array([[[0], [1], [254], [255]]]), 3, axis=2)
+        self.assert_pixels(tiff(pixels, "<", 1), expected, name="grey.tiff")
+
     def test_16_bit_rgb(self):
         rows = [struct.pack(">HHH", 0, 257 * 99, 65535)]
         self.assert_pixels(png(1, 1, 16, RGB, rows), [[[0, 99, 255]]])
