@@ -163,6 +163,16 @@ def _aggregate_chosen(
     return jax.lax.map(one_query, chosen)
 
 
+def count_dropped(store: PooledStore, count: int) -> int:
+    """How many of the rows' ``count`` most probable classes are dropped for want of evidence."""
+    classes, done = top_classes(store, count), store.done
+    total = 0
+    for rows in _chunks(store):
+        vectors = store.class_vectors(rows, classes[rows])[done[rows]]
+        total += int(np.sum(np.all(vectors == 0, axis=-1)))
+    return total
+
+
 def frequent_classes(collections: Sequence[Collection], *, count: int, top: int = 64) -> np.ndarray:
     """The ``count`` classes most often among the ``top`` most probable ones, most frequent first.
 

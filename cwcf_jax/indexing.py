@@ -15,6 +15,9 @@ from cwcf_jax.datasets import ImageSet, Resize, Unreadable
 from cwcf_jax.encoder import Model
 from cwcf_jax.store import PooledStore
 
+EXTRACTION = 1
+"""To be counted up by every change of code that changes what a pass leaves: older stores are then refused."""
+
 Progress = Callable[[int], object]
 """Called with how many more images are finished."""
 
@@ -64,6 +67,7 @@ def open_store(
     """
     spec = model.network.spec
     fingerprint: dict[str, Any] = {
+        "extraction": EXTRACTION,
         "weights": weights,
         "network": spec.name,
         "preprocessing": dataclasses.asdict(spec.preprocessing) | {"resize": str(extraction.resize)},

@@ -62,6 +62,12 @@ class Protocol:
             raise ValueError(f"no such protocol field: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
         return dataclasses.replace(self, **changes)
 
+    def __str__(self) -> str:
+        """The preset's name and what was changed of it."""
+        preset = dataclasses.asdict(PROTOCOLS.get(self.name, self))
+        changed = [f"{field}={value}" for field, value in dataclasses.asdict(self).items() if value != preset[field]]
+        return " + ".join([self.name, *changed])
+
     def model_options(self, mean: tuple[float, float, float]) -> dict[str, Any]:
         """The options of `encoder.load` that follow from it, for a network with this pixel mean."""
         return {

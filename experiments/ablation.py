@@ -19,6 +19,7 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from cwcf_jax import benchmark, networks, retrieval, store
+from cwcf_jax.protocol import PAPER
 from experiments import inputs, published, report, results
 from experiments.inputs import Inputs
 from experiments.results import Row
@@ -69,8 +70,9 @@ def main(argv: Sequence[str]) -> None:
             extracted = time.perf_counter()
             rows = list(measure(given, settings))
             timings = {"network": extracted - start, "methods": time.perf_counter() - extracted}
-            write(rows, given, timings, output)
+            write(rows, given, settings, timings, output)
     except (ValueError, OSError, store.StoreBusyError) as error:
+        logging.info("where it happened", exc_info=True)
         sys.exit(f"ablation: {error}")
     except KeyboardInterrupt:
         sys.exit("ablation: interrupted; the same command goes on from here")
@@ -141,28 +143,33 @@ def predefined_classes(given: Inputs, settings: Settings) -> np.ndarray:
     return benchmark.frequent_classes(given.whitening, count=max(settings.nc + settings.npca))
 
 
-def write(rows: Sequence[Row], given: Inputs, timings: dict[str, float], folder: pathlib.Path) -> None:
+def write(
+    rows: Sequence[Row], given: Inputs, settings: Settings, timings: dict[str, float], folder: pathlib.Path
+) -> None:
     """results.json, table.txt and plot.png; the table also goes to standard output."""
-    text = report.table(rows)
     spec = given.model.network.spec
-    title = f"{given.benchmark.name}: {spec.name} {given.model.config.feature_layer}, protocol {given.protocol.name}"
-    print(f"{title}, mAP\n\n{text}\n")
-    (folder / "table.txt").write_text(f"{title}, mAP\n\n{text}\n", encoding="utf-8")
-    report.plot(rows, title, folder / "plot.png")
     content = results.environment() | {
         "network": spec.name,
         "feature_layer": given.model.config.feature_layer,
         "weights_sha256": given.weights,
-        "dataset": given.benchmark.name,
-        "whitening_datasets": [collection.name for collection in given.whitening],
-        "data_sha256": given.fingerprints,
+        "data": given.data,
         "protocol": dataclasses.asdict(given.protocol),
-        "left_out": list(given.left_out),
+        "predefined_classes": predefined_classes(given, settings).tolist(),
+        "dropped_class_vectors": benchmark.count_dropped(given.database.images, max(settings.nc)),
+        "left_out": given.left_out,
         "timings_s": timings,
         "rows": [dataclasses.asdict(row) for row in rows],
     }
     results.write_json(folder / "results.json", content)
+    title = f"{given.benchmark.name}: {spec.name} {given.model.config.feature_layer}, protocol {given.protocol}"
+    text = f"{title}, mAP\n\n{report.table(rows)}\n"
+    print(text)
+    (folder / "table.txt").write_text(text, encoding="utf-8")
     print(f"{timings['network']:.1f} s network, {timings['methods']:.1f} s methods; written to {folder}")
+    try:
+        report.plot(rows, title, folder / "plot.png")
+    except ImportError as error:
+        print(f"no plot: {error}; pip install -e '.[experiments]'", file=sys.stderr)
 
 
 def _rows(
@@ -185,11 +192,18 @@ def _rows(
             for m, ranking in enumerate(readable[rankings].tolist()):
                 ap = retrieval.average_precision(ranking, truth.positives, truth.junk)
                 found.setdefault((m, qe), {})[truth.name] = ap
-    network = given.model.network.spec.name
     for (m, qe), per_query in found.items():
         mean = retrieval.mean_average_precision(list(per_query.values()))
-        paper = published.mean_average_precision(given.benchmark.name, network, method, nc=counts[m], npca=npca, qe=qe)
+        paper = _published(given, method, counts[m], npca, qe)
         yield Row(method, counts[m], npca, qe, 0, mean, per_query, paper)
+
+
+def _published(given: Inputs, method: str, nc: int | None, npca: int | None, qe: int) -> float | None:
+    """The paper's value, if this run is what the paper ran."""
+    spec = given.model.network.spec
+    if given.protocol != PAPER or given.model.config.feature_layer != spec.feature_layer:
+        return None
+    return published.mean_average_precision(given.benchmark.name, spec.name, method, nc=nc, npca=npca, qe=qe)
 
 
 def _queries(given: Inputs) -> store.PooledStore:

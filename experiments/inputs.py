@@ -71,7 +71,7 @@ class Inputs:
         database: the benchmark's rows.
         whitening: rows of the datasets that whitenings are fitted on.
         left_out: pictures that could not be read, and why.
-        fingerprints: sha256 over names and contents of each dataset's pictures.
+        data: name, size and sha256 over names and contents of each dataset, the benchmark first.
     """
 
     model: cwcf_jax.Model
@@ -81,7 +81,7 @@ class Inputs:
     database: Collection
     whitening: tuple[Collection, ...]
     left_out: tuple[str, ...]
-    fingerprints: dict[str, str]
+    data: tuple[dict[str, str | int], ...]
 
 
 def from_flags(stack: contextlib.ExitStack) -> Inputs:
@@ -90,11 +90,14 @@ def from_flags(stack: contextlib.ExitStack) -> Inputs:
     Raises:
         ValueError, OSError, StoreBusyError: a flag, file or folder that cannot be used; the message names it.
     """
-    preset = _PROTOCOL.value or ("paper" if _DATASET.present else "development")
+    development = pathlib.Path(_DATASET.value).resolve() == pathlib.Path(_DATASET.default or "").resolve()
+    preset = _PROTOCOL.value or ("development" if development else "paper")
     _check_folders([_DATASET.value, *_WHITENING_DATASET.value])
     chosen = protocol.get(preset).replace(
         **{name: flag.value for name, flag in _FIELDS.items() if flag.value is not None}
     )
+    if _FIELDS["shrinkage"].value is not None and chosen.whitening != "shrinkage":
+        raise ValueError("--shrinkage has no effect without --whitening=shrinkage")
     extraction = chosen.extraction(_BATCH.value)
     mean = networks.get(_NETWORK.value).spec.preprocessing.mean
     model = cwcf_jax.load(
@@ -104,10 +107,13 @@ def from_flags(stack: contextlib.ExitStack) -> Inputs:
     benchmark = datasets.read_oxford(_DATASET.value)
     folders = [_DATASET.value, *_WHITENING_DATASET.value]
     sets = [benchmark, *(datasets.read_dataset(folder) for folder in _WHITENING_DATASET.value)]
-    collections, left_out, fingerprints = [], [], {}
+    collections: list[Collection] = []
+    left_out: list[str] = []
+    data: list[dict[str, str | int]] = []
     for images, folder in zip(sets, folders, strict=True):
         cache = pathlib.Path(_CACHE.value) / _cache_name(images, folder, model, chosen)
-        files = fingerprints[images.name] = indexing.fingerprint_files(images)
+        files = indexing.fingerprint_files(images)
+        data.append({"name": images.name, "images": len(images), "queries": len(images.queries), "sha256": files})
         collection, reasons = _extract(stack, model, images, extraction, cache, weights=weights, files=files)
         collections.append(collection)
         left_out += reasons
@@ -116,7 +122,7 @@ def from_flags(stack: contextlib.ExitStack) -> Inputs:
     if queries is None or not queries.done.all():
         raise ValueError("a query's picture could not be read, see above; nothing can be measured without it")
     return Inputs(
-        model, weights, chosen, benchmark, collections[0], tuple(collections[1:]), tuple(left_out), fingerprints
+        model, weights, chosen, benchmark, collections[0], tuple(collections[1:]), tuple(left_out), tuple(data)
     )
 
 

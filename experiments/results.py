@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -33,7 +34,7 @@ def environment() -> dict[str, Any]:
     """Command, commit, hardware and package versions of this run."""
     devices = jax.devices()
     return {
-        "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": shlex.join(["python", "-m", f"experiments.{pathlib.Path(sys.argv[0]).stem}", *sys.argv[1:]]),
         "commit": _commit(),
         "hardware": {
             "platform": devices[0].platform,
@@ -42,8 +43,7 @@ def environment() -> dict[str, Any]:
             "processor": _processor(),
             "cores": os.cpu_count(),
         },
-        "packages": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
     }
 
 
@@ -52,6 +52,14 @@ def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def _version(package: str) -> str | None:
+    """None for a library that is used from its source without being installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:

@@ -115,6 +115,17 @@ class BenchmarkTest(parameterized.TestCase):
         images_only = benchmark.frequent_classes([Collection("toy", self.images)], count=1, top=20)
         self.assertEqual(images_only.tolist(), [0])  # every class has every vote: the lowest index
 
+    def test_dropped_classes_are_counted(self):
+        store = self._store("dropping", 5, skip=(4,))
+        top = benchmark.top_classes(store, 3)
+        for i, lost in ((0, 1), (3, 2)):
+            sums = np.array(store.class_sums[i])
+            sums[top[i, :lost]] = 0.0
+            row = {"sums": store.sums[i], "channel_weights": store.channel_weights[i], "logits": store.logits[i]}
+            store.write(i, class_sums=sums, **row)
+        self.assertEqual(benchmark.count_dropped(store, 3), 3)
+        self.assertEqual(benchmark.count_dropped(store, 1), 2)
+
     def test_rankings_are_those_of_one_search_each(self):
         databases = benchmark.describe(self.images, self.whitening, (1, 5))
         queries = benchmark.describe(self.queries, self.whitening, (1, 5))

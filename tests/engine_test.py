@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from cwcf_jax import engine
+from cwcf_jax import benchmark, engine
 from tests import oracles
 
 
@@ -56,6 +56,20 @@ class SearchTest(parameterized.TestCase):
     def test_a_negative_expansion_is_refused(self):
         with self.assertRaisesRegex(ValueError, "at least 1 row, not -1"):
             engine.search(jnp.array([1.0, 0.0]), jnp.eye(2), expansion=-1)
+
+
+class TiesTest(parameterized.TestCase):
+    @parameterized.product(rows=(33, 37, 997), dim=(512, 831))
+    def test_equal_rows_keep_the_order_of_the_database(self, rows, dim):
+        """A matrix product rounds the last rows of its blocks in another way and would break these ties."""
+        generator = np.random.default_rng(rows)
+        query, vector = (jnp.asarray(unit(generator.normal(size=dim)), jnp.float32) for _ in range(2))
+        database = jnp.tile(vector, (rows, 1))
+        for expansion in (0, 5):
+            found = engine.search(query, database, expansion=expansion)
+            np.testing.assert_array_equal(found, np.arange(rows))
+            several = benchmark.rankings(jnp.stack([query] * 3), jnp.stack([database] * 3), expansion=expansion)
+            np.testing.assert_array_equal(several, np.tile(np.arange(rows), (3, 1)))
 
 
 if __name__ == "__main__":

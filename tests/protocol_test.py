@@ -41,6 +41,11 @@ class ProtocolTest(parameterized.TestCase):
             changed.extraction(0)
             changed.whitening_config()
 
+    def test_name_tells_what_was_changed(self):
+        self.assertEqual(str(protocol.get("paper")), "paper")
+        changed = protocol.get("paper").replace(resize="none", whitening_dim=256)
+        self.assertEqual(str(changed), "paper + resize=none + whitening_dim=256")
+
     def test_unknown_preset(self):
         with self.assertRaisesRegex(ValueError, "unknown protocol 'papers'; known: paper"):
             protocol.get("papers")

@@ -46,7 +46,7 @@ class ImageSet:
 
 
 def read_dataset(folder: str | pathlib.Path) -> ImageSet:
-    """The folder as a benchmark if it has ``jpg/`` and ``lab/``, otherwise as plain pictures."""
+    """The folder as a benchmark if it has a ``lab/``, otherwise as plain pictures."""
     folder = pathlib.Path(folder)
     return read_oxford(folder) if (folder / "lab").is_dir() else read_folder(folder)
 
@@ -88,6 +88,10 @@ def read_oxford(folder: str | pathlib.Path) -> ImageSet:
             raise DatasetError(f"{needed}: no such folder; the Oxford layout needs jpg/ and lab/")
     listing = folder / "imlist.txt"
     pairs = _lines(listing) if listing.is_file() else [(0, path.name) for path in sorted(pictures.glob("*.jpg"))]
+    others = [path.name for path in sorted(pictures.iterdir()) if path.suffix.lower() in SUFFIXES]
+    strangers = [name for name in others if not name.endswith(".jpg")]
+    if strangers and not listing.is_file():
+        raise DatasetError(f"{pictures}: the Oxford layout has NAME.jpg only; rename or remove {', '.join(strangers)}")
     index: dict[str, int] = {}
     for number, line in pairs:
         name = line.removesuffix(".jpg")

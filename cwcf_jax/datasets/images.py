@@ -70,7 +70,8 @@ _TURNS = {
 
 def _orientation(image: Image.Image) -> Any:
     """The EXIF value, 1 where the block is malformed: that must not cost the picture."""
-    image.load()  # PNG: the block may follow the pixels
+    if image.format == "PNG":
+        image.load()  # the block may follow the pixels
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:

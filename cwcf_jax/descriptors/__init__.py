@@ -1,6 +1,6 @@
 """Eq. 1 to 4 of the paper, whitening and aggregation: pure functions of one image, to be `vmap`-ed by callers."""
 
-from cwcf_jax.descriptors.aggregation import aggregate, aggregate_prefixes, dropped, embed
+from cwcf_jax.descriptors.aggregation import aggregate, aggregate_prefixes, embed
 from cwcf_jax.descriptors.cam import (
     NORMALIZATIONS,
     class_activation_maps,
@@ -36,7 +36,6 @@ __all__ = [
     "class_activation_maps",
     "class_sums",
     "class_vectors",
-    "dropped",
     "embed",
     "fit_pca_whitening",
     "fit_shrinkage_whitening",

@@ -35,8 +35,3 @@ def aggregate_prefixes(embedded: Float[Array, "n d"], counts: tuple[int, ...]) -
     if not counts or min(counts) < 1 or max(counts) > embedded.shape[0]:
         raise ValueError(f"counts must lie between 1 and {embedded.shape[0]}, not {counts}")
     return l2_normalize(jnp.cumsum(embedded, axis=0)[jnp.asarray(counts) - 1])
-
-
-def dropped(vectors: Float[Array, "n k"]) -> Array:
-    """How many of the class vectors are zero and so take no part in the descriptor."""
-    return jnp.sum(jnp.all(vectors == 0, axis=-1))

@@ -5,6 +5,9 @@ from jaxtyping import Array, Bool, Float
 
 from cwcf_jax.arrays import Shape, Size, einsum
 
+SLACK = 1e-4
+"""Cells by which a box may touch a cell without taking it: more than a float32 division errs on any backend."""
+
 
 def region_mask(box: Float[Array, "4"], image_size: Size, map_size: Size, shape: Shape) -> Bool[Array, "h w"]:
     """Cells of a map that a box ``x1 y1 x2 y2`` in pixels touches: rows floor(y1 h/H) to ceil(y2 h/H), columns alike.
@@ -14,8 +17,8 @@ def region_mask(box: Float[Array, "4"], image_size: Size, map_size: Size, shape:
     start, stop = box[1::-1], box[3:1:-1]
     scale = map_size.astype(jnp.float32)
     extent = image_size.astype(jnp.float32)
-    first = jnp.clip(jnp.floor(start * scale / extent).astype(jnp.int32), 0, map_size - 1)
-    last = jnp.clip(jnp.ceil(stop * scale / extent).astype(jnp.int32), first + 1, map_size)
+    first = jnp.clip(jnp.floor(start * scale / extent + SLACK).astype(jnp.int32), 0, map_size - 1)
+    last = jnp.clip(jnp.ceil(stop * scale / extent - SLACK).astype(jnp.int32), first + 1, map_size)
     rows, columns = jnp.arange(shape[0]), jnp.arange(shape[1])
     inside_rows = (rows >= first[0]) & (rows < last[0])
     inside_columns = (columns >= first[1]) & (columns < last[1])

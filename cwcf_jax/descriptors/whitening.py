@@ -38,7 +38,7 @@ def fit_pca_whitening(vectors: ArrayLike, *, dim: int | None = None, fitted_on: 
     Directions without variance are dropped, so fewer than ``dim`` come back when there are too few vectors.
 
     Args:
-        vectors: [n, k], n at least 2, finite, not all equal.
+        vectors: [n, k], finite, not all equal; zero vectors, which stand for dropped classes, are left out.
         dim: how many directions to keep, at most; None keeps all that have variance.
         fitted_on: a name for the data.
 
@@ -88,11 +88,10 @@ class WhiteningConfig:
             raise ValueError(f"unknown whitening {self.kind!r}; known: pca, shrinkage")
 
     def fit(self, vectors: np.ndarray, fitted_on: str) -> Whitening:
-        """Fits on [n, k]; zero vectors, which stand for nothing, are left out."""
-        present = vectors[np.any(vectors != 0, axis=1)]
+        """Fits on [n, k] as `fit_pca_whitening` or `fit_shrinkage_whitening` do."""
         if self.kind == "pca":
-            return fit_pca_whitening(present, dim=self.dim, fitted_on=fitted_on)
-        return fit_shrinkage_whitening(present, ratio=self.shrinkage, dim=self.dim, fitted_on=fitted_on)
+            return fit_pca_whitening(vectors, dim=self.dim, fitted_on=fitted_on)
+        return fit_shrinkage_whitening(vectors, ratio=self.shrinkage, dim=self.dim, fitted_on=fitted_on)
 
 
 def whiten(vectors: Float[Array, "*batch k"], whitening: Whitening) -> Float[Array, "*batch d"]:
@@ -113,6 +112,9 @@ def _principal_components(vectors: ArrayLike) -> tuple[np.ndarray, np.ndarray, n
         raise ValueError(f"whitening needs at least 2 vectors as rows of [n, k], not an array of shape {data.shape}")
     if not np.isfinite(data).all():
         raise ValueError("whitening cannot be fitted on vectors that are not finite")
+    data = data[np.any(data != 0, axis=1)]
+    if len(data) < 2:
+        raise ValueError("whitening needs at least 2 vectors that are not zero")
     mean = data.mean(axis=0)
     centred = data - mean
     eigenvalues, directions = np.linalg.eigh(centred.T @ centred / (data.shape[0] - 1))

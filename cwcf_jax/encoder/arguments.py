@@ -15,7 +15,7 @@ BUCKET_STEP = 128
 development sets, for 12 % more pixels."""
 
 
-def check_arguments(
+def prepare_arguments(
     model: Model,
     images: ArrayLike,
     sizes: ArrayLike | None,
@@ -26,7 +26,10 @@ def check_arguments(
 ) -> tuple[Array, Array, Array | None, Array | None]:
     """Checks shapes, pads concrete images to their bucket, gives every image its own size, box and classes."""
     if not isinstance(images, jax.Array):
-        images = np.asarray(images)
+        try:
+            images = np.asarray(images)
+        except ValueError as error:
+            raise ValueError(f"images of several sizes must be padded to one shape, see `sizes` ({error})") from error
     if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
         hint = "; add a batch axis with images[None]" if images.ndim == 3 else ""
         raise ValueError(f"images must be [batch, height, width, 3], RGB, not of shape {images.shape}{hint}")
@@ -54,8 +57,15 @@ def check_arguments(
         bucket = bucket_shape((height, width), step=BUCKET_STEP)
         widths = ((0, 0), (0, bucket[0] - height), (0, bucket[1] - width), (0, 0))
         if bucket != (height, width):
-            images = jnp.pad(images, widths) if isinstance(images, jax.Array) else np.pad(images, widths)
+            images = np.pad(images, widths) if _on_host(images) else jnp.pad(images, widths)
     return jnp.asarray(images), sizes, boxes, class_ids
+
+
+def _on_host(images: np.ndarray | Array) -> bool:
+    """Whether numpy can pad them without moving them; on an accelerator each size compiles a small pad instead."""
+    if not isinstance(images, jax.Array):
+        return True
+    return len(images.devices()) == 1 and next(iter(images.devices())).platform == "cpu"
 
 
 def _traced(value: object) -> bool:
@@ -71,11 +81,14 @@ def _batched(name: str, values: ArrayLike, dtype: type, shape: tuple[int, ...]) 
 
 
 def _classes(class_ids: ArrayLike, batch: int, classes: int) -> Array:
-    if not _traced(class_ids):
-        outside = np.asarray(class_ids)
-        if outside.size == 0 or outside.min() < 0 or outside.max() >= classes:
-            raise ValueError(f"class_ids must be 0-based indices below {classes}, at least one of them")
-    array = jnp.asarray(class_ids, jnp.int32)
+    array = jnp.asarray(class_ids)
+    if not jnp.issubdtype(array.dtype, jnp.integer) or array.size == 0:
+        raise ValueError(
+            f"class_ids must be at least one 0-based index below {classes}, not {array.dtype}{array.shape}"
+        )
+    if not _traced(array) and (int(array.min()) < 0 or int(array.max()) >= classes):
+        raise ValueError(f"class_ids must be 0-based indices below {classes}")
+    array = array.astype(jnp.int32)
     if array.ndim == 1:
         array = jnp.broadcast_to(array, (batch, array.shape[0]))
     if array.ndim != 2 or array.shape[0] != batch:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from cwcf_jax import descriptors, networks
 from cwcf_jax.arrays import Size, valid_mask
 from cwcf_jax.descriptors import Whitening
-from cwcf_jax.encoder.arguments import check_arguments
+from cwcf_jax.encoder.arguments import prepare_arguments
 from cwcf_jax.encoder.model import Model
 
 
@@ -63,7 +63,7 @@ def encode(
         model: from `load`.
         images: [b, h, w, 3], RGB, uint8 or float 0-255.
         num_classes: N_C, how many of the image's own most probable classes to aggregate (OfA).
-        class_ids: [n] or [b, n], the classes to aggregate instead (OnA: the query's; or a predefined list).
+        class_ids: [n] or [b, n] integers, the classes to aggregate instead (OnA: the query's; or a predefined list).
         whitening: fitted on l2-normalised class vectors; None leaves it out.
         sizes: [b, 2], valid rows and columns of each image where the batch is padded; None: all.
         boxes: [b, 4], regions of interest ``x1 y1 x2 y2`` in pixels, cut on the maps; classes and channel weights are
@@ -76,7 +76,7 @@ def encode(
     Raises:
         ValueError: images, sizes, boxes or classes of the wrong shape or range.
     """
-    arguments = check_arguments(model, images, sizes, boxes, class_ids, num_classes, whitening)
+    arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes, whitening)
     # What the whitening was fitted on is static: leaving it in would compile again for the same arrays.
     anonymous = None if whitening is None else dataclasses.replace(whitening, fitted_on="")
     return _encode(model, *arguments, anonymous, num_classes=num_classes)
@@ -92,7 +92,7 @@ def class_vectors(
     boxes: ArrayLike | None = None,
 ) -> ClassVectors:
     """The class vectors that `encode` whitens and sums, with their classes. Arguments and errors as there."""
-    arguments = check_arguments(model, images, sizes, boxes, class_ids, num_classes)
+    arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes)
     return _class_vectors(model, *arguments, num_classes=num_classes)
 
 
@@ -106,7 +106,7 @@ def pool(
     boxes: ArrayLike | None = None,
 ) -> Pooled:
     """What `class_vectors` is made of, and the raw features beside it. Arguments and errors as in `encode`."""
-    arguments = check_arguments(model, images, sizes, boxes, class_ids, num_classes)
+    arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes)
     return _pool(model, *arguments, num_classes=num_classes)
 
 

@@ -40,12 +40,16 @@ def load_params(network: Network, path: str | pathlib.Path) -> Params:
 
 
 def save_params(params: Params, path: str | pathlib.Path) -> None:
-    """Writes parameters as an Orbax checkpoint, or as one ``.npz`` file if ``path`` ends so. Never overwrites."""
+    """Writes parameters as an Orbax checkpoint, or in float32 as one file where ``path`` ends in ``.npz``.
+
+    Raises:
+        FileExistsError: there is something at ``path``; it is left alone.
+    """
     path = pathlib.Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already; remove it or write elsewhere")
     if path.suffix == ".npz":
-        np.savez(path, allow_pickle=False, **{key: np.asarray(array) for key, array in _flatten(params).items()})
+        np.savez(path, **{key: np.asarray(array, np.float32) for key, array in _flatten(params).items()})  # type: ignore[arg-type]
         return
     import orbax.checkpoint as ocp  # one second of import that only checkpoints need
 
@@ -54,15 +58,21 @@ def save_params(params: Params, path: str | pathlib.Path) -> None:
 
 
 def fingerprint(path: str | pathlib.Path) -> str:
-    """sha256 of a weights file, or of every file of a checkpoint directory in order of name."""
+    """sha256 of a weights file; of a checkpoint directory, sha256 over the names and sha256s of its files."""
     path = pathlib.Path(path)
+    if path.is_file():
+        return _sha256(path).hexdigest()
     digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+    for file in sorted(path.rglob("*")):
         if file.is_file():
             digest.update(file.relative_to(path).as_posix().encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(_sha256(file).digest())
     return digest.hexdigest()
+
+
+def _sha256(file: pathlib.Path) -> "hashlib._Hash":
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256")
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -105,28 +115,30 @@ def _translate(network: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def check_params(network: Network, params: Params) -> None:
-    """CheckpointError names every key of ``params`` that is missing, unexpected or mis-shaped."""
-    _raise(network, "params", _shape_faults(network, _flatten(params)))
+    """CheckpointError names every key of ``params`` that is missing, unexpected, mis-shaped or not floating point."""
+    _raise(network, "params", _faults(network, _flatten(params)))
 
 
 def _check(network: Network, arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
-    faults = _shape_faults(network, arrays)
-    for key in sorted(arrays):
-        if not np.issubdtype(arrays[key].dtype, np.floating) and arrays[key].dtype != jnp.bfloat16:
-            faults.append(f"not floating point {key}: {arrays[key].dtype}")
-        elif not np.isfinite(arrays[key].astype(np.float32)).all():
-            faults.append(f"not finite {key}")
+    faults = _faults(network, arrays)
+    faults += [f"not finite {key}" for key in sorted(arrays) if not _finite(arrays[key])]
     _raise(network, str(path), faults)
 
 
-def _shape_faults(network: Network, arrays: Mapping[str, Any]) -> list[str]:
+def _faults(network: Network, arrays: Mapping[str, Any]) -> list[str]:
     wanted = {key: leaf.shape for key, leaf in _flatten(network.shapes()).items()}
     faults = [f"missing {key} {wanted[key]}" for key in sorted(wanted.keys() - arrays.keys())]
     faults += [f"unexpected {key} {arrays[key].shape}" for key in sorted(arrays.keys() - wanted.keys())]
     for key in sorted(wanted.keys() & arrays.keys()):
         if arrays[key].shape != wanted[key]:
             faults.append(f"mis-shaped {key}: {arrays[key].shape} instead of {wanted[key]}")
+        elif not jnp.issubdtype(arrays[key].dtype, jnp.floating):
+            faults.append(f"not floating point {key}: {arrays[key].dtype}")
     return faults
+
+
+def _finite(array: np.ndarray) -> bool:
+    return not jnp.issubdtype(array.dtype, jnp.floating) or bool(np.isfinite(array.astype(np.float32)).all())
 
 
 def _raise(network: Network, origin: str, faults: list[str]) -> None:
@@ -136,7 +148,7 @@ def _raise(network: Network, origin: str, faults: list[str]) -> None:
 
 def _flatten(params: Params) -> dict[str, Any]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    return {"/".join(str(entry.key) for entry in path): leaf for path, leaf in leaves}
+    return {"/".join(str(getattr(entry, "key", entry)) for entry in path): leaf for path, leaf in leaves}
 
 
 def _nest(flat: Mapping[str, jax.Array]) -> Params:

@@ -12,7 +12,7 @@ def average_precision(ranking: Sequence[int], positives: Collection[int], junk: 
     Raises:
         ValueError: no positives, a positive that is also junk, or an image ranked twice.
     """
-    positives, junk = frozenset(positives), frozenset(junk)
+    ranking, positives, junk = [int(i) for i in ranking], frozenset(positives), frozenset(junk)
     if not positives:
         raise ValueError("average precision is not defined without positives")
     if positives & junk:
@@ -34,6 +34,6 @@ def average_precision(ranking: Sequence[int], positives: Collection[int], junk: 
 
 def mean_average_precision(per_query: Sequence[float]) -> float:
     """Mean over queries; ValueError without any."""
-    if not per_query:
+    if len(per_query) == 0:
         raise ValueError("mean average precision is not defined without queries")
     return sum(per_query) / len(per_query)

@@ -122,6 +122,14 @@ class OxfordTest(OxfordCase):
         self.write("lab/hall_1_query.txt", f"a {box}")
         self.assertEqual(read_oxford(self.folder).queries[0].box, tuple(float(field) for field in box.split()))
 
+    def test_pictures_that_the_layout_does_not_know(self):
+        Image.new("RGB", (4, 4)).save(self.jpg / "z.PNG")
+        if self.listing.exists():
+            read_oxford(self.folder)  # the list says what counts
+            self.listing.unlink()
+        with self.assertRaisesRegex(DatasetError, "the Oxford layout has NAME.jpg only; rename or remove z.PNG"):
+            read_oxford(self.folder)
+
     def test_box_is_in_the_upright_picture(self):
         exif = Image.Exif()
         exif[0x0112] = 6  # stored 40 x 20, shown 20 x 40

@@ -67,6 +67,15 @@ class PcaTest(parameterized.TestCase):
             with self.assertRaisesRegex(ValueError, message):
                 fit(vectors)
 
+    def test_zero_vectors_are_left_out(self):
+        vectors = _vectors()
+        with_zeros = np.insert(vectors, [0, 7, 60], 0.0, axis=0)
+        for fit in (descriptors.fit_pca_whitening, descriptors.fit_shrinkage_whitening):
+            for found, expected in zip(jax.tree.leaves(fit(with_zeros)), jax.tree.leaves(fit(vectors)), strict=True):
+                np.testing.assert_array_equal(found, expected)
+        with self.assertRaisesRegex(ValueError, "at least 2 vectors that are not zero"):
+            descriptors.fit_pca_whitening(with_zeros[[0, 8]])
+
     def test_dim_below_one(self):
         with self.assertRaisesRegex(ValueError, "at least 1 dimension, not 0"):
             descriptors.fit_pca_whitening(_vectors(), dim=0)

@@ -64,7 +64,11 @@ class AblationTest(parameterized.TestCase):
             self.assertIsNone(row["paper"])
         content = json.loads((self.folder / "out" / "results.json").read_text())
         self.assertEqual(content["protocol"]["name"], "development")
-        for key in ("command", "commit", "weights_sha256", "data_sha256", "hardware", "packages", "timings_s"):
+        self.assertStartsWith(content["command"], "python -m experiments.ablation --dataset=")
+        self.assertEqual([entry["name"] for entry in content["data"]], ["benchmark", "others"])
+        self.assertLen(content["predefined_classes"], 4)
+        self.assertEqual(content["dropped_class_vectors"], 0)
+        for key in ("command", "commit", "weights_sha256", "data", "hardware", "packages", "timings_s"):
             self.assertTrue(content[key] or key == "commit", key)
         self.assertIn(f"{rows['OnA', 4, 2, 0]['map']:.4f}", self.printed)
         self.assertIn("N_pca 2, QE 3", self.printed)
@@ -148,6 +152,7 @@ class AblationTest(parameterized.TestCase):
         (["--weights=/nowhere.npz"], "no weights at /nowhere.npz: see weights/README.md"),
         (["--feature_layer=conv5_1"], "googlenet has no feature layer 'conv5_1'; it has inception_3a"),
         (["--network=vgg16_cam"], "does not hold vgg16_cam"),
+        (["--shrinkage=0.1"], "--shrinkage has no effect without --whitening=shrinkage"),
         (["--shrinkage=2", "--whitening=shrinkage"], "the shrinkage ratio must lie between 0 and 1, not 2"),
     )
     def test_errors_name_the_flag(self, flags, message):

@@ -1,6 +1,8 @@
+import hashlib
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -95,6 +97,13 @@ class CheckpointTest(parameterized.TestCase):
         second.write_bytes(b"two")
         self.assertNotEqual(networks.fingerprint(first), networks.fingerprint(second))
         self.assertLen(networks.fingerprint(self.folder), 64)
+        self.assertEqual(networks.fingerprint(second), hashlib.sha256(b"two").hexdigest())
+
+    def test_bfloat16_parameters_come_back(self):
+        params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), self.network.initialize(0))
+        networks.save_params(params, self.folder / "half.npz")
+        loaded = networks.load_params(self.network, self.folder / "half.npz")
+        jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(jnp.float32)), loaded, params)
 
 
 if __name__ == "__main__":
