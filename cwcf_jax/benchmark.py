@@ -101,7 +101,7 @@ def describe(
     """
     most = max(counts)
     own = top_classes(store, most) if class_ids is None else np.tile(class_ids[:most], (store.length, 1))
-    whitening = _anonymous(whitening)
+    whitening = whitening and whitening.anonymous()
     parts = []
     for rows in _chunks(store):
         vectors = _padded(store.class_vectors(rows, own[rows]))
@@ -116,7 +116,7 @@ def describe_online(
 
     Queries share classes, so the class vectors of `QUERIES` queries are read and whitened once.
     """
-    whitening = _anonymous(whitening)
+    whitening = whitening and whitening.anonymous()
     for block in np.split(class_ids[:, : max(counts)], range(QUERIES, len(class_ids), QUERIES)):
         union, chosen = np.unique(block, return_inverse=True)
         chosen = chosen.reshape(block.shape)
@@ -135,11 +135,6 @@ def _chunks(store: PooledStore) -> Iterator[slice]:
 
 def _padded(vectors: np.ndarray) -> np.ndarray:
     return np.pad(vectors, ((0, CHUNK - len(vectors)), (0, 0), (0, 0))) if len(vectors) < CHUNK else vectors
-
-
-def _anonymous(whitening: Whitening | None) -> Whitening | None:
-    """Without the static name, which would compile every function again."""
-    return None if whitening is None else dataclasses.replace(whitening, fitted_on="")
 
 
 _embed = jax.jit(embed)

@@ -31,6 +31,10 @@ class Whitening:
         """Dimensions after whitening."""
         return self.projection.shape[1]
 
+    def anonymous(self) -> "Whitening":
+        """Without ``fitted_on``: it is static, and another name would compile every function again."""
+        return dataclasses.replace(self, fitted_on="")
+
 
 def fit_pca_whitening(vectors: ArrayLike, *, dim: int | None = None, fitted_on: str = "") -> Whitening:
     """Centred PCA of ``vectors`` [n, k], variances with n - 1 (Jegou & Chum 2012; [13] of the paper).

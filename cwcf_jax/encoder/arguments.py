@@ -86,7 +86,7 @@ def _classes(class_ids: ArrayLike, batch: int, classes: int) -> Array:
         raise ValueError(
             f"class_ids must be at least one 0-based index below {classes}, not {array.dtype}{array.shape}"
         )
-    if not _traced(array) and (int(array.min()) < 0 or int(array.max()) >= classes):
+    if not _traced(array) and not np.all((np.asarray(array) >= 0) & (np.asarray(array) < classes)):
         raise ValueError(f"class_ids must be 0-based indices below {classes}")
     array = array.astype(jnp.int32)
     if array.ndim == 1:

@@ -77,9 +77,8 @@ def encode(
         ValueError: images, sizes, boxes or classes of the wrong shape or range.
     """
     arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes, whitening)
-    # What the whitening was fitted on is static: leaving it in would compile again for the same arrays.
-    anonymous = None if whitening is None else dataclasses.replace(whitening, fitted_on="")
-    return _encode(model, *arguments, anonymous, num_classes=num_classes)
+    whitening = whitening and whitening.anonymous()
+    return _encode(model, *arguments, whitening, num_classes=num_classes)
 
 
 def class_vectors(
