@@ -47,6 +47,21 @@ class Model:
         """Channels of the feature layer, the length of a class vector."""
         return self.network.spec.layer(self.config.feature_layer).channels
 
+    @property
+    def cam_layer(self) -> networks.Layer:
+        """The layer whose maps make the class activation maps."""
+        layer = self.network.spec.cam_layer
+        if layer is None:
+            raise ValueError(_NO_CAMS.format(name=self.network.spec.name))
+        return layer
+
+
+_NO_CAMS = (
+    "{name} has no global average pooling before its classifier, and thus no class activation maps. Load a network "
+    "that has (vgg16_cam for VGG-16) with weights of its own, or train its CAM head on the weights you have: "
+    "python -m experiments.train_cam --network=vgg16_cam --trunk=FILE"
+)
+
 
 def load(
     network: str | networks.Network,
@@ -62,7 +77,8 @@ def load(
 
     Args:
         network: a key of `networks.NETWORKS`, or a `Network` of your own.
-        weights: a ``.npz`` file, an Orbax checkpoint directory, or parameters already in memory.
+        weights: a ``.npz`` file, an Orbax checkpoint directory, or parameters already in memory. A record in the file
+            (`networks.Provenance`) decides the classes and the preprocessing.
         feature_layer: the layer whose maps are pooled; None is the network's default.
         cam_normalization: ``min_max`` (the paper), ``max_clip`` (the authors' code) or ``raw``.
         drop_negative: whether classes whose raw map is nowhere positive are dropped.
@@ -70,14 +86,18 @@ def load(
         pixel_mean: another mean to subtract, in the network's channel order.
 
     Raises:
-        ValueError: an unknown network, layer or normalization.
+        ValueError: an unknown network, layer or normalization, or a network without class activation maps.
         FileNotFoundError, CheckpointError: see `networks.load_params` and `networks.check_params`.
     """
     if isinstance(network, str):
         network = networks.get(network)
+    if network.spec.cam_layer is None:
+        raise ValueError(_NO_CAMS.format(name=network.spec.name))
     layer = network.spec.layer(feature_layer or network.spec.feature_layer)
     config = EncoderConfig(layer.name, cam_normalization, drop_negative, channel_weighting, pixel_mean)
     if isinstance(weights, str | pathlib.Path):
-        return Model(networks.load_params(network, weights), network, config)
-    networks.check_params(network, weights)
+        network = networks.adapt(network, networks.read_provenance(weights))
+        weights = networks.load_params(network, weights)
+    else:
+        networks.check_params(network, weights)
     return Model(weights, network, config)

@@ -132,7 +132,7 @@ def _pool(model, images, sizes, boxes, class_ids, *, num_classes):  # type: igno
     inputs = networks.preprocess(images, sizes, preprocessing)
     _, maps = network.apply(model.params, inputs, sizes)
     map_sizes = network.map_sizes(sizes)
-    features, cam_features = config.feature_layer, network.spec.cam_layer.name
+    features, cam_features = config.feature_layer, model.cam_layer.name
     pool_one = functools.partial(_pool_one, model, num_classes=num_classes)
     return jax.vmap(pool_one)(
         maps[features], maps[cam_features], sizes, map_sizes[features], map_sizes[cam_features], boxes, class_ids
@@ -153,7 +153,6 @@ def _pool_one(
 ) -> Pooled:
     """Section 3 for one image, from its two maps."""
     spec = model.network.spec
-    classifier = model.params[spec.classifier]
     shape, cam_shape = features.shape[:2], cam_features.shape[:2]
     cam_valid = valid_mask(cam_size, cam_shape)
     if box is None:
@@ -161,16 +160,21 @@ def _pool_one(
     else:
         region = descriptors.region_mask(box, image_size, feature_size, shape)
         cam_region = descriptors.region_mask(box, image_size, cam_size, cam_shape)
-    seen = descriptors.mean_pool(cam_features, cam_region)
-    logits = jnp.matmul(seen, classifier["kernel"], precision=jax.lax.Precision.HIGHEST) + classifier["bias"]
+    logits = descriptors.mean_pool(cam_features, cam_region)
+    if spec.classifier is not None:
+        kernel, bias = (model.params[spec.classifier][part] for part in ("kernel", "bias"))
+        logits = jnp.matmul(logits, kernel, precision=jax.lax.Precision.HIGHEST) + bias
     if class_ids is None:
         class_ids = jax.lax.top_k(logits, num_classes)[1]
-    cams = descriptors.class_activation_maps(cam_features, classifier["kernel"][:, class_ids])
+    if spec.classifier is not None:
+        cams = descriptors.class_activation_maps(cam_features, kernel[:, class_ids])
+    else:
+        cams = cam_features[..., class_ids]
     evident = descriptors.has_evidence(cams, cam_valid)
     cams = descriptors.NORMALIZATIONS[model.config.cam_normalization](cams, cam_valid)
     if model.config.drop_negative:
         cams = jnp.where(evident[None, None, :], cams, 0.0)
-    if spec.layer(model.config.feature_layer).stride != spec.cam_layer.stride:
+    if spec.layer(model.config.feature_layer).stride != model.cam_layer.stride:
         cams = descriptors.resize_maps(cams, cam_size, feature_size, shape)
     return Pooled(
         sums=descriptors.sum_pool(features, region),

@@ -3,33 +3,70 @@
 import functools
 import importlib.resources
 
-from cwcf_jax.networks.checkpoint import CheckpointError, check_params, fingerprint, load_params, save_params
-from cwcf_jax.networks.googlenet import GOOGLENET
+from cwcf_jax.networks.checkpoint import (
+    CheckpointError,
+    check_params,
+    choose_layout,
+    fingerprint,
+    fits,
+    import_params,
+    load_params,
+    read_npz,
+    read_provenance,
+    save_params,
+)
+from cwcf_jax.networks.decomposeme import DECOMPOSEME
+from cwcf_jax.networks.densenet import DENSENET161
+from cwcf_jax.networks.googlenet import GOOGLENET, GOOGLENET_CAM
 from cwcf_jax.networks.preprocessing import preprocess
-from cwcf_jax.networks.spec import Images, Layer, Network, NetworkSpec, Params, Preprocessing, Sizes
-from cwcf_jax.networks.vgg import VGG16_CAM, VGG16_CAM_GROUPED
+from cwcf_jax.networks.provenance import Provenance, adapt
+from cwcf_jax.networks.resnet import RESNET50
+from cwcf_jax.networks.spec import Images, Layer, Layout, Network, NetworkSpec, Params, Preprocessing, Sizes
+from cwcf_jax.networks.squeezenet import SQUEEZENET
+from cwcf_jax.networks.vgg import VGG16, VGG16_CAM, VGG16_CAM_GROUPED
+from cwcf_jax.networks.vgg_small import VGG_SMALL_CAM
 
 __all__ = [
     "NETWORKS",
     "CheckpointError",
     "Images",
     "Layer",
+    "Layout",
     "Network",
     "NetworkSpec",
     "Params",
     "Preprocessing",
+    "Provenance",
     "Sizes",
+    "adapt",
     "check_params",
+    "choose_layout",
     "class_index",
     "class_names",
     "fingerprint",
+    "fits",
     "get",
+    "import_params",
     "load_params",
     "preprocess",
+    "read_npz",
+    "read_provenance",
     "save_params",
 ]
 
-NETWORKS = {network.spec.name: network for network in (GOOGLENET, VGG16_CAM, VGG16_CAM_GROUPED)}
+_ALL = (
+    VGG16_CAM,
+    VGG16_CAM_GROUPED,
+    VGG16,
+    RESNET50,
+    DENSENET161,
+    DECOMPOSEME,
+    GOOGLENET,
+    GOOGLENET_CAM,
+    SQUEEZENET,
+    VGG_SMALL_CAM,
+)
+NETWORKS = {network.spec.name: network for network in _ALL}
 
 
 def get(name: str) -> Network:
@@ -42,6 +79,8 @@ def get(name: str) -> Network:
 @functools.cache
 def class_names(spec: NetworkSpec) -> tuple[str, ...]:
     """Names of the classes in the order of the logits."""
+    if isinstance(spec.class_names, tuple):
+        return spec.class_names
     resource = importlib.resources.files("cwcf_jax.networks") / f"{spec.class_names}_classes.txt"
     return tuple(resource.read_text(encoding="utf-8").splitlines())
 

@@ -1,46 +1,126 @@
 """Reading and writing parameters; loading is strict.
 
 A file is either this library's own (``.npz`` with keys like ``inception_3a/conv1x1/kernel``, or an Orbax checkpoint
-directory) or a foreign ``.npz`` whose layers the network's `sources` table maps (``<layer>/W`` in OIHW order and
-``<layer>/b``).
+directory), with the record `Provenance` in it or not, or a foreign ``.npz`` in one of the network's `layouts`.
 """
 
 import hashlib
+import math
 import pathlib
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cwcf_jax.networks.spec import Network, Params
+from cwcf_jax.networks import layouts
+from cwcf_jax.networks.provenance import RECORD, Provenance
+from cwcf_jax.networks.spec import Layout, Network, Params
 
 
 class CheckpointError(ValueError):
     """A checkpoint that is not the network's; the message names every key that is at fault."""
 
 
-def load_params(network: Network, path: str | pathlib.Path) -> Params:
+def load_params(network: Network, path: str | pathlib.Path, *, trunk: bool = False) -> Params:
     """Parameters of ``network`` from a ``.npz`` file or an Orbax checkpoint directory, float32 on the default device.
+
+    Args:
+        network: as the file's record describes it, see `adapt`.
+        path: the file or directory.
+        trunk: only the layers that are not ``network.spec.head``; the file may hold more, or another head.
 
     Raises:
         FileNotFoundError: there is nothing at ``path``.
         CheckpointError: not a checkpoint, or any key missing, unexpected, mis-shaped or not finite.
     """
+    arrays = _read(pathlib.Path(path))
+    try:
+        return import_params(network, arrays, str(path), trunk=trunk)
+    except CheckpointError as error:
+        if trunk or not fits(network, arrays, trunk=True):
+            raise
+        raise CheckpointError(
+            f"{error}\nThe layers before the head are there. Train a head on them: python -m experiments.train_cam "
+            f"--network={network.spec.name} --trunk={path}"
+        ) from error
+
+
+def import_params(
+    network: Network, arrays: Mapping[str, np.ndarray], origin: str, *, trunk: bool = False, prefer: str = ""
+) -> Params:
+    """Parameters of ``network`` from arrays in its own layout or one of its foreign ones; `load_params` says the rest.
+
+    ``origin`` names the file in errors; ``prefer`` is the layout to take where two know the keys equally well.
+    """
+    found, faults = _matched(network, arrays, trunk=trunk, prefer=prefer)
+    _raise(network, origin, faults)
+    return _nest({key: jnp.asarray(array, jnp.float32) for key, array in found.items()})
+
+
+def fits(network: Network, arrays: Mapping[str, np.ndarray], *, trunk: bool = False) -> bool:
+    """Whether `import_params` would take these arrays."""
+    return not _matched(network, arrays, trunk=trunk)[1]
+
+
+def _matched(
+    network: Network, arrays: Mapping[str, np.ndarray], *, trunk: bool = False, prefer: str = ""
+) -> tuple[Mapping[str, np.ndarray], list[str]]:
+    """The arrays under the network's own keys, and every fault."""
+    shapes = {key: leaf.shape for key, leaf in _flatten(network.shapes()).items()}
+    only = _trunk_layers(network) if trunk else None
+    wanted = {key: shape for key, shape in shapes.items() if only is None or key.split("/")[0] in only}
+    layout = choose_layout(network, arrays, prefer=prefer)
+    if layout is not None:
+        arrays, faults = layouts.translate(layout, arrays, shapes, only=only)
+        if faults:
+            return arrays, faults
+    elif trunk:
+        arrays = {key: array for key, array in arrays.items() if key in wanted}
+    faults = _faults(wanted, arrays)
+    return arrays, faults + [f"not finite {key}" for key in sorted(arrays) if not _finite(arrays[key])]
+
+
+def choose_layout(network: Network, keys: Iterable[str], *, prefer: str = "") -> Layout | None:
+    """The foreign layout that knows most of ``keys``; None if that is the network's own.
+
+    Among equals the one called ``prefer``, else the network's own.
+    """
+    known = sorted(network.layouts(), key=lambda layout: layout.name != prefer)
+    best = layouts.choose(known, keys)
+    own = len(_flatten(network.shapes()).keys() & set(keys))
+    count = 0 if best is None else len(best.table.keys() & set(keys))
+    return best if best is not None and (count > own or (count == own and best.name == prefer)) else None
+
+
+def read_provenance(path: str | pathlib.Path) -> Provenance | None:
+    """The record in a checkpoint; None where there is none. CheckpointError if it cannot be read."""
     path = pathlib.Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no weights at {path}: see weights/README.md for where they come from")
-    arrays = _read_orbax(path) if path.is_dir() else _read_npz(path)
-    arrays = _translate(network, arrays)
-    _check(network, arrays, path)
-    flat = {key: jnp.asarray(array, jnp.float32) for key, array in arrays.items()}
-    return _nest(flat)
+    try:
+        if path.is_dir():
+            record = path / RECORD
+            return Provenance.from_json(record.read_text(encoding="utf-8")) if record.exists() else None
+        with zipfile.ZipFile(path) as archive:
+            if f"{RECORD}.npy" not in archive.namelist():
+                return None
+            _check_size(archive, archive.getinfo(f"{RECORD}.npy"))
+        return Provenance.from_json(str(np.load(path, allow_pickle=False)[RECORD]))
+    except (OSError, zipfile.BadZipFile):
+        return None  # `load_params` says what is wrong with the file
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path} holds a provenance record that cannot be read: {error}") from error
 
 
-def save_params(params: Params, path: str | pathlib.Path) -> None:
-    """Writes parameters as an Orbax checkpoint, or in float32 as one file where ``path`` ends in ``.npz``.
+def save_params(params: Params, path: str | pathlib.Path, provenance: Provenance | None = None) -> None:
+    """Writes parameters and their record as an Orbax checkpoint, or as one file where ``path`` ends in ``.npz``.
+
+    All or nothing: a killed process leaves nothing at ``path``. An ``.npz`` file keeps float16, all else becomes
+    float32.
 
     Raises:
         FileExistsError: there is something at ``path``; it is left alone.
@@ -48,13 +128,45 @@ def save_params(params: Params, path: str | pathlib.Path) -> None:
     path = pathlib.Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already; remove it or write elsewhere")
-    if path.suffix == ".npz":
-        np.savez(path, **{key: np.asarray(array, np.float32) for key, array in _flatten(params).items()})  # type: ignore[arg-type]
-        return
-    import orbax.checkpoint as ocp  # one second of import that only checkpoints need
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        unfinished = pathlib.Path(folder) / path.name
+        if path.suffix == ".npz":
+            arrays = {key: _as_saved(array) for key, array in _flatten(params).items()}
+            record = {} if provenance is None else {RECORD: np.array(provenance.to_json())}
+            np.savez(unfinished, **arrays, **record)  # type: ignore[arg-type]
+        else:
+            import orbax.checkpoint as ocp  # one second of import that only checkpoints need
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path.absolute(), params)
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(unfinished.absolute(), params)
+            if provenance is not None:
+                (unfinished / RECORD).write_text(provenance.to_json(), encoding="utf-8")
+        shutil.move(unfinished, path)
+
+
+_UNREADABLE = (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+def _check_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """ValueError unless the array's header and the archive agree on its size: nothing else is allocated."""
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+        claimed = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject:
+            raise ValueError(f"{member.filename} holds Python objects")
+        if claimed != member.file_size - stream.tell():
+            raise ValueError(f"{member.filename} says that it holds {claimed} bytes, {member.file_size} are there")
+
+
+def _as_saved(array: Any) -> np.ndarray:
+    return np.asarray(array) if array.dtype == np.float16 else np.asarray(array, np.float32)
+
+
+def _trunk_layers(network: Network) -> set[str]:
+    return set(network.shapes()) - set(network.spec.head)
 
 
 def fingerprint(path: str | pathlib.Path) -> str:
@@ -75,14 +187,28 @@ def _sha256(file: pathlib.Path) -> "hashlib._Hash":
         return hashlib.file_digest(stream, "sha256")
 
 
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise FileNotFoundError(f"no weights at {path}: see weights/README.md for where they come from")
+    return _read_orbax(path) if path.is_dir() else read_npz(path)
+
+
+def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of a ``.npz`` file, the provenance record left out.
+
+    CheckpointError if it is damaged, holds anything but arrays, or claims to hold more than it does.
+    """
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            with archive:
+                assert archive.zip is not None  # it is open
+                for member in archive.zip.infolist():
+                    _check_size(archive.zip, member)
+                return {key: archive[key] for key in archive.files if key != RECORD}
+    except _UNREADABLE as error:
         raise CheckpointError(f"{path} is not a readable .npz file of arrays: {error}") from error
 
 
@@ -97,36 +223,13 @@ def _read_orbax(path: pathlib.Path) -> dict[str, np.ndarray]:
     return {key: np.asarray(array) for key, array in _flatten(tree).items()}
 
 
-def _translate(network: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Renames and transposes a foreign layout; a layer outside the table keeps its name, for `_check` to report."""
-    if not any(key.endswith("/W") for key in arrays):
-        return dict(arrays)
-    table = network.sources().get("caffe", {})
-    translated = {}
-    for key, array in arrays.items():
-        layer, _, kind = key.rpartition("/")
-        if layer in table and kind == "W" and array.ndim in (2, 4):
-            translated[f"{table[layer]}/kernel"] = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
-        elif layer in table and kind == "b":
-            translated[f"{table[layer]}/bias"] = array
-        else:
-            translated[key] = array
-    return translated
-
-
 def check_params(network: Network, params: Params) -> None:
     """CheckpointError names every key of ``params`` that is missing, unexpected, mis-shaped or not floating point."""
-    _raise(network, "params", _faults(network, _flatten(params)))
-
-
-def _check(network: Network, arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
-    faults = _faults(network, arrays)
-    faults += [f"not finite {key}" for key in sorted(arrays) if not _finite(arrays[key])]
-    _raise(network, str(path), faults)
-
-
-def _faults(network: Network, arrays: Mapping[str, Any]) -> list[str]:
     wanted = {key: leaf.shape for key, leaf in _flatten(network.shapes()).items()}
+    _raise(network, "params", _faults(wanted, _flatten(params)))
+
+
+def _faults(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> list[str]:
     faults = [f"missing {key} {wanted[key]}" for key in sorted(wanted.keys() - arrays.keys())]
     faults += [f"unexpected {key} {arrays[key].shape}" for key in sorted(arrays.keys() - wanted.keys())]
     for key in sorted(wanted.keys() & arrays.keys()):
@@ -138,7 +241,7 @@ def _faults(network: Network, arrays: Mapping[str, Any]) -> list[str]:
 
 
 def _finite(array: np.ndarray) -> bool:
-    return not jnp.issubdtype(array.dtype, jnp.floating) or bool(np.isfinite(array.astype(np.float32)).all())
+    return not jnp.issubdtype(array.dtype, jnp.floating) or layouts.finite(array)
 
 
 def _raise(network: Network, origin: str, faults: list[str]) -> None:

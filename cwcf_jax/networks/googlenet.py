@@ -1,17 +1,18 @@
-"""GoogLeNet as released with Caffe (Szegedy et al. 2015, table 1; `bvlc_googlenet`).
+"""GoogLeNet as released with Caffe (Szegedy et al. 2015, table 1; `bvlc_googlenet`), and GoogLeNet-CAM.
 
-A CAM network as it stands: inception_5b feeds global average pooling and one linear classifier.
+A CAM network as it stands: inception_5b feeds global average pooling and one linear classifier. GoogLeNet-CAM (Zhou et
+al. 2016) ends with inception_4e instead, whose maps are twice as fine, and a CAM convolution in two groups.
 """
 
-from collections.abc import Mapping
+import functools
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from cwcf_jax.networks import layers
-from cwcf_jax.networks.spec import Layer, Network, NetworkSpec, Preprocessing, Sizes
+from cwcf_jax.networks import layers, layouts
+from cwcf_jax.networks.definition import define_network
+from cwcf_jax.networks.spec import Layer, Layout, NetworkSpec, Preprocessing, Sizes
 
 # Outputs of the branches: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection (table 1).
 INCEPTIONS = {
@@ -26,6 +27,8 @@ INCEPTIONS = {
     "inception_5b": (384, 192, 384, 48, 128, 128),
 }
 STRIDES = {"3": 8, "4": 16, "5": 32}
+CAM_CHANNELS = 1024
+CAM_GROUPS = 2
 
 
 def _channels(name: str) -> int:
@@ -34,7 +37,7 @@ def _channels(name: str) -> int:
 
 
 def _layer(name: str) -> Layer:
-    return Layer(name, _channels(name), STRIDES[name[len("inception_")]])
+    return Layer(name, _channels(name), STRIDES[_stage(name)])
 
 
 class Inception(nnx.Module):
@@ -63,17 +66,25 @@ class Inception(nnx.Module):
 
 
 class GoogLeNet(nnx.Module):
-    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, 1000], {layer: maps})``."""
+    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``, up to the inception ``last``.
 
-    def __init__(self, rngs: nnx.Rngs):
+    With ``cam_channels`` a 3x3 convolution of so many channels stands before the classifier.
+    """
+
+    def __init__(self, rngs: nnx.Rngs, *, num_classes: int, last: str, cam_channels: int | None = None):
         self.conv1 = layers.Conv(3, 64, 7, stride=2, rngs=rngs)
         self.conv2_reduce = layers.Conv(64, 64, 1, rngs=rngs)
         self.conv2 = layers.Conv(64, 192, 3, rngs=rngs)
         inputs = 192
-        for name, widths in INCEPTIONS.items():
-            setattr(self, name, Inception(inputs, widths, rngs=rngs))
+        self.names = _up_to(last)
+        for name in self.names:
+            setattr(self, name, Inception(inputs, INCEPTIONS[name], rngs=rngs))
             inputs = _channels(name)
-        self.classifier = nnx.Linear(inputs, 1000, precision=jax.lax.Precision.HIGHEST, rngs=rngs)
+        self.has_cam_conv = cam_channels is not None
+        if cam_channels is not None:
+            self.cam_conv = layers.Conv(inputs, cam_channels, 3, groups=CAM_GROUPS, rngs=rngs)
+            inputs = cam_channels
+        self.classifier = layers.Dense(inputs, num_classes, rngs=rngs)
 
     def __call__(
         self, inputs: Float[Array, "b h w 3"], sizes: Sizes
@@ -87,28 +98,42 @@ class GoogLeNet(nnx.Module):
         maps = layers.local_response_norm(maps)
         activations = {}
         stage = "2"
-        for name in INCEPTIONS:
-            if name[len("inception_")] != stage:
-                stage = name[len("inception_")]
+        for name in self.names:
+            if _stage(name) != stage:
+                stage = _stage(name)
                 maps = layers.max_pool(maps, size[name], window=3, stride=2)
             maps = activations[name] = getattr(self, name)(maps, size[name])
-        return self.classifier(layers.mean_pool(maps, size["inception_5b"])), activations
+        if self.has_cam_conv:
+            maps = activations["cam_conv"] = layers.conv_relu(self.cam_conv, maps, size["cam_conv"])
+        return self.classifier(layers.mean_pool(maps, size["cam_conv" if self.has_cam_conv else name])), activations
 
 
 def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
-    """The valid area of each map for images of the given sizes."""
+    """The valid area of each map for images of the given sizes; ``cam_conv`` is GoogLeNet-CAM's."""
     result = {"conv1": layers.strided_size(sizes, stride=2)}
     result["conv2"] = layers.pooled_size(result["conv1"], window=3, stride=2)
     current, stage = result["conv2"], "2"
     for name in INCEPTIONS:
-        if name[len("inception_")] != stage:
-            stage = name[len("inception_")]
+        if _stage(name) != stage:
+            stage = _stage(name)
             current = layers.pooled_size(current, window=3, stride=2)
         result[name] = current
-    return result
+    return result | {"cam_conv": result["inception_4e"]}
 
 
-def sources() -> Mapping[str, Mapping[str, str]]:
+def _stage(name: str) -> str:
+    return name[len("inception_")]
+
+
+def _up_to(last: str) -> tuple[str, ...]:
+    names = tuple(INCEPTIONS)
+    return names[: names.index(last) + 1]
+
+
+PREPROCESSING = Preprocessing(channel_order="BGR", mean=(104.0, 117.0, 123.0))
+
+
+def _layouts(last: str, classifier: str, *more: str) -> tuple[Layout, ...]:
     """Layers of the Caffe release and where they go here."""
     table = {"conv1/7x7_s2": "conv1", "conv2/3x3_reduce": "conv2_reduce", "conv2/3x3": "conv2"}
     branches = {
@@ -119,26 +144,39 @@ def sources() -> Mapping[str, Mapping[str, str]]:
         "5x5": "conv5x5",
         "pool_proj": "pool_projection",
     }
-    table |= {f"{name}/{theirs}": f"{name}/{ours}" for name in INCEPTIONS for theirs, ours in branches.items()}
-    return {"caffe": table | {"loss3/classifier": "classifier"}}
+    table |= {f"{name}/{theirs}": f"{name}/{ours}" for name in _up_to(last) for theirs, ours in branches.items()}
+    table |= {"CAM_conv": "cam_conv"} if "cam_conv" in more else {}
+    arrays = layouts.caffe(table | {classifier: "classifier"}, classifiers=[classifier])
+    # The classifiers that helped training at inception_4a and 4d.
+    return (Layout("caffe", arrays, PREPROCESSING, ignored=("loss1/*", "loss2/*")),)
 
 
-_apply, _shapes, _initialize = layers.as_functions(GoogLeNet)
-
-GOOGLENET = Network(
-    spec=NetworkSpec(
+GOOGLENET = define_network(
+    NetworkSpec(
         name="googlenet",
         feature_layers=tuple(_layer(name) for name in INCEPTIONS),
         feature_layer="inception_5a",
         cam_layer=_layer("inception_5b"),
         classifier="classifier",
-        num_classes=1000,
-        class_names="imagenet",
-        preprocessing=Preprocessing(channel_order="BGR", mean=(104.0, 117.0, 123.0)),
+        head=("classifier",),
+        preprocessing=PREPROCESSING,
     ),
-    apply=_apply,
-    map_sizes=map_sizes,
-    shapes=_shapes,
-    initialize=_initialize,
-    sources=sources,
+    functools.partial(GoogLeNet, last="inception_5b"),
+    map_sizes,
+    functools.partial(_layouts, "inception_5b", "loss3/classifier"),
+)
+
+GOOGLENET_CAM = define_network(
+    NetworkSpec(
+        name="googlenet_cam",
+        feature_layers=(*(_layer(name) for name in _up_to("inception_4e")), Layer("cam_conv", CAM_CHANNELS, 16)),
+        feature_layer="inception_4e",
+        cam_layer=Layer("cam_conv", CAM_CHANNELS, 16),
+        classifier="classifier",
+        head=("cam_conv", "classifier"),
+        preprocessing=PREPROCESSING,
+    ),
+    functools.partial(GoogLeNet, last="inception_4e", cam_channels=CAM_CHANNELS),
+    map_sizes,
+    functools.partial(_layouts, "inception_4e", "CAM_fc", "cam_conv"),
 )

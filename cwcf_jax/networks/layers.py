@@ -1,4 +1,4 @@
-"""Layers that are exact on padded batches, and the bridge from an NNX module to a pure function.
+"""Layers that are exact on padded batches.
 
 A batch holds images of several sizes, each padded with zeros to a common shape. Every layer here reads zeros outside
 the valid area, as the unpadded image's 'SAME' convolution would, and writes zeros there again.
@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from cwcf_jax.arrays import valid_mask
-from cwcf_jax.networks.spec import Params, Sizes
+from cwcf_jax.arrays import einsum, valid_mask
+from cwcf_jax.networks.spec import Sizes
 
 Maps = Float[Array, "b _h _w _c"]
 """Maps of a batch; a layer's result may differ from its input in all but the batch."""
@@ -27,49 +27,97 @@ def keep_valid(maps: Maps, sizes: Sizes) -> Maps:
 
 
 class Conv(nnx.Conv):
-    """A convolution with explicit symmetric padding, in full float32 on every backend."""
+    """A convolution padded by half its odd kernel, in full float32 on every backend."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int | tuple[int, int],
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        pad: bool = True,
+        bias: bool = True,
+        rngs: nnx.Rngs,
+    ):
+        size = (kernel, kernel) if isinstance(kernel, int) else kernel
         super().__init__(
             inputs,
             outputs,
-            (kernel, kernel),
+            size,
             strides=(stride, stride),
-            padding=[(kernel // 2, kernel // 2)] * 2,
+            padding=[(side // 2, side // 2) if pad else (0, 0) for side in size],
             feature_group_count=groups,
+            use_bias=bias,
             kernel_init=nnx.initializers.he_normal(),
             precision=jax.lax.Precision.HIGHEST,
             rngs=rngs,
         )
 
 
-def conv_relu(conv: Conv, maps: Maps, sizes: Sizes) -> Maps:
-    """Convolution and ReLU; ``sizes`` are those of the result."""
+class Dense(nnx.Linear):
+    """A dense layer in full float32 on every backend."""
+
+    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
+        super().__init__(inputs, outputs, precision=jax.lax.Precision.HIGHEST, rngs=rngs)
+
+
+class Affine(nnx.Module):
+    """``x * scale + bias`` per channel: what is left of a batch normalisation that no convolution precedes."""
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        del rngs
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+
+    def __call__(self, maps: Maps) -> Maps:
+        scale, bias = self.scale[...], self.bias[...]
+        return maps * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)
+
+
+def conv_relu(conv: Callable[[Maps], Maps], maps: Maps, sizes: Sizes) -> Maps:
+    """Convolution, or another linear layer, and ReLU; ``sizes`` are those of the result."""
     return keep_valid(jax.nn.relu(conv(maps)), sizes)
 
 
-def max_pool(maps: Maps, sizes: Sizes, *, window: int, stride: int, pad: int = 0) -> Maps:
-    """Max pooling that rounds the output size up, as Caffe does; ``sizes`` are those of the result.
+def max_pool(maps: Maps, sizes: Sizes, *, window: int, stride: int, pad: int = 0, round_up: bool = True) -> Maps:
+    """Max pooling; ``sizes`` are those of the result.
 
     The input must be non-negative (it follows a ReLU), so that the zeros of the padding never win. The maximum of
     strided slices, rows first, then columns, is bit-identical to a window reduction and faster on CPU.
     """
+    pool = functools.partial(pooled_size, window=window, stride=stride, pad=pad, round_up=round_up)
     for axis in (1, 2):
-        length = maps.shape[axis]
-        outputs = pooled_size(length, window=window, stride=stride, pad=pad)
-        reach = (outputs - 1) * stride + window
-        widths = [(0, 0)] * 4
-        widths[axis] = (pad, max(0, reach - length - pad))
-        padded = jnp.pad(maps, widths)
-        last = (outputs - 1) * stride + 1
-        slices = [jax.lax.slice_in_dim(padded, i, i + last, stride, axis) for i in range(window)]
-        maps = functools.reduce(jnp.maximum, slices)
+        maps = functools.reduce(jnp.maximum, _windows(maps, axis, pool(maps.shape[axis]), window, stride, pad))
     return keep_valid(maps, sizes)
 
 
-def pooled_size(size: Any, *, window: int, stride: int, pad: int = 0) -> Any:
-    """Output size of `max_pool`, for an int or an integer array; at least 1, so that no image is pooled away."""
-    pooled = -(-(size + 2 * pad - window) // stride) + 1
+def mean_pool_2x2(maps: Maps, sizes: Sizes) -> Maps:
+    """The mean of each 2 x 2 cells, an odd last row or column left out; ``sizes`` are those of the result."""
+    for axis in (1, 2):
+        outputs = pooled_size(maps.shape[axis], window=2, stride=2, round_up=False)
+        maps = 0.5 * functools.reduce(jnp.add, _windows(maps, axis, outputs, 2, 2, 0))
+    return keep_valid(maps, sizes)
+
+
+def _windows(maps: Maps, axis: int, outputs: int, window: int, stride: int, pad: int) -> list[Maps]:
+    """Entry i holds what stands at place i of each of the ``outputs`` windows along ``axis``."""
+    reach = (outputs - 1) * stride + window
+    widths = [(0, 0)] * 4
+    widths[axis] = (pad, max(0, reach - maps.shape[axis] - pad))
+    padded = jnp.pad(maps, widths)
+    last = (outputs - 1) * stride + 1
+    return [jax.lax.slice_in_dim(padded, i, i + last, stride, axis) for i in range(window)]
+
+
+def pooled_size(size: Any, *, window: int, stride: int, pad: int = 0, round_up: bool = True) -> Any:
+    """Output size of a pool, or of a convolution that rounds down, for an int or an integer array.
+
+    Caffe's pools round up, torch's and all convolutions round down. At least 1, so that no image is pooled away.
+    """
+    reach = size + 2 * pad - window
+    pooled = (-(-reach // stride) if round_up else reach // stride) + 1
     return jnp.maximum(pooled, 1) if isinstance(pooled, jax.Array) else max(pooled, 1)
 
 
@@ -99,28 +147,20 @@ def mean_pool(maps: Maps, sizes: Sizes) -> Float[Array, "b c"]:
     return jnp.sum(maps, axis=(1, 2)) / cells[:, None]
 
 
-def as_functions(
-    make: Callable[[nnx.Rngs], nnx.Module],
-) -> tuple[Callable[..., Any], Callable[[], Params], Callable[[int], Params]]:
-    """``apply``, ``shapes`` and ``initialize`` of a `Network`, made from an NNX module.
+def mean_pool_to(maps: Maps, sizes: Sizes, side: int) -> Maps:
+    """Adaptive average pooling to ``side x side``: bin i of n cells averages floor(i n / side) to ceil((i+1) n / side).
 
-    The module's graph is traced once, abstractly and on first use: importing a network allocates nothing.
+    At ``side x side`` valid cells it changes nothing.
     """
 
-    @functools.cache
-    def split() -> tuple[Any, Any]:
-        return nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+    def weights(size: Int[Array, ""], length: int) -> Float[Array, "bins cells"]:
+        bins, cells = jnp.arange(side)[:, None], jnp.arange(length)[None, :]
+        inside = (cells >= bins * size // side) & (cells < -(-(bins + 1) * size // side))
+        counted = inside.astype(jnp.float32)
+        return counted / jnp.sum(counted, axis=1, keepdims=True)
 
-    def apply(params: Params, inputs: Float[Array, "b h w 3"], sizes: Sizes) -> Any:
-        graph, abstract = split()
-        state = jax.tree.map(lambda leaf: leaf, abstract)  # replace_by_pure_dict writes in place
-        nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graph, state)(inputs, sizes)
+    def one(image: Float[Array, "h w c"], size: Int[Array, "2"]) -> Float[Array, "side side c"]:
+        rows, columns = weights(size[0], image.shape[0]), weights(size[1], image.shape[1])
+        return einsum("yh,xw,hwc->yxc", rows, columns, image)
 
-    def shapes() -> Params:
-        return nnx.to_pure_dict(split()[1])
-
-    def initialize(seed: int) -> Params:
-        return jax.jit(lambda: nnx.to_pure_dict(nnx.state(make(nnx.Rngs(seed)))))()
-
-    return apply, shapes, initialize
+    return jax.vmap(one)(maps, sizes)

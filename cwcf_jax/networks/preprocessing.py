@@ -6,6 +6,14 @@ from jaxtyping import Array, Float
 from cwcf_jax.networks.layers import keep_valid
 from cwcf_jax.networks.spec import Images, Preprocessing, Sizes
 
+CAFFE_VGG = Preprocessing(channel_order="BGR", mean=(103.939, 116.779, 123.68))
+"""Simonyan & Zisserman 2015; also Keras' ``caffe`` mode."""
+
+TORCHVISION = Preprocessing(
+    channel_order="RGB", mean=(123.675, 116.28, 103.53), scale=(1 / 58.395, 1 / 57.12, 1 / 57.375)
+)
+"""torchvision's mean (.485, .456, .406) and standard deviation (.229, .224, .225) times 255."""
+
 
 def preprocess(images: Images, sizes: Sizes, preprocessing: Preprocessing) -> Float[Array, "b h w 3"]:
     """``(images[..., channel order] - mean) * scale`` in float32, zero outside the valid area."""

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 Params = dict[str, Any]
@@ -20,14 +21,12 @@ Sizes = Int[Array, "b 2"]
 class Preprocessing:
     """From RGB 0-255 to what the first convolution expects: ``(image[channel_order] - mean) * scale``.
 
-    ``mean`` and ``scale`` are in the order of the network's channels. ``resize`` is what the network's users do to a
-    photograph beforehand, in the notation of `cwcf_jax.datasets.Resize`.
+    ``mean`` and ``scale`` are in the order of the network's channels.
     """
 
     channel_order: Literal["RGB", "BGR"]
     mean: tuple[float, float, float]
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    resize: str = "min720"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,20 +40,30 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSpec:
-    """A CAM network as the pipeline sees it.
+    """A network as the pipeline sees it.
 
-    ``feature_layers`` can be pooled (``feature_layer`` is the default); ``cam_layer`` feeds global average pooling and
-    then ``classifier``, a dense layer whose kernel weights the class activation maps (Eq. 1).
+    Attributes:
+        name: in the registry.
+        feature_layers: the layers that can be pooled.
+        feature_layer: the one that is, unless another is asked for.
+        cam_layer: the layer before global average pooling; None: the network has no such head and thus no CAMs.
+        classifier: the dense layer after it, whose kernel weights the class activation maps (Eq. 1); None: the maps of
+            ``cam_layer`` are the class activation maps, one a class.
+        head: the layers that are trained when only the classification is; the rest is the trunk.
+        num_classes: length of the logits.
+        class_names: the names themselves, or the list that comes with the library: ``imagenet``.
+        preprocessing: what the weights expect.
     """
 
     name: str
     feature_layers: tuple[Layer, ...]
     feature_layer: str
-    cam_layer: Layer
-    classifier: str
-    num_classes: int
-    class_names: str
+    cam_layer: Layer | None
+    classifier: str | None
+    head: tuple[str, ...]
     preprocessing: Preprocessing
+    num_classes: int = 1000
+    class_names: str | tuple[str, ...] = "imagenet"
 
     def layer(self, name: str) -> Layer:
         """The feature layer called ``name``; ValueError lists the ones there are."""
@@ -63,6 +72,28 @@ class NetworkSpec:
                 return layer
         known = ", ".join(layer.name for layer in self.feature_layers)
         raise ValueError(f"{self.name} has no feature layer {name!r}; it has {known}")
+
+
+Transform = Callable[[np.ndarray], np.ndarray]
+"""From an array as a foreign file holds it to ours; ValueError if it has the wrong number of axes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where the arrays of a foreign checkpoint go.
+
+    Attributes:
+        name: ``caffe``, ``keras``, ``torchvision``: whose names and shapes.
+        table: ``source key -> (target key, transform)``. A target ``<layer>/norm/<statistic>`` is one of the batch
+            statistics that are folded into ``<layer>`` when all are there.
+        preprocessing: what weights in this layout expect.
+        ignored: patterns (`fnmatch`) of source keys that are known and not needed.
+    """
+
+    name: str
+    table: Mapping[str, tuple[str, Transform]]
+    preprocessing: Preprocessing
+    ignored: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +107,8 @@ class Network:
         map_sizes: ``sizes [b, 2] -> {layer: sizes [b, 2]}``, the valid area of each map.
         shapes: the parameters as a nested dictionary of `jax.ShapeDtypeStruct`.
         initialize: ``seed -> params``, random.
-        sources: foreign checkpoint layouts, each a table ``source layer -> layer of params``.
+        layouts: the foreign checkpoints it can be read from.
+        rebuild: the same architecture under a changed spec; None where the spec cannot be changed.
     """
 
     spec: NetworkSpec
@@ -84,4 +116,21 @@ class Network:
     map_sizes: Callable[[Sizes], dict[str, Sizes]]
     shapes: Callable[[], Params]
     initialize: Callable[[int], Params]
-    sources: Callable[[], Mapping[str, Mapping[str, str]]]
+    layouts: Callable[[], tuple[Layout, ...]] = tuple
+    rebuild: Callable[[NetworkSpec], "Network"] | None = None
+
+    def with_spec(self, **changes: Any) -> "Network":
+        """The architecture with another number or names of classes, or another preprocessing.
+
+        ValueError if that would change the shapes of a network that cannot be rebuilt.
+        """
+        spec = dataclasses.replace(self.spec, **changes)
+        if spec.classifier is None and spec.cam_layer is not None:
+            spec = dataclasses.replace(spec, cam_layer=dataclasses.replace(spec.cam_layer, channels=spec.num_classes))
+        if spec.num_classes == self.spec.num_classes:
+            return dataclasses.replace(self, spec=spec)
+        if spec.classifier is None and spec.cam_layer is not None:  # one map a class
+            spec = dataclasses.replace(spec, cam_layer=dataclasses.replace(spec.cam_layer, channels=spec.num_classes))
+        if self.rebuild is None:
+            raise ValueError(f"{spec.name} has {self.spec.num_classes} classes, not {spec.num_classes}")
+        return self.rebuild(spec)

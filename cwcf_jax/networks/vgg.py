@@ -1,91 +1,201 @@
-"""VGG-16-CAM (Zhou et al. 2016): VGG-16 without pool5 and the dense layers, a CAM convolution, GAP, a classifier.
+"""VGG-16 (Simonyan & Zisserman 2015) and VGG-16-CAM (Zhou et al. 2016), pools rounding up as in Caffe.
 
-The Caffe release splits the CAM convolution into two groups (outputs 0-511 see inputs 0-255, outputs 512-1023 see
-256-511); the Keras release that the paper's authors used has it dense. Pools round up, as in Caffe.
+VGG-16-CAM leaves out pool5 and the dense layers; a CAM convolution, GAP and a classifier follow conv5_3. The Caffe
+release splits the CAM convolution into two groups (outputs 0-511 see inputs 0-255, outputs 512-1023 see 256-511); the
+Keras release that the paper's authors used has it dense. Of VGG-16-CAM, pool5 is computed beside the road, for those
+who pool it as features. torchvision's VGG-16 rounds its pools down: odd sizes give it one row or column less.
 """
 
 import functools
-from collections.abc import Mapping
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from cwcf_jax.networks import layers
-from cwcf_jax.networks.spec import Layer, Network, NetworkSpec, Preprocessing, Sizes
+from cwcf_jax.networks import layers, layouts
+from cwcf_jax.networks.definition import define_network
+from cwcf_jax.networks.preprocessing import CAFFE_VGG, TORCHVISION
+from cwcf_jax.networks.spec import Layer, Layout, Network, NetworkSpec, Sizes
+
+Blocks = tuple[tuple[int, int], ...]
 
 # Simonyan & Zisserman 2015, table 1, configuration D: channels and convolutions of each block.
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-CONVOLUTIONS = tuple(
-    (f"conv{block}_{i}", channels, 2 ** (block - 1))
-    for block, (channels, count) in enumerate(BLOCKS, start=1)
-    for i in range(1, count + 1)
-)
 CAM_CHANNELS = 1024
+FC_SIDE = 7
+"""Rows and columns of pool5 that VGG-16's first dense layer sees."""
 
 
-class VGG16CAM(nnx.Module):
-    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, 1000], {layer: maps})``."""
+def convolutions(blocks: Blocks) -> tuple[Layer, ...]:
+    """conv1_1, conv1_2 ... of a network with these channels and convolutions in each block."""
+    return tuple(
+        Layer(f"conv{block}_{i}", channels, 2 ** (block - 1))
+        for block, (channels, count) in enumerate(blocks, start=1)
+        for i in range(1, count + 1)
+    )
 
-    def __init__(self, rngs: nnx.Rngs, *, cam_groups: int):
+
+def last_pool(blocks: Blocks) -> Layer:
+    """The pool after the last block."""
+    return Layer(f"pool{len(blocks)}", blocks[-1][0], 2 ** len(blocks))
+
+
+class Trunk(nnx.Module):
+    """3x3 convolutions in blocks, a pool after each; the maps of every convolution and of the last pool."""
+
+    def __init__(self, rngs: nnx.Rngs, *, blocks: Blocks):
+        self.blocks = blocks
         inputs = 3
-        for name, channels, _ in CONVOLUTIONS:
-            setattr(self, name, layers.Conv(inputs, channels, 3, rngs=rngs))
-            inputs = channels
-        self.cam_conv = layers.Conv(inputs, CAM_CHANNELS, 3, groups=cam_groups, rngs=rngs)
-        self.classifier = nnx.Linear(CAM_CHANNELS, 1000, precision=jax.lax.Precision.HIGHEST, rngs=rngs)
+        for layer in convolutions(blocks):
+            setattr(self, layer.name, layers.Conv(inputs, layer.channels, 3, rngs=rngs))
+            inputs = layer.channels
 
-    def __call__(
-        self, inputs: Float[Array, "b h w 3"], sizes: Sizes
-    ) -> tuple[Float[Array, "b n"], dict[str, layers.Maps]]:
-        size = map_sizes(sizes)
+    def trunk(self, inputs: Float[Array, "b h w 3"], size: dict[str, Sizes]) -> dict[str, layers.Maps]:
+        """The maps of every layer, the last convolution's before the last pool."""
         maps, activations, previous = inputs, {}, 1
-        for name, _, stride in CONVOLUTIONS:
+        for name, stride in ((layer.name, layer.stride) for layer in convolutions(self.blocks)):
             if stride != previous:
                 maps = layers.max_pool(maps, size[name], window=2, stride=2)
                 previous = stride
             maps = activations[name] = layers.conv_relu(getattr(self, name), maps, size[name])
-        maps = activations["cam_conv"] = layers.conv_relu(self.cam_conv, maps, size["cam_conv"])
-        return self.classifier(layers.mean_pool(maps, size["cam_conv"])), activations
+        pool = last_pool(self.blocks).name
+        return activations | {pool: layers.max_pool(maps, size[pool], window=2, stride=2)}
 
 
-def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
-    """The valid area of each map for images of the given sizes."""
+class VGG(Trunk):
+    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``, with VGG-16's dense layers.
+
+    Where pool5 is not 7 x 7 it is brought there by adaptive average pooling, as torchvision does.
+    """
+
+    def __init__(self, rngs: nnx.Rngs, *, num_classes: int):
+        super().__init__(rngs, blocks=BLOCKS)
+        self.fc6 = layers.Conv(POOL5.channels, 4096, FC_SIDE, pad=False, rngs=rngs)
+        self.fc7 = layers.Dense(4096, 4096, rngs=rngs)
+        self.fc8 = layers.Dense(4096, num_classes, rngs=rngs)
+
+    def __call__(
+        self, inputs: Float[Array, "b h w 3"], sizes: Sizes
+    ) -> tuple[Float[Array, "b n"], dict[str, layers.Maps]]:
+        size = map_sizes(sizes, blocks=BLOCKS)
+        activations = self.trunk(inputs, size)
+        seen = jax.nn.relu(self.fc6(layers.mean_pool_to(activations["pool5"], size["pool5"], FC_SIDE)))[:, 0, 0]
+        return self.fc8(jax.nn.relu(self.fc7(seen))), activations
+
+
+class VGGCAM(Trunk):
+    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``, with a CAM convolution and GAP."""
+
+    def __init__(self, rngs: nnx.Rngs, *, num_classes: int, blocks: Blocks, cam_channels: int, cam_groups: int = 1):
+        super().__init__(rngs, blocks=blocks)
+        self.cam_conv = layers.Conv(blocks[-1][0], cam_channels, 3, groups=cam_groups, rngs=rngs)
+        self.classifier = layers.Dense(cam_channels, num_classes, rngs=rngs)
+
+    def __call__(
+        self, inputs: Float[Array, "b h w 3"], sizes: Sizes
+    ) -> tuple[Float[Array, "b n"], dict[str, layers.Maps]]:
+        size = map_sizes(sizes, blocks=self.blocks)
+        activations = self.trunk(inputs, size)
+        last = convolutions(self.blocks)[-1].name
+        maps = layers.conv_relu(self.cam_conv, activations[last], size["cam_conv"])
+        return self.classifier(layers.mean_pool(maps, size["cam_conv"])), activations | {"cam_conv": maps}
+
+
+def map_sizes(sizes: Sizes, *, blocks: Blocks) -> dict[str, Sizes]:
+    """The valid area of each map for images of the given sizes; ``cam_conv`` is VGG-16-CAM's."""
     result, current, previous = {}, sizes, 1
-    for name, _, stride in CONVOLUTIONS:
-        if stride != previous:
+    for layer in convolutions(blocks):
+        if layer.stride != previous:
             current = layers.pooled_size(current, window=2, stride=2)
-            previous = stride
-        result[name] = current
-    return result | {"cam_conv": current}
+            previous = layer.stride
+        result[layer.name] = current
+    return result | {"cam_conv": current, last_pool(blocks).name: layers.pooled_size(current, window=2, stride=2)}
 
 
-def sources() -> Mapping[str, Mapping[str, str]]:
-    """Layers of the Caffe release and where they go here."""
-    table = {name: name for name, _, _ in CONVOLUTIONS}
-    return {"caffe": table | {"CAM_conv": "cam_conv", "CAM_fc": "classifier"}}
+CONVOLUTIONS = convolutions(BLOCKS)
+POOL5 = last_pool(BLOCKS)
+_map_sizes = functools.partial(map_sizes, blocks=BLOCKS)
 
 
-def _network(name: str, *, cam_groups: int) -> Network:
-    apply, shapes, initialize = layers.as_functions(functools.partial(VGG16CAM, cam_groups=cam_groups))
-    return Network(
-        spec=NetworkSpec(
-            name=name,
-            feature_layers=tuple(Layer(*layer) for layer in CONVOLUTIONS),
-            feature_layer="conv5_1",
-            cam_layer=Layer("cam_conv", CAM_CHANNELS, CONVOLUTIONS[-1][2]),
-            classifier="classifier",
-            num_classes=1000,
-            class_names="imagenet",
-            preprocessing=Preprocessing(channel_order="BGR", mean=(103.939, 116.779, 123.68)),
-        ),
-        apply=apply,
-        map_sizes=map_sizes,
-        shapes=shapes,
-        initialize=initialize,
-        sources=sources,
+def _layouts(head: dict[str, str]) -> tuple[Layout, ...]:
+    """Where the released files' layers go; ``head`` are those after conv5_3 in Caffe's names."""
+    trunk = {layer.name: layer.name for layer in CONVOLUTIONS}
+    dense = [name for name in head if name != "CAM_conv"]
+    fc6 = layouts.dense_on_maps(POOL5.channels, FC_SIDE)
+    caffe = layouts.caffe(trunk | head, classifiers=dense)
+    # torchvision: `features` numbers convolutions, ReLUs and pools through.
+    places = [i for block, (_, count) in enumerate(BLOCKS) for i in _places(block, count)]
+    torchvision = layouts.torch({f"features.{i}": name for i, name in zip(places, trunk, strict=True)})
+    # keras.applications: block1_conv1 ...
+    applications = layouts.keras({name.replace("conv", "block").replace("_", "_conv"): name for name in trunk})
+    keras = [Layout("keras", applications, CAFFE_VGG)]
+    if "fc6" in head:
+        caffe["fc6/W"] = ("fc6/kernel", fc6)
+        torchvision |= layouts.torch({"classifier.0": "fc6"}, transform=fc6)
+        torchvision |= layouts.torch({"classifier.3": "fc7", "classifier.6": "fc8"}, transform=layouts.dense)
+        applications |= layouts.keras({"fc1": "fc6", "fc2": "fc7", "predictions": "fc8"})
+        # What fc1 sees was flattened channels last, or first under Theano.
+        theano = applications | {"fc1/kernel": ("fc6/kernel", lambda array: fc6(layouts.dense(array)))}
+        applications["fc1/kernel"] = ("fc6/kernel", layouts.rows_on_maps(POOL5.channels, FC_SIDE))
+        keras = [Layout("keras", applications, CAFFE_VGG), Layout("keras, Theano order", theano, CAFFE_VGG)]
+    else:
+        keras.append(Layout("keras, unnamed layers", layouts.keras(_authors()), CAFFE_VGG))
+    return (
+        Layout("caffe", caffe, CAFFE_VGG),
+        *keras,
+        Layout("torchvision", torchvision, TORCHVISION),
     )
 
 
-VGG16_CAM = _network("vgg16_cam", cam_groups=1)
-VGG16_CAM_GROUPED = _network("vgg16_cam_grouped", cam_groups=2)
+def _authors() -> dict[str, str]:
+    """The layers of the paper's Keras file: three have names, the rest what Keras 1 calls a layer without one.
+
+    Inferred from the authors' `keras_code/vgg_cam.py` and Keras' rule; the file itself was not to be had.
+    """
+    names = {"relu5_1": "conv5_1", "relu5_3": "conv5_3", "CAM_relu": "cam_conv", "dense_1": "classifier"}
+    unnamed = [layer.name for layer in CONVOLUTIONS if layer.name not in names.values()]
+    return names | {f"convolution2d_{i}": name for i, name in enumerate(unnamed, start=1)}
+
+
+def _places(block: int, count: int) -> list[int]:
+    """Indices of a block's convolutions in torchvision's ``features``: each has a ReLU, each block a pool."""
+    before = sum(2 * earlier + 1 for _, earlier in BLOCKS[:block])
+    return [before + 2 * i for i in range(count)]
+
+
+def _cam_network(name: str, *, cam_groups: int) -> Network:
+    return define_network(
+        NetworkSpec(
+            name=name,
+            feature_layers=(*CONVOLUTIONS, POOL5),
+            feature_layer="conv5_1",
+            cam_layer=Layer("cam_conv", CAM_CHANNELS, CONVOLUTIONS[-1].stride),
+            classifier="classifier",
+            head=("cam_conv", "classifier"),
+            preprocessing=CAFFE_VGG,
+        ),
+        functools.partial(VGGCAM, blocks=BLOCKS, cam_channels=CAM_CHANNELS, cam_groups=cam_groups),
+        _map_sizes,
+        functools.partial(_layouts, {"CAM_conv": "cam_conv", "CAM_fc": "classifier"}),
+    )
+
+
+VGG16_CAM = _cam_network("vgg16_cam", cam_groups=1)
+VGG16_CAM_GROUPED = _cam_network("vgg16_cam_grouped", cam_groups=2)
+
+_VGG16_HEAD = {"fc6": "fc6", "fc7": "fc7", "fc8": "fc8"}
+
+VGG16 = define_network(
+    NetworkSpec(
+        name="vgg16",
+        feature_layers=(*CONVOLUTIONS, POOL5),
+        feature_layer="pool5",
+        cam_layer=None,
+        classifier=None,
+        head=tuple(_VGG16_HEAD),
+        preprocessing=CAFFE_VGG,
+    ),
+    VGG,
+    _map_sizes,
+    functools.partial(_layouts, _VGG16_HEAD),
+)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -115,6 +116,40 @@ class EquationsTest(absltest.TestCase):
         np.testing.assert_allclose(weighted.vectors[0], expected, atol=1e-4 * np.abs(expected).max())
         clipped = cwcf_jax.class_vectors(_model(cam_normalization="max_clip"), self.image[None], num_classes=3)
         self.assertGreater(float(jnp.abs(clipped.vectors - weighted.vectors).max()), 1.0)
+
+
+class NoClassifierTest(absltest.TestCase):
+    """SqueezeNet: the maps of conv10 are the class activation maps."""
+
+    def test_class_vectors_and_descriptor(self):
+        network = networks.get("squeezenet1_1")
+        model = cwcf_jax.load(network, network.initialize(0))
+        image = np.random.default_rng(0).integers(0, 256, (300, 451, 3)).astype(np.uint8)
+        features, maps, logits = _maps(model, image)
+        np.testing.assert_allclose(maps.mean(axis=(0, 1)), logits, rtol=1e-5)
+        top = np.argsort(-logits, kind="stable")[:5]
+        found = cwcf_jax.class_vectors(model, image[None], num_classes=5)
+        self.assertEqual(found.class_ids[0].tolist(), top.tolist())
+        expected = [oracles.class_vector(features, oracles.min_max(maps[..., c])) for c in top]
+        for row, vector in zip(found.vectors[0], expected, strict=True):
+            np.testing.assert_allclose(row, vector, atol=1e-4 * np.abs(vector).max())
+        found = cwcf_jax.encode(model, image[None], num_classes=5)
+        np.testing.assert_allclose(found[0], oracles.descriptor(expected), atol=1e-4)
+
+    def test_a_record_with_other_classes(self):
+        network = networks.get("squeezenet1_1").with_spec(num_classes=7, class_names=tuple("abcdefg"))
+        record = networks.Provenance(
+            "squeezenet1_1", "here", "", "", network.spec.preprocessing, 7, network.spec.class_names
+        )
+        file = pathlib.Path(self.create_tempdir().full_path) / "weights.npz"
+        networks.save_params(network.initialize(0), file, record)
+        model = cwcf_jax.load("squeezenet1_1", file)
+        self.assertEqual(model.cam_layer.channels, 7)
+        image = np.random.default_rng(0).integers(0, 256, (1, 90, 120, 3)).astype(np.uint8)
+        found = cwcf_jax.class_vectors(model, image, num_classes=7)
+        self.assertEqual(sorted(found.class_ids[0].tolist()), list(range(7)))
+        with self.assertRaisesRegex(ValueError, "num_classes must lie between 1 and 7, not 64"):
+            cwcf_jax.encode(model, image)
 
 
 class PaddingTest(absltest.TestCase):

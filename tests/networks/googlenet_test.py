@@ -75,6 +75,13 @@ class StructureTest(absltest.TestCase):
         shapes = networks.get("googlenet").shapes()
         self.assertEqual(sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes)), 6_998_552)
 
+    def test_googlenet_cam(self):
+        # Zhou et al. 2016, section 3: without what follows inception_4e, maps of 14 x 14; 1024 units, in two groups.
+        network = networks.get("googlenet_cam")
+        self.assertEqual(network.shapes()["cam_conv"]["kernel"].shape, (3, 3, 416, 1024))
+        self.assertNotIn("inception_5a", network.shapes())
+        self.assertEqual(network.map_sizes(jnp.array([[224, 224]], jnp.int32))["cam_conv"].tolist(), [[14, 14]])
+
 
 if __name__ == "__main__":
     absltest.main()

@@ -1,4 +1,3 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -8,6 +7,7 @@ from hypothesis import strategies as st
 
 from cwcf_jax.networks import layers
 from tests import oracles
+from tests.packages import package
 
 
 class MaxPoolTest(parameterized.TestCase):
@@ -64,22 +64,57 @@ class MeanPoolTest(absltest.TestCase):
         np.testing.assert_allclose(found[0], maps[0, :height, :width].mean(axis=(0, 1)), rtol=1e-5)
 
 
-class AsFunctionsTest(absltest.TestCase):
-    def test_functions_leave_the_parameters_alone(self):
-        class Tiny(nnx.Module):
-            def __init__(self, rngs):
-                self.conv = layers.Conv(3, 2, 3, rngs=rngs)
+class TorchPoolsTest(parameterized.TestCase):
+    """The pools of torch's networks, against torch, with and without padding of the batch."""
 
-            def __call__(self, inputs, sizes):
-                return layers.conv_relu(self.conv, inputs, sizes)
+    def check(self, pool, reference, maps, sizes):
+        torch = package("torch")
+        nchw = torch.from_numpy(maps.transpose(2, 0, 1)[None].astype(np.float64))
+        expected = reference(torch.nn.functional, nchw)[0].numpy().transpose(1, 2, 0)
+        self.assertEqual(tuple(sizes[0].tolist()), expected.shape[:2])
+        for padded in (maps, np.pad(maps, ((0, 5), (0, 4), (0, 0)))):
+            found = np.array(pool(jnp.asarray(padded)[None], sizes)[0])
+            np.testing.assert_allclose(found[: sizes[0, 0], : sizes[0, 1]], expected, rtol=1e-6)
+            found[: sizes[0, 0], : sizes[0, 1]] = 0
+            self.assertEqual(np.abs(found).max(initial=0), 0)
 
-        apply, shapes, initialize = layers.as_functions(Tiny)
-        first, second = initialize(0), initialize(1)
-        self.assertEqual(jax.tree.map(jnp.shape, first), jax.tree.map(lambda leaf: leaf.shape, shapes()))
-        inputs, sizes = jnp.ones((1, 4, 4, 3)), jnp.full((1, 2), 4, jnp.int32)
-        before = apply(first, inputs, sizes)
-        self.assertGreater(float(jnp.abs(apply(second, inputs, sizes) - before).max()), 0)
-        np.testing.assert_array_equal(apply(first, inputs, sizes), before)
+    @parameterized.product(height=(1, 2, 3, 8, 9), width=(4, 5), pad=(0, 1))
+    def test_max_pool_rounds_down(self, height, width, pad):
+        if height + 2 * pad < 3:
+            return  # torch has no pool without output
+        maps = np.random.default_rng(height).random((height, width, 4)).astype(np.float32)
+        options = dict(window=3, stride=2, pad=pad, round_up=False)
+        self.check(
+            lambda inputs, sizes: layers.max_pool(inputs, sizes, **options),
+            lambda f, inputs: f.max_pool2d(inputs, 3, 2, pad),
+            maps,
+            layers.pooled_size(jnp.array([[height, width]], jnp.int32), **options),
+        )
+
+    @parameterized.product(height=(2, 3, 8, 9), width=(4, 5))
+    def test_mean_pool_2x2(self, height, width):
+        maps = np.random.default_rng(height).random((height, width, 4)).astype(np.float32)
+        self.check(
+            layers.mean_pool_2x2,
+            lambda f, inputs: f.avg_pool2d(inputs, 2, 2),
+            maps,
+            layers.pooled_size(jnp.array([[height, width]], jnp.int32), window=2, stride=2, round_up=False),
+        )
+
+    def test_mean_pool_to(self):
+        torch = package("torch")
+        # Fewer cells than bins, as many, a few more, many more; not square.
+        sizes = [(1, 1), (2, 3), (7, 7), (8, 10), (6, 23), (13, 7), (22, 24)]
+        maps = np.zeros((len(sizes), 25, 26, 3), np.float32)
+        for image, (height, width) in zip(maps, sizes, strict=True):
+            image[:height, :width] = np.random.default_rng(height).normal(size=(height, width, 3))
+        found = layers.mean_pool_to(jnp.asarray(maps), jnp.array(sizes, jnp.int32), 7)
+        self.assertEqual(found.shape, (len(sizes), 7, 7, 3))
+        for image, (height, width), bins in zip(maps, sizes, found, strict=True):
+            nchw = torch.from_numpy(image[:height, :width].transpose(2, 0, 1)[None].astype(np.float64))
+            expected = torch.nn.functional.adaptive_avg_pool2d(nchw, 7)[0].numpy().transpose(1, 2, 0)
+            np.testing.assert_allclose(bins, expected, atol=1e-6, err_msg=f"{height} {width}")
+        np.testing.assert_array_equal(found[2], maps[2, :7, :7])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ def _forward(params, inputs, groups):
         for i in range(1, count + 1):
             layer = params[f"conv{block}_{i}"]
             maps = activations[f"conv{block}_{i}"] = oracles.conv_relu(maps, layer["kernel"], layer["bias"])
+    activations["pool5"] = oracles.max_pool(maps, window=2, stride=2)
     layer = params["cam_conv"]
     maps = activations["cam_conv"] = oracles.conv_relu(maps, layer["kernel"], layer["bias"], groups=groups)
     classifier = params["classifier"]
@@ -53,6 +54,14 @@ class ForwardTest(parameterized.TestCase):
         sizes = networks.get("vgg16_cam").map_sizes(jnp.array([[720, 1024]], jnp.int32))
         self.assertEqual(sizes["conv5_1"].tolist(), [[45, 64]])
         self.assertEqual(sizes["cam_conv"].tolist(), [[45, 64]])
+
+    def test_plain_vgg16(self):
+        network = networks.get("vgg16")
+        # Simonyan & Zisserman 2015, table 2: 138 million; torchvision.models.VGG16_Weights: 138,357,544.
+        count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(network.shapes()))
+        self.assertEqual(count, 138_357_544)
+        self.assertEqual(network.map_sizes(jnp.array([[720, 1024]], jnp.int32))["pool5"].tolist(), [[23, 32]])
+        self.assertIsNone(network.spec.cam_layer)
 
     def test_mean_is_subtracted_in_the_order_of_the_channels(self):
         # paper/facts.md, section 1: R 123.68, G 116.779, B 103.939; the network reads B, G, R.

@@ -1,0 +1,77 @@
+"""From an NNX module to a `Network` of pure functions."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from cwcf_jax.networks.spec import Layout, Network, NetworkSpec, Params, Sizes
+
+
+def define_network(
+    spec: NetworkSpec,
+    module: Callable[..., nnx.Module],
+    map_sizes: Callable[[Sizes], dict[str, Sizes]],
+    layouts: Callable[[], tuple[Layout, ...]],
+) -> Network:
+    """The network that ``module(rngs, num_classes=...)`` computes.
+
+    The module's graph is traced once, abstractly and on first use: defining a network allocates nothing. Equal specs
+    give the same functions, so that what was compiled for one serves the other.
+    """
+    apply, shapes, initialize = _as_functions(module, spec.num_classes)
+    return Network(spec, apply, map_sizes, shapes, initialize, layouts, _Rebuild(module, map_sizes, layouts))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rebuild:
+    """`define_network` for another spec; a partial would not equal its likes, and a network must."""
+
+    module: Callable[..., nnx.Module]
+    map_sizes: Callable[[Sizes], dict[str, Sizes]]
+    layouts: Callable[[], tuple[Layout, ...]]
+
+    def __call__(self, spec: NetworkSpec) -> Network:
+        return define_network(spec, self.module, self.map_sizes, self.layouts)
+
+
+@functools.cache
+def _as_functions(
+    module: Callable[..., nnx.Module], num_classes: int
+) -> tuple[Callable[..., Any], Callable[[], Params], Callable[[int], Params]]:
+    make = functools.partial(module, num_classes=num_classes)
+
+    @functools.cache
+    def split() -> tuple[Any, Any]:
+        return nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+
+    def apply(params: Params, inputs: Float[Array, "b h w 3"], sizes: Sizes) -> Any:
+        graph, abstract = split()
+        state = jax.tree.map(lambda leaf: leaf, abstract)  # replace_by_pure_dict writes in place
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graph, state)(inputs, sizes)
+
+    def shapes() -> Params:
+        return nnx.to_pure_dict(split()[1])
+
+    return apply, shapes, functools.partial(_initialize, shapes)
+
+
+def _initialize(shapes: Callable[[], Params], seed: int) -> Params:
+    """He et al. 2015: normal kernels of variance 2 / fan-in; scales 1, biases 0. The same on every backend."""
+    generator = np.random.default_rng(seed)
+
+    def value(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        if path[-1].key != "kernel":
+            return jnp.full(leaf.shape, float(path[-1].key == "scale"), jnp.float32)
+        deviation = np.float32(np.sqrt(2.0 / math.prod(leaf.shape[:-1])))
+        return jnp.asarray(generator.standard_normal(leaf.shape, np.float32) * deviation)
+
+    return jax.tree_util.tree_map_with_path(value, shapes())

@@ -1,0 +1,117 @@
+"""SqueezeNet 1.1 (Iandola et al. 2016; the release of forresti/SqueezeNet).
+
+conv10 has one map a class; after its ReLU the average of each is the logit. So these maps are the class activation maps
+as they stand, and there is no classifier after them. A logit is never negative, and 0 for a class without evidence.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from cwcf_jax.networks import layers, layouts
+from cwcf_jax.networks.definition import define_network
+from cwcf_jax.networks.preprocessing import TORCHVISION
+from cwcf_jax.networks.spec import Layer, Layout, NetworkSpec, Preprocessing, Sizes
+
+# Channels of the squeeze and of both expand convolutions; a pool stands before each step of the stride.
+FIRES = {
+    "fire2": (16, 64, 4),
+    "fire3": (16, 64, 4),
+    "fire4": (32, 128, 8),
+    "fire5": (32, 128, 8),
+    "fire6": (48, 192, 16),
+    "fire7": (48, 192, 16),
+    "fire8": (64, 256, 16),
+    "fire9": (64, 256, 16),
+}
+
+
+class Fire(nnx.Module):
+    """A 1x1 convolution to few channels, then 1x1 and 3x3 side by side, concatenated."""
+
+    def __init__(self, inputs: int, squeeze: int, expand: int, *, rngs: nnx.Rngs):
+        self.squeeze1x1 = layers.Conv(inputs, squeeze, 1, rngs=rngs)
+        self.expand1x1 = layers.Conv(squeeze, expand, 1, rngs=rngs)
+        self.expand3x3 = layers.Conv(squeeze, expand, 3, rngs=rngs)
+
+    def __call__(self, maps: layers.Maps, sizes: Sizes) -> layers.Maps:
+        squeezed = layers.conv_relu(self.squeeze1x1, maps, sizes)
+        expanded = [layers.conv_relu(conv, squeezed, sizes) for conv in (self.expand1x1, self.expand3x3)]
+        return jnp.concatenate(expanded, axis=-1)
+
+
+class SqueezeNet(nnx.Module):
+    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
+
+    def __init__(self, rngs: nnx.Rngs, *, num_classes: int):
+        self.conv1 = layers.Conv(3, 64, 3, stride=2, pad=False, rngs=rngs)
+        inputs = 64
+        for name, (squeeze, expand, _) in FIRES.items():
+            setattr(self, name, Fire(inputs, squeeze, expand, rngs=rngs))
+            inputs = 2 * expand
+        self.conv10 = layers.Conv(inputs, num_classes, 1, rngs=rngs)
+
+    def __call__(
+        self, inputs: Float[Array, "b h w 3"], sizes: Sizes
+    ) -> tuple[Float[Array, "b n"], dict[str, layers.Maps]]:
+        size = map_sizes(sizes)
+        short = [(0, 0), *((0, max(0, 3 - side)) for side in inputs.shape[1:3]), (0, 0)]  # a map of one cell at least
+        maps = layers.conv_relu(self.conv1, jnp.pad(inputs, short), size["conv1"])
+        activations, previous = {}, 2
+        for name, (_, _, stride) in FIRES.items():
+            if stride != previous:
+                maps = layers.max_pool(maps, size[name], window=3, stride=2)
+                previous = stride
+            maps = activations[name] = getattr(self, name)(maps, size[name])
+        maps = activations["conv10"] = layers.conv_relu(self.conv10, maps, size["conv10"])
+        return layers.mean_pool(maps, size["conv10"]), activations
+
+
+def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
+    """The valid area of each map for images of the given sizes."""
+    result = {"conv1": layers.pooled_size(sizes, window=3, stride=2, round_up=False)}
+    current, previous = result["conv1"], 2
+    for name, (_, _, stride) in FIRES.items():
+        if stride != previous:
+            current = layers.pooled_size(current, window=3, stride=2)
+            previous = stride
+        result[name] = current
+    return result | {"conv10": current}
+
+
+PREPROCESSING = Preprocessing(channel_order="BGR", mean=(104.0, 117.0, 123.0))
+
+
+def _layouts() -> tuple[Layout, ...]:
+    """The Caffe release and its Keras port share names; torchvision numbers ReLUs and pools, too."""
+    branches = ("squeeze1x1", "expand1x1", "expand3x3")
+    names = ["conv1", *(f"{fire}/{branch}" for fire in FIRES for branch in branches), "conv10"]
+    released = {name: name for name in names}
+    places = dict(zip(FIRES, (3, 4, 6, 7, 9, 10, 11, 12), strict=True))
+    torchvision = {
+        f"features.{places[fire]}.{branch.replace('1x1', '') if branch == 'squeeze1x1' else branch}": f"{fire}/{branch}"
+        for fire in FIRES
+        for branch in branches
+    }
+    torchvision |= {"features.0": "conv1", "classifier.1": "conv10"}
+    return (
+        Layout("caffe", layouts.caffe(released), PREPROCESSING),
+        Layout("keras", layouts.keras(released), PREPROCESSING),
+        Layout("torchvision", layouts.torch(torchvision), TORCHVISION),
+    )
+
+
+SQUEEZENET = define_network(
+    NetworkSpec(
+        name="squeezenet1_1",
+        feature_layers=tuple(Layer(name, 2 * expand, stride) for name, (_, expand, stride) in FIRES.items()),
+        feature_layer="fire9",
+        cam_layer=Layer("conv10", 1000, 16),
+        classifier=None,
+        head=("conv10",),
+        preprocessing=PREPROCESSING,
+    ),
+    SqueezeNet,
+    map_sizes,
+    _layouts,
+)
