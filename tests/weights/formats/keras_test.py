@@ -1,0 +1,292 @@
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+from unittest import mock
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from tests import shared
+from tests.packages import package
+from tests.weights.formats import writers
+from tests.weights.formats.mutations import mutations, survive
+from weights import formats
+from weights.formats import FormatError, keras
+
+FORKS = pathlib.Path(__file__).with_name("forks.py")
+
+
+def _layers(seed=0, channels=5):
+    draw = np.random.default_rng(seed).normal
+    layers = {
+        "conv1": [draw(size=(3, 3, channels, 7)), draw(size=7)],
+        "pool1": [],
+        "block/conv2": [draw(size=(1, 1, 7, 4)), draw(size=4)],
+        "dense": [draw(size=(4, 9)), draw(size=9)],
+    }
+    return {name: [array.astype(np.float32) for array in arrays] for name, arrays in layers.items()}
+
+
+class KerasTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.h5py = package("h5py")
+        self.file = pathlib.Path(self.create_tempdir().full_path) / "net.h5"
+
+    def _check(self, arrays, layers, names=None):
+        wanted = {
+            f"{(names or {}).get(layer, layer)}/{kind}": array
+            for layer, weights in layers.items()
+            for kind, array in zip(("kernel", "bias"), weights, strict=False)
+        }
+        self.assertEqual(arrays.keys(), wanted.keys())
+        for key, array in wanted.items():
+            np.testing.assert_array_equal(arrays[key], array, strict=True)
+            self.assertFalse(arrays[key].flags.writeable)
+
+    def _refused(self, message, **options):
+        with self.assertRaisesRegex(FormatError, f"^{self.file}: .*{message}"):
+            formats.read(self.file, **options)
+
+    @parameterized.parameters(
+        ("keras1", "tensorflow", None),
+        ("keras1", "theano", None),
+        ("keras1", "theano_unrotated", "theano_unrotated"),
+        ("keras1", "tensorflow_rotated", "tensorflow_rotated"),
+        ("keras2", "tensorflow", None),
+        ("keras2", "tensorflow_rotated", None),
+        ("keras2", "theano_unrotated", "theano_unrotated"),
+        ("keras2_model", "tensorflow", None),
+    )
+    def test_round_trip(self, layout, order, flag):
+        writers.write_keras(self.file, _layers(), order, layout)
+        source = formats.read(self.file, kernel_order=flag)
+        self._check(source.arrays, _layers())
+        self.assertEqual((source.format, source.notes["kernel_order"]), ("keras", order))
+        self.assertEqual(source.notes.get("keras_version"), "2.0.0" if layout != "keras1" else None)
+
+    @parameterized.parameters("tensorflow", "theano")
+    def test_numbered_layers_of_keras_0(self, order):
+        writers.write_keras(self.file, _layers(), order, "keras0")
+        names = {name: f"layer_{index}" for index, name in enumerate(_layers())}
+        self._check(formats.read(self.file).arrays, _layers(), names)
+
+    def test_keras_3(self):
+        file = self.file.with_suffix(".weights.h5")
+        writers.write_keras(file, _layers(), layout="keras3")
+        self._check(formats.read(file).arrays, _layers())
+
+    def test_the_released_network(self):
+        source = formats.read(shared.require("weights/squeezenet_v1.1_keras_notop.h5"))
+        caffe = formats.read(shared.require("weights/squeezenet_v1.1.npz")).arrays
+        self.assertLen(source.arrays, 50)
+        for key, array in source.arrays.items():
+            layer, _, kind = key.rpartition("/")
+            other = caffe[f"{layer}/W"].transpose(2, 3, 1, 0) if kind == "kernel" else caffe[f"{layer}/b"]
+            np.testing.assert_array_equal(array, other, strict=True)
+        self.assertEqual(source.notes["kernel_order"], "tensorflow")
+
+    def test_names_of_other_layers(self):
+        layers = {
+            "norm": [np.full(3, float(i)) for i in range(4)],
+            "plain_norm": [np.zeros(3), np.ones(3)],
+            "nested": [np.zeros((2, 3)), np.zeros(3), np.ones((3, 4)), np.ones(4)],
+            "conv": [np.zeros((3, 3, 2, 5))],
+        }
+        names = {
+            "norm": ("gamma", "beta", "moving_mean", "moving_variance"),
+            "plain_norm": ("moving_mean", "moving_variance"),
+            "nested": ("a/kernel", "a/bias", "b/kernel", "b/bias"),
+        }
+        writers.write_keras(self.file, layers, names=names)
+        keys = [f"norm/{name}" for name in names["norm"]] + [f"plain_norm/{name}" for name in names["plain_norm"]]
+        keys += [f"nested/nested_1/{name}" for name in names["nested"]] + ["conv/kernel"]
+        self.assertEqual(list(formats.read(self.file).arrays), keys)
+
+    def test_orders_that_are_left_open(self):
+        same = {"conv": [np.zeros((3, 3, 3, 3), np.float32), np.zeros(3, np.float32)]}
+        writers.write_keras(self.file, same, layout="keras1")
+        self._refused("are possible in both.*--kernel_order, one of tensorflow, ")
+        with self.h5py.File(self.file, "a") as file:
+            file["conv/conv_W"][...] = np.arange(81).reshape(3, 3, 3, 3)
+        kernel = np.arange(81).reshape(3, 3, 3, 3)
+        for order, wanted in (
+            ("tensorflow", kernel),
+            ("tensorflow_rotated", kernel[::-1, ::-1]),
+            ("theano_unrotated", kernel.transpose(2, 3, 1, 0)),
+            ("theano", kernel[:, :, ::-1, ::-1].transpose(2, 3, 1, 0)),
+        ):
+            source = formats.read(self.file, kernel_order=order)
+            np.testing.assert_array_equal(source.arrays["conv/kernel"], wanted)
+            self.assertEqual(source.notes["kernel_order"], order)
+        self._refused("must be one of tensorflow, .*not 'caffe'", kernel_order="caffe")
+
+    def test_orders_that_contradict_each_other(self):
+        both = {
+            "one": [np.zeros((3, 3, 16, 40)), np.zeros(40)],
+            "two": [np.zeros((48, 40, 3, 3)), np.zeros(48)],
+        }
+        writers.write_keras(self.file, both, layout="keras1")
+        self._refused("contradict each other.*--kernel_order")
+        writers.write_keras(self.file, {"one": both["two"]})
+        self._refused("made with tensorflow.*--kernel_order=theano_unrotated")
+
+    def test_biases_and_oblong_kernels_decide(self):
+        for weights in (
+            [np.zeros((3, 3, 3, 5)), np.zeros(5)],
+            [np.zeros((1, 7, 7, 5)), np.zeros(5)],
+            [np.zeros((7, 1, 12, 40))],
+            [np.zeros((3, 3, 4, 5))],
+        ):
+            for order in ("tensorflow", "theano"):
+                writers.write_keras(self.file, {"conv": weights}, order, "keras1")
+                source = formats.read(self.file)
+                self.assertEqual(source.notes["kernel_order"], order, weights[0].shape)
+                self.assertEqual(source.arrays["conv/kernel"].shape, weights[0].shape)
+
+    def _with(self, change):
+        writers.write_keras(self.file, _layers())
+        with self.h5py.File(self.file, "a") as file:
+            group = file["dense/dense_1"]
+            if "kernel:0" in group:
+                del group["kernel:0"]
+            change(group)
+
+    def test_nothing_outside_the_file_is_read(self):
+        other = self.file.with_name("secret.h5")
+        with self.h5py.File(other, "w") as file:
+            file["secret"] = np.zeros((4, 9))
+        raw = self.file.with_name("secret.bin")
+        raw.write_bytes(bytes(288))
+
+        def external(group):
+            group["kernel:0"] = self.h5py.ExternalLink(str(other), "secret")
+
+        def soft(group):
+            group["kernel:0"] = self.h5py.SoftLink("/conv1")
+
+        def storage(group):
+            group.create_dataset("kernel:0", (4, 9), "<f8", external=[(str(raw), 0, 288)])
+
+        def virtual(group):
+            layout = self.h5py.VirtualLayout((4, 9), "<f8")
+            layout[...] = self.h5py.VirtualSource(str(other), "secret", (4, 9))
+            group.create_virtual_dataset("kernel:0", layout)
+
+        for change, message in (
+            (external, "is a link, perhaps to another file"),
+            (soft, "is a link"),
+            (storage, "are in another file, which is not read"),
+            (virtual, "are in another file, which is not read"),
+        ):
+            self._with(change)
+            self._refused(message)
+
+    def test_the_child_cannot_open_other_files(self):
+        program = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("child", {str(keras.CHILD)!r})
+child = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(child)
+child.limit()
+child.seal()
+try:
+    open({str(keras.CHILD)!r})
+except OSError as error:
+    print(error.errno)
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout, "24\n")
+
+    @parameterized.named_parameters(
+        ("chunks", dict(dtype="f4", chunks=(2, 2)), "chunked or compressed.*h5repack"),
+        ("gzip", dict(dtype="f4", compression="gzip"), "chunked or compressed.*h5repack"),
+        ("integers", dict(dtype="S4"), "no type of numbers"),
+        ("complex", dict(dtype="<c8"), "no type of numbers"),
+    )
+    def test_datasets_that_are_not_read(self, options, message):
+        self._with(lambda group: group.create_dataset("kernel:0", (4, 9), **options))
+        self._refused(message)
+
+    def test_declared_sizes_are_not_allocated(self):
+        self._with(lambda group: group.create_dataset("kernel:0", (1 << 20, 1 << 20), "<f4"))
+        self._refused("has no values")
+
+    def test_files_of_something_else(self):
+        with self.h5py.File(self.file, "w") as file:
+            file["data"] = np.zeros(3)
+        self._refused("neither layer_names nor layers")
+        writers.write_keras(self.file, {"pool": []})
+        self._refused("holds no weights")
+        self._with(lambda _: None)
+        self._refused("it has no dense_1/kernel:0")
+
+    def test_without_h5py(self):
+        writers.write_keras(self.file, _layers())
+        with (
+            mock.patch.object(importlib.util, "find_spec", return_value=None),
+            self.assertRaisesRegex(ImportError, r"pip install -e '.\[weights\]'"),
+        ):
+            formats.read(self.file)
+
+    def test_crashes_and_loops_of_the_library(self):
+        writers.write_keras(self.file, _layers())
+        crash, loop = self.file.with_name("crash.py"), self.file.with_name("loop.py")
+        crash.write_text("import os; os.abort()")
+        loop.write_text("import time; time.sleep(60)")
+        with mock.patch.object(keras, "CHILD", crash):
+            self._refused(r"the HDF5 library crashed on it \(signal 6\)")
+        spin = self.file.with_name("spin.py")
+        spin.write_text("import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 2))\nwhile True: pass")
+        with mock.patch.object(keras, "CHILD", spin):
+            self._refused("the HDF5 library does not come to an end with it")
+        with mock.patch.object(keras, "CHILD", loop), mock.patch.object(keras, "TIMEOUT", 0.5):
+            self._refused("did not finish with it")
+        with mock.patch.object(keras, "CHILD", self.file.with_name("nowhere.py")):
+            self._refused("failed on it")
+
+    @parameterized.parameters("keras0", "keras1", "keras2", "keras3")
+    def test_damaged_files(self, layout):
+        """The child runs in forks of one process, with its own limits; what it says is read here."""
+        writers.write_keras(self.file, _layers(), layout=layout)
+        content = self.file.read_bytes()
+        copies = list(mutations(content, 250, seed=int(layout[-1])))
+        files = [self.file.with_name(f"{number}.h5") for number in range(len(copies))]
+        for file, copy in zip(files, copies, strict=True):
+            file.write_bytes(copy)
+        done = subprocess.run(
+            [sys.executable, "-P", str(FORKS), str(keras.CHILD), *map(str, files)], capture_output=True, check=True
+        )
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertLen(answers, len(copies))
+        crashes = [code for code, *_ in answers if code]
+        print(
+            f"{layout}: killed {crashes}, slowest {max(a[1] for a in answers):.2f} s, {max(a[2] for a in answers)} KiB"
+        )
+        self.assertLess(max(answer[2] for answer in answers), 400_000)
+        said = iter(answers)
+
+        def describe(_):
+            code, _, _, output = next(said)
+            return keras.outcome(code, output.encode(), b"")
+
+        with mock.patch.object(keras, "describe", describe):
+            signature = [copy.startswith(keras.HDF5) for copy in copies]
+            self.assertLess(signature.count(False), 60)
+            said = iter([answer for answer, sound in zip(answers, signature, strict=True) if sound])
+            survey = survive(lambda path: formats.read(path).arrays, self.file, copies, FormatError)
+        self.assertGreater(survey.refused, 80)
+        self.assertLess(survey.seconds, 2)
+        self.assertLess(survey.peak, 2 * len(content) + 2_000_000)
+
+    def test_damaged_files_from_end_to_end(self):
+        writers.write_keras(self.file, _layers())
+        copies = mutations(self.file.read_bytes(), 14, seed=5)
+        survey = survive(lambda path: formats.read(path).arrays, self.file, copies, FormatError)
+        self.assertGreater(survey.refused, 4)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,350 @@
+import io
+import pathlib
+import pickle
+import struct
+import time
+import tracemalloc
+import warnings
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from tests.packages import package
+from tests.weights.formats import writers
+from tests.weights.formats.mutations import mutations, survive
+from weights import formats
+from weights.formats import FormatError
+
+MAGIC = 0x1950A86A20F9469CFC6C
+LAYOUTS = (False, True)
+HOSTILE = ("posix.system", "builtins.eval", "importlib.import_module")
+
+
+def _arrays(seed=0):
+    draw = np.random.default_rng(seed).normal
+    return {
+        "features.0.weight": draw(size=(6, 4, 3, 5)).astype(np.float32),
+        "features.0.bias": draw(size=6).astype(np.float32),
+        "classifier.weight": draw(size=(3, 6)).astype(np.float64),
+        "half": draw(size=7).astype(np.float16),
+        "count": np.asarray(12, np.int64),
+        "mask": np.array([True, False, True]),
+        "bytes": np.arange(5, dtype=np.uint8),
+        "empty": np.zeros((0, 3), np.float32),
+    }
+
+
+class Reduced:
+    """What pickles to a call of ``function``."""
+
+    def __init__(self, function, *arguments):
+        self._call = function, arguments
+
+    def __reduce__(self):
+        return self._call
+
+
+class Fake:
+    """What pickles to a global of any name, by protocol 2's text opcodes."""
+
+    def __init__(self, module, name):
+        self.module, self.name = module, name
+
+
+class Pickler(pickle._Pickler):
+    """Writes globals and persistent ids as torch.save does; in Python, so that it can write anything."""
+
+    def persistent_id(self, obj):
+        return obj.identity if isinstance(obj, Kept) else None
+
+    def save_fake(self, fake):
+        self.write(f"c{fake.module}\n{fake.name}\n".encode())
+
+    def save_reduced(self, call):
+        function, arguments = call._call
+        self.save(function)
+        self.save(arguments)
+        self.write(b"R")
+
+    dispatch = {**pickle._Pickler.dispatch, Fake: save_fake, Reduced: save_reduced}  # noqa: RUF012
+
+
+class Kept:
+    """A storage's persistent id."""
+
+    def __init__(self, count, key="0", kind="FloatStorage", name="storage", tail=()):
+        self.identity = (name, Fake("torch", kind), key, "cpu", count, *tail)
+
+
+def _pickled(value):
+    buffer = io.BytesIO()
+    Pickler(buffer, 2).dump(value)
+    return buffer.getvalue()
+
+
+def _tensor(offset, shape, strides, count=12, **kept):
+    function = Fake("torch._utils", "_rebuild_tensor_v2")
+    return Reduced(function, Kept(count, **kept), offset, shape, strides, False, OrderedDict())
+
+
+def _zip(pickled, storages=None, **members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("net/data.pkl", pickled)
+        for key, content in (storages or {"0": np.arange(12, dtype="<f4").tobytes()}).items():
+            archive.writestr(f"net/data/{key}", content)
+        for name, content in members.items():
+            archive.writestr(f"net/{name.replace('_pkl', '.pkl')}", content)
+    return buffer.getvalue()
+
+
+def _legacy(*, changed=None, tail=None):
+    """The five pickles of a legacy file, one of them replaced."""
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    state = OrderedDict(a=_tensor(0, (3, 4), (4, 1)))
+    parts = [pickle.dumps(value, 2) for value in (MAGIC, 1001, system)] + [_pickled({**state}), pickle.dumps(["0"], 2)]
+    for index, content in (changed or {}).items():
+        parts[index] = content
+    return b"".join(parts) + (struct.pack("<q", 12) + np.arange(12, dtype="<f4").tobytes() if tail is None else tail)
+
+
+class PytorchTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.file = pathlib.Path(self.create_tempdir().full_path) / "net.pth"
+
+    def _read(self, content=None):
+        if content is not None:
+            self.file.write_bytes(content)
+        return formats.read(self.file)
+
+    def _refused(self, content, message):
+        with self.assertRaisesRegex(FormatError, f"^{self.file}: .*{message}"):
+            self._read(content)
+
+    def _check(self, arrays, wanted):
+        self.assertEqual(list(arrays), list(wanted))
+        for key, array in wanted.items():
+            np.testing.assert_array_equal(arrays[key], array, strict=True)
+            self.assertFalse(arrays[key].flags.writeable)
+
+    @parameterized.parameters(*LAYOUTS)
+    def test_round_trip(self, legacy):
+        writers.write_pth(self.file, _arrays(), legacy)
+        source = self._read()
+        self._check(source.arrays, _arrays())
+        self.assertEqual((source.format, source.notes), ("torch", {"layout": "legacy" if legacy else "zip"}))
+
+    @parameterized.parameters(*LAYOUTS)
+    def test_views_of_storages(self, legacy):
+        torch = package("torch")
+        base = torch.arange(60, dtype=torch.float32)
+        kernel = torch.randn(5, 7, 3, 2)
+        state = {
+            "offset": base[7:19],
+            "steps": base[3:50:4],
+            "transposed": base.reshape(6, 10).T,
+            "last": kernel.to(memory_format=torch.channels_last),
+            "parameter": torch.nn.Parameter(kernel[1:3, ::2]),
+            "bfloat": kernel.to(torch.bfloat16),
+        }
+        writers.write_pth(self.file, state, legacy)
+        arrays = self._read().arrays
+        for key, tensor in state.items():
+            np.testing.assert_array_equal(arrays[key].astype(np.float32), tensor.detach().float().numpy())
+        self.assertEqual(str(arrays["bfloat"].dtype), "bfloat16")
+
+    @parameterized.product(legacy=LAYOUTS, wrapped=("state_dict", "model"))
+    def test_checkpoints(self, legacy, wrapped):
+        torch = package("torch")
+        model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, (3, 5)), torch.nn.BatchNorm2d(4))
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        model(torch.randn(1, 3, 8, 8)).sum().backward()
+        optimizer.step()
+        state = model.state_dict()
+        parallel = OrderedDict((f"module.{key}", value) for key, value in state.items())
+        checkpoint = {"epoch": 3, "arch": "net", "best": 0.5, wrapped: parallel, "optimizer": optimizer.state_dict()}
+        writers.write_pth(self.file, checkpoint, legacy)
+        source = self._read()
+        self._check(source.arrays, {key: value.numpy() for key, value in state.items()})
+        self.assertEqual(source.notes["unwrapped"], wrapped)
+        self.assertEqual(source.notes["stripped"], "module.")
+        writers.write_pth(self.file, state, legacy)  # an OrderedDict with _metadata
+        self._check(self._read().arrays, {key: value.numpy() for key, value in state.items()})
+
+    @parameterized.parameters(*LAYOUTS)
+    def test_whole_models_and_strangers(self, legacy):
+        torch = package("torch")
+        torch.save(torch.nn.Linear(2, 3), self.file, _use_new_zipfile_serialization=not legacy)
+        self._refused(None, r"would run torch.nn.modules.linear.Linear.*save model.state_dict\(\) alone")
+        writers.write_pth(self.file, {"one": {"a": np.zeros(3)}, "two": {}}, legacy)
+        self._refused(None, r"a table of \['one', 'two'\], and not the tensors of one network")
+        writers.write_pth(self.file, {"a": np.zeros(2), "epoch": 3}, legacy)
+        self.assertEqual(self._read().notes["ignored"], "epoch")
+        writers.write_pth(self.file, torch.zeros(3).expand(4, 3) if legacy else [1], legacy)
+        self._refused(None, "repeats its values|it holds no table")
+
+    def test_containers_of_something_else(self):
+        torch = package("torch")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's own, about TorchScript
+            torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), self.file)
+        self._refused(None, "TorchScript program")
+        good = _pickled({"a": _tensor(0, (3, 4), (4, 1))})
+        np.testing.assert_array_equal(self._read(_zip(good)).arrays["a"], np.arange(12).reshape(3, 4))
+        self._refused(_zip(good, byteorder="big"), "big-endian machine")
+        self._refused(_zip(good, {"1": b"x"}), "a storage is missing")
+        self._refused(_zip(good, {"0": bytes(44)}), "not as long as its tensors say")
+        self._refused(_zip(good + b"x"), "something follows its pickle")
+        system = pickle.dumps({"protocol_version": 1001, "little_endian": False}, 2)
+        self._refused(_legacy(changed={2: system}), "big-endian machine")
+        self._refused(_legacy(changed={0: pickle.dumps(1, 2)}), "not one of torch.save")
+        self._refused(_legacy(changed={4: pickle.dumps(["0", "0"], 2)}), "list of storages")
+        self._refused(_legacy(tail=struct.pack("<q", 13) + bytes(52)), "not as long as its tensors say")
+        self._refused(_legacy() + b"x", "something follows its storages")
+        np.testing.assert_array_equal(self._read(_legacy()).arrays["a"], np.arange(12).reshape(3, 4))
+
+    def test_strings_of_python_2(self):
+        content = _legacy()
+        self.assertIn(b"X\x01\x00\x00\x00a", content)
+        arrays = self._read(content.replace(b"X\x01\x00\x00\x00a", b"U\x01a")).arrays
+        self._check(arrays, {"a": np.arange(12, dtype=np.float32).reshape(3, 4)})
+
+    @parameterized.named_parameters(
+        ("offset", 1, (3, 4), (4, 1), "beyond its storage"),
+        ("stride", 0, (3, 4), (5, 1), "beyond its storage"),
+        ("size", 0, (4, 4), (4, 1), "beyond its storage"),
+        ("negative stride", 11, (3, 4), (-4, -1), "not described as torch.save does"),
+        ("negative offset", -1, (3,), (1,), "not described as torch.save does"),
+        ("negative size", 0, (-3,), (1,), "not described as torch.save does"),
+        ("huge", 0, (2**40, 2**40), (2**40, 1), "beyond its storage"),
+        ("repeated", 0, (2**30, 12), (0, 1), "repeats its values"),
+        ("ranks", 0, (3, 4), (4,), "beyond its storage"),
+        ("dimensions", 0, (1,) * 40, (1,) * 40, "not described as torch.save does"),
+        ("fraction", 0, (3.0,), (1,), "not described as torch.save does"),
+        ("empty beyond", 13, (0,), (1,), "beyond its storage"),
+    )
+    def test_tensors_stay_within_their_storage(self, offset, shape, strides, message):
+        self._refused(_zip(_pickled({"a": _tensor(offset, shape, strides)})), message)
+
+    def test_storages_are_described_once(self):
+        first, second = _tensor(0, (12,), (1,)), _tensor(0, (6,), (1,), count=6, kind="DoubleStorage")
+        self._refused(_zip(_pickled({"a": first, "b": second})), "described in two ways")
+        self._refused(_zip(_pickled({"a": _tensor(0, (1,), (1,), kind="QInt8Storage")})), "run torch.QInt8Storage")
+        self._refused(_zip(_pickled({"a": _tensor(0, (1,), (1,), name="module")})), "refers to something")
+        self._refused(_zip(_pickled({"a": _tensor(0, (1,), (1,), tail=(("0", 0, 1),))})), "views of each other")
+        many = {f"{index}": _tensor(0, (5000,), (1,), count=5000) for index in range(100)}
+        self._refused(_zip(_pickled(many), {"0": bytes(20000)}), "repeat each other")
+
+    @parameterized.product(name=HOSTILE, place=("zip", 0, 1, 2, 3, 4), protocol=(2, 4))
+    def test_nothing_is_run(self, name, place, protocol):
+        sentinel = self.file.with_name("sentinel")
+        module, _, function = name.rpartition(".")
+        touch = {"system": f"touch {sentinel}", "eval": f"open({str(sentinel)!r}, 'w').close()"}.get(function, "this")
+        call = getattr(__import__(module, fromlist=[function]), function)
+        hostile = pickle.dumps({"state_dict": Reduced(call, touch)}, protocol)
+        if function != "import_module":  # the pickle is live
+            pickle.loads(hostile)  # noqa: S301
+            self.assertTrue(sentinel.exists())
+            sentinel.unlink()
+        content = _zip(hostile) if place == "zip" else _legacy(changed={place: hostile})
+        self._refused(content, f"loading it would run {name.replace('builtins', '(__builtin__|builtins)')}")
+        self.assertFalse(sentinel.exists())
+
+    @parameterized.named_parameters(
+        ("memo", b"\x80\x02}r\xff\xff\xff\x7f.", "holds a table of"),
+        ("bytearray", b"\x80\x05\x96" + (2**62).to_bytes(8, "little") + b".", "uses BYTEARRAY8"),
+        ("unicode", b"\x80\x02X\xff\xff\xff\x7fabc.", "incomplete"),
+        ("negative string", b"\x80\x02T\xff\xff\xff\xffabc.", "broken BINSTRING"),
+        ("lists", b"\x80\x02" + b"]" * 100_000 + b".", "holds no table"),
+        ("nested tuples", b"\x80\x02)" + b"\x85" * 100_000 + b".", "holds no table"),
+        ("doubled tuples", b"\x80\x02)" + b"q\0h\0\x86" * 40_000 + b".", "holds no table"),
+        ("tuple as key", b"\x80\x02})" + b"q\0h\0\x86" * 100 + b"Ns.", "key twice or of a strange type"),
+        ("recursion", b"\x80\x02}q\0X\5\0\0\0modelh\0s.", "holds a table of"),
+        ("many", b"\x80\x02" + b"N" * 300_000 + b".", "longer than any network"),
+        ("digits", b"\x80\x02\x8b" + (2**24).to_bytes(4, "little") + b"\x7f" * 2**24 + b".", "uses LONG4"),
+        ("integer", b"I" + b"9" * 5000 + b"\n.", "uses INT"),
+        ("instance", b"\x80\x02(ios\nsystem\n.", "uses INST"),
+        ("object", b"\x80\x02(cos\nsystem\nX\2\0\0\0lso.", "uses OBJ|run os.system"),
+        ("newobj", b"\x80\x02cbuiltins\nint\n)\x81.", "run builtins.int"),
+        ("extension", b"\x80\x02\x82\x01.", "uses EXT1"),
+        ("pop", b"\x80\x02}0.", "uses POP"),
+        ("dup", b"\x80\x02}2.", "uses DUP"),
+        ("stop", b"\x80\x02.", "inconsistent"),
+        ("mark", b"\x80\x02(.", "inconsistent"),
+        ("no mark", b"\x80\x02t.", "inconsistent"),
+        ("odd", b"\x80\x02}(NNNu.", "inconsistent"),
+        ("set in list", b"\x80\x02]NNs.", "inconsistent"),
+        ("no memo", b"\x80\x02h\7.", "inconsistent"),
+        ("reduce", b"\x80\x02NNR.", "inconsistent"),
+        ("call", b"\x80\x02ctorch\nSize\n)R.", "calls torch.Size with the wrong arguments"),
+        ("ordered", b"\x80\x02ccollections\nOrderedDict\n]Na\x85R.", "inconsistent"),
+        ("global", b"\x80\x02c" + b"a" * 5000, "name in its pickle does not end"),
+        ("not ascii", b"\x80\x02c\xff\\q\n\xff\n.", "would run"),
+        ("unknown", b"\x80\x02\xfe.", "uses 0xfe"),
+        ("version", b"\x80\x09}.", "of version 9"),
+        ("surrogate", b"\x80\x02}X\3\0\0\0\xed\xa0\x80Ns.", "holds a table of|not printable"),
+    )
+    def test_bombs(self, pickled, message):
+        tracemalloc.start()
+        started = time.perf_counter()
+        self._refused(content := _zip(pickled), message)
+        if len(pickled) < 1000:
+            self._refused(_legacy(changed={3: pickled}), message)
+        seconds = time.perf_counter() - started
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        self.assertLess(seconds, 15)
+        self.assertLess(peak, 2 * len(content) + 64_000_000)
+
+    def test_refused_opcodes_of_text_never_warn(self):
+        for code in (b"V\\u12\n.", b"S'\\q'\n.", b"Pabc\n.", b"F1e999\n.", b"L5L\n."):
+            self._refused(_zip(code), "uses")
+
+    @parameterized.parameters(*LAYOUTS)
+    def test_memory(self, legacy):
+        arrays = {str(i): np.random.default_rng(i).normal(size=(100, 100, 10, 10)).astype(np.float32) for i in range(2)}
+        writers.write_pth(self.file, arrays, legacy)
+        tracemalloc.start()
+        read = self._read().arrays
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        self._check(read, arrays)
+        self.assertLess(peak, 0.1 * self.file.stat().st_size)
+
+    @parameterized.parameters(*LAYOUTS)
+    def test_damaged_files(self, legacy):
+        writers.write_pth(self.file, _arrays(), legacy)
+        content = self.file.read_bytes()
+        before = set(self.file.parent.iterdir())
+        survey = survive(
+            lambda path: formats.read(path).arrays, self.file, mutations(content, 400, seed=1), FormatError
+        )
+        self.assertEqual(set(self.file.parent.iterdir()), before)
+        self.assertGreater(survey.refused, 200)
+        self.assertLess(survey.seconds, 5)
+        self.assertLess(survey.peak, 2 * len(content) + 4_000_000)
+
+    def test_damaged_pickles_in_sound_archives(self):
+        writers.write_pth(self.file, _arrays())
+        with zipfile.ZipFile(self.file) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        (name,) = [name for name in members if name.endswith("data.pkl")]
+
+        def copies():
+            for pickled in mutations(members[name], 400, seed=2):
+                buffer = io.BytesIO()
+                with zipfile.ZipFile(buffer, "w") as archive:
+                    for key, content in {**members, name: pickled}.items():
+                        archive.writestr(key, content)
+                yield buffer.getvalue()
+
+        survey = survive(lambda path: formats.read(path).arrays, self.file, copies(), FormatError)
+        self.assertGreater(survey.refused, 200)
+        self.assertLess(survey.seconds, 5)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,86 @@
+import json
+import pathlib
+
+import ml_dtypes
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from tests.weights.formats import writers
+from tests.weights.formats.mutations import mutations, survive
+from weights import formats
+from weights.formats import FormatError
+
+
+def _file(header, body=b""):
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(raw).to_bytes(8, "little") + raw + body
+
+
+def _entry(start, end, shape=None, dtype="F32"):
+    return {"dtype": dtype, "shape": [(end - start) // 4] if shape is None else shape, "data_offsets": [start, end]}
+
+
+def _state():
+    generator = np.random.default_rng(0)
+    kinds = ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?", ml_dtypes.bfloat16)
+    state = {f"layer.{i}": (5 * generator.normal(size=(3, i + 1))).astype(kind) for i, kind in enumerate(kinds)}
+    return state | {"scalar": np.asarray(2, np.float32), "empty": np.zeros((0, 3), np.float32)}
+
+
+class SafetensorsTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.file = pathlib.Path(self.create_tempdir().full_path) / "net.safetensors"
+
+    def test_round_trip(self):
+        writers.write_safetensors(self.file, _state(), {"format": "pt"})
+        source = formats.read(self.file)
+        self.assertEqual((source.format, source.notes), ("safetensors", {"format": "pt"}))
+        self.assertEqual(source.arrays.keys(), _state().keys())
+        for key, array in _state().items():
+            np.testing.assert_array_equal(source.arrays[key], array, strict=True)
+            self.assertFalse(source.arrays[key].flags.writeable)
+
+    @parameterized.named_parameters(
+        ("twice", _file(b'{"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"a":1}'), "names something twice"),
+        ("overlap", _file({"a": _entry(0, 8), "b": _entry(4, 12)}, bytes(12)), "b and a overlap"),
+        ("hole", _file({"a": _entry(0, 4), "b": _entry(8, 12)}, bytes(12)), "leave holes"),
+        ("tail", _file({"a": _entry(0, 4)}, bytes(12)), "leave holes"),
+        ("beyond", _file({"a": _entry(0, 16)}, bytes(12)), "beyond the end"),
+        ("size", _file({"a": _entry(0, 12, [4])}, bytes(12)), "not as long as its shape says"),
+        ("backwards", _file({"a": _entry(12, 0, [3])}, bytes(12)), "not as long as its shape says"),
+        ("negative", _file({"a": _entry(0, 12, [-3])}, bytes(12)), "impossible shape"),
+        ("huge", _file({"a": _entry(0, 12, [2**62, 2**62])}, bytes(12)), "not as long as its shape says"),
+        ("fraction", _file({"a": _entry(0, 12, [3.0])}, bytes(12)), "impossible shape"),
+        ("true", _file({"a": _entry(0, 4, [True])}, bytes(4)), "impossible shape"),
+        ("type", _file({"a": _entry(0, 12, [24], "F4")}, bytes(12)), "type 'F4', which is not read here"),
+        ("bool", _file({"a": _entry(0, 2, [2], "BOOL")}, b"\1\2"), "other values than 0 and 1"),
+        ("entry", _file({"a": [1]}), "not of the format"),
+        ("metadata", _file({"__metadata__": {"a": 1}}), "no table of strings"),
+        ("empty", _file({}), "holds no tensors"),
+        ("json", _file(b"{'a': 1}"), "not valid JSON"),
+        ("nan", _file(b'{"a": NaN}'), "not valid JSON"),
+        ("digits", _file(b'{"a":' + b"1" * 10000 + b"}"), "not valid JSON"),
+        ("deep", _file(b'{"a":' + b"[" * 500_000), "not valid JSON"),
+        ("not utf-8", _file(b'{"\xff":1}'), "not valid JSON"),
+        ("long header", _file(b'{"a":1}' + b" " * 2_000_000), "header of 2000007 bytes"),
+        ("endless header", (2**63).to_bytes(8, "little") + b"{}", "not a safetensors file, or cut off"),
+        ("name", _file({"a\n": _entry(0, 4)}, bytes(4)), "not printable"),
+    )
+    def test_broken_files(self, content, message):
+        self.file.write_bytes(content)
+        with self.assertRaisesRegex(FormatError, f"net.safetensors: .*{message}"):
+            formats.read(self.file)
+
+    def test_damaged_files(self):
+        writers.write_safetensors(self.file, _state(), {"format": "pt"})
+        content = self.file.read_bytes()
+        copies = mutations(content, 600, seed=0)
+        survey = survive(lambda path: formats.read(path).arrays, self.file, copies, FormatError)
+        self.assertGreater(survey.refused, 300)
+        self.assertLess(survey.seconds, 2)
+        self.assertLess(survey.peak, 2 * len(content) + 1_000_000)
+
+
+if __name__ == "__main__":
+    absltest.main()

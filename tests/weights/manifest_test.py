@@ -1,0 +1,168 @@
+import dataclasses
+import pathlib
+import re
+
+from absl.testing import absltest, parameterized
+
+from tests import shared
+from weights import manifest
+from weights.manifest import Hash, ManifestError
+
+GOOD = {
+    "network": '"googlenet"',
+    "layout": '"caffe"',
+    "file": '"a.caffemodel"',
+    "url": '"https://example.org/a.caffemodel"',
+    "hash": f'"sha1:{"0a" * 20}"',
+    "size": "10",
+    "licence": '"BSD"',
+    "preprocessing": '{channels = "BGR", mean = [104, 117.5, 123], scale = [1, 1, 1.0]}',
+    "paper": '"Somebody"',
+    "note": '"There is no hash."',
+}
+TORCHVISION = {"R": (0.485, 0.229), "G": (0.456, 0.224), "B": (0.406, 0.225)}
+
+
+def table(name="one", **changed):
+    fields = {key: value for key, value in (GOOD | changed).items() if value is not None}
+    return "\n".join([f"[{name}]", *(f"{key} = {value}" for key, value in fields.items())]) + "\n"
+
+
+class ReaderTest(parameterized.TestCase):
+    def read(self, text):
+        path = pathlib.Path(self.create_tempdir().full_path) / "manifest.toml"
+        path.write_text(text)
+        return manifest.read(path)
+
+    def refused(self, text, *parts):
+        with self.assertRaises(ManifestError) as caught:
+            self.read(text)
+        for part in ("manifest.toml", *parts):
+            self.assertIn(part, str(caught.exception))
+
+    def test_good(self):
+        entry = self.read(table())["one"]
+        self.assertEqual(entry.hash, Hash("sha1", "0a" * 20))
+        self.assertEqual(entry.preprocessing.mean, (104.0, 117.5, 123.0))
+        self.assertEqual((entry.name, entry.size, entry.hasher.name), ("one", 10, "sha1"))
+
+    def test_hash_and_size_may_be_absent(self):
+        entry = self.read(table(hash=None, size=None))["one"]
+        self.assertIsNone(entry.hash)
+        self.assertIsNone(entry.size)
+        self.assertEqual(entry.hasher.name, "sha256")
+
+    def test_an_absent_hash_is_explained(self):
+        self.refused(table(hash=None, note='"Nothing to say."'), "[one]", "hash")
+
+    @parameterized.parameters(*(key for key in GOOD if key not in ("hash", "size")))
+    def test_missing(self, key):
+        self.refused(table(**{key: None}), "[one]", f"lacks {key}")
+
+    @parameterized.parameters(
+        ("licences", '"BSD"', "licences"),
+        ("network", '"lenet"', "lenet"),
+        ("network", "1", "network"),
+        ("layout", '"onnx"', "onnx"),
+        ("licence", '" "', "licence"),
+        ("paper", '"a\\nb"', "paper"),
+        ("file", '"../a"', "../a"),
+        ("file", '".a"', ".a"),
+        ("file", '"a.part"', "a.part"),
+        ("file", '"a.lock"', "a.lock"),
+        ("url", '"ftp://example.org/a"', "ftp"),
+        ("url", '"file:///etc/passwd"', "file:"),
+        ("url", '"https:///a"', "https"),
+        ("url", '"https://example.org/a b"', "a b"),
+        ("url", '"https://user:word@example.org/a"', "user"),
+        ("url", '"https://[/a"', "https"),
+        ("size", "0", "size"),
+        ("size", "-3", "size"),
+        ("size", "3.0", "size"),
+        ("size", "true", "size"),
+        ("hash", '"sha256:0a"', "sha256:0a"),
+        ("hash", f'"sha256-prefix:{"0" * 7}"', "sha256-prefix"),
+        ("hash", f'"md5:{"0A" * 16}"', "md5"),
+        ("hash", f'"{"0a" * 32}"', "0a0a"),
+        ("hash", f'"crc32:{"0" * 8}"', "crc32"),
+        ("preprocessing", '"BGR"', "preprocessing"),
+        ("preprocessing", '{channels = "BGR", mean = [1, 1, 1]}', "lacks scale"),
+        ("preprocessing", '{channels = "GBR", mean = [1, 1, 1], scale = [1, 1, 1]}', "GBR"),
+        ("preprocessing", '{channels = "BGR", mean = [1, 1], scale = [1, 1, 1]}', "mean"),
+        ("preprocessing", '{channels = "BGR", mean = [1, 1, 256], scale = [1, 1, 1]}', "256"),
+        ("preprocessing", '{channels = "BGR", mean = [1, 1, nan], scale = [1, 1, 1]}', "nan"),
+        ("preprocessing", '{channels = "BGR", mean = [1, 1, 1], scale = [1, 0, 1]}', "scale"),
+        ("preprocessing", '{channels = "BGR", mean = [1, 1, 1], scale = [1, 1, 1], std = 1}', "std"),
+    )
+    def test_malformed(self, key, value, part):
+        self.refused(table(**{key: value}), "[one]", part)
+
+    def test_not_a_table_of_tables(self):
+        self.refused("one = 1\n", "[one]", "not a table")
+        self.refused(table("One"), "[One]", "lower-case")
+        self.refused("[one", "")
+        self.refused(table() + table(), "")
+
+    def test_no_file_twice(self):
+        self.refused(table() + table("two", file='"A.caffemodel"'), "[two]", "[one]")
+        self.assertLen(self.read(table() + table("two", file='"b.caffemodel"')), 2)
+
+    def test_matches(self):
+        self.assertTrue(Hash("sha256", "0a" * 4, prefix=True).matches("0a" * 32))
+        self.assertFalse(Hash("sha256", "0a" * 4, prefix=True).matches("1a" + "0a" * 31))
+        self.assertFalse(Hash("md5", "0a" * 16).matches("0a" * 15 + "0b"))
+        self.assertFalse(Hash("sha256", "0a" * 31 + "00").matches("0a" * 31))
+
+
+class EntriesTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.entries = manifest.read()
+
+    def test_every_network_but_one_has_weights(self):
+        served = {entry.network for entry in self.entries.values()}
+        self.assertEqual(set(manifest.NETWORKS) - served, {"decomposeme"})
+
+    def test_addresses_end_in_the_file(self):
+        for name, entry in self.entries.items():
+            if name != "vgg16_cam_keras":
+                self.assertEndsWith(entry.url, f"/{entry.file}")
+
+    def test_names_of_torchvision_carry_the_hash(self):
+        names = [entry for entry in self.entries.values() if entry.layout == "torchvision"]
+        self.assertNotEmpty(names)
+        for entry in names:
+            digits = re.fullmatch(r"\w+-([0-9a-f]{8})\.pth", entry.file)
+            self.assertEqual((entry.hash.algorithm, entry.hash.digits[:8]), ("sha256", digits[1]), entry.name)
+
+    def test_suffix_and_preprocessing_go_with_the_layout(self):
+        suffixes = {"caffe": ".caffemodel", "keras": ".h5", "torchvision": ".pth"}
+        for name, entry in self.entries.items():
+            self.assertEndsWith(entry.file, suffixes[entry.layout], name)
+            channels, mean, scale = dataclasses.astuple(entry.preprocessing)
+            if entry.layout == "torchvision":
+                for channel, centre, factor in zip(channels, mean, scale, strict=True):
+                    expected, deviation = TORCHVISION[channel]
+                    self.assertAlmostEqual(centre, 255 * expected, places=4, msg=name)
+                    self.assertAlmostEqual(factor, 1 / (255 * deviation), places=8, msg=name)
+            else:
+                self.assertEqual((channels, scale), ("BGR", (1.0, 1.0, 1.0)), name)
+                self.assertEqual(mean, tuple(sorted(mean)), name)  # blue is darkest, red brightest
+
+    def test_one_mean_per_network_and_kind(self):
+        means = {}
+        for entry in self.entries.values():
+            key = entry.network.partition("_cam")[0], entry.preprocessing.channels
+            self.assertEqual(means.setdefault(key, entry.preprocessing), entry.preprocessing, entry.name)
+
+    def test_the_file_at_hand(self):
+        path = shared.require("weights/squeezenet_v1.1_keras_notop.h5")
+        entry = self.entries["squeezenet1_1_keras_notop"]
+        digest = entry.hasher
+        digest.update(path.read_bytes())
+        self.assertTrue(entry.hash.matches(digest.hexdigest()))
+        self.assertEqual(entry.size, path.stat().st_size)
+
+
+if __name__ == "__main__":
+    absltest.main()
