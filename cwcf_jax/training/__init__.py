@@ -1,0 +1,26 @@
+"""Training of CAM networks: a new head on a given trunk, or everything.
+
+Not imported by `cwcf_jax` itself: Grain, Optax and Orbax take seconds to import.
+"""
+
+from cwcf_jax.training.augment import Augmentation, augment, center_crop
+from cwcf_jax.training.config import TrainingConfig
+from cwcf_jax.training.loop import Trainer, export, train
+from cwcf_jax.training.prepare import Prepared, prepare
+from cwcf_jax.training.records import ResumeError, read_metrics
+from cwcf_jax.training.state import TrainState
+
+__all__ = [
+    "Augmentation",
+    "Prepared",
+    "ResumeError",
+    "TrainState",
+    "Trainer",
+    "TrainingConfig",
+    "augment",
+    "center_crop",
+    "export",
+    "prepare",
+    "read_metrics",
+    "train",
+]

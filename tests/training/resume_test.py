@@ -1,0 +1,107 @@
+"""Trainings that are killed with SIGKILL and started again, against one that ran through: real processes."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+from absl.testing import absltest
+
+from tests import shared
+from tests.experiments import drivers
+from tests.training import tiny
+
+# Argument 1 is when to die: "lines:3" once three lines are logged, "events:5" at the fifth time that Python opens,
+# makes or renames something in the third checkpoint's folder, which is before that checkpoint is whole; "" is never.
+# The others are command lines, one after another in this process.
+CHILD = """
+import os, signal, sys
+sys.path.insert(0, "tests/training")  # not as a package, which would set 8 devices and check every type
+import tiny
+tiny.register()
+from absl import flags
+from cwcf_jax.training import records
+from experiments import train_cam
+
+kind, _, count = sys.argv[1].partition(":")
+seen = []
+def maybe_die(this):
+    if this == kind:
+        seen.append(this)
+        if len(seen) == int(count):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+write = records.MetricsLog.write
+def write_and_maybe_die(self, line):
+    write(self, line)
+    maybe_die("lines")
+records.MetricsLog.write = write_and_maybe_die
+
+def watch(event, arguments):
+    if event in ("open", "os.mkdir", "os.rename") and "checkpoints/9" in str(arguments[0]):
+        maybe_die("events")
+if kind == "events":
+    sys.addaudithook(watch)
+
+for command in sys.argv[2:]:
+    flags.FLAGS(["train_cam", *command.split()])
+    train_cam.main(["train_cam"])
+"""
+
+
+class ResumeTest(absltest.TestCase):
+    def train(self, die, *outputs):
+        commands = [
+            f"--network=tiny_cam --dataset={self.folder} --eval_share=0.2 --steps=13 --warmup_steps=3 --batch_size=4 "
+            f"--image_size=12 --learning_rate=0.01 --ema=0.9 --log_every=2 --eval_every=5 --checkpoint_every=3 "
+            f"--workers=2 --output={output}"
+            for output in outputs
+        ]
+        environment = {k: v for k, v in drivers.ENVIRONMENT.items() if k != "XLA_FLAGS"}
+        return subprocess.run(
+            [sys.executable, "-c", CHILD, die, *commands],
+            cwd=shared.ROOT, capture_output=True, text=True, check=False, env=environment,
+        )  # fmt: skip
+
+    def test_killed_twice_and_started_again_ends_bit_for_bit_as_uninterrupted(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        self.folder = tiny.pictures(root / "colours")
+        killed, through = root / "killed", root / "through"
+        first = self.train("lines:3", killed)
+        self.assertEqual(first.returncode, -signal.SIGKILL, first.stderr)
+        self.assertEqual(self.checkpoints(killed), {"3"})
+        self.assertEqual(self.steps(killed), [2, 4, 5])
+        second = self.train("events:5", killed)
+        self.assertEqual(second.returncode, -signal.SIGKILL, second.stderr)
+        unfinished = {name for name in self.checkpoints(killed) if "tmp" in name}
+        self.assertEqual([name.partition(".")[0] for name in unfinished], ["9"], "not killed while it wrote step 9")
+        self.assertEqual(self.checkpoints(killed) - unfinished, {"3", "6"})
+        last = self.train("", killed, through)
+        self.assertEqual(last.returncode, 0, last.stderr)
+        self.assertEqual(self.checkpoints(killed), self.checkpoints(through))
+        with np.load(killed / "export" / "tiny_cam.npz") as a, np.load(through / "export" / "tiny_cam.npz") as b:
+            self.assertEqual(a.files, b.files)
+            for key in a.files:
+                if key != "provenance.json":
+                    np.testing.assert_array_equal(a[key], b[key], key)
+        self.assertEqual(self.steps(through), [2, 4, 5, 6, 8, 10, 12, 13])
+        timeless = [
+            [{k: v for k, v in line.items() if k not in ("time", "images_per_s")} for line in self.lines(folder)]
+            for folder in (killed, through)
+        ]
+        self.assertEqual(*timeless)
+
+    def checkpoints(self, folder):
+        return {path.name for path in (folder / "checkpoints").iterdir()}
+
+    def lines(self, folder):
+        return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+    def steps(self, folder):
+        return [line["step"] for line in self.lines(folder)]
+
+
+if __name__ == "__main__":
+    absltest.main()

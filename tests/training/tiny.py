@@ -1,0 +1,48 @@
+"""A CAM network of a few thousand parameters, pictures that it can learn, and both in a registry and a folder."""
+
+import functools
+
+import numpy as np
+from PIL import Image
+
+from cwcf_jax import networks
+from cwcf_jax.networks import vgg
+from cwcf_jax.networks.definition import define_network
+from cwcf_jax.networks.preprocessing import TORCHVISION
+from cwcf_jax.networks.spec import Layer, NetworkSpec
+
+BLOCKS = ((4, 1), (6, 1))
+COLOURS = {"blue_sky": (40, 60, 200), "green_grass": (40, 180, 60), "red_roof": (200, 50, 40)}
+
+
+def network(head=("cam_conv", "classifier"), num_classes=3, name="tiny_cam"):
+    spec = NetworkSpec(
+        name=name,
+        feature_layers=(*vgg.convolutions(BLOCKS), vgg.last_pool(BLOCKS)),
+        feature_layer="conv2_1",
+        cam_layer=Layer("cam_conv", 8, 2),
+        classifier="classifier",
+        head=head,
+        preprocessing=TORCHVISION,
+    )
+    module = functools.partial(vgg.VGGCAM, blocks=BLOCKS, cam_channels=8)
+    defined = define_network(spec, module, functools.partial(vgg.map_sizes, blocks=BLOCKS), tuple)
+    names = tuple(f"class {i}" for i in range(num_classes))
+    return defined.with_spec(num_classes=num_classes, class_names=names)
+
+
+def register():
+    """Makes it ``--network=tiny_cam``, for drivers that are imported afterwards."""
+    networks.NETWORKS["tiny_cam"] = network(num_classes=10)
+
+
+def pictures(folder, count=8, side=20):
+    """``count`` noisy pictures of each colour, a folder a class."""
+    generator = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            noise = generator.normal(0.0, 40.0, (side, side + 4, 3))
+            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{name}_{i}.jpg", quality=90)
+    return folder
