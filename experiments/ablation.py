@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
 
 def settings_from_flags() -> Settings:
     """Checked settings; ValueError names the flag."""
-    spec = networks.get(flags.FLAGS.network).spec
+    spec = inputs.network_from_flags().spec
     settings = Settings(
         nc=_integers("nc", _NC.value, 1, spec.num_classes),
         npca=_integers("npca", _NPCA.value, 1, spec.num_classes),
@@ -225,6 +225,8 @@ def _integers(flag: str, texts: Sequence[str], low: int, high: int | None) -> tu
 
 def _classes(spec: networks.NetworkSpec, texts: Sequence[str]) -> tuple[int, ...]:
     if texts == ["paper"]:
+        if spec.class_names != "imagenet":
+            raise ValueError(f"--predefined_classes=paper are ImageNet's; {spec.name} knows other classes")
         return published.PREDEFINED_CLASSES
     return tuple(dict.fromkeys(networks.class_index(spec, text) for text in texts))
 

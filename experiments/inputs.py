@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import hashlib
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from tqdm import tqdm
@@ -13,20 +15,32 @@ from tqdm import tqdm
 import cwcf_jax
 from cwcf_jax import datasets, indexing, networks, protocol
 from cwcf_jax.benchmark import Collection
-from cwcf_jax.datasets import ImageSet
+from cwcf_jax.datasets import ImageSet, synthetic
 from cwcf_jax.indexing import Extraction
 from cwcf_jax.protocol import Protocol
 
-SHARED = "../shared"
+ROOT = pathlib.Path(__file__).parent.parent
+SHIPPED = ROOT / "weights" / "vgg_small_cam.npz"
 
-_DATASET = flags.DEFINE_string("dataset", f"{SHARED}/data/oxford_dev", "Folder in Oxford layout: jpg/ and lab/.")
+SYNTHETIC: dict[str, dict[str, Any]] = {
+    "synthetic": dict(seed=1, landmarks=11, queries=5, views=18, lookalikes=6, distractors=130),
+    "synthetic_whitening": dict(seed=2, landmarks=16, queries=1, views=12, lookalikes=4, distractors=144),
+}
+"""Arguments of `synthetic.render_landmarks`. The two have no landmark in common, as Oxford5k and Paris6k have none."""
+
+_DATASET = flags.DEFINE_string(
+    "dataset", "synthetic", "Folder in Oxford layout, jpg/ and lab/; or synthetic, which is rendered under --cache."
+)
 _WHITENING_DATASET = flags.DEFINE_list(
     "whitening_dataset",
-    [f"{SHARED}/data/{name}" for name in ("imagenet_cls_dev", "instre_boxes_dev", "boofcv_triplets")],
-    "Folders whose pictures, and queries if any, the whitening is fitted on; not those of --dataset.",
+    ["synthetic_whitening"],
+    "Folders whose pictures, and queries if any, the whitening is fitted on, not those of --dataset; or "
+    "synthetic_whitening.",
 )
-_NETWORK = flags.DEFINE_enum("network", "googlenet", sorted(networks.NETWORKS), "CAM network.")
-_WEIGHTS = flags.DEFINE_string("weights", f"{SHARED}/weights/googlenet_bvlc.npz", "Its weights; see weights/README.md.")
+_NETWORK = flags.DEFINE_enum(
+    "network", None, sorted(networks.NETWORKS), "CAM network. Default: the one that --weights say they are of."
+)
+_WEIGHTS = flags.DEFINE_string("weights", str(SHIPPED), "Its weights; see weights/README.md. Default: what ships.")
 _FEATURE_LAYER = flags.DEFINE_string("feature_layer", None, "Layer whose maps are pooled; default: the network's own.")
 _CACHE = flags.DEFINE_string("cache", "results/cache", "Folder that keeps what the network made of each picture.")
 _BATCH = flags.DEFINE_integer("batch_size", 0, "Pictures in one pass; 0: 1 on a CPU, 16 elsewhere.", lower_bound=0)
@@ -34,7 +48,7 @@ _PROTOCOL = flags.DEFINE_enum(
     "protocol",
     None,
     sorted(protocol.PROTOCOLS),
-    "Preset of the fields below. Default: paper; development where --dataset is left at its default.",
+    "Preset of the fields below. Default: paper; development for the synthetic dataset.",
 )
 _FIELDS = {
     "resize": flags.DEFINE_string("resize", None, "none, min720, max1024 or squash1024x720."),
@@ -90,8 +104,7 @@ def from_flags(stack: contextlib.ExitStack) -> Inputs:
     Raises:
         ValueError, OSError, StoreBusyError: a flag, file or folder that cannot be used; the message names it.
     """
-    development = pathlib.Path(_DATASET.value).resolve() == pathlib.Path(_DATASET.default or "").resolve()
-    preset = _PROTOCOL.value or ("development" if development else "paper")
+    preset = _PROTOCOL.value or ("development" if _DATASET.value in SYNTHETIC else "paper")
     _check_folders([_DATASET.value, *_WHITENING_DATASET.value])
     chosen = protocol.get(preset).replace(
         **{name: flag.value for name, flag in _FIELDS.items() if flag.value is not None}
@@ -99,14 +112,13 @@ def from_flags(stack: contextlib.ExitStack) -> Inputs:
     if _FIELDS["shrinkage"].value is not None and chosen.whitening != "shrinkage":
         raise ValueError("--shrinkage has no effect without --whitening=shrinkage")
     extraction = chosen.extraction(_BATCH.value)
-    mean = networks.get(_NETWORK.value).spec.preprocessing.mean
-    model = cwcf_jax.load(
-        _NETWORK.value, _WEIGHTS.value, feature_layer=_FEATURE_LAYER.value, **chosen.model_options(mean)
-    )
+    network = network_from_flags()
+    options = chosen.model_options(network.spec.preprocessing.mean)
+    model = cwcf_jax.load(network, _WEIGHTS.value, feature_layer=_FEATURE_LAYER.value, **options)
     weights = networks.fingerprint(_WEIGHTS.value)
-    benchmark = datasets.read_oxford(_DATASET.value)
-    folders = [_DATASET.value, *_WHITENING_DATASET.value]
-    sets = [benchmark, *(datasets.read_dataset(folder) for folder in _WHITENING_DATASET.value)]
+    folders = [_folder(name) for name in (_DATASET.value, *_WHITENING_DATASET.value)]
+    benchmark = datasets.read_oxford(folders[0])
+    sets = [benchmark, *(datasets.read_dataset(folder) for folder in folders[1:])]
     collections: list[Collection] = []
     left_out: list[str] = []
     data: list[dict[str, str | int]] = []
@@ -124,6 +136,29 @@ def from_flags(stack: contextlib.ExitStack) -> Inputs:
     return Inputs(
         model, weights, chosen, benchmark, collections[0], tuple(collections[1:]), tuple(left_out), tuple(data)
     )
+
+
+def network_from_flags() -> networks.Network:
+    """The network of --network and --weights, with the classes and the preprocessing that the weights' record names."""
+    if not pathlib.Path(_WEIGHTS.value).exists():
+        raise FileNotFoundError(f"no weights at {_WEIGHTS.value}: see weights/README.md for where they come from")
+    record = networks.read_provenance(_WEIGHTS.value)
+    name = _NETWORK.value or (record.network if record is not None else None)
+    if name is None:
+        raise ValueError(f"{_WEIGHTS.value} does not say which network it is of; name it with --network")
+    return networks.adapt(networks.get(name), record)
+
+
+def _folder(name: str) -> str:
+    """The folder of a dataset, rendered if it is a synthetic one that is not there yet."""
+    if name not in SYNTHETIC:
+        return name
+    folder = pathlib.Path(_CACHE.value) / name
+    given = SYNTHETIC[name]
+    total = given["landmarks"] * (given["views"] + given["lookalikes"]) + given["distractors"]
+    with tqdm(total=total, desc=f"rendering {name}", unit="image", disable=None) as bar:
+        synthetic.render_landmarks(folder, **given, workers=os.cpu_count() or 1, progress=bar.update)
+    return str(folder)
 
 
 def _check_folders(folders: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ FLOORS = {
     "datasets": 1,
     "encoder": 2,
     "store": 2,
+    "training": 2,
     "engine": 3,
     "indexing": 3,
     "protocol": 4,

@@ -36,6 +36,7 @@ class AblationTest(parameterized.TestCase):
         cls.flags = [
             f"--dataset={cls.dataset}",
             f"--whitening_dataset={cls.others}",
+            "--network=googlenet",
             f"--weights={cls.weights}",
             "--protocol=development",
             "--nc=1,4",

@@ -45,6 +45,7 @@ class ReferenceTest(absltest.TestCase):
         flags = [
             f"--dataset={shared.require('data/oxford_dev')}",
             "--whitening_dataset=" + ",".join(str(shared.require(f"data/{name}")) for name in WHITENING),
+            "--network=googlenet",
             f"--weights={shared.require('weights/googlenet_bvlc.npz')}",
             "--protocol=development",
             "--npca=32",

@@ -1,0 +1,99 @@
+"""Training of a CAM network: its head on a given trunk, as the paper's VGG-16-CAM was made, or all of it.
+
+    python -m experiments.train_cam --network=googlenet_cam --trunk=FILE --train=head --dataset=FOLDER --epochs=10
+
+The same command goes on where a killed run stood, to the same weights bit for bit. `cwcf_jax.load` and the other
+drivers' ``--weights`` take ``OUTPUT/export/NETWORK.npz``.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, flags, logging
+from tqdm import tqdm
+
+from cwcf_jax import training
+from cwcf_jax.datasets import synthetic
+from cwcf_jax.training import TrainingConfig
+from experiments import results
+
+SYNTHETIC = "synthetic"
+OBJECTS = dict(seed=0, per_class=160, size=96)
+"""Arguments of `synthetic.render_objects` for --dataset=synthetic."""
+RENDERED = pathlib.Path("results/cache/synthetic_objects")
+
+
+def _define(field: "dataclasses.Field[Any]") -> Any:
+    name, default, text = field.name, field.default, field.metadata["help"]
+    if name == "dataset":
+        text += f" Or {SYNTHETIC}: {OBJECTS['per_class']} pictures of each synthetic class, kept in {RENDERED}."
+    if field.metadata["choices"]:
+        return flags.DEFINE_enum(name, str(default), field.metadata["choices"], text)
+    if isinstance(default, bool):
+        return flags.DEFINE_bool(name, default, text)
+    if isinstance(default, int):
+        return flags.DEFINE_integer(name, default, text)
+    return (
+        flags.DEFINE_float(name, default, text)
+        if isinstance(default, float)
+        else flags.DEFINE_string(name, str(default), text)
+    )
+
+
+_FLAGS = {field.name: _define(field) for field in dataclasses.fields(TrainingConfig)}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags in, trained weights out."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag=value")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # Orbax and JAX are talkative at INFO
+    try:
+        given = {name: flag.value for name, flag in _FLAGS.items()}
+        if given["dataset"] == SYNTHETIC:
+            given["dataset"] = render()
+        config = TrainingConfig(**given)
+        prepared = training.prepare(config)
+        for reason in prepared.left_out:
+            print(f"left out: {reason}", file=sys.stderr)
+        print(describe(config, prepared), flush=True)
+        path = training.train(config, prepared, report=show, notes={"environment": results.environment()})
+        print(f"written to {path}")
+    except (ValueError, OSError) as error:
+        logging.info("where it happened", exc_info=True)
+        sys.exit(f"train_cam: {error}")
+    except KeyboardInterrupt:
+        sys.exit("train_cam: interrupted; the same command goes on from the last checkpoint")
+
+
+def render() -> str:
+    """The folder of the synthetic object classes, rendered if it is not there yet."""
+    total = OBJECTS["per_class"] * len(synthetic.OBJECT_CLASSES)
+    with tqdm(total=total, desc="rendering", unit="image", disable=None) as bar:
+        synthetic.render_objects(RENDERED, **OBJECTS, workers=os.cpu_count() or 1, progress=bar.update)
+    return str(RENDERED)
+
+
+def describe(config: TrainingConfig, prepared: training.Prepared) -> str:
+    """One line on what is about to be trained."""
+    spec, held = prepared.network.spec, prepared.held
+    return (
+        f"{spec.name}, {spec.num_classes} classes: {len(prepared.train)} training pictures, "
+        f"{0 if held is None else len(held)} held out, {config.total_steps(len(prepared.train))} steps of "
+        f"{config.batch_size}; trained: {', '.join(sorted(prepared.params))}"
+    )
+
+
+def show(line: dict[str, Any]) -> None:
+    """A line of the log, for people."""
+    numbers = {name: value for name, value in line.items() if name not in ("step", "time")}
+    print(f"step {line['step']}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()), flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)
