@@ -125,8 +125,6 @@ class Network:
         ValueError if that would change the shapes of a network that cannot be rebuilt.
         """
         spec = dataclasses.replace(self.spec, **changes)
-        if spec.classifier is None and spec.cam_layer is not None:
-            spec = dataclasses.replace(spec, cam_layer=dataclasses.replace(spec.cam_layer, channels=spec.num_classes))
         if spec.num_classes == self.spec.num_classes:
             return dataclasses.replace(self, spec=spec)
         if spec.classifier is None and spec.cam_layer is not None:  # one map a class
