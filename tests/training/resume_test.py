@@ -93,6 +93,18 @@ class ResumeTest(absltest.TestCase):
         ]
         self.assertEqual(*timeless)
 
+    def test_a_damaged_checkpoint_is_named(self):
+        # In processes of their own: within one, Orbax may answer from what it keeps of the files it wrote.
+        root = pathlib.Path(self.create_tempdir().full_path)
+        self.folder = tiny.pictures(root / "colours")
+        first = self.train("", root / "out")
+        self.assertEqual(first.returncode, 0, first.stderr)
+        damaged = root / "out" / "checkpoints" / "13" / "default" / "manifest.ocdbt"
+        damaged.write_bytes(damaged.read_bytes()[:20])
+        second = self.train("", root / "out")
+        self.assertEqual(second.returncode, 1, second.stderr)
+        self.assertRegex(second.stderr, "checkpoints/13: cannot be restored .*; remove it")
+
     def checkpoints(self, folder):
         return {path.name for path in (folder / "checkpoints").iterdir()}
 
