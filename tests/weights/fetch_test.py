@@ -100,6 +100,8 @@ class FetchCase(parameterized.TestCase):
         self.addCleanup(self.server.shutdown)
         self.url = f"http://127.0.0.1:{self.server.server_port}/weights.h5"
         self.write()
+        # A suite in the background of a shell ignores Control-C, and so would every process that it starts.
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
 
     def write(self, **changed):
         digits = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -114,7 +116,7 @@ class FetchCase(parameterized.TestCase):
         return [sys.executable, "-m", "weights.fetch", *options, *arguments]
 
     def start(self, *arguments):
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*arguments or ("some",)),
             cwd=shared.ROOT,
             env=ENVIRONMENT,
@@ -122,6 +124,9 @@ class FetchCase(parameterized.TestCase):
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.addCleanup(process.__exit__, None, None, None)  # closes the pipes, waits
+        self.addCleanup(process.kill)
+        return process
 
     def finish(self, process, code=0):
         out, error = process.communicate(timeout=30)
