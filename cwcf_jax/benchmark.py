@@ -20,6 +20,7 @@ from cwcf_jax.descriptors import (
     WhiteningConfig,
     aggregate_prefixes,
     embed,
+    repeat_dropped,
 )
 from cwcf_jax.store import PooledStore
 
@@ -89,7 +90,12 @@ def describe_raw(store: PooledStore, whitening: Whitening | None, *, channel_wei
 
 
 def describe(
-    store: PooledStore, whitening: Whitening | None, counts: tuple[int, ...], class_ids: np.ndarray | None = None
+    store: PooledStore,
+    whitening: Whitening | None,
+    counts: tuple[int, ...],
+    class_ids: np.ndarray | None = None,
+    *,
+    repeat: bool = False,
 ) -> Float[Array, "m n d"]:
     """Descriptors of every row for each N_C of ``counts``: OfA, or a list of classes fixed beforehand.
 
@@ -98,6 +104,7 @@ def describe(
         whitening: applied to each class vector.
         counts: the m values of N_C.
         class_ids: [max(counts)] or more, the classes for all rows; None: each row's own most probable ones (OfA).
+        repeat: whether a dropped class's vector is replaced by that of the class before it.
     """
     most = max(counts)
     own = top_classes(store, most) if class_ids is None else np.tile(class_ids[:most], (store.length, 1))
@@ -105,12 +112,17 @@ def describe(
     parts = []
     for rows in _chunks(store):
         vectors = _padded(store.class_vectors(rows, own[rows]))
-        parts.append(_aggregate_all(vectors, whitening, counts)[:, : rows.stop - rows.start])
+        parts.append(_aggregate_all(vectors, whitening, counts, repeat)[:, : rows.stop - rows.start])
     return jnp.concatenate(parts, axis=1)
 
 
 def describe_online(
-    store: PooledStore, whitening: Whitening | None, counts: tuple[int, ...], class_ids: np.ndarray
+    store: PooledStore,
+    whitening: Whitening | None,
+    counts: tuple[int, ...],
+    class_ids: np.ndarray,
+    *,
+    repeat: bool = False,
 ) -> Iterator[Float[Array, "m n d"]]:
     """OnA: `describe` under each query's classes, ``class_ids`` [q, max(counts)], one query after another.
 
@@ -124,7 +136,7 @@ def describe_online(
         parts = []
         for rows in _chunks(store):
             embedded = _embed(_padded(store.class_vectors(rows, filled)), whitening)
-            parts.append(_aggregate_chosen(embedded, chosen, counts)[:, :, : rows.stop - rows.start])
+            parts.append(_aggregate_chosen(embedded, chosen, counts, repeat)[:, :, : rows.stop - rows.start])
         yield from jnp.concatenate(parts, axis=2)
 
 
@@ -140,20 +152,26 @@ def _padded(vectors: np.ndarray) -> np.ndarray:
 _embed = jax.jit(embed)
 
 
-@functools.partial(jax.jit, static_argnames="counts")
+@functools.partial(jax.jit, static_argnames=("counts", "repeat"))
 def _aggregate_all(
-    vectors: Float[Array, "n c k"], whitening: Whitening | None, counts: tuple[int, ...]
+    vectors: Float[Array, "n c k"], whitening: Whitening | None, counts: tuple[int, ...], repeat: bool
 ) -> Float[Array, "m n d"]:
-    return jnp.swapaxes(jax.vmap(lambda one: aggregate_prefixes(embed(one, whitening), counts))(vectors), 0, 1)
+    def one_image(one: Float[Array, "c k"]) -> Float[Array, "m d"]:
+        return aggregate_prefixes(embed(repeat_dropped(one) if repeat else one, whitening), counts)
+
+    return jnp.swapaxes(jax.vmap(one_image)(vectors), 0, 1)
 
 
-@functools.partial(jax.jit, static_argnames="counts")
+@functools.partial(jax.jit, static_argnames=("counts", "repeat"))
 def _aggregate_chosen(
-    embedded: Float[Array, "n c d"], chosen: Int[Array, "q most"], counts: tuple[int, ...]
+    embedded: Float[Array, "n c d"], chosen: Int[Array, "q most"], counts: tuple[int, ...], repeat: bool
 ) -> Float[Array, "q m n d"]:
     def one_query(positions: Int[Array, " most"]) -> Float[Array, "m n d"]:
-        prefixes = jax.vmap(lambda one: aggregate_prefixes(one[positions], counts))(embedded)
-        return jnp.swapaxes(prefixes, 0, 1)
+        def one_image(one: Float[Array, "c d"]) -> Float[Array, "m d"]:
+            rows = one[positions]  # a dropped class's row stays zero when it is whitened
+            return aggregate_prefixes(repeat_dropped(rows) if repeat else rows, counts)
+
+        return jnp.swapaxes(jax.vmap(one_image)(embedded), 0, 1)
 
     return jax.lax.map(one_query, chosen)
 
@@ -168,25 +186,40 @@ def count_dropped(store: PooledStore, count: int) -> int:
     return total
 
 
-def frequent_classes(collections: Sequence[Collection], *, count: int, top: int = 64) -> np.ndarray:
-    """The ``count`` classes most often among the ``top`` most probable ones, most frequent first.
+def class_votes(collections: Sequence[Collection], *, top: int = 64) -> tuple[np.ndarray, int]:
+    """In how many rows each class is among the ``top`` most probable ones, and of how many rows.
 
     Counted over each collection's query regions (the paper's rule for Paris6k, section 4.3) or, where it has none, over
-    its images. Equal counts are ordered by index.
+    its images.
     """
-    votes = np.zeros(collections[0].images.logits.shape[1], np.int64)
+    votes, voters = np.zeros(collections[0].images.logits.shape[1], np.int64), 0
     for collection in collections:
         store = collection.queries or collection.images
         votes += np.bincount(top_classes(store, top)[store.done].ravel(), minlength=len(votes))
+        voters += int(store.done.sum())
+    return votes, voters
+
+
+def most_voted(votes: np.ndarray, count: int) -> np.ndarray:
+    """The ``count`` classes with most votes, most first, equal ones by index."""
     return np.argsort(-votes, kind="stable")[:count]
 
 
-@functools.partial(jax.jit, static_argnames="expansion")
+def frequent_classes(collections: Sequence[Collection], *, count: int, top: int = 64) -> np.ndarray:
+    """The ``count`` classes that `class_votes` finds most often, most frequent first: the list of section 4.3."""
+    return most_voted(class_votes(collections, top=top)[0], count)
+
+
+@functools.partial(jax.jit, static_argnames="stages")
 def rankings(
-    queries: Float[Array, "m d"], databases: Float[Array, "m n d"], *, expansion: int = 0
+    queries: Float[Array, "m d"],
+    databases: Float[Array, "m n d"],
+    own: Int[Array, ""] | int = engine.NOWHERE,
+    *,
+    stages: engine.Stages,
 ) -> Int[Array, "m n"]:
     """`engine.search` for m settings of one query at once."""
-    return jax.vmap(lambda query, database: engine.search(query, database, expansion=expansion))(queries, databases)
+    return jax.vmap(lambda query, database: engine.search(query, database, own, stages=stages))(queries, databases)
 
 
 def _names(collections: Sequence[Collection]) -> str:

@@ -3,19 +3,20 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from cwcf_jax import datasets, encoder
 from cwcf_jax.datasets import ImageSet, Resize, Unreadable
 from cwcf_jax.encoder import Model
-from cwcf_jax.store import PooledStore
+from cwcf_jax.store import MapStore, PooledStore, RowStore
 
-EXTRACTION = 1
+EXTRACTION = 2
 """To be counted up by every change of code that changes what a pass leaves: older stores are then refused."""
 
 Progress = Callable[[int], object]
@@ -30,15 +31,48 @@ class Extraction:
         resize: applied to every picture before the network.
         scale_boxes: whether query boxes follow the resize; the authors' code leaves them in original pixels.
         batch_size: pictures in one pass; 0 chooses 1 on a CPU, where batches gain nothing, and 16 elsewhere.
+        crop_queries: whether a query is its box's pixels, an image of its own, and not a region of its picture.
+        crop_classes: the resize under which a query's box becomes the image that its classes are found in; None: its
+            classes are those of its region.
     """
 
     resize: Resize
     scale_boxes: bool = True
     batch_size: int = 0
+    crop_queries: bool = False
+    crop_classes: Resize | None = None
 
     def rows(self) -> int:
         """Pictures in one pass on the default device."""
         return self.batch_size or (1 if jax.default_backend() == "cpu" else 16)
+
+
+def fingerprint(
+    model: Model, images: ImageSet, extraction: Extraction, *, weights: str, files: str, queries: bool
+) -> dict[str, Any]:
+    """Everything that a pass over a dataset's images, or over its queries, depends on.
+
+    Args:
+        model: that makes the pass.
+        images: the dataset.
+        extraction: how its pictures are read.
+        weights: `networks.fingerprint` of the model's weights.
+        files: `fingerprint_files` of the dataset.
+        queries: whether the rows are the queries' regions instead of the images.
+    """
+    spec = model.network.spec
+    config = dataclasses.replace(model.config, channel_weighting=True, repeat_dropped=False)
+    if not queries:  # regions are cut from queries alone
+        config = dataclasses.replace(config, region_cells="touched")
+    return {
+        "extraction": EXTRACTION,
+        "weights": weights,
+        "network": spec.name,
+        "preprocessing": dataclasses.asdict(spec.preprocessing) | {"resize": str(extraction.resize)},
+        "encoder": dataclasses.asdict(config),
+        "files": files,
+        "regions": _fingerprint_regions(images, extraction) if queries else None,
+    }
 
 
 def open_store(
@@ -51,66 +85,119 @@ def open_store(
     files: str,
     queries: bool,
 ) -> PooledStore:
-    """The store for a dataset's images, or for its queries' regions, under the fingerprint of everything it depends on.
-
-    Args:
-        folder: made if missing.
-        model: whose passes it will hold.
-        images: the dataset.
-        extraction: how its pictures become rows.
-        weights: `networks.fingerprint` of the model's weights.
-        files: `fingerprint_files` of the dataset.
-        queries: whether the rows are the queries' regions instead of the images.
+    """The store for a dataset's images, or for its queries, under its `fingerprint`; arguments as there.
 
     Raises:
         StaleStoreError, StoreBusyError: see `PooledStore`.
     """
-    spec = model.network.spec
-    fingerprint: dict[str, Any] = {
-        "extraction": EXTRACTION,
-        "weights": weights,
-        "network": spec.name,
-        "preprocessing": dataclasses.asdict(spec.preprocessing) | {"resize": str(extraction.resize)},
-        "encoder": dataclasses.asdict(dataclasses.replace(model.config, channel_weighting=True)),
-        "files": files,
-        "regions": _fingerprint_regions(images, extraction) if queries else None,
-    }
+    conditions = fingerprint(model, images, extraction, weights=weights, files=files, queries=queries)
     length = len(images.queries) if queries else len(images)
-    return PooledStore(folder, fingerprint, length=length, classes=spec.num_classes, dim=model.feature_dim)
+    classes = model.network.spec.num_classes
+    return PooledStore(folder, conditions, length=length, classes=classes, dim=model.feature_dim)
 
 
 def fill_store(
     store: PooledStore, model: Model, images: ImageSet, extraction: Extraction, *, queries: bool, progress: Progress
 ) -> list[str]:
     """Encodes what the store lacks, and says which pictures were left out and why."""
-    if queries:
-        paths = [images.paths[query.image] for query in images.queries]
-        boxes = np.array([query.box for query in images.queries], np.float32)
-    else:
-        paths, boxes = list(images.paths), None
+    everything = jnp.arange(model.network.spec.num_classes)
+    logits = _crop_logits(store, model, images, extraction) if queries and extraction.crop_classes else {}
+
+    def pooled(batch: datasets.Batch, boxes: np.ndarray | None) -> dict[str, np.ndarray]:
+        found = encoder.pool(model, batch.images, sizes=batch.sizes, boxes=boxes, class_ids=everything)
+        rows = {name: np.asarray(value) for name, value in found._asdict().items() if name != "class_ids"}
+        if logits:
+            rows["logits"] = np.stack([logits.get(index, rows["logits"][0]) for index in _padded_indices(batch)])
+        return rows
+
+    return fill_rows(store, images, extraction, pooled, queries=queries, progress=progress)
+
+
+def fill_rows(
+    store: RowStore,
+    images: ImageSet,
+    extraction: Extraction,
+    compute: Callable[[datasets.Batch, np.ndarray | None], dict[str, np.ndarray]],
+    *,
+    queries: bool,
+    progress: Progress,
+) -> list[str]:
+    """Fills what a store lacks with what ``compute`` makes of it, and says what was left out and why.
+
+    Args:
+        store: of the dataset's images, or of its queries.
+        images: the dataset.
+        extraction: how its pictures are read.
+        compute: called with batches and with their queries' boxes in pixels of the batch, None where whole pictures are
+            meant; returns a row of every field for each picture of the batch.
+        queries: whether the store's rows are the queries.
+        progress: called with how many more are finished.
+    """
     missing = store.missing().tolist()
-    progress(len(paths) - len(missing))
+    progress(store.length - len(missing))
     left_out = []
-    for batch in _batches(paths, missing, extraction):
+    for batch in _batches(images, missing, extraction, queries=queries):
         if isinstance(batch, Unreadable):
             left_out.append(batch.reason)
             progress(1)
             continue
-        scaled = None if boxes is None else _scale_boxes(boxes, batch, extraction)
-        pooled = encoder.pool(
-            model, batch.images, sizes=batch.sizes, boxes=scaled, class_ids=jnp.arange(model.network.spec.num_classes)
-        )
-        rows = {name: np.asarray(value) for name, value in pooled._asdict().items() if name != "class_ids"}
+        cut = queries and not extraction.crop_queries
+        rows = compute(batch, _scale_boxes(images, batch, extraction) if cut else None)
         for row, index in enumerate(batch.indices):
             store.write(index, **{name: value[row] for name, value in rows.items()})
         progress(len(batch.indices))
     return left_out
 
 
+def fill_maps(
+    store: MapStore,
+    images: ImageSet,
+    extraction: Extraction,
+    rows: np.ndarray,
+    compute: Callable[[datasets.Batch], dict[str, tuple[Array, Array]]],
+    *,
+    queries: bool = False,
+    progress: Progress,
+) -> list[str]:
+    """Keeps the maps of those of the given images whose maps are not there yet; says what was left out and why.
+
+    Args:
+        store: of the dataset's images, or of its queries.
+        images: the dataset.
+        extraction: how its pictures are read.
+        rows: indices of images or queries.
+        compute: maps [b, h, w, c] of a batch by name, and how much of each is valid [b, 2].
+        queries: whether the store's rows are the queries.
+        progress: called with how many more are finished.
+    """
+    missing = store.missing(rows).tolist()
+    progress(len(rows) - len(missing))
+    left_out = []
+    for batch in _batches(images, missing, extraction, queries=queries):
+        if isinstance(batch, Unreadable):
+            left_out.append(batch.reason)
+            progress(1)
+            continue
+        found = {name: (np.asarray(maps), np.asarray(sizes)) for name, (maps, sizes) in compute(batch).items()}
+        for row, index in enumerate(batch.indices):
+            store.write(
+                index, **{name: maps[row, : size[row, 0], : size[row, 1]] for name, (maps, size) in found.items()}
+            )
+        progress(len(batch.indices))
+    return left_out
+
+
+def model_maps(model: Model, batch: datasets.Batch) -> dict[str, tuple[Array, Array]]:
+    """For `fill_maps`: what `reranking` reads."""
+    maps = encoder.feature_maps(model, batch.images, sizes=batch.sizes)
+    return {"features": (maps.features, maps.feature_size), "cam_features": (maps.cam_features, maps.cam_size)}
+
+
 def fingerprint_files(images: ImageSet) -> str:
     """sha256 over names and contents; a file that cannot be read counts as empty, `fill_store` reports it."""
     digest = hashlib.sha256()
-    for name, path in zip(images.names, images.paths, strict=True):
+    own = [(query.name, query.picture) for query in images.queries if query.picture is not None]
+    for name, path in [*zip(images.names, images.paths, strict=True), *own]:
         digest.update(name.encode() + b"\0")
         try:
             with path.open("rb") as file:
@@ -122,21 +209,46 @@ def fingerprint_files(images: ImageSet) -> str:
 
 def _fingerprint_regions(images: ImageSet, extraction: Extraction) -> str:
     regions = [(query.name, query.image, query.box) for query in images.queries]
-    return hashlib.sha256(repr((regions, extraction.scale_boxes)).encode()).hexdigest()
+    how = (extraction.scale_boxes, extraction.crop_queries, str(extraction.crop_classes))
+    return hashlib.sha256(repr((regions, how)).encode()).hexdigest()
 
 
 def _batches(
-    paths: Sequence[pathlib.Path], indices: Iterable[int], extraction: Extraction
+    images: ImageSet, indices: Iterable[int], extraction: Extraction, *, queries: bool
 ) -> Iterable[datasets.Batch | Unreadable]:
+    pictures = images.query_pictures() if queries else images.paths
+    crops = [query.box for query in images.queries] if queries and extraction.crop_queries else None
     return datasets.read_batches(
-        paths, indices, resize=extraction.resize, batch_size=extraction.rows(), step=encoder.BUCKET_STEP
+        pictures,
+        indices,
+        resize=extraction.resize,
+        batch_size=extraction.rows(),
+        step=encoder.BUCKET_STEP,
+        crops=crops,
     )
 
 
-def _scale_boxes(boxes: np.ndarray, batch: datasets.Batch, extraction: Extraction) -> np.ndarray:
-    """Boxes of the batch's rows in resized pixels."""
-    rows = list(batch.indices) + [batch.indices[-1]] * (len(batch.sizes) - len(batch.indices))
-    chosen = boxes[rows]
+def _crop_logits(store: PooledStore, model: Model, images: ImageSet, extraction: Extraction) -> dict[int, np.ndarray]:
+    """The logits of the missing queries' boxes, each an image of its own."""
+    assert extraction.crop_classes is not None
+    alone = dataclasses.replace(extraction, resize=extraction.crop_classes, crop_queries=True)
+    found: dict[int, np.ndarray] = {}
+    for batch in _batches(images, store.missing().tolist(), alone, queries=True):
+        if isinstance(batch, Unreadable):
+            continue  # its picture is unreadable as a whole, too, and reported there
+        logits = np.asarray(encoder.pool(model, batch.images, sizes=batch.sizes, num_classes=1).logits)
+        found.update(zip(batch.indices, logits, strict=False))
+    return found
+
+
+def _padded_indices(batch: datasets.Batch) -> list[int]:
+    """An index for every row of the batch; rows that fill it up repeat the last picture."""
+    return list(batch.indices) + [batch.indices[-1]] * (len(batch.sizes) - len(batch.indices))
+
+
+def _scale_boxes(images: ImageSet, batch: datasets.Batch, extraction: Extraction) -> np.ndarray:
+    """Boxes of the batch's queries in resized pixels."""
+    chosen = np.array([images.queries[index].box for index in _padded_indices(batch)], np.float32)
     if not extraction.scale_boxes:
         return chosen
     scale = (batch.sizes / batch.original_sizes)[:, [1, 0, 1, 0]]

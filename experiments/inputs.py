@@ -2,72 +2,81 @@
 
 import contextlib
 import dataclasses
-import hashlib
-import os
+import functools
 import pathlib
 import sys
-from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from absl import flags
 from tqdm import tqdm
 
 import cwcf_jax
-from cwcf_jax import datasets, indexing, networks, protocol
+from cwcf_jax import indexing, networks, protocol, store
 from cwcf_jax.benchmark import Collection
-from cwcf_jax.datasets import ImageSet, synthetic
+from cwcf_jax.datasets import ImageSet
 from cwcf_jax.indexing import Extraction
 from cwcf_jax.protocol import Protocol
+from experiments import data
+from experiments.data import Source
 
 ROOT = pathlib.Path(__file__).parent.parent
 SHIPPED = ROOT / "weights" / "vgg_small_cam.npz"
 
-SYNTHETIC: dict[str, dict[str, Any]] = {
-    "synthetic": dict(seed=1, landmarks=11, queries=5, views=18, lookalikes=6, distractors=130),
-    "synthetic_whitening": dict(seed=2, landmarks=16, queries=1, views=12, lookalikes=4, distractors=144),
-}
-"""Arguments of `synthetic.render_landmarks`. The two have no landmark in common, as Oxford5k and Paris6k have none."""
-
 _DATASET = flags.DEFINE_string(
-    "dataset", "synthetic", "Folder in Oxford layout, jpg/ and lab/; or synthetic, which is rendered under --cache."
+    "dataset",
+    "synthetic",
+    "A folder in Oxford layout, jpg/ and lab/; a registered benchmark such as oxford5k; or synthetic, rendered under "
+    "--cache.",
 )
 _WHITENING_DATASET = flags.DEFINE_list(
     "whitening_dataset",
     ["synthetic_whitening"],
-    "Folders whose pictures, and queries if any, the whitening is fitted on, not those of --dataset; or "
-    "synthetic_whitening.",
+    "Folders or registered datasets whose pictures, and queries if any, the whitening is fitted on, not those of "
+    "--dataset; or synthetic_whitening.",
 )
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps registered datasets; default: TFDS's own.")
 _NETWORK = flags.DEFINE_enum(
     "network", None, sorted(networks.NETWORKS), "CAM network. Default: the one that --weights say they are of."
 )
-_WEIGHTS = flags.DEFINE_string("weights", str(SHIPPED), "Its weights; see weights/README.md. Default: what ships.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights", str(SHIPPED), "Its weights, FILE or NETWORK:FILE; see weights/README.md. Default: what ships."
+)
 _FEATURE_LAYER = flags.DEFINE_string("feature_layer", None, "Layer whose maps are pooled; default: the network's own.")
 _CACHE = flags.DEFINE_string("cache", "results/cache", "Folder that keeps what the network made of each picture.")
 _BATCH = flags.DEFINE_integer("batch_size", 0, "Pictures in one pass; 0: 1 on a CPU, 16 elsewhere.", lower_bound=0)
+_SMOKE = flags.DEFINE_bool("smoke", False, "The whole driver on a few pictures: does it run here?")
 _PROTOCOL = flags.DEFINE_enum(
     "protocol",
     None,
     sorted(protocol.PROTOCOLS),
     "Preset of the fields below. Default: paper; development for the synthetic dataset.",
 )
-_FIELDS = {
-    "resize": flags.DEFINE_string("resize", None, "none, min720, max1024 or squash1024x720."),
-    "pixel_mean": flags.DEFINE_enum(
-        "pixel_mean", None, protocol.CHOICES["pixel_mean"], "Mean subtracted from the pixels."
-    ),
-    "cam_normalization": flags.DEFINE_enum(
-        "cam_normalization", None, protocol.CHOICES["cam_normalization"], "Normalisation of the class activation maps."
-    ),
-    "negative_maps": flags.DEFINE_enum(
-        "negative_maps",
-        None,
-        protocol.CHOICES["negative_maps"],
-        "What becomes of a class whose map is nowhere positive.",
-    ),
-    "query_boxes": flags.DEFINE_enum(
-        "query_boxes", None, protocol.CHOICES["query_boxes"], "Pixels that query boxes are in."
-    ),
-    "whitening": flags.DEFINE_enum("whitening", None, protocol.CHOICES["whitening"], "Kind of whitening."),
+
+
+def _field(name: str, text: str) -> flags.FlagHolder[Any]:
+    """A flag for a field of the protocol."""
+    if name in protocol.CHOICES:
+        return flags.DEFINE_enum(name, None, protocol.CHOICES[name], text)
+    return flags.DEFINE_string(name, None, text)
+
+
+_FIELDS: dict[str, flags.FlagHolder[Any]] = {
+    "resize": _field("resize", "none, min720, max1024 or squash1024x720."),
+    "pixel_mean": _field("pixel_mean", "Mean subtracted from the pixels."),
+    "cam_normalization": _field("cam_normalization", "Normalisation of the class activation maps."),
+    "negative_maps": _field("negative_maps", "What becomes of a class whose map is nowhere positive."),
+    "bad_vectors": _field("bad_vectors", "What becomes of a class vector without evidence."),
+    "query_classes": _field("query_classes", "Where a query's classes come from."),
+    "query_features": _field("query_features", "What of its picture a query is."),
+    "query_boxes": _field("query_boxes", "Pixels that query boxes are in."),
+    "query_row": _field("query_row", "Place of the query's own picture in a ranking."),
+    "expansion_rows": _field("expansion_rows", "Rows that query expansion sums."),
+    "thresholds": _field("thresholds", "Percentages of a heat map's maximum that regions are found at."),
+    "region": _field("region", "Kind of region."),
+    "min_region": flags.DEFINE_integer("min_region", None, "Cells that a region's sides must have.", lower_bound=0),
+    "region_rows": _field("region_rows", "How long regions that won stand in for their images."),
+    "whitening": _field("whitening", "Kind of whitening."),
     "whitening_dim": flags.DEFINE_integer("whitening_dim", None, "Dimensions kept, at most; 0: all.", lower_bound=0),
     "shrinkage": flags.DEFINE_float("shrinkage", None, "Ratio of the shrinkage whitening, 0 to 1."),
 }
@@ -81,125 +90,223 @@ class Inputs:
         model: the network with its weights.
         weights: sha256 of the weights file.
         protocol: every choice that is not the method.
-        benchmark: images and ground truth.
+        sources: the benchmark, then the datasets that whitenings are fitted on.
         database: the benchmark's rows.
-        whitening: rows of the datasets that whitenings are fitted on.
+        whitening: the other datasets' rows.
         left_out: pictures that could not be read, and why.
-        data: name, size and sha256 over names and contents of each dataset, the benchmark first.
+        data: name, size, release and sha256 over names and contents of each dataset, the benchmark first.
     """
 
     model: cwcf_jax.Model
     weights: str
     protocol: Protocol
-    benchmark: ImageSet
+    sources: tuple[Source, ...]
     database: Collection
     whitening: tuple[Collection, ...]
     left_out: tuple[str, ...]
     data: tuple[dict[str, str | int], ...]
 
+    @property
+    def benchmark(self) -> ImageSet:
+        """Images and ground truth."""
+        return self.sources[0].images
+
+    @property
+    def queries(self) -> store.PooledStore:
+        """The rows of the benchmark's queries."""
+        assert self.database.queries is not None  # `prepare` refuses a dataset without
+        return self.database.queries
+
+    @property
+    def extraction(self) -> Extraction:
+        """How pictures are read."""
+        return self.protocol.extraction(_BATCH.value)
+
+
+def smoke() -> bool:
+    """Whether this run is to be short."""
+    return _SMOKE.value
+
 
 def from_flags(stack: contextlib.ExitStack) -> Inputs:
+    """`prepare` with the protocol and the weights that the flags name."""
+    return prepare(stack, protocol_from_flags(), _WEIGHTS.value)
+
+
+def prepare(stack: contextlib.ExitStack, chosen: Protocol, weights: str) -> Inputs:
     """Every picture through the network, or out of the cache; ``stack`` closes the stores.
+
+    Args:
+        stack: that the stores are entered into.
+        chosen: the protocol.
+        weights: a file or checkpoint, or NETWORK:FILE.
 
     Raises:
         ValueError, OSError, StoreBusyError: a flag, file or folder that cannot be used; the message names it.
     """
-    preset = _PROTOCOL.value or ("development" if _DATASET.value in SYNTHETIC else "paper")
-    _check_folders([_DATASET.value, *_WHITENING_DATASET.value])
-    chosen = protocol.get(preset).replace(
-        **{name: flag.value for name, flag in _FIELDS.items() if flag.value is not None}
-    )
-    if _FIELDS["shrinkage"].value is not None and chosen.whitening != "shrinkage":
-        raise ValueError("--shrinkage has no effect without --whitening=shrinkage")
+    sources = read_datasets()
     extraction = chosen.extraction(_BATCH.value)
-    network = network_from_flags()
-    options = chosen.model_options(network.spec.preprocessing.mean)
-    model = cwcf_jax.load(network, _WEIGHTS.value, feature_layer=_FEATURE_LAYER.value, **options)
-    weights = networks.fingerprint(_WEIGHTS.value)
-    folders = [_folder(name) for name in (_DATASET.value, *_WHITENING_DATASET.value)]
-    benchmark = datasets.read_oxford(folders[0])
-    sets = [benchmark, *(datasets.read_dataset(folder) for folder in folders[1:])]
+    model = load_model(weights, chosen)
+    fingerprint = networks.fingerprint(split_weights(weights)[1])
     collections: list[Collection] = []
     left_out: list[str] = []
-    data: list[dict[str, str | int]] = []
-    for images, folder in zip(sets, folders, strict=True):
-        cache = pathlib.Path(_CACHE.value) / _cache_name(images, folder, model, chosen)
-        files = indexing.fingerprint_files(images)
-        data.append({"name": images.name, "images": len(images), "queries": len(images.queries), "sha256": files})
-        collection, reasons = _extract(stack, model, images, extraction, cache, weights=weights, files=files)
+    described: list[dict[str, str | int]] = []
+    for source in sources:
+        files = indexing.fingerprint_files(source.images)
+        described.append(describe_data(source.images, files))
+        collection, reasons = _extract(stack, model, source, extraction, chosen, weights=fingerprint, files=files)
         collections.append(collection)
         left_out += reasons
-    _report(left_out)
+    report_left_out(left_out)
     queries = collections[0].queries
     if queries is None or not queries.done.all():
         raise ValueError("a query's picture could not be read, see above; nothing can be measured without it")
+    database, *whitening = collections
     return Inputs(
-        model, weights, chosen, benchmark, collections[0], tuple(collections[1:]), tuple(left_out), tuple(data)
+        model, fingerprint, chosen, tuple(sources), database, tuple(whitening), tuple(left_out), tuple(described)
     )
+
+
+def open_maps(stack: contextlib.ExitStack, given: Inputs) -> store.MapStore:
+    """The benchmark's maps, filled by `fill_maps` as they are needed."""
+    files = str(given.data[0]["sha256"])
+    conditions = indexing.fingerprint(
+        given.model, given.benchmark, given.extraction, weights=given.weights, files=files, queries=False
+    )
+    settings = (given.protocol.resize, given.protocol.pixel_mean)
+    # What maps do not depend on must not tell stores apart.
+    conditions["encoder"] = {name: conditions["encoder"][name] for name in ("feature_layer", "pixel_mean")}
+    folder = cache_folder(given.sources[0], given.model, *settings) / "maps"
+    return stack.enter_context(store.MapStore(folder, conditions, length=len(given.benchmark)))
+
+
+def fill_maps(given: Inputs, maps: store.MapStore, rows: np.ndarray) -> None:
+    """Makes sure that the maps of the given images are there."""
+    if not len(maps.missing(rows)):
+        return
+    with tqdm(total=len(rows), desc=f"{given.benchmark.name} maps", unit="image", disable=None) as bar:
+        indexing.fill_maps(
+            maps,
+            given.benchmark,
+            given.extraction,
+            rows,
+            functools.partial(indexing.model_maps, given.model),
+            progress=bar.update,
+        )
+
+
+def protocol_from_flags() -> Protocol:
+    """The preset and what was changed of it; ValueError names the flag."""
+    preset = _PROTOCOL.value or ("development" if _DATASET.value in data.SYNTHETIC else "paper")
+    given = {name: flag.value for name, flag in _FIELDS.items() if flag.value is not None}
+    chosen = protocol.get(preset).replace(**given)
+    if "shrinkage" in given and chosen.whitening != "shrinkage":
+        raise ValueError("--shrinkage has no effect without --whitening=shrinkage")
+    return chosen
+
+
+def read_datasets() -> list[Source]:
+    """The benchmark, then the datasets that whitenings are fitted on; ValueError names the flag."""
+    names = [_DATASET.value, *_WHITENING_DATASET.value]
+    if len(names) < 2:
+        raise ValueError("--whitening_dataset needs at least one folder")
+    places = [pathlib.Path(name).resolve() for name in names]
+    for name, place in zip(names, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"{name} is named twice; --dataset and each of --whitening_dataset must differ")
+    cache = pathlib.Path(_CACHE.value)
+    sources = [data.read(name, cache=cache, data_dir=_DATA_DIR.value, smoke=_SMOKE.value) for name in names]
+    if not sources[0].images.queries:
+        raise ValueError(f"--dataset={names[0]} has no queries: it needs lab/ beside jpg/, see docs/datasets.md")
+    return sources
+
+
+def load_model(weights: str, chosen: Protocol) -> cwcf_jax.Model:
+    """A network with its weights as the protocol wants them; --network and --feature_layer are for --weights alone."""
+    network = network_of(weights)
+    options = chosen.model_options(network.spec.preprocessing.mean)
+    layer = _FEATURE_LAYER.value if weights == _WEIGHTS.value else None
+    return cwcf_jax.load(network, split_weights(weights)[1], feature_layer=layer, **options)
 
 
 def network_from_flags() -> networks.Network:
     """The network of --network and --weights, with the classes and the preprocessing that the weights' record names."""
-    if not pathlib.Path(_WEIGHTS.value).exists():
-        raise FileNotFoundError(f"no weights at {_WEIGHTS.value}: see weights/README.md for where they come from")
-    record = networks.read_provenance(_WEIGHTS.value)
-    name = _NETWORK.value or (record.network if record is not None else None)
+    return network_of(_WEIGHTS.value)
+
+
+def weights_from_flags() -> str:
+    """What --weights names."""
+    return str(_WEIGHTS.value)
+
+
+def describe_data(images: ImageSet, files: str) -> dict[str, str | int]:
+    """What a results file says of a dataset."""
+    described: dict[str, str | int] = {"name": images.name, "images": len(images), "queries": len(images.queries)}
+    return described | ({"release": images.release} if images.release else {}) | {"sha256": files}
+
+
+def report_left_out(left_out: list[str]) -> None:
+    """Says which pictures could not be read."""
+    for reason in dict.fromkeys(left_out):
+        print(f"left out: {reason}", file=sys.stderr)
+
+
+def cache_folder(source: Source, model: cwcf_jax.Model, *settings: str) -> pathlib.Path:
+    """Readable, and apart for settings that people vary; a store's fingerprint is what counts."""
+    return cache_path(source, model.network.spec.name, model.config.feature_layer, *settings)
+
+
+def cache_path(source: Source, *settings: str) -> pathlib.Path:
+    """`cache_folder` for what no model made."""
+    return pathlib.Path(_CACHE.value) / "-".join((source.images.name, source.place, *settings))
+
+
+def split_weights(weights: str) -> tuple[str | None, str]:
+    """The network and the file of ``NETWORK:FILE``; None for the network where there is only a file."""
+    name, _, file = weights.partition(":")
+    return (name, file) if name in networks.NETWORKS else (None, weights)
+
+
+def network_of(weights: str) -> networks.Network:
+    """The network of FILE or NETWORK:FILE, with the classes and the preprocessing that its record names."""
+    name, file = split_weights(weights)
+    if not pathlib.Path(file).exists():
+        raise FileNotFoundError(f"no weights at {file}: see weights/README.md for where they come from")
+    record = networks.read_provenance(file)
+    if name is None and weights == _WEIGHTS.value:
+        name = _NETWORK.value
+    if name is None and record is not None:
+        name = record.network
     if name is None:
-        raise ValueError(f"{_WEIGHTS.value} does not say which network it is of; name it with --network")
+        raise ValueError(
+            f"{file} does not say which network it is of; write NETWORK:{file}, or --network for --weights"
+        )
     return networks.adapt(networks.get(name), record)
-
-
-def _folder(name: str) -> str:
-    """The folder of a dataset, rendered if it is a synthetic one that is not there yet."""
-    if name not in SYNTHETIC:
-        return name
-    folder = pathlib.Path(_CACHE.value) / name
-    given = SYNTHETIC[name]
-    total = given["landmarks"] * (given["views"] + given["lookalikes"]) + given["distractors"]
-    with tqdm(total=total, desc=f"rendering {name}", unit="image", disable=None) as bar:
-        synthetic.render_landmarks(folder, **given, workers=os.cpu_count() or 1, progress=bar.update)
-    return str(folder)
-
-
-def _check_folders(folders: Sequence[str]) -> None:
-    if len(folders) < 2:
-        raise ValueError("--whitening_dataset needs at least one folder")
-    places = [pathlib.Path(folder).resolve() for folder in folders]
-    for folder, place in zip(folders, places, strict=True):
-        if places.count(place) > 1:
-            raise ValueError(f"{folder} is named twice; --dataset and each of --whitening_dataset must differ")
 
 
 def _extract(
     stack: contextlib.ExitStack,
     model: cwcf_jax.Model,
-    images: ImageSet,
+    source: Source,
     extraction: Extraction,
-    cache: pathlib.Path,
+    chosen: Protocol,
     *,
     weights: str,
     files: str,
 ) -> tuple[Collection, list[str]]:
+    settings = (chosen.resize, chosen.cam_normalization, chosen.negative_maps, chosen.pixel_mean)
+    folder, images = cache_folder(source, model, *settings), source.images
+    kinds = {"images": False}
+    if images.queries:
+        kinds["-".join(("queries", chosen.query_boxes, chosen.query_features, chosen.query_classes))] = True
     stores, left_out = [], []
-    for queries in (False, True) if images.queries else (False,):
-        kind = "queries" if queries else "images"
-        store = indexing.open_store(
-            cache / kind, model, images, extraction, weights=weights, files=files, queries=queries
+    for kind, queries in kinds.items():
+        opened = indexing.open_store(
+            folder / kind, model, images, extraction, weights=weights, files=files, queries=queries
         )
-        stack.enter_context(store)
-        with tqdm(total=store.length, desc=f"{images.name} {kind}", unit="image", disable=None) as bar:
-            left_out += indexing.fill_store(store, model, images, extraction, queries=queries, progress=bar.update)
-        stores.append(store)
+        stack.enter_context(opened)
+        what = "queries" if queries else "images"
+        with tqdm(total=opened.length, desc=f"{images.name} {what}", unit="image", disable=None) as bar:
+            left_out += indexing.fill_store(opened, model, images, extraction, queries=queries, progress=bar.update)
+        stores.append(opened)
     return Collection(images.name, *stores), left_out
-
-
-def _cache_name(images: ImageSet, folder: str, model: cwcf_jax.Model, chosen: Protocol) -> str:
-    """Readable, and apart for settings that people vary; the store's fingerprint is what counts."""
-    place = hashlib.sha256(str(pathlib.Path(folder).resolve()).encode()).hexdigest()[:6]
-    settings = (chosen.resize, chosen.cam_normalization, chosen.negative_maps, chosen.pixel_mean, chosen.query_boxes)
-    return "-".join((images.name, place, model.network.spec.name, model.config.feature_layer, *settings))
-
-
-def _report(left_out: Sequence[str]) -> None:
-    for reason in dict.fromkeys(left_out):
-        print(f"left out: {reason}", file=sys.stderr)

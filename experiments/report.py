@@ -1,81 +1,300 @@
-"""The ablation's rows as a table for the terminal and as a plot in the manner of Figure 4."""
+"""One web page of all results files below a folder, in the paper's order, that needs nothing outside itself.
 
+    python -m experiments.report --results=results --output=results/report.html
+
+Of several runs of one experiment on the same data, network and protocol the newest is shown and the others are named.
+"""
+
+import base64
+import dataclasses
+import html
+import itertools
+import json
 import pathlib
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from absl import app, flags
+from PIL import Image
+
+from cwcf_jax import protocol
+from experiments import tables
 from experiments.results import Row
+from experiments.tables import Cell, Table
 
-BASELINES = ("Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA")
-TITLES = {
-    "OfA": "Offline aggregation (OfA)",
-    "OnA": "Online aggregation (OnA)",
-    "Predefined": "Predefined classes (OfA)",
+EXPERIMENTS = {
+    "figure2": "Figure 2: class activation maps",
+    "figure3": "Figure 3: regions of interest",
+    "table1a": "Table 1a: baselines and networks",
+    "table1b": "Table 1b: cost of class activation maps",
+    "figure4": "Figure 4: number of classes",
+    "figure5a": "Figure 5a: the most frequent classes",
+    "figure5b": "Figure 5b: predefined classes",
+    "table2a": "Table 2a: comparison with other methods",
+    "table2b": "Table 2b: after re-ranking and query expansion",
+    "ablation": "Ablation",
+    "protocols": "Protocols: the paper's text against its code",
 }
+"""Headings, in the paper's order; experiments that are not here follow under their own names."""
+
+_MEASURED = ("mAP", "95 %", "paper", "difference")
+_COLUMNS = ("experiment", "data", "network", "protocol", "best row", *_MEASURED, "when", "commit")
+_NUMBER = re.compile(r"[+-]?\d*\.?\d+( %)?")
+_SHAPE = (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, ValueError)
+
+# Should a results file's text get past the escaping: the policy loads nothing and runs nothing.
+_HEAD = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Results beside the paper</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<style>
+:root { color-scheme: light dark; --line: #8885; --page: #fff; --head: #f1f3f5; --link: #0b57a4; --warn: #a3380a }
+@media (prefers-color-scheme: dark) { :root { --page: #16181b; --head: #24282d; --link: #8fc1f5; --warn: #f0a06a } }
+body { font: 16px/1.5 system-ui, sans-serif; background: var(--page); max-width: 90rem; margin: auto; padding: 1rem }
+h1, h2, h3, li, dd { overflow-wrap: anywhere } h3 { margin-top: 2rem; font-size: 1.05rem } a { color: var(--link) }
+h2 { margin-top: 3rem; border-bottom: 1px solid var(--line) } .problems { color: var(--warn) } dd { margin: 0 }
+.scroll { overflow-x: auto; margin: 1rem 0 } img { max-width: 100%; height: auto; background: #fff; border-radius: 4px }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums }
+caption { text-align: left; font-weight: 600; padding: .3rem 0 } thead th { background: var(--head); text-align: left }
+th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap }
+tbody th { font-weight: 400; text-align: left; position: sticky; left: 0; background: var(--page) }
+thead .n, tbody .n { text-align: right } dt { font-weight: 600 } summary { cursor: pointer } figure { margin: 1rem 0 }
+details { margin: 1rem 0; border: 1px solid var(--line); border-radius: 4px; padding: .4rem .8rem }
+dl { display: grid; grid-template-columns: 8rem 1fr; gap: .3rem 1rem } dl, figcaption { font-size: .9rem }
+@media (max-width: 44rem) { dl { display: block } dt { margin-top: .5rem } .wide { max-width: none; width: 52rem } }
+</style></head><body><main><h1>Results beside the paper</h1>
+"""
 
 
-def table(rows: Sequence[Row]) -> str:
-    """mAP of every row: the baselines in a list, then a block for each method with a line for each N_C.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A results file that was found to be one.
 
-    The paper's value follows in brackets where it has one.
+    Attributes:
+        path: of the file.
+        experiment: a key of `EXPERIMENTS`, or any other name.
+        same: what a newer run of the same has in common with it.
+        time: when it ended, ISO 8601 in UTC.
+        line: its cells in the overview.
+        section: its part of the page.
+        problems: pictures that cannot be shown.
     """
-    lines = [f"{_expanded(row.method, row.qe):<24} {_cell(row)}" for row in rows if row.method in BASELINES]
-    for method, title in TITLES.items():
-        chosen = [row for row in rows if row.method == method]
-        if not chosen:
-            continue
-        columns = list(dict.fromkeys(_setting(row) for row in chosen))
-        width = max(map(len, [*columns, *map(_cell, chosen)]))
-        lines += ["", title, "  N_C" + "".join(f"  {column:>{width}}" for column in columns)]
-        for nc in dict.fromkeys(row.nc for row in chosen):
-            cells = {_setting(row): _cell(row) for row in chosen if row.nc == nc}
-            lines.append(f"{nc:>5}" + "".join(f"  {cells[column]:>{width}}" for column in columns))
-    return "\n".join(lines)
+
+    path: pathlib.Path
+    experiment: str
+    same: str
+    time: str
+    line: Sequence[Cell]
+    section: str
+    problems: Sequence[str]
 
 
-def plot(rows: Sequence[Row], title: str, path: pathlib.Path) -> None:
-    """mAP against N_C, one panel a strategy, one colour an N_pca, dashed with query expansion, baselines as lines."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot, ticker
-
-    methods = [method for method in TITLES if any(row.method == method for row in rows)] or ["OfA"]
-    figure, axes = pyplot.subplots(
-        1, len(methods), figsize=(4.6 * len(methods) + 1, 4.4), sharey=True, squeeze=False, layout="constrained"
-    )
-    npcas = sorted({row.npca for row in rows if row.npca is not None})
-    colours: dict[int | None, str] = {npca: f"C{i}" for i, npca in enumerate(npcas)}
-    for axis, method in zip(axes[0], methods, strict=True):
-        chosen = [row for row in rows if row.method == method]
-        for npca, qe in dict.fromkeys((row.npca, row.qe) for row in chosen):
-            curve = sorted((row.nc or 0, row.map) for row in chosen if (row.npca, row.qe) == (npca, qe))
-            label = _expanded(f"$N_{{pca}}$ = {npca}", qe)
-            axis.plot(*zip(*curve, strict=True), "o--" if qe else "o-", color=colours[npca], label=label, markersize=4)
-        baselines = [row for row in rows if row.method in BASELINES and row.qe == 0]
-        for row, style in zip(baselines, (":", (0, (1, 4)), "-.", "--"), strict=False):
-            axis.axhline(row.map, color="0.5", linewidth=1, linestyle=style, label=row.method)
-        axis.set_title(TITLES[method])
-        axis.set_xlabel("$N_C$, class vectors aggregated")
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(sorted({row.nc for row in chosen if row.nc is not None}))
-        axis.xaxis.set_major_formatter(ticker.ScalarFormatter())
-        axis.xaxis.set_minor_locator(ticker.NullLocator())
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("mAP")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+def define_flags() -> None:
+    """Only when this runs as a program: other drivers have flags of the same names."""
+    flags.DEFINE_string("results", "results", "Folder below which results.json files are.")
+    flags.DEFINE_string("output", None, "The page; default: report.html in the folder of --results.")
 
 
-def _expanded(text: str, qe: int) -> str:
-    return f"{text}, QE {qe}" if qe else text
+def main(argv: Sequence[str]) -> None:
+    """Flags in, page out."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag=value")
+    folder = pathlib.Path(flags.FLAGS.results)
+    output = pathlib.Path(flags.FLAGS.output or folder / "report.html")
+    try:
+        problems = write(folder, output)
+    except (ValueError, OSError) as error:
+        sys.exit(f"report: {error}")
+    for problem in problems:
+        print(f"report: {problem}", file=sys.stderr)
+    print(f"written to {output}")
 
 
-def _setting(row: Row) -> str:
-    return _expanded(f"N_pca {row.npca}", row.qe)
+def write(folder: pathlib.Path, output: pathlib.Path) -> list[str]:
+    """The page of every results.json below a folder, ``cache`` folders left out, and what was wrong with them."""
+    paths = [path for path in folder.rglob("results.json") if "cache" not in path.relative_to(folder).parts]
+    if not paths:
+        raise ValueError(f"no results.json below {folder}; python -m experiments.ablation makes one")
+    runs, problems = [], []
+    for path in sorted(paths):
+        try:
+            runs.append(read(path))
+        except (OSError, ValueError) as error:
+            problems.append(f"{path} is left out: {error}")
+    chosen, older = newest(runs)
+    problems += [problem for run in chosen for problem in run.problems]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page(chosen, older, problems), encoding="utf-8", errors="replace")
+    return problems
 
 
-def _cell(row: Row) -> str:
-    return f"{row.map:.4f}" + ("" if row.paper is None else f" ({row.paper:.3f})")
+def read(path: pathlib.Path) -> Run:
+    """A results file, pictures included; ValueError says why it is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not isinstance(content.get("experiment"), str):
+            raise ValueError("no JSON object that names its experiment")
+        return _run(path, {key: value for key, value in content.items() if value is not None})
+    except _SHAPE as error:
+        raise ValueError(f"not a results file ({type(error).__name__}: {error})") from error
+
+
+def newest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The newest of the runs that are the same, in the paper's order, and the others."""
+    latest = {run.same: run for run in sorted(runs, key=lambda run: run.time)}
+    order = [*EXPERIMENTS, *sorted({run.experiment for run in runs} - EXPERIMENTS.keys())]
+    chosen = sorted(latest.values(), key=lambda run: (order.index(run.experiment), str(run.path)))
+    return chosen, [run for run in runs if latest[run.same] is not run]
+
+
+def page(runs: Sequence[Run], older: Sequence[Run], problems: Sequence[str]) -> str:
+    """Problems, the overview, a section an experiment."""
+    parts = [f'<div class="problems" role="note">{_list(problems)}</div>'] if problems else []
+    overview = tables.without_empty_columns(Table("All results", _COLUMNS, [run.line for run in runs]))
+    parts += [_table(overview, [f"#run{i}" for i in range(len(runs))])] if runs else []
+    if older:
+        parts.append(_fold(f"Older runs of these, not shown: {len(older)}", _list([str(run.path) for run in older])))
+    for name, group in itertools.groupby(enumerate(runs), key=lambda pair: pair[1].experiment):
+        parts.append(f"<h2>{_text(EXPERIMENTS.get(name, name))}</h2>")
+        parts += [f'<section id="run{i}">\n{run.section}\n</section>' for i, run in group]
+    return _HEAD + "\n".join(parts) + "\n</main></body></html>\n"
+
+
+def _run(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
+    known = {field.name for field in dataclasses.fields(Row)}
+    missing: dict[str, Any] = {"nc": None, "npca": None, "qe": 0, "rerank": 0, "per_query": {}, "paper": None}
+    rows = [
+        Row(**missing | {key: value for key, value in entry.items() if key in known and value is not None})
+        for entry in content.get("rows", [])
+    ]
+    problems: list[str] = []
+    section = [f"<h3>{_text(content.get('title', path.parent.name))}</h3>"]
+    section += [f"<p>{_text(note)}</p>" for note in content.get("notes", [])]
+    section += [_picture(path, entry, problems) for entry in content.get("pictures", [])]
+    compared = [row for row in rows if row.paper is not None]
+    section += [_table(tables.settings("Ours beside the paper", compared))] if compared else []
+    section += [_table(Table(one.get("title", ""), one["columns"], one["rows"])) for one in content.get("tables", [])]
+    section += [_fold(f"All rows: {len(rows)}", _table(_settings(rows)))] if rows else []
+    section.append(_fold("Conditions", _conditions(content, path)))
+    keys = ("experiment", "network", "feature_layer", "protocol")
+    data = [[one.get(key) for key in ("name", "images", "sha256")] for one in content.get("data", [])]
+    same = json.dumps([data, sorted(_weights(content)), *map(content.get, keys)], sort_keys=True)
+    time, commit = str(content.get("time", "")), str(content.get("commit", ""))
+    line = [*_line(content, rows), time[:16].replace("T", " "), commit[:7] + "-dirty" * commit.endswith("-dirty")]
+    return Run(path, content["experiment"], same, time, line, "\n".join(section), problems)
+
+
+def _line(content: Mapping[str, Any], rows: Sequence[Row]) -> list[Cell]:
+    """The overview's columns up to the difference."""
+    name = content["experiment"]
+    data = " / ".join(str(one.get("name", "")) for one in content.get("data", []))
+    fields = _differing(content)
+    preset = str(content.get("protocol", {}).get("name", "")) + (f" + {len(fields)} changed" if fields else "")
+    cells: list[Cell] = [EXPERIMENTS.get(name, name).partition(":")[0], data, ", ".join(_weights(content)), preset]
+    best = max(rows, key=lambda row: row.map, default=None)
+    if best is None:
+        return [*cells, *[None] * 5]
+    found = tables.settings("", [best])
+    values = dict(zip(found.columns, found.rows[0], strict=True))
+    setting = [best.method, *(f"{name} {values[name]}" for name in ("N_C", "N_pca", "R", "QE") if name in values)]
+    return [*cells, ", ".join(setting), *map(values.get, _MEASURED)]
+
+
+def _settings(rows: Sequence[Row]) -> Table:
+    """Every row with all that was measured of it."""
+    table = tables.settings("mAP with its 95 % interval over queries", rows)
+    names = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    lines = [[*line, *map(row.metrics.get, names)] for line, row in zip(table.rows, rows, strict=True)]
+    return Table(table.title, [*table.columns, *names], lines)
+
+
+def _conditions(content: Mapping[str, Any], path: pathlib.Path) -> str:
+    preset, fields = content.get("protocol", {}).get("name", ""), _differing(content)
+    values = {
+        "file": path,
+        **{key: content.get(key) for key in ("command", "commit", "time")},
+        "network": f"{content.get('network', '')} {content.get('feature_layer', '')}",
+        "weights": _pairs(_weights(content)),
+        "protocol": f"{preset}, but {_pairs(fields)}" if fields else preset,
+        "data": "; ".join(_pairs(one) for one in content.get("data", [])),
+        **{key: _pairs(content.get(key, {})) for key in ("hardware", "packages")},
+        "seconds": _pairs(content.get("timings_s", {})),
+        "left out": "; ".join(map(str, content.get("left_out", []))) or "no picture",
+    }
+    shown = [f"<dt>{key}</dt><dd>{_text(value)}</dd>" for key, value in values.items() if value]
+    return f"<dl>{''.join(shown)}</dl>"
+
+
+def _differing(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the protocol that are not as in the preset it names; all of them if there is no such preset."""
+    fields = content.get("protocol", {})
+    preset = protocol.PROTOCOLS.get(fields.get("name"))
+    known = {"name": fields.get("name")} | (dataclasses.asdict(preset) if preset else {})
+    return {key: value for key, value in fields.items() if key not in known or known[key] != value}
+
+
+def _weights(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Fingerprints by network."""
+    found = content.get("weights_sha256", "")
+    return found if isinstance(found, dict) else {content.get("network", ""): found}
+
+
+def _picture(path: pathlib.Path, entry: Mapping[str, Any], problems: list[str]) -> str:
+    """A figure with the picture inside; a problem and the caption alone if it cannot be shown."""
+    caption = _text(entry.get("caption", entry["file"]))
+    try:
+        file = (path.parent / entry["file"]).resolve()
+        if not file.is_relative_to(path.parent.resolve()):
+            raise ValueError("it is not in the folder of its results")
+        with Image.open(file, formats=("PNG", "JPEG", "WEBP")) as image:
+            (width, height), kind = image.size, image.get_format_mimetype()
+        content = base64.b64encode(file.read_bytes()).decode()
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        problems.append(f"{path}: the picture {entry['file']} cannot be shown: {error}")
+        return f"<p>Not shown: {caption}</p>"
+    size = f'width="{width}" height="{height}" class="{"wide" if width > max(1200, 1.6 * height) else "narrow"}"'
+    shown = f'<img src="data:{kind};base64,{content}" {size} alt="{caption}">'
+    return f'<figure><div class="scroll" tabindex="0">{shown}</div><figcaption>{caption}</figcaption></figure>'
+
+
+def _table(table: Table, links: Sequence[str] = ()) -> str:
+    """Numbers to the right, the rest to the left; the first column heads its line."""
+    cells = [
+        ["" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row]
+        for row in table.rows
+    ]
+    right = [all(not cell or _NUMBER.fullmatch(cell) for cell in column) for column in zip(*cells, strict=True)]
+    kinds = [' class="n"' if one else "" for one in right] or [""] * len(table.columns)
+    head = "".join(f'<th scope="col"{kind}>{_text(one)}</th>' for one, kind in zip(table.columns, kinds, strict=True))
+    body = []
+    for row, link in itertools.zip_longest(cells, links):
+        first = f'<a href="{_text(link)}">{_text(row[0])}</a>' if link else _text(row[0])
+        rest = "".join(f"<td{kind}>{_text(one)}</td>" for one, kind in zip(row[1:], kinds[1:], strict=True))
+        body.append(f'<tr><th scope="row"{kinds[0]}>{first}</th>{rest}</tr>')
+    inside = f"<caption>{_text(table.title)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
+    scroll = f'class="scroll" role="group" tabindex="0" aria-label="{_text(table.title)}"'
+    return f"<div {scroll}><table>{inside}</table></div>"
+
+
+def _fold(summary: str, content: str) -> str:
+    return f"<details><summary>{_text(summary)}</summary>{content}</details>"
+
+
+def _list(texts: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{_text(text)}</li>' for text in texts)}</ul>"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    rounded = {key: round(value, 3) if isinstance(value, float) else value for key, value in values.items()}
+    return ", ".join(f"{key} {value}" for key, value in rounded.items())
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

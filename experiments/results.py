@@ -1,6 +1,7 @@
 """Results files: what was measured, and everything needed to measure it again."""
 
 import dataclasses
+import datetime
 import importlib.metadata
 import json
 import os
@@ -18,7 +19,23 @@ PACKAGES = ("cwcf-jax", "jax", "jaxlib", "flax", "numpy", "pillow")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One measured setting; ``nc``, ``npca`` None where the method has none, ``paper`` where the paper has no value."""
+    """One measured setting.
+
+    Attributes:
+        method: ``Raw``, ``OfA``, ``OnA``, ...
+        nc: N_C; None where the method has none.
+        npca: N_pca; likewise.
+        qe: rows in the expanded query; 0: none.
+        rerank: images looked at again; 0: none.
+        map: mean average precision over the queries.
+        per_query: average precision of each.
+        paper: the paper's value, if it has one.
+        low: of the 95 % bootstrap interval over queries; None where there is one query.
+        high: likewise.
+        metrics: recall, and what the revisited protocol asks for.
+        network: whose maps.
+        dim: length of the descriptor.
+    """
 
     method: str
     nc: int | None
@@ -28,6 +45,11 @@ class Row:
     map: float
     per_query: dict[str, float]
     paper: float | None
+    low: float | None = None
+    high: float | None = None
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    network: str = ""
+    dim: int | None = None
 
 
 def environment() -> dict[str, Any]:
@@ -35,6 +57,7 @@ def environment() -> dict[str, Any]:
     devices = jax.devices()
     return {
         "command": shlex.join(["python", "-m", f"experiments.{pathlib.Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "hardware": {
             "platform": devices[0].platform,

@@ -19,6 +19,8 @@ FLOORS = {
     "store": 2,
     "training": 2,
     "engine": 3,
+    "reranking": 3,
+    "baselines": 3,
     "indexing": 3,
     "protocol": 4,
     "benchmark": 4,

@@ -1,15 +1,19 @@
 """Photographs and benchmarks: decoding, resizing, folders, padded batches."""
 
 from cwcf_jax.datasets.batches import Batch, Unreadable, read_batches
-from cwcf_jax.datasets.folders import DatasetError, ImageSet, Query, read_dataset, read_folder, read_oxford
-from cwcf_jax.datasets.images import ImageError, Resize, load_image, read_image
+from cwcf_jax.datasets.folders import read_dataset, read_folder, read_oxford
+from cwcf_jax.datasets.images import Box, ImageError, Resize, load_image, read_image, read_size
+from cwcf_jax.datasets.imagesets import DatasetError, ImageSet, Picture, Query, Record
 
 __all__ = [
     "Batch",
+    "Box",
     "DatasetError",
     "ImageError",
     "ImageSet",
+    "Picture",
     "Query",
+    "Record",
     "Resize",
     "Unreadable",
     "load_image",
@@ -18,4 +22,5 @@ __all__ = [
     "read_folder",
     "read_image",
     "read_oxford",
+    "read_size",
 ]

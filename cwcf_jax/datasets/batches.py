@@ -4,13 +4,13 @@ import collections
 import concurrent.futures
 import dataclasses
 import itertools
-import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from cwcf_jax.arrays import bucket_shape
-from cwcf_jax.datasets.images import ImageError, Resize, load_image
+from cwcf_jax.datasets.images import Box, ImageError, Resize, load_image
+from cwcf_jax.datasets.imagesets import Picture
 
 DECODERS = 2
 AHEAD = 16
@@ -24,7 +24,7 @@ class Batch:
         indices: which pictures of the list these are; fewer than the batch has rows where it was filled up.
         images: [b, h, w, 3] uint8, zero outside the valid area; rows beyond ``indices`` repeat the last picture.
         sizes: [b, 2] int32, valid rows and columns.
-        original_sizes: [b, 2] int32, rows and columns before the resize.
+        original_sizes: [b, 2] int32, rows and columns before the resize, of the part where there are crops.
     """
 
     indices: tuple[int, ...]
@@ -42,15 +42,21 @@ class Unreadable:
 
 
 def read_batches(
-    paths: Sequence[pathlib.Path], indices: Iterable[int], *, resize: Resize, batch_size: int, step: int
+    paths: Sequence[Picture],
+    indices: Iterable[int],
+    *,
+    resize: Resize,
+    batch_size: int,
+    step: int,
+    crops: Sequence[Box] | None = None,
 ) -> Iterator[Batch | Unreadable]:
-    """Decodes ``paths[i]`` for the given indices in threads and yields full batches of one bucket each.
+    """Decodes ``paths[i]``, or its part ``crops[i]``, in threads and yields full batches of one bucket each.
 
     Buckets are `bucket_shape`s of ``step`` pixels. A batch comes out when its bucket is full, the rest at the end, all
     of ``batch_size`` rows. At most ``AHEAD`` decoded pictures wait outside the buckets.
     """
     waiting: dict[tuple[int, int], list[tuple[int, np.ndarray, tuple[int, int]]]] = collections.defaultdict(list)
-    for index, outcome in _decoded(paths, iter(indices), resize):
+    for index, outcome in _decoded(paths, iter(indices), resize, crops):
         if isinstance(outcome, ImageError):
             yield Unreadable(index, str(outcome))
             continue
@@ -64,12 +70,14 @@ def read_batches(
 
 
 def _decoded(
-    paths: Sequence[pathlib.Path], indices: Iterator[int], resize: Resize
+    paths: Sequence[Picture], indices: Iterator[int], resize: Resize, crops: Sequence[Box] | None
 ) -> Iterator[tuple[int, tuple[np.ndarray, tuple[int, int]] | ImageError]]:
     with concurrent.futures.ThreadPoolExecutor(DECODERS) as pool:
-        pending = collections.deque(
-            (index, pool.submit(load_image, paths[index], resize)) for index in itertools.islice(indices, AHEAD)
-        )
+
+        def submit(index: int) -> concurrent.futures.Future[tuple[np.ndarray, tuple[int, int]]]:
+            return pool.submit(load_image, paths[index], resize, None if crops is None else crops[index])
+
+        pending = collections.deque((index, submit(index)) for index in itertools.islice(indices, AHEAD))
         while pending:
             index, future = pending.popleft()
             try:
@@ -77,7 +85,7 @@ def _decoded(
             except ImageError as error:
                 yield index, error
             for following in itertools.islice(indices, 1):
-                pending.append((following, pool.submit(load_image, paths[following], resize)))
+                pending.append((following, submit(following)))
 
 
 def _batch(pictures: list[tuple[int, np.ndarray, tuple[int, int]]], bucket: tuple[int, int], batch_size: int) -> Batch:

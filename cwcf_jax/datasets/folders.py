@@ -3,46 +3,16 @@
 import collections
 import dataclasses
 import pathlib
+from collections.abc import Callable, Mapping
 
 from cwcf_jax.datasets.images import ImageError, read_size
+from cwcf_jax.datasets.imagesets import DatasetError, ImageSet, Query
 
 SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 """What counts as a picture in a folder. Some need a Pillow plugin; without it they are reported, not passed over."""
-
-
-class DatasetError(ValueError):
-    """A folder that is not the dataset it should be; the message names the file, and the line where there is one."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Query:
-    """One query of an instance-search benchmark.
-
-    ``image`` is an index into the benchmark's images; ``box`` is ``x1 y1 x2 y2`` in the upright picture's pixels;
-    ``positives`` (good and ok) and ``junk`` are indices into the images.
-    """
-
-    name: str
-    image: int
-    box: tuple[float, float, float, float]
-    positives: frozenset[int]
-    junk: frozenset[int]
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageSet:
-    """Pictures with names, and queries with ground truth if it is a benchmark."""
-
-    name: str
-    names: tuple[str, ...]
-    paths: tuple[pathlib.Path, ...]
-    queries: tuple[Query, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 def read_dataset(folder: str | pathlib.Path) -> ImageSet:
@@ -104,64 +74,156 @@ def read_oxford(folder: str | pathlib.Path) -> ImageSet:
         raise DatasetError(f"{folder}: no pictures in its database")
     names = tuple(index)
     paths = tuple(pictures / f"{name}.jpg" for name in names)
-    files = sorted(labels.glob("*_query.txt"))
-    if not files:
-        raise DatasetError(f"{labels}: no *_query.txt in this folder")
-    queries = tuple(_read_query(file, index, paths) for file in files)
+    parsed = read_labels(read_texts(labels))
+    queries = tuple(resolve(query, index, lambda name: read_size(paths[index[name]])) for query in parsed)
     return ImageSet(folder.resolve().name, names, paths, queries)
 
 
-def _read_query(file: pathlib.Path, index: dict[str, int], paths: tuple[pathlib.Path, ...]) -> Query:
-    name = file.name.removesuffix("_query.txt")
-    lines = _lines(file)
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """Small text files that lie together, in a folder or in an archive.
+
+    Attributes:
+        where: what messages call the place.
+        contents: of each file, by its name.
+    """
+
+    where: str
+    contents: Mapping[str, bytes]
+
+    def lines(self, name: str) -> list[tuple[int, str]]:
+        """Number and text of each line that is not blank; DatasetError if there is no such file or it is no text."""
+        try:
+            text = self.contents[name].decode("utf-8")
+        except KeyError:
+            raise DatasetError(f"{self.where}/{name}: cannot be read (no such file)") from None
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"{self.where}/{name}: cannot be read ({error})") from error
+        return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """A query of the Oxford layout as its four files say it, pictures by name.
+
+    Attributes:
+        name: of the query.
+        picture: its picture.
+        box: ``x1 y1 x2 y2`` in pixels.
+        groups: pictures under good, ok and junk, each with its line.
+        where: what messages call the files, without ``_query.txt`` and so on.
+    """
+
+    name: str
+    picture: str
+    box: tuple[float, float, float, float]
+    groups: Mapping[str, tuple[tuple[int, str], ...]]
+    where: str
+
+
+def read_texts(folder: pathlib.Path) -> Texts:
+    """The text files of a folder."""
+    contents = {}
+    for file in sorted(folder.glob("*.txt")):
+        try:
+            contents[file.name] = file.read_bytes()
+        except OSError as error:
+            raise DatasetError(f"{file}: cannot be read ({error})") from error
+    return Texts(str(folder), contents)
+
+
+def read_labels(texts: Texts) -> tuple[Labels, ...]:
+    """The queries of the Oxford layout: ``QUERY_{query,good,ok,junk}.txt``, in order of their names.
+
+    A query file holds ``[oxc1_]NAME x1 y1 x2 y2``, the others a name a line; ``.jpg`` may follow a name.
+
+    Raises:
+        DatasetError: a file missing or malformed, a box without area, a picture listed twice under one heading, a
+            positive that is also junk, a query without positives.
+    """
+    names = sorted(name.removesuffix("_query.txt") for name in texts.contents if name.endswith("_query.txt"))
+    if not names:
+        raise DatasetError(f"{texts.where}: no *_query.txt in this folder")
+    return tuple(_read_query(texts, name) for name in names)
+
+
+def resolve(query: Labels, index: Mapping[str, int], size_of: Callable[[str], tuple[int, int]]) -> Query:
+    """The query over a database: names become indices, and the box is checked against its picture.
+
+    Args:
+        query: what its files say.
+        index: of the database's pictures.
+        size_of: height and width of the picture of that name; ImageError if it cannot be read.
+
+    Raises:
+        DatasetError: the query's picture or a positive is not in the database, or the box leaves its picture.
+    """
+    where = f"{query.where}_query.txt:1"
+    if query.picture not in index:
+        raise DatasetError(f"{where}: {query.picture} is not in the database")
+    try:
+        size = size_of(query.picture)
+    except ImageError as error:
+        raise DatasetError(f"{where}: {error}") from error
+    check_box(where, query.box, size)
+    for kind in ("good", "ok"):
+        for number, name in query.groups[kind]:
+            if name not in index:
+                raise DatasetError(f"{query.where}_{kind}.txt:{number}: {name} is a positive but not in the database")
+    groups = {kind: {index[name] for _, name in lines if name in index} for kind, lines in query.groups.items()}
+    positives = frozenset(groups["good"] | groups["ok"])
+    return Query(query.name, index[query.picture], query.box, positives, frozenset(groups["junk"]))
+
+
+def check_box(where: str, box: tuple[float, float, float, float], size: tuple[int, int] | None = None) -> None:
+    """DatasetError, starting with ``where``, unless the box has an area and lies in a picture of ``size``, if given."""
+    x1, y1, x2, y2 = box
+    if not (x1 < x2 and y1 < y2):
+        raise DatasetError(f"{where}: the box {x1} {y1} {x2} {y2} has no area; it is x1 y1 x2 y2, corners in order")
+    if size is None:
+        return
+    height, width = size
+    # One pixel of tolerance: the official boxes count from 1 and some end on the picture's edge.
+    if not (x1 >= -1 and y1 >= -1 and x2 <= width + 1 and y2 <= height + 1):
+        raise DatasetError(f"{where}: the box {x1} {y1} {x2} {y2} leaves its picture of {width} x {height} pixels")
+
+
+def _read_query(texts: Texts, name: str) -> Labels:
+    where = f"{texts.where}/{name}"
+    lines = texts.lines(f"{name}_query.txt")
     fields = lines[0][1].split() if len(lines) == 1 else []
     if len(fields) != 5:
-        raise DatasetError(f"{file}:1: expected one line NAME x1 y1 x2 y2")
-    image = fields[0].removeprefix("oxc1_").removesuffix(".jpg")
-    if image not in index:
-        raise DatasetError(f"{file}:1: {image} is not in the database")
+        raise DatasetError(f"{where}_query.txt:1: expected one line NAME x1 y1 x2 y2")
+    picture = fields[0].removeprefix("oxc1_").removesuffix(".jpg")
     try:
         x1, y1, x2, y2 = (float(field) for field in fields[1:])
     except ValueError as error:
-        raise DatasetError(f"{file}:1: {error}") from error
-    try:
-        height, width = read_size(paths[index[image]])
-    except ImageError as error:
-        raise DatasetError(f"{file}:1: {error}") from error
-    if not (x1 < x2 and y1 < y2):
-        raise DatasetError(f"{file}:1: the box {x1} {y1} {x2} {y2} has no area; it is x1 y1 x2 y2, corners in order")
-    # One pixel of tolerance: the official boxes count from 1 and some end on the picture's edge.
-    if not (x1 >= -1 and y1 >= -1 and x2 <= width + 1 and y2 <= height + 1):
-        raise DatasetError(f"{file}:1: the box {x1} {y1} {x2} {y2} leaves its picture of {width} x {height} pixels")
-    groups = {kind: _read_group(file.with_name(f"{name}_{kind}.txt"), index, kind) for kind in ("good", "ok", "junk")}
-    positives = groups["good"] | groups["ok"]
-    both = positives & groups["junk"]
+        raise DatasetError(f"{where}_query.txt:1: {error}") from error
+    check_box(f"{where}_query.txt:1", (x1, y1, x2, y2))
+    groups = {kind: _read_group(texts, name, kind) for kind in ("good", "ok", "junk")}
+    listed = {kind: {picture for _, picture in group} for kind, group in groups.items()}
+    positives = listed["good"] | listed["ok"]
+    both = positives & listed["junk"]
     if both:
-        listed = sorted(list(index)[i] for i in both)
-        raise DatasetError(f"{file.with_name(name + '_junk.txt')}: positive and junk at once: {', '.join(listed)}")
+        raise DatasetError(f"{where}_junk.txt: positive and junk at once: {', '.join(sorted(both))}")
     if not positives:
-        raise DatasetError(f"{file.with_name(name + '_good.txt')}: the query has no positives")
-    return Query(name, index[image], (x1, y1, x2, y2), frozenset(positives), frozenset(groups["junk"]))
+        raise DatasetError(f"{where}_good.txt: the query has no positives")
+    return Labels(name, picture, (x1, y1, x2, y2), groups, where)
 
 
-def _read_group(file: pathlib.Path, index: dict[str, int], kind: str) -> set[int]:
-    lines = [(number, line.removesuffix(".jpg")) for number, line in _lines(file)]
-    repeated = [name for name, count in collections.Counter(name for _, name in lines).items() if count > 1]
+def _read_group(texts: Texts, name: str, kind: str) -> tuple[tuple[int, str], ...]:
+    lines = tuple((number, line.removesuffix(".jpg")) for number, line in texts.lines(f"{name}_{kind}.txt"))
+    repeated = [picture for picture, count in collections.Counter(line for _, line in lines).items() if count > 1]
     if repeated:
-        raise DatasetError(f"{file}: listed twice: {', '.join(repeated)}")
-    for number, name in lines:
-        if name not in index and kind != "junk":
-            raise DatasetError(f"{file}:{number}: {name} is a positive but not in the database")
-    return {index[name] for _, name in lines if name in index}
+        raise DatasetError(f"{texts.where}/{name}_{kind}.txt: listed twice: {', '.join(repeated)}")
+    return lines
 
 
 def _lines(file: pathlib.Path) -> list[tuple[int, str]]:
-    """Number and text of each line that is not blank."""
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return Texts(str(file.parent), {file.name: file.read_bytes()}).lines(file.name)
+    except OSError as error:
         raise DatasetError(f"{file}: cannot be read ({error})") from error
-    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
 def _hidden(path: pathlib.Path) -> bool:

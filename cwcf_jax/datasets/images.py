@@ -3,10 +3,12 @@
 import dataclasses
 import pathlib
 import re
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image
+
+from cwcf_jax.datasets.imagesets import Picture
 
 MAX_PIXELS = 178_956_970
 """Largest picture that is decoded, where Pillow's own limit stands: 540 MB. A larger file is refused unread."""
@@ -19,7 +21,7 @@ class ImageError(ValueError):
     """A picture that cannot be used; the message starts with its path and says why."""
 
 
-def read_image(path: str | pathlib.Path) -> np.ndarray:
+def read_image(path: str | Picture) -> np.ndarray:
     """Decodes a picture as [height, width, 3] uint8 RGB, upright.
 
     EXIF orientation is applied; grey, palette and CMYK are converted; transparency is laid over white; 16-bit grey is
@@ -30,7 +32,7 @@ def read_image(path: str | pathlib.Path) -> np.ndarray:
         ImageError: missing, truncated, not a picture, of a kind without defined brightness, or above `MAX_PIXELS`.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path) as file, Image.open(file) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(f"{path}: {width} x {height} pixels, more than the {MAX_PIXELS} that are decoded")
@@ -47,14 +49,18 @@ def read_image(path: str | pathlib.Path) -> np.ndarray:
         raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
 
 
-def read_size(path: str | pathlib.Path) -> tuple[int, int]:
+def read_size(path: str | Picture) -> tuple[int, int]:
     """Height and width of the upright picture; ImageError as in `read_image`."""
     try:
-        with Image.open(path) as image:
+        with _opened(path) as file, Image.open(file) as image:
             width, height = image.size
             return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
     except Exception as error:
         raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def _opened(path: str | Picture) -> IO[bytes]:
+    return (pathlib.Path(path) if isinstance(path, str) else path).open("rb")
 
 
 _TURNS = {
@@ -102,7 +108,8 @@ class Resize:
 
     Attributes:
         kind: ``none``; ``min``, the shorter side becomes ``width`` and the aspect is kept; ``max``, the longer side
-            does; ``squash``, to exactly ``width x height``, turned to the photograph's orientation.
+            does; ``squash``, to exactly ``width x height``, turned to the photograph's orientation; ``multiple``, each
+            side becomes the next smaller multiple of ``width``, but no less than that.
     """
 
     kind: str = "none"
@@ -111,16 +118,18 @@ class Resize:
 
     @classmethod
     def parse(cls, text: str) -> "Resize":
-        """From ``none``, ``min720``, ``max1024`` or ``squash1024x720``; ValueError otherwise."""
+        """From ``none``, ``min720``, ``max1024``, ``squash1024x720`` or ``multiple16``; ValueError otherwise."""
         if text == "none":
             return cls()
-        match = re.fullmatch(r"(min|max)([1-9]\d{0,4})", text)
+        match = re.fullmatch(r"(min|max|multiple)([1-9]\d{0,4})", text)
         if match:
             return cls(match[1], int(match[2]))
         match = re.fullmatch(r"squash([1-9]\d{0,4})x([1-9]\d{0,4})", text)
         if match:
             return cls("squash", int(match[1]), int(match[2]))
-        raise ValueError(f"unknown resize {text!r}; write none, min720, max1024 or squash1024x720 (any numbers)")
+        raise ValueError(
+            f"unknown resize {text!r}; write none, min720, max1024, squash1024x720 or multiple16 (any numbers)"
+        )
 
     def __str__(self) -> str:
         return {"none": "none", "squash": f"squash{self.width}x{self.height}"}.get(
@@ -134,6 +143,8 @@ class Resize:
         if self.kind == "squash":
             long, short = max(self.width, self.height), min(self.width, self.height)
             return (short, long) if width >= height else (long, short)
+        if self.kind == "multiple":
+            return max(height // self.width, 1) * self.width, max(width // self.width, 1) * self.width
         side = min(height, width) if self.kind == "min" else max(height, width)
         return max(1, round(height * self.width / side)), max(1, round(width * self.width / side))
 
@@ -150,10 +161,27 @@ class Resize:
         return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def load_image(path: str | pathlib.Path, resize: Resize) -> tuple[np.ndarray, tuple[int, int]]:
-    """The resized picture and its original (height, width); ImageError names the file whatever goes wrong."""
+Box = tuple[float, float, float, float]
+"""``x1 y1 x2 y2`` in the upright picture's pixels."""
+
+
+def load_image(path: str | Picture, resize: Resize, crop: Box | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+    """The resized picture, or part of it, and the (height, width) before the resize; ImageError names the file.
+
+    ``crop`` is cut at whole pixels, each side rounded down, to the picture; at least one pixel is left.
+    """
     image = read_image(path)
+    if crop is not None:
+        image = _cut(image, crop)
     try:
         return resize(image), image.shape[:2]
     except ValueError as error:
         raise ImageError(f"{path}: {error}") from error
+
+
+def _cut(image: np.ndarray, crop: Box) -> np.ndarray:
+    (x1, x2), (y1, y2) = (
+        (min(max(0, int(low)), length - 1), min(int(high), length))
+        for low, high, length in ((crop[0], crop[2], image.shape[1]), (crop[1], crop[3], image.shape[0]))
+    )
+    return image[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]

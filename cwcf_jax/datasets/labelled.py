@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from cwcf_jax.datasets.folders import SUFFIXES, DatasetError
+from cwcf_jax.datasets.folders import SUFFIXES
 from cwcf_jax.datasets.images import ImageError, read_image
+from cwcf_jax.datasets.imagesets import DatasetError
 
 TFDS = "tfds:"
 """What the name of a TFDS dataset starts with: ``tfds:NAME[:SPLIT]``."""

@@ -1,6 +1,6 @@
 """Eq. 1 to 4 of the paper, whitening and aggregation: pure functions of one image, to be `vmap`-ed by callers."""
 
-from cwcf_jax.descriptors.aggregation import aggregate, aggregate_prefixes, embed
+from cwcf_jax.descriptors.aggregation import aggregate, aggregate_prefixes, embed, repeat_dropped
 from cwcf_jax.descriptors.cam import (
     NORMALIZATIONS,
     class_activation_maps,
@@ -10,14 +10,20 @@ from cwcf_jax.descriptors.cam import (
     raw,
     resize_maps,
 )
+from cwcf_jax.descriptors.crow import crow_pool
 from cwcf_jax.descriptors.pooling import (
+    cell_mask,
     channel_weights,
     class_sums,
     class_vectors,
+    gem_pool,
+    max_pool,
     mean_pool,
     region_mask,
+    strided_region_mask,
     sum_pool,
 )
+from cwcf_jax.descriptors.spoc import spoc_pool
 from cwcf_jax.descriptors.whitening import (
     Whitening,
     WhiteningConfig,
@@ -32,20 +38,27 @@ __all__ = [
     "WhiteningConfig",
     "aggregate",
     "aggregate_prefixes",
+    "cell_mask",
     "channel_weights",
     "class_activation_maps",
     "class_sums",
     "class_vectors",
+    "crow_pool",
     "embed",
     "fit_pca_whitening",
     "fit_shrinkage_whitening",
+    "gem_pool",
     "has_evidence",
     "max_clip",
+    "max_pool",
     "mean_pool",
     "min_max",
     "raw",
     "region_mask",
+    "repeat_dropped",
     "resize_maps",
+    "spoc_pool",
+    "strided_region_mask",
     "sum_pool",
     "whiten",
 ]

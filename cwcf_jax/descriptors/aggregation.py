@@ -1,5 +1,6 @@
 """From class vectors to one descriptor (section 3.2, "Descriptor Aggregation")."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -14,6 +15,16 @@ def embed(vectors: Float[Array, "*batch k"], whitening: Whitening | None) -> Flo
         return unit
     present = jnp.any(vectors != 0, axis=-1, keepdims=True)
     return jnp.where(present, l2_normalize(whiten(unit, whitening)), 0.0)
+
+
+def repeat_dropped(vectors: Float[Array, "n k"]) -> Float[Array, "n k"]:
+    """Each zero vector replaced by the nearest one before it that is not zero, as the authors' released code does.
+
+    Zero vectors before the first other one stay zero; the released code takes the previous image's last vector there.
+    """
+    present = jnp.any(vectors != 0, axis=-1)
+    places = jax.lax.cummax(jnp.where(present, jnp.arange(vectors.shape[0]), -1))
+    return jnp.where(places[:, None] >= 0, vectors[jnp.maximum(places, 0)], 0.0)
 
 
 def aggregate(vectors: Float[Array, "n k"], whitening: Whitening | None) -> Float[Array, " d"]:

@@ -1,17 +1,38 @@
 """The road of one image up to its descriptor."""
 
 from cwcf_jax.encoder.arguments import BUCKET_STEP
+from cwcf_jax.encoder.extractor import Extractor, layer_maps, load_extractor
 from cwcf_jax.encoder.model import EncoderConfig, Model, load
-from cwcf_jax.encoder.passes import ClassVectors, Pooled, class_vectors, encode, pool
+from cwcf_jax.encoder.passes import (
+    ClassVectors,
+    Maps,
+    Pooled,
+    class_maps,
+    class_vectors,
+    encode,
+    feature_maps,
+    pool,
+    raw_features,
+)
+from cwcf_jax.encoder.regions import describe_regions, heat_maps
 
 __all__ = [
     "BUCKET_STEP",
     "ClassVectors",
     "EncoderConfig",
+    "Extractor",
+    "Maps",
     "Model",
     "Pooled",
+    "class_maps",
     "class_vectors",
+    "describe_regions",
     "encode",
+    "feature_maps",
+    "heat_maps",
+    "layer_maps",
     "load",
+    "load_extractor",
     "pool",
+    "raw_features",
 ]

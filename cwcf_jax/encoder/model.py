@@ -7,6 +7,11 @@ import jax
 
 from cwcf_jax import descriptors, networks
 
+REGION_CELLS = {
+    "touched": "every cell that the box touches",
+    "floor": "floor(x1 / stride) up to floor(x2 / stride), as in the authors' released code",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
@@ -19,6 +24,8 @@ class EncoderConfig:
             the least negative part of its map counts as evidence.
         channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3).
         pixel_mean: the mean to subtract, in the network's channel order; None is the network's own.
+        repeat_dropped: whether a dropped class's vector is replaced by that of the class before it.
+        region_cells: which cells of a map belong to a box: a key of `REGION_CELLS`.
     """
 
     feature_layer: str
@@ -26,8 +33,12 @@ class EncoderConfig:
     drop_negative: bool = True
     channel_weighting: bool = True
     pixel_mean: tuple[float, float, float] | None = None
+    repeat_dropped: bool = False
+    region_cells: str = "touched"
 
     def __post_init__(self) -> None:
+        if self.region_cells not in REGION_CELLS:
+            raise ValueError(f"unknown region cells {self.region_cells!r}; known: {', '.join(REGION_CELLS)}")
         if self.cam_normalization not in descriptors.NORMALIZATIONS:
             known = ", ".join(descriptors.NORMALIZATIONS)
             raise ValueError(f"unknown CAM normalization {self.cam_normalization!r}; known: {known}")
@@ -46,6 +57,11 @@ class Model:
     def feature_dim(self) -> int:
         """Channels of the feature layer, the length of a class vector."""
         return self.network.spec.layer(self.config.feature_layer).channels
+
+    @property
+    def feature_stride(self) -> int:
+        """Pixels that one step on the feature map covers."""
+        return self.network.spec.layer(self.config.feature_layer).stride
 
     @property
     def cam_layer(self) -> networks.Layer:
@@ -72,6 +88,8 @@ def load(
     drop_negative: bool = True,
     channel_weighting: bool = True,
     pixel_mean: tuple[float, float, float] | None = None,
+    repeat_dropped: bool = False,
+    region_cells: str = "touched",
 ) -> Model:
     """A model for `encode` from a network's name and its weights.
 
@@ -84,6 +102,8 @@ def load(
         drop_negative: whether classes whose raw map is nowhere positive are dropped.
         channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3).
         pixel_mean: another mean to subtract, in the network's channel order.
+        repeat_dropped: whether a dropped class's vector is replaced by that of the class before it (the authors' code).
+        region_cells: ``touched``: a box takes every cell that it touches; ``floor``: as in the authors' code.
 
     Raises:
         ValueError: an unknown network, layer or normalization, or a network without class activation maps.
@@ -94,7 +114,9 @@ def load(
     if network.spec.cam_layer is None:
         raise ValueError(_NO_CAMS.format(name=network.spec.name))
     layer = network.spec.layer(feature_layer or network.spec.feature_layer)
-    config = EncoderConfig(layer.name, cam_normalization, drop_negative, channel_weighting, pixel_mean)
+    config = EncoderConfig(
+        layer.name, cam_normalization, drop_negative, channel_weighting, pixel_mean, repeat_dropped, region_cells
+    )
     if isinstance(weights, str | pathlib.Path):
         network = networks.adapt(network, networks.read_provenance(weights))
         weights = networks.load_params(network, weights)

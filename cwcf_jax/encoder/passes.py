@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import ArrayLike
 
 from cwcf_jax import descriptors, networks
-from cwcf_jax.arrays import Size, valid_mask
+from cwcf_jax.arrays import Shape, Size, valid_mask
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.arguments import prepare_arguments
 from cwcf_jax.encoder.model import Model
@@ -31,6 +31,18 @@ class ClassVectors(NamedTuple):
     vectors: Float[Array, "*b n k"]
     class_ids: Int[Array, "*b n"]
     probabilities: Float[Array, "*b n"]
+
+
+class Maps(NamedTuple):
+    """What a network leaves of an image for everything that follows, and how much of it is valid.
+
+    ``features`` [b, h, w, k]; ``cam_features`` [b, h2, w2, c]; ``feature_size``, ``cam_size`` [b, 2].
+    """
+
+    features: Float[Array, "*b h w k"]
+    cam_features: Float[Array, "*b h2 w2 c"]
+    feature_size: Int[Array, "*b 2"]
+    cam_size: Int[Array, "*b 2"]
 
 
 class Pooled(NamedTuple):
@@ -109,6 +121,31 @@ def pool(
     return _pool(model, *arguments, num_classes=num_classes)
 
 
+def raw_features(model: Model, images: ArrayLike, *, sizes: ArrayLike | None = None) -> Float[Array, "b k"]:
+    """Sum-pooled features without CAMs, the paper's baseline. Arguments and errors as in `encode`."""
+    images, sizes, _, _ = prepare_arguments(model, images, sizes, None, None, 1)
+    return _raw_features(model, images, sizes)
+
+
+@jax.jit
+def _raw_features(model, images, sizes):  # type: ignore[no-untyped-def]
+    maps = _network_maps(model, images, sizes)
+
+    def pool_one(features: Float[Array, "h w k"], size: Size) -> Float[Array, " k"]:
+        return descriptors.sum_pool(features, valid_mask(size, features.shape[:2]))
+
+    return jax.vmap(pool_one)(maps.features, maps.feature_size)
+
+
+def feature_maps(model: Model, images: ArrayLike, *, sizes: ArrayLike | None = None) -> Maps:
+    """The maps that `pool` is made of. Arguments and errors as in `encode`."""
+    images, sizes, _, _ = prepare_arguments(model, images, sizes, None, None, 1)
+    return _feature_maps(model, images, sizes)
+
+
+_feature_maps = jax.jit(lambda model, images, sizes: _network_maps(model, images, sizes))
+
+
 @functools.partial(jax.jit, static_argnames="num_classes")
 def _encode(model, images, sizes, boxes, class_ids, whitening, *, num_classes):  # type: ignore[no-untyped-def]
     vectors = _class_vectors(model, images, sizes, boxes, class_ids, num_classes=num_classes).vectors
@@ -119,12 +156,21 @@ def _encode(model, images, sizes, boxes, class_ids, whitening, *, num_classes): 
 def _class_vectors(model, images, sizes, boxes, class_ids, *, num_classes):  # type: ignore[no-untyped-def]
     pooled = _pool(model, images, sizes, boxes, class_ids, num_classes=num_classes)
     weights = pooled.channel_weights[:, None, :] if model.config.channel_weighting else 1.0
+    vectors = weights * pooled.class_sums
+    if model.config.repeat_dropped:
+        vectors = jax.vmap(descriptors.repeat_dropped)(vectors)
     probabilities = jnp.take_along_axis(jax.nn.softmax(pooled.logits), pooled.class_ids, axis=-1)
-    return ClassVectors(weights * pooled.class_sums, pooled.class_ids, probabilities)
+    return ClassVectors(vectors, pooled.class_ids, probabilities)
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")
 def _pool(model, images, sizes, boxes, class_ids, *, num_classes):  # type: ignore[no-untyped-def]
+    maps = _network_maps(model, images, sizes)
+    pool_one = functools.partial(_pool_one, model, num_classes=num_classes)
+    return jax.vmap(pool_one)(maps, sizes, boxes, class_ids)
+
+
+def _network_maps(model: Model, images: networks.Images, sizes: networks.Sizes) -> Maps:
     network, config = model.network, model.config
     preprocessing = network.spec.preprocessing
     if config.pixel_mean is not None:
@@ -133,53 +179,62 @@ def _pool(model, images, sizes, boxes, class_ids, *, num_classes):  # type: igno
     _, maps = network.apply(model.params, inputs, sizes)
     map_sizes = network.map_sizes(sizes)
     features, cam_features = config.feature_layer, model.cam_layer.name
-    pool_one = functools.partial(_pool_one, model, num_classes=num_classes)
-    return jax.vmap(pool_one)(
-        maps[features], maps[cam_features], sizes, map_sizes[features], map_sizes[cam_features], boxes, class_ids
-    )
+    return Maps(maps[features], maps[cam_features], map_sizes[features], map_sizes[cam_features])
 
 
 def _pool_one(
     model: Model,
-    features: Float[Array, "h w k"],
-    cam_features: Float[Array, "h2 w2 c"],
+    maps: Maps,
     image_size: Size,
-    feature_size: Size,
-    cam_size: Size,
     box: Float[Array, "4"] | None,
     class_ids: Int[Array, " n"] | None,
     *,
     num_classes: int,
 ) -> Pooled:
     """Section 3 for one image, from its two maps."""
-    spec = model.network.spec
-    shape, cam_shape = features.shape[:2], cam_features.shape[:2]
-    cam_valid = valid_mask(cam_size, cam_shape)
-    if box is None:
-        region, cam_region = valid_mask(feature_size, shape), cam_valid
-    else:
-        region = descriptors.region_mask(box, image_size, feature_size, shape)
-        cam_region = descriptors.region_mask(box, image_size, cam_size, cam_shape)
-    logits = descriptors.mean_pool(cam_features, cam_region)
-    if spec.classifier is not None:
-        kernel, bias = (model.params[spec.classifier][part] for part in ("kernel", "bias"))
+    region = _region(model, box, image_size, maps.feature_size, maps.features.shape[:2], model.feature_stride)
+    cam_shape = maps.cam_features.shape[:2]
+    cam_region = _region(model, box, image_size, maps.cam_size, cam_shape, model.cam_layer.stride)
+    logits = descriptors.mean_pool(maps.cam_features, cam_region)
+    classifier = model.network.spec.classifier
+    if classifier is not None:
+        kernel, bias = (model.params[classifier][part] for part in ("kernel", "bias"))
         logits = jnp.matmul(logits, kernel, precision=jax.lax.Precision.HIGHEST) + bias
     if class_ids is None:
         class_ids = jax.lax.top_k(logits, num_classes)[1]
-    if spec.classifier is not None:
-        cams = descriptors.class_activation_maps(cam_features, kernel[:, class_ids])
-    else:
-        cams = cam_features[..., class_ids]
-    evident = descriptors.has_evidence(cams, cam_valid)
-    cams = descriptors.NORMALIZATIONS[model.config.cam_normalization](cams, cam_valid)
-    if model.config.drop_negative:
-        cams = jnp.where(evident[None, None, :], cams, 0.0)
-    if spec.layer(model.config.feature_layer).stride != model.cam_layer.stride:
-        cams = descriptors.resize_maps(cams, cam_size, feature_size, shape)
+    cams = class_maps(model, maps, class_ids)
     return Pooled(
-        sums=descriptors.sum_pool(features, region),
-        channel_weights=descriptors.channel_weights(features, region),
-        class_sums=descriptors.class_sums(features, cams, region),
+        sums=descriptors.sum_pool(maps.features, region),
+        channel_weights=descriptors.channel_weights(maps.features, region),
+        class_sums=descriptors.class_sums(maps.features, cams, region),
         class_ids=class_ids,
         logits=logits,
     )
+
+
+def class_maps(model: Model, maps: Maps, class_ids: Int[Array, " n"]) -> Float[Array, "h w n"]:
+    """The class activation maps of one image as its features are weighted by them: normalised, at their resolution."""
+    spec = model.network.spec
+    valid = valid_mask(maps.cam_size, maps.cam_features.shape[:2])
+    if spec.classifier is not None:
+        kernel = model.params[spec.classifier]["kernel"]
+        cams = descriptors.class_activation_maps(maps.cam_features, kernel[:, class_ids])
+    else:
+        cams = maps.cam_features[..., class_ids]
+    evident = descriptors.has_evidence(cams, valid)
+    cams = descriptors.NORMALIZATIONS[model.config.cam_normalization](cams, valid)
+    if model.config.drop_negative:
+        cams = jnp.where(evident[None, None, :], cams, 0.0)
+    if model.feature_stride != model.cam_layer.stride:
+        cams = descriptors.resize_maps(cams, maps.cam_size, maps.feature_size, maps.features.shape[:2])
+    return cams
+
+
+def _region(
+    model: Model, box: Float[Array, "4"] | None, image_size: Size, map_size: Size, shape: Shape, stride: int
+) -> Bool[Array, "h w"]:
+    if box is None:
+        return valid_mask(map_size, shape)
+    if model.config.region_cells == "floor":
+        return descriptors.strided_region_mask(box, stride, map_size, shape)
+    return descriptors.region_mask(box, image_size, map_size, shape)

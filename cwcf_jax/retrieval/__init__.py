@@ -1,7 +1,31 @@
-"""Search, query expansion and metrics: arrays in, rankings out; no network."""
+"""Search, re-ranking order, query expansion and metrics: arrays in, rankings out; no network."""
 
-from cwcf_jax.retrieval.expansion import average_expansion
-from cwcf_jax.retrieval.metrics import average_precision, mean_average_precision
+from cwcf_jax.retrieval.bootstrap import interval, paired_difference
+from cwcf_jax.retrieval.expansion import alpha_expansion, augment_database, average_expansion, mean_vector
+from cwcf_jax.retrieval.metrics import (
+    average_precision,
+    difficulty,
+    mean_average_precision,
+    precision_at,
+    recall_at,
+)
+from cwcf_jax.retrieval.reranking import reorder, replace_rows
 from cwcf_jax.retrieval.search import rank, similarities
 
-__all__ = ["average_expansion", "average_precision", "mean_average_precision", "rank", "similarities"]
+__all__ = [
+    "alpha_expansion",
+    "augment_database",
+    "average_expansion",
+    "average_precision",
+    "difficulty",
+    "interval",
+    "mean_average_precision",
+    "mean_vector",
+    "paired_difference",
+    "precision_at",
+    "rank",
+    "recall_at",
+    "reorder",
+    "replace_rows",
+    "similarities",
+]

@@ -1,5 +1,8 @@
 """Descriptors and class vectors on disk."""
 
-from cwcf_jax.store.pooled import PooledStore, StaleStoreError, StoreBusyError
+from cwcf_jax.store.folder import StaleStoreError, StoreBusyError
+from cwcf_jax.store.maps import MapStore
+from cwcf_jax.store.pooled import PooledStore
+from cwcf_jax.store.rows import RowStore
 
-__all__ = ["PooledStore", "StaleStoreError", "StoreBusyError"]
+__all__ = ["MapStore", "PooledStore", "RowStore", "StaleStoreError", "StoreBusyError"]

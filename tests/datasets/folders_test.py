@@ -4,7 +4,8 @@ from absl.testing import absltest, parameterized
 from PIL import Image
 
 from cwcf_jax.datasets import folders
-from cwcf_jax.datasets.folders import DatasetError, Query, read_dataset, read_folder, read_oxford
+from cwcf_jax.datasets.folders import read_dataset, read_folder, read_labels, read_oxford, read_texts
+from cwcf_jax.datasets.imagesets import DatasetError, Query
 from tests import shared
 
 
@@ -235,7 +236,7 @@ class OxfordErrorsTest(OxfordCase):
         self.assertTrue(issubclass(folders.DatasetError, ValueError))
 
 
-class SharedDataTest(absltest.TestCase):
+class SharedDataTest(parameterized.TestCase):
     def test_oxford_dev(self):
         found = read_dataset(shared.require("data/oxford_dev"))
         self.assertEqual((found.name, len(found), len(found.queries)), ("oxford_dev", 495, 30))
@@ -246,6 +247,18 @@ class SharedDataTest(absltest.TestCase):
         for query in found.queries:
             self.assertIn(query.image, query.positives)
             self.assertEmpty(query.positives & query.junk)
+
+    @parameterized.parameters(("oxford", "all_souls_000013", 78), ("paris", "paris_defense_000605", 117))
+    def test_official_ground_truth(self, name, picture, positives):
+        found = read_labels(read_texts(shared.require(f"data/official_groundtruth/{name}")))
+        self.assertLen({label.name for label in found}, 55)
+        self.assertEqual(found[0].picture, picture)
+        self.assertLen(found[0].groups["good"] + found[0].groups["ok"], positives)
+        for label in found:
+            self.assertStartsWith(label.where, str(shared.SHARED))
+            self.assertBetween(max(label.box), 0, 1024)
+            self.assertFalse(label.picture.startswith("oxc1_"))
+            self.assertEqual(len(label.groups["good"]) > 0, name == "oxford")  # Paris has all of them under ok
 
     def test_plain_folder(self):
         found = read_dataset(shared.require("data/boofcv_triplets"))

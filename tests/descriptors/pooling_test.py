@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from cwcf_jax import descriptors
 from cwcf_jax.arrays import valid_mask
+from cwcf_jax.descriptors import pooling
 from tests import oracles
 
 
@@ -75,6 +76,70 @@ class SumPoolTest(absltest.TestCase):
         np.testing.assert_allclose(found, features[region].sum(axis=0), rtol=1e-5)
         mean = descriptors.mean_pool(jnp.asarray(features), jnp.asarray(region))
         np.testing.assert_allclose(mean, features[region].mean(axis=0), rtol=1e-5)
+
+
+class MaxPoolTest(absltest.TestCase):
+    def test_region_only(self):
+        features = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+        region = np.random.default_rng(1).random((4, 5)) < 0.3
+        found = pooling.max_pool(jnp.asarray(features), jnp.asarray(region))
+        np.testing.assert_array_equal(found, features[region].max(axis=0))
+
+    def test_no_cells(self):
+        found = pooling.max_pool(jnp.ones((4, 5, 6)), jnp.zeros((4, 5), bool))
+        np.testing.assert_array_equal(found, np.zeros(6))
+
+
+class GemPoolTest(parameterized.TestCase):
+    def test_hand_worked(self):
+        # Cells 1, 2, 3 and a negative one, taken for 0: (36 / 4)^(1/3).
+        features = jnp.array([[[1.0], [2.0]], [[3.0], [-5.0]]])
+        found = pooling.gem_pool(features, jnp.ones((2, 2), bool))
+        np.testing.assert_allclose(found, [9 ** (1 / 3)], rtol=1e-6)
+
+    @parameterized.parameters(1.0, 2.5, 3.0, 10.0)
+    def test_against_the_definition(self, p):
+        features = _features(0)
+        region = np.random.default_rng(1).random((4, 5)) < 0.5
+        found = pooling.gem_pool(jnp.asarray(features), jnp.asarray(region), p)
+        cells = features[region].astype(np.float64)
+        np.testing.assert_allclose(found, np.mean(cells**p, axis=0) ** (1 / p), rtol=1e-5)
+
+    @settings(deadline=None, max_examples=30)
+    @given(st.integers(0, 1000), st.floats(-30, 30))
+    def test_between_mean_and_maximum_at_any_scale(self, seed, exponent):
+        features = jnp.asarray(_features(seed) * np.float32(10.0**exponent))
+        region = jnp.ones((4, 5), bool)
+        found = np.asarray(pooling.gem_pool(features, region, 4.0))
+        self.assertTrue(np.all(found >= np.asarray(pooling.mean_pool(features, region)) * (1 - 1e-5)))
+        self.assertTrue(np.all(found <= np.asarray(pooling.max_pool(features, region)) * (1 + 1e-5)))
+
+    def test_nothing_positive_gives_zero(self):
+        region = jnp.ones((4, 5), bool)
+        np.testing.assert_array_equal(pooling.gem_pool(jnp.full((4, 5, 2), -1.0), region), np.zeros(2))
+        np.testing.assert_array_equal(pooling.gem_pool(jnp.ones((4, 5, 2)), ~region), np.zeros(2))
+
+    def test_gradient(self):
+        # d/dx (mean x^p)^(1/p) = x^(p-1) y^(1-p) / N; 0 in the dead channel and outside the region.
+        features = jnp.asarray(_features(0)).at[..., 2].set(0.0).at[3].set(1e30)
+        region = valid_mask(jnp.array([3, 5]), (4, 5))
+        found = jax.grad(lambda x: jnp.sum(pooling.gem_pool(x, region)))(features)
+        cells = np.asarray(features, np.float64)[:3]
+        pooled = np.mean(cells**3, axis=(0, 1)) ** (1 / 3)
+        expected = np.zeros((4, 5, 6))
+        expected[:3] = cells**2 * np.where(pooled > 0, pooled, np.inf) ** -2.0 / 15
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    def test_exponent_below_one(self):
+        with self.assertRaisesRegex(ValueError, "at least 1, not 0.5"):
+            pooling.gem_pool(jnp.ones((4, 5, 6)), jnp.ones((4, 5), bool), 0.5)
+
+
+class CellMaskTest(absltest.TestCase):
+    def test_columns_before_rows_and_the_end_left_out(self):
+        mask = np.zeros((4, 5), bool)
+        mask[2:3, 1:4] = True
+        np.testing.assert_array_equal(pooling.cell_mask(jnp.array([1, 2, 4, 3]), (4, 5)), mask)
 
 
 class RegionMaskTest(parameterized.TestCase):

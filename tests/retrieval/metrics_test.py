@@ -6,6 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cwcf_jax import retrieval
+from cwcf_jax.retrieval import metrics
 
 
 def area(ranking, positives, junk):
@@ -21,6 +22,23 @@ def area(ranking, positives, junk):
         before = fractions.Fraction(j - 1, rank - 1) if rank > 1 else fractions.Fraction(1)
         total += (before + fractions.Fraction(j, rank)) / 2
     return float(total / len(positives))
+
+
+def judged(ranking, positives, junk):
+    """The revised benchmark's quantities, from the ranks of the positives as an array, junk in front subtracted."""
+    order = np.asarray(ranking)
+    at_positive = np.flatnonzero(np.isin(order, list(positives)))
+    at_junk = np.flatnonzero(np.isin(order, list(junk)))
+    ranks = at_positive - np.searchsorted(at_junk, at_positive)
+    counts = np.arange(len(ranks))
+    before = np.divide(counts, ranks, out=np.ones(len(ranks)), where=ranks > 0)
+    ap = np.sum(before + (counts + 1) / (ranks + 1)) / 2 / len(positives)
+
+    def precision(k):
+        k = min(k, ranks[-1] + 1)
+        return np.count_nonzero(ranks < k) / k
+
+    return ap, precision, lambda k: np.count_nonzero(ranks < k) / len(positives)
 
 
 @st.composite
@@ -102,6 +120,19 @@ class AveragePrecisionTest(parameterized.TestCase):
             retrieval.average_precision(ranking, positives, junk),
         )
 
+    def test_against_the_ranks_on_1000_rankings(self):
+        random = np.random.default_rng(0)
+        for trial in range(1000):
+            count = int(random.integers(3, 200))
+            ranking = random.permutation(count).tolist()
+            kinds = random.choice(3, count, p=(0.2, 0.1, 0.7))
+            # Positives at the very ends, alone or beside junk, and some that the ranking lacks.
+            kinds[[ranking[0], ranking[-1]]] = ((0, 2), (2, 0), (0, 0), (1, 0))[trial % 4]
+            positives = {*np.flatnonzero(kinds == 0).tolist(), *range(count, count + trial % 3)}
+            junk = set(np.flatnonzero(kinds == 1).tolist())
+            expected, _, _ = judged(ranking, positives, junk)
+            self.assertAlmostEqual(retrieval.average_precision(ranking, positives, junk), expected, delta=1e-9)
+
     def test_missing_positives_are_never_recalled(self):
         self.assertEqual(retrieval.average_precision([0], {0}), 1.0)
         self.assertEqual(retrieval.average_precision([0], {0, 1, 2, 3}), 0.25)
@@ -128,6 +159,71 @@ class AveragePrecisionTest(parameterized.TestCase):
     def test_ranked_twice(self, image):
         with self.assertRaisesRegex(ValueError, "an image is ranked twice"):
             retrieval.average_precision([0, 1, 2, image], [0], [1])
+
+
+class AtTest(parameterized.TestCase):
+    @parameterized.parameters(
+        # p n j p n n, a third positive missing: without junk the positives are at 1 and 3
+        (1, 1.0, 1 / 3),
+        (2, 1 / 2, 1 / 3),
+        (3, 2 / 3, 2 / 3),
+        (5, 2 / 3, 2 / 3),  # cut to 3, where the last positive is
+        (100, 2 / 3, 2 / 3),
+    )
+    def test_by_hand(self, k, precision, recall):
+        ranking, positives, junk = [10, 11, 12, 13, 14, 15], {10, 13, 99}, {12}
+        self.assertAlmostEqual(metrics.precision_at(ranking, positives, junk, k), precision, places=12)
+        self.assertAlmostEqual(metrics.recall_at(ranking, positives, junk, k), recall, places=12)
+
+    @settings(deadline=None, max_examples=100)
+    @given(benchmarks(), st.integers(1, 25))
+    def test_against_the_ranks(self, benchmark, k):
+        ranking, positives, _ = benchmark
+        assume(positives & set(ranking))
+        _, precision, recall = judged(*benchmark)
+        self.assertAlmostEqual(metrics.precision_at(*benchmark, k), precision(k), places=12)
+        self.assertAlmostEqual(metrics.recall_at(*benchmark, k), recall(k), places=12)
+
+    @settings(deadline=None, max_examples=50)
+    @given(benchmarks())
+    def test_recall_grows_to_what_the_ranking_holds(self, benchmark):
+        ranking, positives, _ = benchmark
+        recalls = [metrics.recall_at(*benchmark, k) for k in range(1, 22)]
+        self.assertEqual(recalls, sorted(recalls))
+        self.assertEqual(recalls[-1], len(positives & set(ranking)) / len(positives))
+
+    def test_none_found(self):
+        for ranking in ([], [1, 2, 3]):
+            self.assertEqual(metrics.precision_at(ranking, {7}, {2}, 5), 0.0)
+            self.assertEqual(metrics.recall_at(ranking, {7}, {2}, 5), 0.0)
+
+    def test_refused(self):
+        for metric, name in ((metrics.precision_at, "precision"), (metrics.recall_at, "recall")):
+            with self.assertRaisesRegex(ValueError, f"{name} is not defined without positives"):
+                metric([0, 1], [], [], 1)
+            with self.assertRaisesRegex(ValueError, "an image is ranked twice"):
+                metric([0, 1, 0], [1], [], 1)
+            with self.assertRaisesRegex(ValueError, "positive and junk at once"):
+                metric([0, 1], [1], [1], 1)
+            with self.assertRaisesRegex(ValueError, f"{name} is taken at 1 image or more, not at 0"):
+                metric([0, 1], [1], [], 0)
+
+
+class DifficultyTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ("easy", {1, 2}, {3, 4, 5}),
+        ("medium", {1, 2, 3, 4}, {5}),
+        ("hard", {3, 4}, {1, 2, 5}),
+    )
+    def test_of_the_revised_benchmark(self, setup, positives, junk):
+        self.assertEqual(metrics.difficulty([1, 2], [3, 4], [5], setup), (positives, junk))
+
+    def test_a_query_without_hard_images(self):
+        self.assertEqual(metrics.difficulty([1], [], [], "hard"), (frozenset(), {1}))
+
+    def test_unknown_setup(self):
+        with self.assertRaisesRegex(ValueError, "unknown setup 'Hard'; known: easy, medium, hard"):
+            metrics.difficulty([1], [2], [3], "Hard")
 
 
 class MeanAveragePrecisionTest(absltest.TestCase):

@@ -1,0 +1,1 @@
+"""Timings of implementations against each other; nothing that the library needs."""

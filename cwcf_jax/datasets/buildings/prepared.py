@@ -1,0 +1,107 @@
+"""Prepared datasets as image sets, prepared on first use."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from cwcf_jax.datasets.buildings.recipes import RECIPES, Counts
+from cwcf_jax.datasets.imagesets import DatasetError, ImageSet, Query, Record
+
+PARTS = {
+    "oxford5k": ("oxford5k",),
+    "paris6k": ("paris6k",),
+    "oxford105k": ("oxford5k", "flickr100k"),
+    "paris106k": ("paris6k", "flickr100k"),
+    "roxford5k": ("roxford5k",),
+    "rparis6k": ("rparis6k",),
+    "roxford5k+1m": ("roxford5k", "revisitop1m"),
+    "rparis6k+1m": ("rparis6k", "revisitop1m"),
+    "instre": ("instre",),
+    "flickr100k": ("flickr100k",),
+    "revisitop1m": ("revisitop1m",),
+}
+"""What each dataset consists of: the benchmark, and distractors that follow its images."""
+
+NAMES: dict[str, str] = {
+    name: RECIPES[name].description
+    if len(parts) == 1
+    else f"{parts[0]} with the distractors of {parts[1]}: {sum(RECIPES[part].counts.images[0] for part in parts):,} "
+    f"photographs, {RECIPES[parts[0]].counts.queries} queries"
+    for name, parts in PARTS.items()
+}
+"""The names that `load` knows, and what they are, in a line."""
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | pathlib.Path | None = None,
+    manual_dir: str | pathlib.Path | None = None,
+    counts: Mapping[str, Counts] | None = None,
+) -> ImageSet:
+    """One of `NAMES`, prepared if it is not: its archives or folders are read once into TFDS's own files.
+
+    Args:
+        name: of the dataset.
+        data_dir: where TFDS keeps its datasets; None is TFDS's own default.
+        manual_dir: where archives and folders lie (docs/datasets.md); None is ``data_dir/downloads/manual``.
+        counts: how many pictures and queries a dataset has to have, by its name, where that is not what was published;
+            it is prepared beside the published one, then.
+
+    Raises:
+        ValueError: no such name.
+        DatasetError: what has to be got is missing, or is not what it should be; nothing is prepared then.
+    """
+    if name not in PARTS:
+        raise ValueError(f"no dataset {name}; there are {', '.join(NAMES)}")
+    benchmark, *distractors = (
+        _open(part, data_dir=data_dir, manual_dir=manual_dir, counts=(counts or {}).get(part)) for part in PARTS[name]
+    )
+    names = sum((part.names for part in distractors), benchmark.names)
+    paths = sum((part.paths for part in distractors), benchmark.paths)
+    if len(set(names)) < len(names):
+        both = sorted(set(benchmark.names).intersection(*(part.names for part in distractors)))
+        raise DatasetError(f"{name}: a distractor has the name of a picture: {', '.join(both[:10])}")
+    return ImageSet(name, names, paths, benchmark.queries, benchmark.release)
+
+
+def _open(
+    name: str, *, data_dir: str | pathlib.Path | None, manual_dir: str | pathlib.Path | None, counts: Counts | None
+) -> ImageSet:
+    # Two seconds of import that only this needs.
+    import tensorflow_datasets as tfds  # type: ignore[import-untyped]
+
+    from cwcf_jax.datasets.buildings import builders
+
+    builder = builders.BUILDERS[name](
+        data_dir=None if data_dir is None else str(pathlib.Path(data_dir).expanduser()),
+        config=None if counts is None else builders.configured(counts),
+        file_format="array_record",
+    )
+    manual = None if manual_dir is None else str(pathlib.Path(manual_dir).expanduser())
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual))
+    encoded = {"image": tfds.decode.SkipDecoding()}
+    metadata = dict(builder.info.metadata or {})
+    images = builder.as_data_source("images", decoders=encoded)
+    apart = builder.as_data_source("queries", decoders=encoded) if "queries" in builder.info.splits else ()
+    if len(metadata.get("names", ())) != len(images):
+        raise DatasetError(f"{builder.data_dir}: metadata.json does not fit its records; remove the folder")
+    names = tuple(metadata["names"][record] for record in metadata["images"])
+    records = zip(metadata["images"], names, strict=True)
+    paths = tuple(Record(images, record, f"{name}: {picture}") for record, picture in records)
+    queries = tuple(_query(name, entry, apart) for entry in metadata["queries"])
+    return ImageSet(name, names, paths, queries, metadata["release"])
+
+
+def _query(name: str, entry: Mapping[str, Any], apart: Any) -> Query:
+    record, hard = entry["record"], entry["hard"]
+    x1, y1, x2, y2 = entry["box"]
+    return Query(
+        entry["name"],
+        entry["image"],
+        (x1, y1, x2, y2),
+        frozenset(entry["positives"]),
+        frozenset(entry["junk"]),
+        None if hard is None else frozenset(hard),
+        None if record is None else Record(apart, record, f"{name}: {entry['name']}"),
+    )

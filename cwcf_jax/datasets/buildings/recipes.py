@@ -1,0 +1,137 @@
+"""What each dataset is made from, and how many pictures and queries it has to have."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+from cwcf_jax.datasets.buildings import sources
+from cwcf_jax.datasets.buildings.lists import Lists, read_instre, read_names, read_revisited
+from cwcf_jax.datasets.buildings.sources import Source
+
+PARIS_CORRUPT = frozenset(
+    {
+        *("paris_louvre_000136", "paris_louvre_000146", "paris_moulinrouge_000422", "paris_museedorsay_001059"),
+        *("paris_notredame_000188", "paris_pantheon_000284", "paris_pantheon_000960", "paris_pantheon_000974"),
+        *("paris_pompidou_000195", "paris_pompidou_000196", "paris_pompidou_000201", "paris_pompidou_000467"),
+        *("paris_pompidou_000640", "paris_sacrecoeur_000299", "paris_sacrecoeur_000330", "paris_sacrecoeur_000353"),
+        *("paris_triomphe_000662", "paris_triomphe_000833", "paris_triomphe_000863", "paris_triomphe_000867"),
+    }
+)
+"""The 20 files of the Paris archives that are no pictures, which everyone leaves out.
+
+https://www.robots.ox.ac.uk/~vgg/data/parisbuildings/corrupt.txt.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """How many there have to be.
+
+    Attributes:
+        images: of the database; several where publications differ.
+        queries: with ground truth.
+    """
+
+    images: tuple[int, ...]
+    queries: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one dataset is made.
+
+    Attributes:
+        name: of the dataset.
+        description: in a line.
+        counts: of the published dataset.
+        pictures: where its pictures come from.
+        labels: ground truth in the Oxford layout, if that is what it has.
+        lists: ground truth or list that names the pictures, if that is what it has.
+        read_lists: its reader.
+        named: name of the picture at a path inside archive or folder, for datasets without a list.
+        left_out: names of files that are no pictures.
+        releases: whether there is a face-blurred release.
+    """
+
+    name: str
+    description: str
+    counts: Counts
+    pictures: Source
+    labels: Source | None = None
+    lists: Source | None = None
+    read_lists: Callable[[pathlib.Path], Lists] = read_names
+    named: Callable[[str], str] = lambda path: pathlib.PurePosixPath(path).stem
+    left_out: frozenset[str] = frozenset()
+    releases: bool = False
+
+
+def _flickr_name(path: str) -> str:
+    """``TAG/NAME``: names alone need not be unique."""
+    parts = [part for part in pathlib.PurePosixPath(path).with_suffix("").parts if part != "oxc1_100k"]
+    return "/".join(parts[-2:])
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "oxford5k",
+            "Oxford Buildings (Philbin et al. 2007): 5,063 photographs, 55 queries",
+            Counts((5063,), 55),
+            sources.OXFORD_PICTURES,
+            labels=sources.OXFORD_LABELS,
+            releases=True,
+        ),
+        Recipe(
+            "paris6k",
+            "Paris Buildings (Philbin et al. 2008): 6,392 photographs, 55 queries",
+            Counts((6392,), 55),
+            sources.PARIS_PICTURES,
+            labels=sources.PARIS_LABELS,
+            left_out=PARIS_CORRUPT,
+            releases=True,
+        ),
+        # The authors' list has one name less than the archives are said to hold.
+        Recipe(
+            "flickr100k",
+            "100,070 distractors from Flickr (Philbin et al. 2007), no queries",
+            Counts((100_070, 100_071)),
+            sources.FLICKR_PICTURES,
+            named=_flickr_name,
+        ),
+        Recipe(
+            "roxford5k",
+            "Revisited Oxford (Radenovic et al. 2018): 4,993 photographs, 70 queries that are not among them",
+            Counts((4993,), 70),
+            sources.OXFORD_PICTURES,
+            lists=sources.ROXFORD_LISTS,
+            read_lists=read_revisited,
+            releases=True,
+        ),
+        Recipe(
+            "rparis6k",
+            "Revisited Paris (Radenovic et al. 2018): 6,322 photographs, 70 queries that are not among them",
+            Counts((6322,), 70),
+            sources.PARIS_PICTURES,
+            lists=sources.RPARIS_LISTS,
+            read_lists=read_revisited,
+            releases=True,
+        ),
+        Recipe(
+            "revisitop1m",
+            "R1M, 1,001,001 distractors (Radenovic et al. 2018), no queries",
+            Counts((1_001_001,)),
+            sources.MILLION_PICTURES,
+            lists=sources.MILLION_LIST,
+        ),
+        Recipe(
+            "instre",
+            "INSTRE as in Iscen et al. 2017: 27,293 photographs, 1,250 queries that are not among them",
+            Counts((27_293,), 1250),
+            sources.INSTRE_PICTURES,
+            lists=sources.INSTRE_LISTS,
+            read_lists=read_instre,
+        ),
+    )
+}
+"""The datasets that are prepared, by name."""

@@ -1,0 +1,49 @@
+"""Regions of images as a query's classes see them (section 4.5 of the paper), from stored maps: no network pass."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from cwcf_jax import descriptors
+from cwcf_jax.descriptors import Whitening
+from cwcf_jax.encoder.model import Model
+from cwcf_jax.encoder.passes import Maps, class_maps
+
+
+@jax.jit
+def heat_maps(model: Model, maps: Maps, class_ids: Int[Array, " n"]) -> Float[Array, "b h w"]:
+    """The mean of the given classes' normalised activation maps, for each image of a batch; n is 2 in the paper."""
+    return jax.vmap(lambda one: jnp.mean(class_maps(model, one, class_ids), axis=-1))(maps)
+
+
+@jax.jit
+def describe_regions(
+    model: Model, maps: Maps, class_ids: Int[Array, " n"], boxes: Int[Array, "b t 4"], whitening: Whitening | None
+) -> Float[Array, "b t d"]:
+    """A descriptor of each region under the given classes.
+
+    The maps are normalised over the whole image and cut; the channel weights are the region's own.
+
+    Args:
+        model: whose maps they are.
+        maps: of b images.
+        class_ids: the N_C most probable classes of the query.
+        boxes: t regions of each image, ``x1 y1 x2 y2`` in cells of the feature map, ``x2`` and ``y2`` not included.
+        whitening: of class vectors.
+    """
+
+    def one_image(one: Maps, regions: Int[Array, "t 4"]) -> Float[Array, "t d"]:
+        cams = class_maps(model, one, class_ids)
+
+        def one_region(cells: Int[Array, "4"]) -> Float[Array, " d"]:
+            region = descriptors.cell_mask(cells, one.features.shape[:2])
+            vectors = descriptors.class_sums(one.features, cams, region)
+            if model.config.channel_weighting:
+                vectors = vectors * descriptors.channel_weights(one.features, region)[None, :]
+            if model.config.repeat_dropped:
+                vectors = descriptors.repeat_dropped(vectors)
+            return descriptors.aggregate(vectors, whitening)
+
+        return jax.vmap(one_region)(regions)
+
+    return jax.vmap(one_image)(maps, boxes)

@@ -1,0 +1,89 @@
+"""Figure 2: class activation maps of the most probable class, with its probability, for one or several networks.
+
+python -m experiments.figure2 --dataset=FOLDER --weights=FILE --more_weights=FILE --images=4
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+import cwcf_jax
+from cwcf_jax import datasets, encoder, networks
+from cwcf_jax.datasets import Picture as Source
+from experiments import drawing, driver, inputs, tables
+from experiments.driver import Outcome, Picture
+
+for _module in (driver, inputs):
+    flags.adopt_module_key_flags(_module)
+
+_MORE = flags.DEFINE_list("more_weights", [], "Weights of further networks, a column each.")
+_IMAGES = flags.DEFINE_integer(
+    "images", 5, "Pictures to show: those of the first queries of each landmark.", lower_bound=1
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags in, results out."""
+    driver.run(argv, "figure2", measure)
+
+
+def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+    """One picture, figure2.png, and its numbers as a table."""
+    del stack
+    chosen = inputs.protocol_from_flags()
+    resize = chosen.extraction(0).resize
+    files = [inputs.weights_from_flags(), *_MORE.value]
+    models = [inputs.load_model(file, chosen) for file in files]
+    benchmark = inputs.read_datasets()[0].images
+    rows: list[tuple[str, list[tuple[np.ndarray, str]]]] = []
+    lines: list[list[tables.Cell]] = []
+    for name, picture in pictures(benchmark, 2 if inputs.smoke() else _IMAGES.value):
+        image, _ = datasets.load_image(picture, resize)
+        cells = [top_class(model, image) for model in models]
+        rows.append((name, [(image, ""), *((drawing.overlay(image, heat), title) for title, heat in cells)]))
+        lines.append([name, *(title for title, _ in cells)])
+    labels = [model.network.spec.name for model in models]
+    fingerprints = [networks.fingerprint(inputs.split_weights(file)[1]) for file in files]
+    folder.mkdir(parents=True, exist_ok=True)
+    drawing.cam_grid(folder / "figure2.png", rows)
+    return Outcome(
+        title=f"Figure 2 on {benchmark.name}: {', '.join(labels)}",
+        conditions={
+            "network": labels[0],
+            "weights_sha256": dict(zip(labels, fingerprints, strict=True)),
+            "protocol": {"name": str(chosen)},
+            "data": [inputs.describe_data(benchmark, "")],
+        },
+        tables=[tables.Table("Most probable class and its probability", ["picture", *labels], lines)],
+        pictures=[
+            Picture("figure2.png", f"Input, then the class activation map of the top class: {', '.join(labels)}.")
+        ],
+    )
+
+
+def pictures(benchmark: datasets.ImageSet, count: int) -> list[tuple[str, Source]]:
+    """The pictures of queries, different landmarks first."""
+    queries = sorted(range(len(benchmark.queries)), key=lambda i: benchmark.queries[i].name.rpartition("_")[::-1])
+    sources = benchmark.query_pictures()
+    found: dict[str, tuple[str, Source]] = {}
+    for i in queries:
+        found.setdefault(str(sources[i]), (benchmark.queries[i].name, sources[i]))
+    return list(found.values())[:count]
+
+
+def top_class(model: cwcf_jax.Model, image: np.ndarray) -> tuple[str, np.ndarray]:
+    """``name (probability)`` and the normalised map [h, w] of the most probable class."""
+    found = cwcf_jax.class_vectors(model, image[None], num_classes=1)
+    maps = encoder.feature_maps(model, image[None])
+    heat = np.asarray(encoder.heat_maps(model, maps, jnp.asarray(found.class_ids[0]))[0])
+    height, width = np.asarray(maps.feature_size[0])
+    name = networks.class_names(model.network.spec)[int(found.class_ids[0, 0])]
+    return f"{name} ({float(found.probabilities[0, 0]):.2f})", heat[:height, :width]
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,158 @@
+"""Network passes of the methods without CAMs: one layer's maps, pooled or kept, for every dataset of a run."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jaxtyping import Array
+from tqdm import tqdm
+
+from cwcf_jax import datasets, encoder, indexing, networks, store
+from cwcf_jax.datasets import Resize
+from cwcf_jax.encoder import Extractor
+from cwcf_jax.indexing import Extraction
+from experiments import inputs
+from experiments.data import Source
+from experiments.inputs import Inputs
+
+_WEIGHTS = flags.DEFINE_string(
+    "baseline_weights",
+    None,
+    "Network that the other methods look at, FILE or NETWORK:FILE; default: that of --weights.",
+)
+_LAYER = flags.DEFINE_string(
+    "baseline_layer", None, "Its layer; default: pool5 if the network has one, otherwise its feature layer."
+)
+_BAG_LAYER = flags.DEFINE_string("bow_layer", None, "Layer of the bags of words; default: the network's feature layer.")
+_RESIZE = flags.DEFINE_string(
+    "baseline_resize", "none", "Resize for SPoC, CroW, MAC, GeM, R-MAC; the others set their own."
+)
+
+BAG_INPUT = Resize("squash", 336, 256)
+"""Mohedano et al. 2016."""
+
+Compute = Callable[[datasets.Batch, np.ndarray | None], dict[str, np.ndarray]]
+"""See `indexing.fill_rows`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerPass:
+    """A layer of a network over the datasets of a run.
+
+    Attributes:
+        given: the run.
+        extractor: network, weights and layer.
+        extraction: how pictures are read.
+    """
+
+    given: Inputs
+    extractor: Extractor
+    extraction: Extraction
+
+    def stores(
+        self, stack: contextlib.ExitStack, name: str, fields: Mapping[str, tuple[int, ...]], compute: Compute
+    ) -> list[store.RowStore]:
+        """Filled stores: the benchmark's images, its queries, then each whitening dataset's images."""
+        first, *others = self.given.sources
+        return [
+            self._store(stack, source, name, fields, compute, queries=queries)
+            for source, queries in [(first, False), (first, True), *((source, False) for source in others)]
+        ]
+
+    def _store(
+        self,
+        stack: contextlib.ExitStack,
+        source: Source,
+        name: str,
+        fields: Mapping[str, tuple[int, ...]],
+        compute: Compute,
+        *,
+        queries: bool,
+    ) -> store.RowStore:
+        length = len(source.images.queries if queries else source.images)
+        folder = self._folder(source) / (f"{name}-queries" if queries else name)
+        opened = store.RowStore(folder, self._conditions(source, queries), length=length, fields=fields)
+        stack.enter_context(opened)
+        what = f"{source.images.name} {name} {'queries' if queries else 'images'}"
+        with tqdm(total=length, desc=what, unit="image", disable=None) as bar:
+            indexing.fill_rows(opened, source.images, self.extraction, compute, queries=queries, progress=bar.update)
+        return opened
+
+    def maps(
+        self, stack: contextlib.ExitStack, source: Source, name: str, *, queries: bool = False
+    ) -> tuple[np.ndarray, Callable[[int], np.ndarray]]:
+        """Which images, or queries, have maps, after all that can be read were seen; and what reads the maps of one."""
+        length = len(source.images.queries if queries else source.images)
+        folder = self._folder(source) / (f"{name}-queries" if queries else name)
+        maps = stack.enter_context(store.MapStore(folder, self._conditions(source, queries), length=length))
+        everything = np.arange(length)
+
+        def compute(batch: datasets.Batch) -> dict[str, tuple[Array, Array]]:
+            return {"maps": encoder.layer_maps(self.extractor, batch.images, jnp.asarray(batch.sizes))}
+
+        what = f"{source.images.name} {self.extractor.layer}{' of queries' if queries else ''}"
+        with tqdm(total=length, desc=what, unit="image", disable=None) as bar:
+            indexing.fill_maps(
+                maps, source.images, self.extraction, everything, compute, queries=queries, progress=bar.update
+            )
+        return np.setdiff1d(everything, maps.missing(everything)), lambda row: maps.read(row)["maps"].astype(np.float32)
+
+    def _conditions(self, source: Source, queries: bool) -> dict[str, object]:
+        spec = self.extractor.network.spec
+        return {
+            "weights": networks.fingerprint(inputs.split_weights(_WEIGHTS.value or inputs.weights_from_flags())[1]),
+            "network": spec.name,
+            "layer": self.extractor.layer,
+            "preprocessing": dataclasses.asdict(spec.preprocessing),
+            "resize": str(self.extraction.resize),
+            "crop_queries": self.extraction.crop_queries if queries else None,
+            "queries": [(query.name, query.box) for query in source.images.queries] if queries else None,
+            "files": self.given.data[self.given.sources.index(source)]["sha256"],
+        }
+
+    def _folder(self, source: Source) -> pathlib.Path:
+        parts = (self.extractor.network.spec.name, self.extractor.layer, "baselines", str(self.extraction.resize))
+        return inputs.cache_path(source, *parts)
+
+
+def pooled(given: Inputs) -> LayerPass:
+    """For vectors pooled from whole pictures; a query is its box's pixels."""
+    return LayerPass(
+        given, _extractor(given, _LAYER.value, pool5=True), _extraction(given, Resize.parse(_RESIZE.value))
+    )
+
+
+def patches(given: Inputs) -> LayerPass:
+    """For patches of pictures at stored size; a query is its box's pixels."""
+    return LayerPass(given, _extractor(given, _LAYER.value, pool5=True), _extraction(given, Resize()))
+
+
+def bags(given: Inputs) -> LayerPass:
+    """For bags of words, in small pictures; a query is a box in its whole picture."""
+    extraction = dataclasses.replace(_extraction(given, BAG_INPUT), crop_queries=False)
+    return LayerPass(given, _extractor(given, _BAG_LAYER.value, pool5=False), extraction)
+
+
+def _extractor(given: Inputs, layer: str | None, *, pool5: bool) -> Extractor:
+    if _WEIGHTS.value:
+        whole = _load(_WEIGHTS.value)
+    else:
+        whole = Extractor(given.model.params, given.model.network, given.model.config.feature_layer)
+    spec = whole.network.spec
+    default = "pool5" if pool5 and any(known.name == "pool5" for known in spec.feature_layers) else whole.layer
+    return dataclasses.replace(whole, layer=spec.layer(layer or default).name)
+
+
+@functools.cache
+def _load(weights: str) -> Extractor:
+    network = inputs.network_of(weights)
+    return encoder.load_extractor(network, inputs.split_weights(weights)[1])
+
+
+def _extraction(given: Inputs, resize: Resize) -> Extraction:
+    return dataclasses.replace(given.extraction, resize=resize, scale_boxes=True, crop_queries=True, crop_classes=None)

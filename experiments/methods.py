@@ -1,0 +1,57 @@
+"""The paper's own methods and its baselines of Table 1a: descriptors for a list of settings."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from cwcf_jax import benchmark
+from experiments.evaluation import Described
+from experiments.inputs import Inputs
+
+
+def raw(given: Inputs) -> Iterator[Described]:
+    """Sum-pooled features, with and without channel weights and whitening (Table 1a)."""
+    config = given.protocol.whitening_config()
+    for weighted, whitened in itertools.product((False, True), (False, True)):
+        method = "Raw" + "+CroW" * weighted + "+PCA" * whitened
+        whitening = benchmark.fit_on_raw(given.whitening, config, channel_weighting=weighted) if whitened else None
+        images = benchmark.describe_raw(given.database.images, whitening, channel_weighting=weighted)
+        queries = benchmark.describe_raw(given.queries, whitening, channel_weighting=weighted)
+        yield Described(method, (None,), None, queries[None], [images[None]] * len(queries))
+
+
+def offline(given: Inputs, counts: Sequence[int], npca: int) -> Described:
+    """OfA: every image under its own most probable classes."""
+    whitening = benchmark.fit_on_classes(given.whitening, given.protocol.whitening_config(), npca)
+    queries = benchmark.describe(given.queries, whitening, tuple(counts), repeat=_repeat(given))
+    images = benchmark.describe(given.database.images, whitening, tuple(counts), repeat=_repeat(given))
+    return Described("OfA", tuple(counts), npca, queries, [images] * queries.shape[1], whitening)
+
+
+def online(given: Inputs, counts: Sequence[int], npca: int) -> Described:
+    """OnA: every image under the query's most probable classes."""
+    whitening = benchmark.fit_on_classes(given.whitening, given.protocol.whitening_config(), npca)
+    queries = benchmark.describe(given.queries, whitening, tuple(counts), repeat=_repeat(given))
+    classes = benchmark.top_classes(given.queries, max(counts))
+    adapted = tqdm(
+        benchmark.describe_online(given.database.images, whitening, tuple(counts), classes, repeat=_repeat(given)),
+        total=len(classes),
+        desc=f"OnA, N_pca {npca}",
+        unit="query",
+        disable=None,
+    )
+    return Described("OnA", tuple(counts), npca, queries, adapted, whitening)
+
+
+def predefined(given: Inputs, counts: Sequence[int], npca: int, classes: np.ndarray) -> Described:
+    """OfA under a list of classes that is the same for all images (section 4.3)."""
+    whitening = benchmark.fit_on_classes(given.whitening, given.protocol.whitening_config(), npca, classes)
+    queries = benchmark.describe(given.queries, whitening, tuple(counts), classes, repeat=_repeat(given))
+    images = benchmark.describe(given.database.images, whitening, tuple(counts), classes, repeat=_repeat(given))
+    return Described("Predefined", tuple(counts), npca, queries, [images] * queries.shape[1], whitening)
+
+
+def _repeat(given: Inputs) -> bool:
+    return given.protocol.bad_vectors == "repeat"

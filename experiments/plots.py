@@ -1,0 +1,72 @@
+"""Curves of results in the manner of Figures 4 and 5b."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.results import Row
+from experiments.tables import BASELINES, TITLES
+
+Published = Mapping[tuple[str, int], Mapping[int, float]]
+"""The paper's mAP at each N_C, by method and N_pca."""
+
+_LINES = ("-", "--", "-.", ":")
+
+
+def sweep(rows: Sequence[Row], title: str, path: pathlib.Path, *, published: Published | None = None) -> None:
+    """mAP against N_C, one panel a strategy, one colour an N_pca, dashed after post-processing, baselines as lines.
+
+    Args:
+        rows: measured; those of other methods are not shown.
+        title: of the whole figure.
+        path: of the PNG to write.
+        published: drawn as hollow markers.
+    """
+    published = published or {}
+    methods = [method for method in TITLES if any(row.method == method for row in rows)] or ["OfA"]
+    figure = Figure(figsize=(4.6 * len(methods) + 1, 4.4), layout="constrained")
+    axes = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
+    npcas = sorted({row.npca for row in rows if row.npca is not None} | {npca for _, npca in published})
+    colours: dict[int | None, str] = {npca: f"C{i}" for i, npca in enumerate(npcas)}
+    baselines = [row for row in rows if row.method in BASELINES and not (row.qe or row.rerank)]
+    for axis, method in zip(axes, methods, strict=True):
+        chosen = [row for row in rows if row.method == method]
+        points = {npca: values for (name, npca), values in published.items() if name == method}
+        _curves(axis, chosen, colours)
+        for npca, values in points.items():
+            hollow = {"markerfacecolor": "none", "markersize": 8, "linestyle": "none", "color": colours[npca]}
+            axis.plot(list(values), list(values.values()), "o", label=f"paper, $N_{{pca}}$ = {npca}", **hollow)
+        for row, style in zip(baselines, (":", (0, (1, 4)), "-.", "--"), strict=False):
+            axis.axhline(row.map, color="0.5", linewidth=1, linestyle=style, label=row.method)
+        measured = {row.nc for row in chosen if row.nc is not None}
+        _decorate(axis, TITLES[method], sorted(measured.union(*points.values())))
+    axes[0].set_ylabel("mAP")
+    shown = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    labels = sorted(shown, key=lambda label: label.startswith("paper"))
+    if labels:
+        figure.legend([shown[label] for label in labels], labels, loc="outside right center", fontsize=8)
+    figure.suptitle(title, fontsize=10, parse_math=False, wrap=True)
+    figure.savefig(path, dpi=150)
+
+
+def _curves(axis: Axes, rows: Sequence[Row], colours: Mapping[int | None, str]) -> None:
+    steps = list(dict.fromkeys((row.rerank, row.qe) for row in rows))
+    for npca, rerank, qe in dict.fromkeys((row.npca, row.rerank, row.qe) for row in rows):
+        setting = (npca, rerank, qe)
+        curve = sorted((row.nc or 0, row.map) for row in rows if (row.npca, row.rerank, row.qe) == setting)
+        label = f"$N_{{pca}}$ = {npca}" + (f", R {rerank}" if rerank else "") + (f", QE {qe}" if qe else "")
+        line = _LINES[steps.index((rerank, qe)) % len(_LINES)]
+        axis.plot(*zip(*curve, strict=True), f"o{line}", color=colours[npca], label=label, markersize=4)
+
+
+def _decorate(axis: Axes, title: str, counts: Sequence[int]) -> None:
+    axis.set_title(title)
+    axis.set_xlabel("$N_C$, class vectors aggregated")
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(counts)
+    axis.xaxis.set_major_formatter(ticker.ScalarFormatter())
+    axis.xaxis.set_minor_locator(ticker.NullLocator())
+    axis.grid(alpha=0.3)

@@ -1,0 +1,104 @@
+"""What each difference between the paper's text and its authors' code costs in mAP, one at a time.
+
+    python -m experiments.protocols --dataset=oxford5k --whitening_dataset=paris6k --weights=FILE
+
+Starts from --protocol (the paper's text, by default) and gives it one field of ``authors_code`` after the other.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from cwcf_jax.protocol import AUTHORS_CODE, Protocol
+from experiments import driver, evaluation, inputs, methods, tables
+from experiments.driver import Outcome
+from experiments.evaluation import Postprocessing
+from experiments.results import Row
+
+for _module in (driver, inputs):
+    flags.adopt_module_key_flags(_module)
+
+_NC = flags.DEFINE_integer("nc", 64, "N_C.", lower_bound=1)
+_NPCA = flags.DEFINE_integer("npca", 1, "N_pca.", lower_bound=1)
+_QE = flags.DEFINE_integer("qe", 10, "Rows in the expanded query.", lower_bound=1)
+_RERANK = flags.DEFINE_integer("rerank", 100, "Images that are looked at again.", lower_bound=1)
+_SKIP = flags.DEFINE_list("skip", [], "Fields to leave out, such as resize where passes are dear.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags in, results out."""
+    driver.run(argv, "protocols", measure)
+
+
+def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+    """OfA and OnA as searched, with expansion, and with re-ranking and expansion, under every variant."""
+    del stack, folder  # each variant closes its own stores
+    base = inputs.protocol_from_flags()
+    rows: list[Row] = []
+    lines: list[list[tables.Cell]] = []
+    reference: list[Row] = []
+    with contextlib.ExitStack() as own:
+        first = inputs.prepare(own, base, inputs.weights_from_flags())
+        conditions, title, left_out = driver.conditions(first), driver.heading(first, "Protocols"), first.left_out
+    for name, variant in variants(base):
+        with contextlib.ExitStack() as own:
+            found = evaluate(own, variant)
+        rows += found
+        if not reference:
+            reference = found
+            lines.append([name, "", *(f"{row.map:.4f}" for row in found)])
+            continue
+        value = str(getattr(variant, name)) if hasattr(variant, name) else ""
+        gains = [evaluation.compare(row, other) for row, other in zip(found, reference, strict=True)]
+        lines.append([name, value, *(_signed(gain) for gain in gains)])
+    columns = [
+        f"{row.method}{f', R {row.rerank}' if row.rerank else ''}{f', QE {row.qe}' if row.qe else ''}"
+        for row in reference
+    ]
+    return Outcome(
+        title=title,
+        conditions=conditions,
+        rows=rows,
+        tables=[
+            tables.Table("mAP, and what each field of authors_code adds to it", ["field", "value", *columns], lines)
+        ],
+        notes=["A star marks a difference whose 95 % interval, paired over queries, leaves 0 out."],
+        left_out=left_out,
+    )
+
+
+def variants(base: Protocol) -> list[tuple[str, Protocol]]:
+    """The base, each differing field alone, and all of them together."""
+    fields = [field.name for field in dataclasses.fields(Protocol) if field.name not in ("name", *_SKIP.value)]
+    whitening = ("whitening", "whitening_dim", "shrinkage")  # of the data, not of the difference
+    theirs = {name: getattr(AUTHORS_CODE, name) for name in fields if name not in whitening}
+    differing = {name: value for name, value in theirs.items() if getattr(base, name) != value}
+    singles = [(name, base.replace(**{name: value})) for name, value in differing.items()]
+    return [(str(base), base), *singles, ("all of authors_code", base.replace(**differing))]
+
+
+def evaluate(stack: contextlib.ExitStack, variant: Protocol) -> list[Row]:
+    """The six rows of a variant, which every row of the table has in this order."""
+    given = inputs.prepare(stack, variant, inputs.weights_from_flags())
+    short = inputs.smoke()
+    qe, rerank = (2, 4) if short else (_QE.value, _RERANK.value)
+    steps = [Postprocessing(), Postprocessing(qe), Postprocessing(qe, rerank)]
+    maps = inputs.open_maps(stack, given)
+    classes = given.model.network.spec.num_classes
+    counts, npca = (min(_NC.value, classes),), min(_NPCA.value, classes)
+    rows = list(evaluation.evaluate(given, methods.offline(given, counts, npca), steps, maps))
+    rows += evaluation.evaluate(given, methods.online(given, counts, npca), steps, maps)
+    return rows
+
+
+def _signed(gain: dict[str, float | None]) -> str:
+    low, high, difference = gain["low"], gain["high"], gain["difference"]
+    certain = low is not None and high is not None and (low > 0 or high < 0)
+    return f"{difference:+.4f}{'*' if certain else ''}"
+
+
+if __name__ == "__main__":
+    app.run(main)

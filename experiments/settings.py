@@ -1,0 +1,82 @@
+"""Flags that say what to measure, shared by the drivers that sweep: lists of N_C, N_pca, expansions, re-rankings."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from absl import flags
+
+from cwcf_jax import networks
+from experiments import inputs, published
+from experiments.evaluation import Postprocessing
+
+AGGREGATIONS = ("ofa", "ona", "predefined")
+
+_NC = flags.DEFINE_list("nc", ["1", "2", "4", "8", "16", "32", "64"], "N_C, numbers of class vectors aggregated.")
+_NPCA = flags.DEFINE_list("npca", ["1", "32"], "N_pca, numbers of class vectors an image gives to the whitening.")
+_AGGREGATION = flags.DEFINE_list("aggregation", list(AGGREGATIONS), "Any of ofa, ona, predefined.")
+_PREDEFINED = flags.DEFINE_list(
+    "predefined_classes",
+    [],
+    "Classes for --aggregation=predefined, most important first: 0-based indices or names; 'paper' for the 16 that "
+    "Figure 5 names. Default: those most often in the top 64 of the whitening datasets' queries, or images.",
+)
+_QE = flags.DEFINE_list("qe", ["0"], "Query expansion: numbers of best rows that make the new query; 0: none.")
+_RERANK = flags.DEFINE_list("rerank", ["0"], "Numbers of best images that are looked at again by regions; 0: none.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to measure."""
+
+    nc: tuple[int, ...]
+    npca: tuple[int, ...]
+    qe: tuple[int, ...]
+    rerank: tuple[int, ...]
+    aggregations: tuple[str, ...]
+    predefined_classes: tuple[int, ...]
+
+    def steps(self) -> list[Postprocessing]:
+        """Every expansion without and with every re-ranking."""
+        return [Postprocessing(qe, rerank) for rerank in self.rerank for qe in self.qe]
+
+
+def from_flags() -> Settings:
+    """Checked settings; ValueError names the flag."""
+    spec = inputs.network_from_flags().spec
+    short = inputs.smoke()
+    settings = Settings(
+        nc=integers("nc", _NC.value if flags.FLAGS["nc"].present or not short else ["1", "4"], 1, spec.num_classes),
+        npca=integers("npca", _NPCA.value if flags.FLAGS["npca"].present or not short else ["2"], 1, spec.num_classes),
+        qe=integers("qe", _QE.value, 0, None),
+        rerank=integers("rerank", _RERANK.value, 0, None),
+        aggregations=tuple(dict.fromkeys(_AGGREGATION.value)),
+        predefined_classes=_classes(spec, _PREDEFINED.value),
+    )
+    unknown = set(settings.aggregations) - set(AGGREGATIONS)
+    if unknown:
+        raise ValueError(f"--aggregation: unknown {', '.join(sorted(unknown))}; known: {', '.join(AGGREGATIONS)}")
+    listed = len(settings.predefined_classes)
+    if "predefined" in settings.aggregations and 0 < listed < max(settings.nc + settings.npca):
+        raise ValueError(f"--predefined_classes lists {listed} classes; --nc and --npca must not ask for more")
+    return settings
+
+
+def integers(flag: str, texts: Sequence[str], low: int, high: int | None) -> tuple[int, ...]:
+    """The values of a list flag, ascending, each once; ValueError names the flag."""
+    values = []
+    for text in texts:
+        if not text.strip().isdecimal() or int(text) < low or (high is not None and int(text) > high):
+            bound = f"{low} to {high}" if high is not None else f"at least {low}"
+            raise ValueError(f"--{flag}: {text!r} is not a whole number, {bound}")
+        values.append(int(text))
+    if not values:
+        raise ValueError(f"--{flag} needs at least one number")
+    return tuple(sorted(set(values)))
+
+
+def _classes(spec: networks.NetworkSpec, texts: Sequence[str]) -> tuple[int, ...]:
+    if texts == ["paper"]:
+        if spec.class_names != "imagenet":
+            raise ValueError(f"--predefined_classes=paper are ImageNet's; {spec.name} knows other classes")
+        return published.PREDEFINED_CLASSES
+    return tuple(dict.fromkeys(networks.class_index(spec, text) for text in texts))

@@ -1,0 +1,61 @@
+"""Table 1a: the baselines without CAMs, and raw features against 64 CAMs for several networks.
+
+python -m experiments.table1a --dataset=oxford5k --whitening_dataset=paris6k --weights=FILE --more_weights=FILE,FILE
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from experiments import driver, evaluation, inputs, methods, tables
+from experiments.driver import Outcome
+from experiments.evaluation import Postprocessing
+from experiments.inputs import Inputs
+from experiments.results import Row
+
+for _module in (driver, inputs):
+    flags.adopt_module_key_flags(_module)
+
+_MORE = flags.DEFINE_list(
+    "more_weights", [], "Weights of further networks for the second block; each says its network."
+)
+_NC = flags.DEFINE_integer("nc", 64, "N_C of the rows with CAMs.", lower_bound=1)
+_NPCA = flags.DEFINE_integer("npca", 1, "N_pca of the rows with CAMs.", lower_bound=1)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags in, results out."""
+    driver.run(argv, "table1a", measure)
+
+
+def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+    """The first block with the network of --weights, the second with all."""
+    del folder
+    chosen = inputs.protocol_from_flags()
+    given = [inputs.from_flags(stack), *(inputs.prepare(stack, chosen, weights) for weights in _MORE.value)]
+    baselines = [row for described in methods.raw(given[0]) for row in evaluate(given[0], described)]
+    networks: list[Row] = []
+    for one in given:
+        raw = baselines[0] if one is given[0] else next(iter(evaluate(one, next(iter(methods.raw(one))))))
+        classes = one.model.network.spec.num_classes
+        cams = methods.offline(one, (min(_NC.value, classes),), min(_NPCA.value, classes))
+        networks += [raw, *evaluate(one, cams)]
+    return Outcome(
+        title=driver.heading(given[0], "Table 1a"),
+        conditions=driver.conditions(given[0])
+        | {"weights_sha256": {one.model.network.spec.name: one.weights for one in given}},
+        rows=[*baselines, *(row for row in networks if row is not baselines[0])],
+        tables=[tables.settings("Baselines without CAMs", baselines), tables.settings("Networks", networks)],
+        left_out=tuple(dict.fromkeys(reason for one in given for reason in one.left_out)),
+    )
+
+
+def evaluate(given: Inputs, described: evaluation.Described) -> list[Row]:
+    """Without post-processing."""
+    return list(evaluation.evaluate(given, described, [Postprocessing()]))
+
+
+if __name__ == "__main__":
+    app.run(main)
