@@ -18,10 +18,10 @@ SYNTHETIC: dict[str, dict[str, Any]] = {
 """Arguments of `synthetic.render_landmarks`. The two have no landmark in common, as Oxford5k and Paris6k have none."""
 
 SMOKE: dict[str, dict[str, Any]] = {
-    "synthetic": dict(seed=1, landmarks=2, queries=2, views=5, lookalikes=1, distractors=6),
-    "synthetic_whitening": dict(seed=2, landmarks=3, queries=1, views=4, lookalikes=1, distractors=9),
+    "synthetic": dict(seed=1, landmarks=2, queries=2, views=5, lookalikes=1, distractors=6, side=128),
+    "synthetic_whitening": dict(seed=2, landmarks=3, queries=1, views=4, lookalikes=1, distractors=9, side=128),
 }
-"""The same, a few pictures each, for --smoke."""
+"""The same, a few small pictures each, for --smoke."""
 
 
 @dataclasses.dataclass(frozen=True)

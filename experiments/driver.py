@@ -67,11 +67,14 @@ def run(argv: Sequence[str], name: str, measure: Measure) -> None:
     folder = pathlib.Path(_OUTPUT.value or f"results/{name}")
     try:
         with contextlib.ExitStack() as stack:
+            folder.mkdir(parents=True, exist_ok=True)  # now, and not after the work is done
             outcome = measure(stack, folder)
         write(outcome, name, folder, time.perf_counter() - start)
     except (ValueError, OSError, store.StoreBusyError) as error:
         logging.info("where it happened", exc_info=True)
         sys.exit(f"{name}: {error}")
+    except ImportError as error:
+        sys.exit(f"{name}: {error}; pip install -e '.[experiments]'")
     except KeyboardInterrupt:
         sys.exit(f"{name}: interrupted; the same command goes on from here")
     if _STRICT.value and outcome.left_out:
@@ -94,7 +97,6 @@ def write(outcome: Outcome, name: str, folder: pathlib.Path, seconds: float) -> 
         | dict(outcome.more)
     )
     content["timings_s"] = {**content.get("timings_s", {}), "all": seconds}
-    folder.mkdir(parents=True, exist_ok=True)
     results.write_json(folder / "results.json", content)
     text = "\n\n".join([outcome.title, *map(tables.text, outcome.tables), *outcome.notes]) + "\n"
     print(text)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cwcf_jax import benchmark, engine, reranking, retrieval
@@ -221,8 +220,3 @@ def _metrics(found: Ranked, truths: dict[str, Query], revisited: bool) -> dict[s
         for k in PRECISIONS:
             result[f"mp@{k}_{setup}"] = float(np.mean([retrieval.precision_at(*one, k) for one in judged]))
     return result
-
-
-def as_array(vectors: np.ndarray) -> jax.Array:
-    """On the device, as descriptors are."""
-    return jnp.asarray(vectors, jnp.float32)

@@ -14,7 +14,7 @@ from absl import app, flags
 import cwcf_jax
 from cwcf_jax import datasets, encoder, networks
 from cwcf_jax.datasets import Picture as Source
-from experiments import drawing, driver, inputs, tables
+from experiments import driver, inputs, tables
 from experiments.driver import Outcome, Picture
 
 for _module in (driver, inputs):
@@ -33,6 +33,8 @@ def main(argv: Sequence[str]) -> None:
 
 def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """One picture, figure2.png, and its numbers as a table."""
+    from experiments import drawing
+
     del stack
     chosen = inputs.protocol_from_flags()
     resize = chosen.extraction(0).resize
@@ -48,8 +50,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
         lines.append([name, *(title for title, _ in cells)])
     labels = [model.network.spec.name for model in models]
     fingerprints = [networks.fingerprint(inputs.split_weights(file)[1]) for file in files]
-    folder.mkdir(parents=True, exist_ok=True)
-    drawing.cam_grid(folder / "figure2.png", rows)
+    drawing.cam_grid(folder / "figure2.png", rows, columns=["input", *labels])
     return Outcome(
         title=f"Figure 2 on {benchmark.name}: {', '.join(labels)}",
         conditions={

@@ -64,7 +64,6 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
         landmark = given.benchmark.queries[query].name.rpartition("_")[0]
         shown.setdefault(landmark, []).append((picture, boxes, config.fractions, truth, given.benchmark.names[image]))
     chosen = spread(list(shown.values()), 2 if inputs.smoke() else _IMAGES.value)
-    folder.mkdir(parents=True, exist_ok=True)
     drawing.region_figure(folder / "figure3.png", chosen)
     table = np.array(overlaps)
     lines: list[list[tables.Cell]] = [

@@ -72,7 +72,6 @@ def plot(
     """classes.png."""
     from experiments import drawing
 
-    folder.mkdir(parents=True, exist_ok=True)
     imagenet = given.model.network.spec.class_names == "imagenet"
     known = [names[i] for i, c in enumerate(chosen) if imagenet and int(c) in published.PREDEFINED_CLASSES]
     drawing.class_ratio(folder / "classes.png", names, counts, total, known=known)

@@ -5,20 +5,21 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from typing import Any
 
 import numpy as np
 from absl import flags
 from tqdm import tqdm
 
 import cwcf_jax
-from cwcf_jax import indexing, networks, protocol, store
+from cwcf_jax import indexing, networks, store
 from cwcf_jax.benchmark import Collection
 from cwcf_jax.datasets import ImageSet
 from cwcf_jax.indexing import Extraction
 from cwcf_jax.protocol import Protocol
-from experiments import data
+from experiments import data, protocol_flags
 from experiments.data import Source
+
+flags.adopt_module_key_flags(protocol_flags)
 
 ROOT = pathlib.Path(__file__).parent.parent
 SHIPPED = ROOT / "weights" / "vgg_small_cam.npz"
@@ -46,40 +47,6 @@ _FEATURE_LAYER = flags.DEFINE_string("feature_layer", None, "Layer whose maps ar
 _CACHE = flags.DEFINE_string("cache", "results/cache", "Folder that keeps what the network made of each picture.")
 _BATCH = flags.DEFINE_integer("batch_size", 0, "Pictures in one pass; 0: 1 on a CPU, 16 elsewhere.", lower_bound=0)
 _SMOKE = flags.DEFINE_bool("smoke", False, "The whole driver on a few pictures: does it run here?")
-_PROTOCOL = flags.DEFINE_enum(
-    "protocol",
-    None,
-    sorted(protocol.PROTOCOLS),
-    "Preset of the fields below. Default: paper; development for the synthetic dataset.",
-)
-
-
-def _field(name: str, text: str) -> flags.FlagHolder[Any]:
-    """A flag for a field of the protocol."""
-    if name in protocol.CHOICES:
-        return flags.DEFINE_enum(name, None, protocol.CHOICES[name], text)
-    return flags.DEFINE_string(name, None, text)
-
-
-_FIELDS: dict[str, flags.FlagHolder[Any]] = {
-    "resize": _field("resize", "none, min720, max1024 or squash1024x720."),
-    "pixel_mean": _field("pixel_mean", "Mean subtracted from the pixels."),
-    "cam_normalization": _field("cam_normalization", "Normalisation of the class activation maps."),
-    "negative_maps": _field("negative_maps", "What becomes of a class whose map is nowhere positive."),
-    "bad_vectors": _field("bad_vectors", "What becomes of a class vector without evidence."),
-    "query_classes": _field("query_classes", "Where a query's classes come from."),
-    "query_features": _field("query_features", "What of its picture a query is."),
-    "query_boxes": _field("query_boxes", "Pixels that query boxes are in."),
-    "query_row": _field("query_row", "Place of the query's own picture in a ranking."),
-    "expansion_rows": _field("expansion_rows", "Rows that query expansion sums."),
-    "thresholds": _field("thresholds", "Percentages of a heat map's maximum that regions are found at."),
-    "region": _field("region", "Kind of region."),
-    "min_region": flags.DEFINE_integer("min_region", None, "Cells that a region's sides must have.", lower_bound=0),
-    "region_rows": _field("region_rows", "How long regions that won stand in for their images."),
-    "whitening": _field("whitening", "Kind of whitening."),
-    "whitening_dim": flags.DEFINE_integer("whitening_dim", None, "Dimensions kept, at most; 0: all.", lower_bound=0),
-    "shrinkage": flags.DEFINE_float("shrinkage", None, "Ratio of the shrinkage whitening, 0 to 1."),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,13 +163,8 @@ def fill_maps(given: Inputs, maps: store.MapStore, rows: np.ndarray) -> None:
 
 
 def protocol_from_flags() -> Protocol:
-    """The preset and what was changed of it; ValueError names the flag."""
-    preset = _PROTOCOL.value or ("development" if _DATASET.value in data.SYNTHETIC else "paper")
-    given = {name: flag.value for name, flag in _FIELDS.items() if flag.value is not None}
-    chosen = protocol.get(preset).replace(**given)
-    if "shrinkage" in given and chosen.whitening != "shrinkage":
-        raise ValueError("--shrinkage has no effect without --whitening=shrinkage")
-    return chosen
+    """The preset and what was changed of it: the paper's, or for the synthetic dataset the development one."""
+    return protocol_flags.chosen(default="development" if _DATASET.value in data.SYNTHETIC else "paper")
 
 
 def read_datasets() -> list[Source]:

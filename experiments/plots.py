@@ -1,6 +1,7 @@
 """Curves of results in the manner of Figures 4 and 5b."""
 
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from matplotlib import ticker
@@ -37,7 +38,7 @@ def sweep(rows: Sequence[Row], title: str, path: pathlib.Path, *, published: Pub
         points = {npca: values for (name, npca), values in published.items() if name == method}
         _curves(axis, chosen, colours)
         for npca, values in points.items():
-            hollow = {"markerfacecolor": "none", "markersize": 8, "linestyle": "none", "color": colours[npca]}
+            hollow = {"markerfacecolor": "none", "markersize": 8, "color": colours[npca]}
             axis.plot(list(values), list(values.values()), "o", label=f"paper, $N_{{pca}}$ = {npca}", **hollow)
         for row, style in zip(baselines, (":", (0, (1, 4)), "-.", "--"), strict=False):
             axis.axhline(row.map, color="0.5", linewidth=1, linestyle=style, label=row.method)
@@ -48,7 +49,7 @@ def sweep(rows: Sequence[Row], title: str, path: pathlib.Path, *, published: Pub
     labels = sorted(shown, key=lambda label: label.startswith("paper"))
     if labels:
         figure.legend([shown[label] for label in labels], labels, loc="outside right center", fontsize=8)
-    figure.suptitle(title, fontsize=10, parse_math=False, wrap=True)
+    figure.suptitle(textwrap.fill(title, int(11 * figure.get_figwidth())), fontsize=10, parse_math=False)
     figure.savefig(path, dpi=150)
 
 

@@ -18,7 +18,6 @@ from experiments.settings import Settings
 
 def run(stack: contextlib.ExitStack, folder: pathlib.Path, settings: Settings, what: str) -> Outcome:
     """Every row of the settings, as tables and as one plot."""
-    folder.mkdir(parents=True, exist_ok=True)  # now, and not after the work is done
     start = time.perf_counter()
     given = inputs.from_flags(stack)
     extracted = time.perf_counter()

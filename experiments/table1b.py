@@ -105,7 +105,6 @@ def plot(labels: list[str], ratios: list[tuple[float, float, float]], folder: pa
     """timing.png."""
     from experiments import drawing
 
-    folder.mkdir(parents=True, exist_ok=True)
     medians, low, high = zip(*ratios, strict=True)
     drawing.timing(folder / "timing.png", labels, list(medians), list(low), list(high))
     return [Picture("timing.png", "Seconds of a query's encoding as a ratio to raw features; least, median, most.")]

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import re
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -59,7 +59,7 @@ def read_size(path: str | Picture) -> tuple[int, int]:
         raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
 
 
-def _opened(path: str | Picture) -> IO[bytes]:
+def _opened(path: str | Picture) -> Any:  # a file: `BytesIO` and what `open` gives share no type that Pillow takes
     return (pathlib.Path(path) if isinstance(path, str) else path).open("rb")
 
 

@@ -4,6 +4,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
+BLOCK = 1000
+"""Samples that are drawn at once."""
+
+
 def interval(
     per_query: ArrayLike, *, confidence: float = 0.95, samples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
@@ -24,8 +28,11 @@ def interval(
     if samples < 1:
         raise ValueError(f"the bootstrap needs at least 1 sample, not {samples}")
     random = np.random.default_rng(seed)
-    means = [values[random.integers(len(values), size=len(values))].mean() for _ in range(samples)]
-    low, high = np.quantile(means, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
+    means = [
+        values[random.integers(len(values), size=(min(BLOCK, samples - start), len(values)))].mean(axis=1)
+        for start in range(0, samples, BLOCK)
+    ]
+    low, high = np.quantile(np.concatenate(means), [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
     return float(low), float(high)
 
 

@@ -195,6 +195,12 @@ class OxfordErrorsTest(OxfordCase):
         numbers = " ".join(str(float(field)) for field in box.split())
         self.assert_refused(f"{self.lab}/hall_1_query.txt:1: the box {numbers} leaves its picture of 40 x 20 pixels")
 
+    def test_ground_truth_alone_is_checked_without_pictures(self):
+        for line, message in (("a 5 5 5 9", "the box 5.0 5.0 5.0 9.0 has no area"), ("a 1 2 3", "expected one line")):
+            self.write("lab/hall_1_query.txt", line)
+            with self.assertRaisesRegex(DatasetError, f"{self.lab}/hall_1_query.txt:1: {message}"):
+                read_labels(read_texts(self.lab))
+
     def test_query_not_in_the_database(self):
         self.write("lab/hall_1_query.txt", "oxc1_e 1 2 3 4")
         self.assert_refused(f"{self.lab}/hall_1_query.txt:1: e is not in the database")

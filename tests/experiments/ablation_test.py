@@ -42,6 +42,7 @@ class AblationTest(parameterized.TestCase):
             "--nc=1,4",
             "--npca=2",
             "--qe=0,3",
+            "--rerank=0,4",
             f"--cache={cls.folder / 'cache'}",
             f"--output={cls.folder / 'out'}",
         ]
@@ -57,11 +58,14 @@ class AblationTest(parameterized.TestCase):
         methods = [(method, None, None) for method in ("Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA")]
         methods += [(method, nc, 2) for method in ("OfA", "OnA", "Predefined") for nc in (1, 4)]
         self.assertCountEqual(rows, [(*method, qe) for method in methods for qe in (0, 3)])
+        again = drivers.rows(self.folder / "out", rerank=4)
+        self.assertCountEqual(again, [(*method, qe) for method in methods if method[1] for qe in (0, 3)])
         for row in rows.values():
             self.assertEqual(list(row["per_query"]), ["ashmolean_1", "ashmolean_2"])
             self.assertAlmostEqual(row["map"], np.mean(list(row["per_query"].values())), places=12)
             self.assertBetween(row["map"], 0.0, 1.0)
-            self.assertEqual(row["rerank"], 0)
+            self.assertBetween(row["map"], row["low"], row["high"])
+            self.assertBetween(row["metrics"]["recall@10"], 0.0, 1.0)
             self.assertIsNone(row["paper"])
         content = json.loads((self.folder / "out" / "results.json").read_text())
         self.assertEqual(content["protocol"]["name"], "development")
@@ -143,11 +147,13 @@ class AblationTest(parameterized.TestCase):
         (["--npca=1001"], "--npca: '1001' is not a whole number, 1 to 1000"),
         (["--qe=-1"], "--qe: '-1' is not"),
         (["--aggregation=offline"], "--aggregation: unknown offline; known: ofa, ona, predefined"),
-        (["--rerank=100"], "--rerank: re-ranking is not implemented yet"),
+        (["--rerank=some"], "--rerank: 'some' is not a whole number, at least 0"),
+        (["--thresholds=10,5"], "thresholds are percentages from 0 to below 100, ascending, not '10,5'"),
         (["--predefined_classes=church,dome"], "--predefined_classes lists 2 classes"),
         (["--predefined_classes=cathedral"], "'cathedral' is not a class of googlenet"),
         (["--resize=720"], "unknown resize '720'"),
-        (["--dataset=/nowhere"], "/nowhere/jpg: no such folder"),
+        (["--dataset=/nowhere"], "/nowhere: no such folder, and no dataset of that name; known: synthetic"),
+        (["--dataset=SHARED"], "has no queries: it needs lab/ beside jpg/"),
         (["--whitening_dataset="], "--whitening_dataset needs at least one folder"),
         (["--whitening_dataset=SAME"], "is named twice"),
         (["--weights=/nowhere.npz"], "no weights at /nowhere.npz: see weights/README.md"),
@@ -157,7 +163,8 @@ class AblationTest(parameterized.TestCase):
         (["--shrinkage=2", "--whitening=shrinkage"], "the shrinkage ratio must lie between 0 and 1, not 2"),
     )
     def test_errors_name_the_flag(self, flags, message):
-        given = [flag.replace("SAME", f"{self.others},{self.dataset}") for flag in flags]
+        alone = shared.require("data/instre_boxes_dev")
+        given = [f.replace("SAME", f"{self.others},{self.dataset}").replace("SHARED", str(alone)) for f in flags]
         with flagsaver.flagsaver(), self.assertRaises(SystemExit) as caught:
             FLAGS(["ablation", *self.flags, self.output, *given])
             ablation.main(["ablation"])

@@ -14,7 +14,7 @@ from PIL import Image
 from experiments import drawing
 
 RED, BLUE, GREY = (200, 10, 20), (10, 20, 200), (128, 128, 128)
-HOSTILE = "<script>'\"& $5 $ \\frac été"
+HOSTILE = "<script>'\"& $\\frac$ été"
 
 
 def _solid(colour, shape=(30, 40)):
@@ -94,11 +94,13 @@ class CamGridTest(FileTest):
             drawing.cam_grid, [("all_souls_1", cells), ("second", cells[:1])], columns=["input", "vgg16_cam"]
         )
         titles = [axis.get_title() for axis in figure.axes]
-        self.assertEqual(titles, ["input", f"vgg16_cam\n{HOSTILE}\n(0.93)", "", ""])
+        self.assertEqual(titles, ["input", f"vgg16_cam\n{HOSTILE} (0.93)", "", ""])
         self.assertEqual(figure.axes[0].get_ylabel(), "all_souls_1")
 
     def test_hostile_text_and_nothing_are_drawn(self):
-        self.pixels(drawing.cam_grid, [(HOSTILE, [(_solid(RED), HOSTILE * 5)])], columns=[HOSTILE])
+        self.pixels(
+            drawing.cam_grid, [(HOSTILE, [(_solid(RED), one)]) for one in (HOSTILE * 5, HOSTILE)], columns=[HOSTILE]
+        )
         self.pixels(drawing.cam_grid, [])
 
 
@@ -150,10 +152,10 @@ class RegionFigureTest(FileTest):
 
 class ClassRatioTest(FileTest):
     def test_bars(self):
-        figure = _drawn(drawing.class_ratio, ["vault", "dome", "dome", HOSTILE], [53, 48, 11, 0], 55, known={"dome"})
+        figure = _drawn(drawing.class_ratio, ["vault", "dome", "dome", HOSTILE], [45, 40, 10, 0], 50, known={"dome"})
         axis = figure.axes[0]
         heights = [bar.get_height() for bar in axis.patches]
-        np.testing.assert_allclose(heights, [53 / 55, 48 / 55, 11 / 55, 0])
+        np.testing.assert_allclose(heights, [0.9, 0.8, 0.2, 0])
         labels = axis.get_xticklabels()
         self.assertEqual([label.get_text() for label in labels[:3]], ["vault", "dome", "dome"])
         self.assertEqual([label.get_fontweight() for label in labels], ["normal", "bold", "bold", "normal"])

@@ -27,10 +27,11 @@ def run(*flags, check=True, module="experiments.ablation"):
     return done
 
 
-def rows(output):
-    """The rows of a results file, keyed by (method, nc, npca, qe)."""
+def rows(output, *, rerank=0):
+    """The rows of a results file with this re-ranking, keyed by (method, nc, npca, qe)."""
     content = json.loads((pathlib.Path(output) / "results.json").read_text())
-    return {(row["method"], row["nc"], row["npca"], row["qe"]): row for row in content["rows"]}
+    chosen = [row for row in content["rows"] if row["rerank"] == rerank]
+    return {(row["method"], row["nc"], row["npca"], row["qe"]): row for row in chosen}
 
 
 def small_benchmark(folder):

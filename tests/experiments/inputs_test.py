@@ -9,7 +9,7 @@ from absl.testing import absltest, flagsaver
 
 from cwcf_jax import networks
 from cwcf_jax.datasets import synthetic
-from experiments import ablation, inputs
+from experiments import ablation, data, inputs, settings
 from tests import shared
 
 FLAGS = flags.FLAGS
@@ -28,10 +28,14 @@ class NetworkTest(absltest.TestCase):
         weights = str(shared.require("weights/squeezenet_v1.1.npz"))
         with (
             flagsaver.flagsaver(network=None, weights=weights),
-            self.assertRaisesRegex(ValueError, "does not say which network it is of; name it with --network"),
+            self.assertRaisesRegex(
+                ValueError, "does not say which network it is of; write NETWORK:.*, or --network for --weights"
+            ),
         ):
             inputs.network_from_flags()
         with flagsaver.flagsaver(network="squeezenet1_1", weights=weights):
+            self.assertEqual(inputs.network_from_flags().spec.name, "squeezenet1_1")
+        with flagsaver.flagsaver(network=None, weights=f"squeezenet1_1:{weights}"):
             self.assertEqual(inputs.network_from_flags().spec.name, "squeezenet1_1")
 
     def test_record_of_another_network(self):
@@ -46,7 +50,7 @@ class NetworkTest(absltest.TestCase):
             flagsaver.flagsaver(network=None, weights=str(inputs.SHIPPED), predefined_classes=["paper"]),
             self.assertRaisesRegex(ValueError, "--predefined_classes=paper are ImageNet's"),
         ):
-            ablation.settings_from_flags()
+            settings.from_flags()
 
 
 class ShippedTest(absltest.TestCase):
@@ -65,7 +69,7 @@ class ShippedTest(absltest.TestCase):
             "synthetic": LEAST | dict(seed=1, landmarks=2),
             "synthetic_whitening": LEAST | dict(seed=2, landmarks=2),
         }
-        with mock.patch.dict(inputs.SYNTHETIC, small), flagsaver.flagsaver():
+        with mock.patch.dict(data.SYNTHETIC, small), flagsaver.flagsaver():
             FLAGS(["ablation", "--nc=1,8", "--npca=1", f"--cache={folder / 'cache'}", f"--output={folder / 'out'}"])
             ablation.main(["ablation"])
         content = json.loads((folder / "out" / "results.json").read_text())

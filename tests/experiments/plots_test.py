@@ -14,10 +14,10 @@ def _row(method, nc, npca, value, qe=0, rerank=0):
     return Row(method, nc, npca, qe, rerank, value, {}, None)
 
 
-def _drawn(rows, published=None):
+def _drawn(rows, published=None, title="a $5 title"):
     """The figure instead of its file."""
     with mock.patch.object(Figure, "savefig", autospec=True) as saved:
-        plots.sweep(rows, "a $5 title", pathlib.Path("unused.png"), published=published)
+        plots.sweep(rows, title, pathlib.Path("unused.png"), published=published)
     return saved.call_args.args[0]
 
 
@@ -77,9 +77,17 @@ class SweepTest(absltest.TestCase):
         self.assertLen(_drawn(ROWS[:2]).axes, 1)
         self.assertEqual(_drawn([]).legends, [])
 
+    def test_long_titles_stay_inside(self):
+        for rows in (ROWS[2:3], ROWS):
+            figure = _drawn(rows, title="Ablation, mAP, on oxford_dev: " + "cam_normalization=max_clip + " * 12)
+            figure.draw_without_rendering()
+            (title,) = figure.texts
+            self.assertGreater(title.get_window_extent().x0, 0)
+            self.assertLess(title.get_window_extent().x1, figure.bbox.x1)
+
     def test_file(self):
         path = pathlib.Path(self.create_tempdir().full_path) / "plot.png"
-        plots.sweep(ROWS, "a <title> of $5", path)
+        plots.sweep(ROWS, r"a <title> of $\frac$", path)
         with Image.open(path) as image:
             self.assertEqual(image.format, "PNG")
             self.assertGreater(len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)), 10)

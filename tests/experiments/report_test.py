@@ -208,9 +208,19 @@ class ReportTest(parameterized.TestCase):
         self.assertEqual(problems, [])
 
     def test_pictures_that_cannot_be_shown(self):
-        files = ("missing.png", "text.png", "drawn.svg", "../secret.png", str(self.folder / "secret.png"), "a\0b", "")
+        files = (
+            "missing.png",
+            "text.png",
+            "drawn.svg",
+            "scan.tiff",
+            "../secret.png",
+            str(self.folder / "secret.png"),
+            "a\0b",
+            "",
+        )
         folder = self.put(pictures=[{"file": file, "caption": f"caption {i}"} for i, file in enumerate(files)])
         Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(self.folder / "secret.png")
+        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "scan.tiff")
         (folder / "text.png").write_text("<script>")
         (folder / "drawn.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
         page, problems = self.page()
@@ -218,8 +228,8 @@ class ReportTest(parameterized.TestCase):
         self.assertLen(problems, len(files))
         for problem in problems:
             self.assertIn(problem, page.text)
-        self.assertIn("Not shown: caption 3", page.text)
-        self.assertIn("not in the folder of its results", problems[3])
+        self.assertIn("Not shown: caption 4", page.text)
+        self.assertIn("not in the folder of its results", problems[4])
 
     @parameterized.parameters(
         "{", "", "[]", "{}", '{"experiment": 3}', '{"experiment": "a", "rows": 3}', "[" * 100_000, "\xff",

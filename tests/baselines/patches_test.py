@@ -1,0 +1,122 @@
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from PIL import Image
+
+from cwcf_jax import baselines
+from cwcf_jax.descriptors import WhiteningConfig
+from tests import oracles
+from tests.baselines import DIM, extractor, image, maps
+
+SIDE = 16
+
+
+def _boxes(height, width):
+    """Squares of 1, 2/3, 1/2 and 2/5 of the short side, evenly spread, neighbours overlapping by half or less."""
+    short = min(height, width)
+    found = []
+    for level in (1, 2, 3, 4):
+        side = 2 * short / (level + 1)
+        tops, lefts = (np.linspace(0, n - side, max(level, int(np.ceil(n / side - 1e-9)))) for n in (height, width))
+        tops, lefts = (starts if len(starts) > 1 else [0.0] for starts in (tops, lefts))
+        found += [(x, y, min(x + side, width), min(y + side, height)) for y in tops for x in lefts]
+    return found
+
+
+def _patch_rows(pixels):
+    """Every crop through the network by itself."""
+    picture = Image.fromarray(pixels)
+    crops = [picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box) for box in _boxes(*pixels.shape[:2])]
+    return np.stack([maps(np.asarray(crop)).max(axis=(0, 1)) for crop in crops])
+
+
+class PatchRowsTest(parameterized.TestCase):
+    def test_against_a_loop_over_crops(self):
+        sizes = ((40, 40), (30, 48), (45, 24))
+        images = np.random.default_rng(9).integers(0, 256, (3, 48, 48, 3), np.uint8)  # padded with noise
+        for i, (height, width) in enumerate(sizes):
+            images[i, :height, :width] = image(i, height, width)
+        found = baselines.patch_rows(extractor(), images, np.array(sizes, np.int32), SIDE)["patches"]
+        self.assertEqual((found.shape, found.dtype), ((3, 64, DIM), np.float32))
+        for i, (height, width) in enumerate(sizes):
+            expected = _patch_rows(images[i, :height, :width])
+            self.assertLen(expected, (30, 36, 40)[i])
+            # float32 boxes may round a pixel's level the other way.
+            np.testing.assert_allclose(found[i, : len(expected)], expected, atol=0.02 * expected.max())
+            np.testing.assert_array_equal(found[i, len(expected) :], np.zeros((64 - len(expected), DIM)))
+
+    def test_whole_pixels_exactly(self):
+        # 60 x 60: sides 60, 40, 30 and 24, starts at multiples of 20, 15 and 12.
+        pixels = image(3, 60, 60)
+        found = baselines.patch_rows(extractor(), pixels[None], np.array([[60, 60]], np.int32), SIDE)["patches"][0]
+        np.testing.assert_allclose(found[:30], _patch_rows(pixels), rtol=1e-4, atol=1e-4)
+
+    def test_of_more_patches_than_are_kept_the_largest(self):
+        pixels = image(4, 10, 80)  # 8, 24, 48 and 80 patches
+        found = baselines.patch_rows(extractor(), pixels[None], np.array([[10, 80]], np.int32), SIDE)["patches"][0]
+        expected = _patch_rows(pixels)
+        self.assertLen(expected, 8 + 24 + 48 + 80)
+        np.testing.assert_allclose(found, expected[:64], atol=0.02 * expected.max())
+
+    @parameterized.parameters((1, 1), (1, 3), (2, 1))
+    def test_the_smallest_pictures(self, height, width):
+        pixels = image(5, height, width)
+        size = np.array([[height, width]], np.int32)
+        found = baselines.patch_rows(extractor(), pixels[None], size, SIDE)["patches"][0]
+        self.assertTrue(np.isfinite(found).all())
+        self.assertGreaterEqual(np.any(found != 0, axis=1).sum(), 30)
+
+
+def _database(seed, images=6, patches=5):
+    rows = np.random.default_rng(seed).normal(size=(images, patches, DIM)).astype(np.float32)
+    rows[1, 3:] = rows[2, 1:] = 0.0
+    return rows
+
+
+class DescribePatchesTest(parameterized.TestCase):
+    @parameterized.parameters(True, False)
+    def test_every_patch_for_itself(self, whitened):
+        rows, training = _database(0, images=67), np.random.default_rng(1).random((60, DIM))
+        whitening = WhiteningConfig(dim=4).fit(training, "toy") if whitened else None
+        mean, projection = oracles.whitening(training, 4) if whitened else (np.zeros(DIM), np.eye(DIM))
+        expected = np.apply_along_axis(lambda row: oracles.l2((oracles.l2(row) - mean) @ projection), 2, rows)
+        expected[~np.any(rows != 0, axis=2)] = 0.0
+        found = baselines.describe_patches(rows, whitening)
+        np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-4)  # signs of directions are free
+
+
+class RankPatchesTest(absltest.TestCase):
+    def test_mean_of_the_smallest_distances(self):
+        query = np.apply_along_axis(oracles.l2, 1, _database(2)[0]).astype(np.float32)
+        query[4] = 0.0
+        database = np.apply_along_axis(oracles.l2, 2, _database(3, images=67)).astype(np.float32)
+        expected = []
+        for one in database:
+            offered = [row for row in one if row.any()]
+            expected.append(-np.mean([min(np.linalg.norm(asked - row) for row in offered) for asked in query[:4]]))
+        found = np.asarray(baselines.rank_patches(jnp.asarray(query), jnp.asarray(database)))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_array_equal(np.argsort(-found), np.argsort(-np.array(expected)))
+
+    def test_the_picture_itself_is_nearest_and_one_without_patches_farthest(self):
+        database = np.apply_along_axis(oracles.l2, 2, _database(4)).astype(np.float32)
+        database[5] = 0.0
+        found = np.asarray(baselines.rank_patches(jnp.asarray(database[3]), jnp.asarray(database)))
+        self.assertEqual((int(np.argmax(found)), float(found[3])), (3, 0.0))
+        self.assertEqual((int(np.argmin(found)), float(found[5])), (5, -2.0))
+
+    def test_a_view_is_found_in_the_picture_it_was_cut_from(self):
+        """From pixels to the ranking: the view as a whole is one of the picture's patches."""
+        pictures = np.stack([image(i, 60, 60) for i in range(4)])
+        view = pictures[2, 20:60, 0:40]
+        database = baselines.patch_rows(extractor(), pictures, np.full((4, 2), 60, np.int32), SIDE)["patches"]
+        asked = baselines.patch_rows(extractor(), view[None], np.array([[40, 40]], np.int32), SIDE)["patches"]
+        whole = baselines.describe_patches(asked, None)[0, :1]
+        found = np.asarray(baselines.rank_patches(whole, baselines.describe_patches(database, None)))
+        self.assertEqual(int(np.argmax(found)), 2)
+        self.assertGreater(found[2], -0.02)  # the filter sees the pixels around a patch, not those around a picture
+        self.assertLess(np.delete(found, 2).max(), 2 * found[2])
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,145 @@
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from cwcf_jax import baselines
+from cwcf_jax.descriptors import WhiteningConfig, rmac
+from tests import oracles
+from tests.baselines import DIM, extractor, image, maps, region_maxima
+
+SIZES = ((20, 26), (13, 32), (24, 9), (1, 1))
+SHAPE = (24, 32)
+
+
+def _batch():
+    """Padded with noise, which must not be seen."""
+    images = np.random.default_rng(9).integers(0, 256, (len(SIZES), *SHAPE, 3), np.uint8)
+    for i, (height, width) in enumerate(SIZES):
+        images[i, :height, :width] = image(i, height, width)
+    return images, np.array(SIZES, np.int32)
+
+
+def _pooled(features):
+    """Every field's row from unpadded maps."""
+    height, width, _ = features.shape
+    y, x = np.mgrid[:height, :width]
+    square = (x - (width - 1) / 2) ** 2 + (y - (height - 1) / 2) ** 2
+    prior = np.exp(-square / (2 * (min(height, width) / 6) ** 2))
+    total = features.sum(axis=2)
+    share = np.sqrt(total / np.sqrt((total**2).sum()))
+    return {
+        "sum": features.sum(axis=(0, 1)),
+        "max": features.max(axis=(0, 1)),
+        "gem": (features**3).mean(axis=(0, 1)) ** (1 / 3),
+        "spoc": (prior[..., None] * features).sum(axis=(0, 1)),
+        "crow": oracles.channel_weights(features) * (share[..., None] * features).sum(axis=(0, 1)),
+        "rmac": np.pad(region_maxima(features), ((0, 50 - len(region_maxima(features))), (0, 0))),
+    }
+
+
+class MethodsTest(absltest.TestCase):
+    def test_dimensions_of_table_2(self):
+        found = {name: method.dim for name, method in baselines.POOLED.items()}
+        self.assertEqual(found, {"SPoC": 256, "uCroW": 256, "CroW": 512, "R-MAC": 512, "MAC": 512, "GeM": 512})
+
+    def test_every_method_has_its_field(self):
+        fields = baselines.pooled_fields(extractor())
+        self.assertEqual(fields, dict.fromkeys(("sum", "max", "gem", "spoc", "crow"), (DIM,)) | {"rmac": (50, DIM)})
+        self.assertEqual({method.field for method in baselines.POOLED.values()}, set(fields))
+
+
+class PooledRowsTest(parameterized.TestCase):
+    def test_padded_batch_against_float64_of_each_image(self):
+        images, sizes = _batch()
+        found = baselines.pooled_rows(extractor(), images, sizes)
+        for i, (height, width) in enumerate(SIZES):
+            expected = _pooled(maps(images[i, :height, :width]))
+            self.assertEqual(found.keys(), expected.keys())
+            for name, row in expected.items():
+                close = dict(rtol=1e-4, atol=1e-5 * np.abs(row).max())
+                np.testing.assert_allclose(found[name][i], row, err_msg=f"{name} of {SIZES[i]}", **close)
+
+    @parameterized.parameters(0, 2)
+    def test_padding_changes_nothing(self, i):
+        images, sizes = _batch()
+        height, width = SIZES[i]
+        padded = baselines.pooled_rows(extractor(), images, sizes)
+        alone = baselines.pooled_rows(extractor(), images[i : i + 1, :height, :width], sizes[i : i + 1])
+        for name, rows in alone.items():
+            np.testing.assert_allclose(padded[name][i], rows[0], rtol=1e-5, atol=1e-4, err_msg=name)
+
+    def test_shapes_are_those_of_the_store(self):
+        found = baselines.pooled_rows(extractor(), *_batch())
+        fields = baselines.pooled_fields(extractor())
+        self.assertEqual({name: rows.shape for name, rows in found.items()}, {n: (4, *s) for n, s in fields.items()})
+        self.assertEqual({rows.dtype for rows in found.values()}, {np.dtype(np.float32)})
+
+    def test_whatever_is_constant_is_finite(self):
+        for grey in (0, 124, 255):
+            found = baselines.pooled_rows(
+                extractor(), np.full((1, 8, 8, 3), grey, np.uint8), np.array([[8, 8]], np.int32)
+            )
+            self.assertTrue(all(np.isfinite(rows).all() for rows in found.values()))
+
+
+def _regions(seed, images=5, dim=DIM):
+    """Rows of regions as a store holds them, the last image without any."""
+    generator = np.random.default_rng(seed)
+    rows = np.zeros((images, 7, dim), np.float32)
+    for i in range(images - 1):
+        rows[i, : 3 + i % 4] = generator.random((3 + i % 4, dim))
+    return rows
+
+
+class DescribeTest(parameterized.TestCase):
+    def test_vectors_are_the_rows_that_are_not_zero(self):
+        rows = _regions(0)
+        expected = [oracles.l2(row) for image in rows for row in image if row.any()]
+        self.assertLen(expected, 3 + 4 + 5 + 6)
+        np.testing.assert_allclose(baselines.vectors(rows), expected, atol=1e-6)
+        flat = rows[:, 0]
+        np.testing.assert_allclose(baselines.vectors(flat), [oracles.l2(row) for row in flat[:4]], atol=1e-6)
+
+    @parameterized.parameters(True, False)
+    def test_regions(self, whitened):
+        rows, training = _regions(1), np.random.default_rng(2).random((60, DIM)) + 0.1
+        whitening = WhiteningConfig(dim=4).fit(training, "toy") if whitened else None
+        found = np.asarray(baselines.describe(rows, whitening), np.float64)
+        fitted = oracles.whitening(training, 4) if whitened else ()
+        expected = [oracles.descriptor([row for row in one if row.any()], *fitted) for one in rows[:-1]]
+        expected = np.stack([*expected, np.zeros_like(expected[0])])
+        # Directions have no sign of their own; products of descriptors do not see it.
+        np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-5)
+        np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-4)
+        self.assertFalse(found[-1].any())
+
+    def test_zero_rows_are_no_region(self):
+        rows = _regions(3, images=2)[:1, :3]
+        whitening = WhiteningConfig().fit(np.random.default_rng(2).random((60, DIM)), "toy")
+        padded = np.concatenate([np.zeros_like(rows), rows, np.zeros((1, 40, DIM), np.float32)], axis=1)
+        found = baselines.describe(padded, whitening)
+        np.testing.assert_allclose(found, baselines.describe(rows, whitening), atol=1e-6)
+
+    def test_single_vectors(self):
+        rows, training = _regions(4)[:, 0], np.random.default_rng(2).random((60, DIM))
+        whitening = WhiteningConfig(dim=3).fit(training, "toy")
+        mean, projection = oracles.whitening(training, 3)
+        expected = [oracles.l2((oracles.l2(row) - mean) @ projection) if row.any() else np.zeros(3) for row in rows]
+        np.testing.assert_allclose(np.abs(baselines.describe(rows, whitening)), np.abs(expected), atol=1e-4)
+        np.testing.assert_allclose(baselines.describe(rows, None)[0], oracles.l2(rows[0]), atol=1e-6)
+
+    def test_more_images_than_one_block(self):
+        rows = np.random.default_rng(5).random((67, 3, DIM)).astype(np.float32)
+        expected = [oracles.descriptor(one) for one in rows]
+        np.testing.assert_allclose(baselines.describe(rows, None), expected, atol=1e-6)
+
+    def test_rmac_of_an_image(self):
+        """From pixels to the descriptor."""
+        picture = image(7, 21, 30)
+        rows = baselines.pooled_rows(extractor(), picture[None], np.array([[21, 30]], np.int32))["rmac"]
+        self.assertLess(np.any(rows[0] != 0, axis=1).sum(), rmac.MAX_REGIONS)
+        expected = oracles.descriptor(region_maxima(maps(picture)))
+        np.testing.assert_allclose(baselines.describe(rows, None)[0], expected, atol=1e-5)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,69 @@
+import importlib.metadata
+import json
+import pathlib
+import subprocess
+import sys
+from unittest import mock
+
+from absl.testing import absltest
+
+from experiments import results
+
+
+class WriteJsonTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.file = pathlib.Path(self.create_tempdir().full_path) / "results.json"
+
+    def test_replaces_and_leaves_nothing_beside_it(self):
+        results.write_json(self.file, {"title": "old"})
+        results.write_json(self.file, {"title": "dôme", "rows": [1.5, None]})
+        self.assertEqual(json.loads(self.file.read_text("utf-8")), {"title": "dôme", "rows": [1.5, None]})
+        self.assertEqual([path.name for path in self.file.parent.iterdir()], ["results.json"])
+
+    def test_what_json_cannot_hold_leaves_the_old_file(self):
+        results.write_json(self.file, {"title": "old"})
+        with self.assertRaises(TypeError):
+            results.write_json(self.file, {"title": "new", "path": self.file})
+        self.assertEqual(json.loads(self.file.read_text()), {"title": "old"})
+
+    def test_a_write_that_fails_leaves_the_old_file(self):
+        results.write_json(self.file, {"title": "old"})
+        with mock.patch.object(pathlib.Path, "replace", side_effect=OSError), self.assertRaises(OSError):
+            results.write_json(self.file, {"title": "new"})
+        self.assertEqual(json.loads(self.file.read_text()), {"title": "old"})
+
+
+class EnvironmentTest(absltest.TestCase):
+    def test_the_command_can_be_run_again(self):
+        argv = ["/somewhere/experiments/table1a.py", "--dataset=my pictures", "--nc=64"]
+        with mock.patch.object(sys, "argv", argv):
+            found = results.environment()
+        self.assertEqual(found["command"], "python -m experiments.table1a '--dataset=my pictures' --nc=64")
+
+    def test_what_the_numbers_depend_on(self):
+        found = results.environment()
+        self.assertEqual(found["packages"]["jax"], importlib.metadata.version("jax"))
+        self.assertContainsSubset(["python", *results.PACKAGES], found["packages"])
+        self.assertEqual(found["hardware"]["platform"], "cpu")
+        self.assertTrue(found["hardware"]["devices"] and found["hardware"]["processor"])
+        self.assertRegex(found["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
+        json.dumps(found)
+
+    def test_the_commit_with_what_was_changed(self):
+        with mock.patch.object(subprocess, "run") as run:
+            run.return_value.stdout = "0123456789abcdef0123456789abcdef01234567-dirty\n"
+            self.assertEqual(results.environment()["commit"], "0123456789abcdef0123456789abcdef01234567-dirty")
+        self.assertContainsSubset(["--dirty", "--always"], run.call_args.args[0])
+
+    def test_outside_a_checkout_and_without_packages(self):
+        for error in (OSError("no git"), subprocess.CalledProcessError(128, "git")):
+            with mock.patch.object(subprocess, "run", side_effect=error):
+                self.assertIsNone(results.environment()["commit"])
+        missing = importlib.metadata.PackageNotFoundError
+        with mock.patch.object(importlib.metadata, "version", side_effect=missing):
+            self.assertIsNone(results.environment()["packages"]["cwcf-jax"])
+
+
+if __name__ == "__main__":
+    absltest.main()

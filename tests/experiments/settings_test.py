@@ -1,0 +1,95 @@
+from unittest import mock
+
+from absl import flags
+from absl.testing import absltest, flagsaver, parameterized
+
+from cwcf_jax import networks
+from experiments import inputs, published, settings
+from experiments.evaluation import Postprocessing
+
+FLAGS = flags.FLAGS
+IMAGENET = networks.get("vgg16_cam")
+
+
+class SettingsTest(parameterized.TestCase):
+    """Flags as on a command line, for a network of ImageNet's classes whose weights need not be there."""
+
+    def setUp(self):
+        super().setUp()
+        self.enter_context(flagsaver.flagsaver())
+        self.enter_context(mock.patch.object(inputs, "network_from_flags", return_value=IMAGENET))
+
+    def _settings(self, *given):
+        FLAGS(["ablation", *given])
+        return settings.from_flags()
+
+    def test_defaults(self):
+        found = self._settings()
+        self.assertEqual(found, settings.Settings((1, 2, 4, 8, 16, 32, 64), (1, 32), (0,), (0,),
+                                                  ("ofa", "ona", "predefined"), ()))  # fmt: skip
+        self.assertEqual(found.steps(), [Postprocessing()])
+
+    def test_numbers_ascend_and_come_once(self):
+        found = self._settings("--nc=64,1,8,8", "--npca=2, 1", "--qe=10,0,10", "--rerank=100,0")
+        self.assertEqual((found.nc, found.npca, found.qe, found.rerank), ((1, 8, 64), (1, 2), (0, 10), (0, 100)))
+
+    def test_steps_are_every_expansion_with_every_re_ranking(self):
+        found = self._settings("--qe=0,10", "--rerank=0,100").steps()
+        expected = [Postprocessing(0, 0), Postprocessing(10, 0), Postprocessing(0, 100), Postprocessing(10, 100)]
+        self.assertEqual(found, expected)
+
+    def test_smoke_is_short_unless_more_is_asked_for(self):
+        found = self._settings("--smoke")
+        self.assertEqual((found.nc, found.npca), ((1, 4), (2,)))
+        found = self._settings("--smoke", "--nc=1,2,8", "--npca=3")
+        self.assertEqual((found.nc, found.npca), ((1, 2, 8), (3,)))
+
+    def test_aggregations_in_their_order(self):
+        self.assertEqual(self._settings("--aggregation=ona,ofa,ona").aggregations, ("ona", "ofa"))
+
+    def test_predefined_classes(self):
+        found = self._settings("--predefined_classes=church,538,Vault,church", "--nc=3", "--npca=1")
+        self.assertEqual(found.predefined_classes, (497, 538, 884))
+        found = self._settings("--predefined_classes=paper", "--nc=16", "--npca=1")
+        self.assertEqual(found.predefined_classes, published.PREDEFINED_CLASSES)
+
+    def test_a_short_list_is_enough_where_nothing_takes_it(self):
+        self.assertEqual(self._settings("--predefined_classes=church", "--aggregation=ofa").predefined_classes, (497,))
+
+    @parameterized.parameters(
+        (["--nc=0"], "--nc: '0' is not a whole number, 1 to 1000"),
+        (["--nc=1001"], "--nc: '1001' is not a whole number, 1 to 1000"),
+        (["--nc=1,eight"], "--nc: 'eight' is not a whole number"),
+        (["--nc=1.5"], "--nc: '1.5' is not"),
+        (["--nc=²"], "--nc: '²' is not"),
+        (["--nc="], "--nc needs at least one number"),
+        (["--npca=0"], "--npca: '0' is not a whole number, 1 to 1000"),
+        (["--npca="], "--npca needs at least one number"),
+        (["--qe=-1"], "--qe: '-1' is not a whole number, at least 0"),
+        (["--qe="], "--qe needs at least one number"),
+        (["--rerank=-100"], "--rerank: '-100' is not a whole number, at least 0"),
+        (["--rerank=all"], "--rerank: 'all' is not"),
+        (["--aggregation=offline,ofa"], "--aggregation: unknown offline; known: ofa, ona, predefined"),
+        (["--predefined_classes=church,dome", "--nc=3", "--npca=1"], "--predefined_classes lists 2 classes; --nc and"),
+        (["--predefined_classes=church,dome", "--nc=1", "--npca=3"], "--predefined_classes lists 2 classes; --nc and"),
+    )
+    def test_errors_name_the_flag(self, given, message):
+        with self.assertRaises(ValueError) as caught:
+            self._settings(*given)
+        self.assertIn(message, str(caught.exception))
+
+    @parameterized.parameters("cathedral", "1000", "crane")
+    def test_a_class_there_is_not_names_the_flag(self, name):
+        with self.assertRaisesRegex(ValueError, "--predefined_classes"):
+            self._settings(f"--predefined_classes={name}")
+
+    def test_the_papers_classes_of_another_network(self):
+        with (
+            mock.patch.object(inputs, "network_from_flags", return_value=IMAGENET.with_spec(class_names=("a", "b"))),
+            self.assertRaisesRegex(ValueError, "--predefined_classes=paper are ImageNet's; vgg16_cam knows other"),
+        ):
+            self._settings("--predefined_classes=paper")
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,84 @@
+"""Every driver, whole, on a few pictures, as its users start it; and the report on all of them."""
+
+import json
+import pathlib
+import shutil
+import tempfile
+
+from absl.testing import absltest, parameterized
+from PIL import Image
+
+from tests import shared
+from tests.experiments import drivers
+
+SWEEP = {"OfA", "OnA", "Predefined"}
+BASELINES = {"Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA"}
+OTHERS = {"SPoC", "uCroW", "CroW", "MAC", "GeM", "R-MAC", "BoW", "Razavian"}
+
+# Driver -> methods of its rows, pictures beside its results.
+EXPECTED = {
+    "ablation": (BASELINES | SWEEP, {"plot.png"}),
+    "table1a": (BASELINES | {"OfA"}, set()),
+    "table1b": ({"Raw+PCA", "OfA"}, {"timing.png"}),
+    "table2a": (OTHERS | {"OnA", "OfA"}, set()),
+    "table2b": ({"OnA", "OfA", "CroW", "R-MAC", "BoW"}, set()),
+    "figure2": (set(), {"figure2.png"}),
+    "figure3": (set(), {"figure3.png"}),
+    "figure4": (BASELINES | {"OfA", "OnA"}, {"plot.png"}),
+    "figure5a": (set(), {"classes.png"}),
+    "figure5b": (BASELINES | {"Predefined"}, {"plot.png"}),
+    "protocols": ({"OnA", "OfA"}, set()),
+}
+
+
+class SmokeTest(parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.folder = pathlib.Path(tempfile.mkdtemp())
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+
+    def run_driver(self, name):
+        output = self.folder / "results" / name
+        if not output.exists():
+            flags = ["--smoke", f"--cache={self.folder / 'cache'}", f"--output={output}", "--strict"]
+            drivers.run(*flags, module=f"experiments.{name}")
+        return json.loads((output / "results.json").read_text()), output
+
+    def test_every_driver_is_here(self):
+        files = (shared.ROOT / "experiments").glob("*.py")
+        runnable = {file.stem for file in files if "app.run(main)" in file.read_text()}
+        self.assertEqual(runnable - {"train_cam", "report"}, EXPECTED.keys())
+
+    @parameterized.parameters(*EXPECTED)
+    def test_driver(self, name):
+        content, output = self.run_driver(name)
+        methods, pictures = EXPECTED[name]
+        self.assertEqual(content["experiment"], name)
+        self.assertEqual({row["method"] for row in content["rows"]}, methods)
+        for row in content["rows"]:
+            self.assertBetween(row["map"], 0.0, 1.0)
+            self.assertBetween(row["map"], row["low"], row["high"])
+            self.assertIsNone(row["paper"])
+        self.assertEqual({picture["file"] for picture in content["pictures"]}, pictures)
+        for picture in pictures:
+            with Image.open(output / picture) as image:
+                self.assertGreater(len(image.convert("RGB").getcolors(1 << 24)), 20)
+        self.assertNotEmpty(content["tables"])
+        for table in content["tables"]:
+            self.assertNotEmpty(table["rows"])
+            self.assertTrue(all(len(row) == len(table["columns"]) for row in table["rows"]), table["title"])
+
+    def test_report_of_all(self):
+        titles = [self.run_driver(name)[0]["title"] for name in EXPECTED]
+        page = self.folder / "report.html"
+        flags = [f"--results={self.folder / 'results'}", f"--output={page}"]
+        drivers.run(*flags, module="experiments.report")
+        text = page.read_text()
+        for title in titles:
+            self.assertIn(title, text)
+        self.assertEqual(text.count("<img "), sum(len(pictures) for _, pictures in EXPECTED.values()))
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,275 @@
+import itertools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from unittest import mock
+
+import numpy as np
+from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from cwcf_jax.store import MapStore, StaleStoreError, StoreBusyError
+from cwcf_jax.store import maps as maps_module
+from tests import shared
+
+LENGTH = 5
+FINGERPRINT = {"weights": "abc", "preprocessing": {"resize": "min720"}}
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from cwcf_jax.store import MapStore
+
+savez = np.savez
+
+def dying(stream, **arrays):
+    stream.write(b"half of it")
+    stream.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+with MapStore(sys.argv[1], {}, length=5) as store:
+    store.write(0, features=np.ones((2, 3, 4)))
+    np.savez = dying
+    store.write(1, features=np.ones((2, 3, 4)))
+"""
+
+
+def make_maps(seed, shape=(3, 4)):
+    """Of two layers of different shape, as halves."""
+    random = np.random.default_rng(seed)
+    shapes = {"features": (*shape, 5), "cam_features": (shape[0] - 1, shape[1] - 2, 2)}
+    return {name: random.normal(size=one).astype(np.float16) for name, one in shapes.items()}
+
+
+class MapStoreCase(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path) / "deep" / "maps"
+
+    def open(self, fingerprint=FINGERPRINT, *, length=LENGTH):
+        return MapStore(self.folder, fingerprint, length=length)
+
+    def fill(self, *rows):
+        with self.open() as store:
+            for row in rows:
+                store.write(row, **make_maps(row))
+
+    def file(self, row):
+        return self.folder / f"{row:07d}.npz"
+
+    def assert_maps(self, store, row, seed=None):
+        found, expected = store.read(row), make_maps(row if seed is None else seed)
+        self.assertEqual(found.keys(), expected.keys())
+        for name, one in expected.items():
+            self.assertEqual(found[name].dtype, np.float16)
+            np.testing.assert_array_equal(found[name], one)
+
+
+class RoundTripTest(MapStoreCase):
+    def test_read_back_at_once_and_after_reopening(self):
+        with self.open() as store:
+            for row in (4, 0, 2):
+                store.write(row, **make_maps(row))
+                self.assert_maps(store, row)
+        with self.open() as store:
+            for row in (0, 2, 4):
+                self.assert_maps(store, row)
+
+    def test_images_of_several_shapes(self):
+        with self.open() as store:
+            for row, shape in enumerate([(2, 3), (9, 4), (3, 3)]):
+                store.write(row, **make_maps(row, shape))
+            self.assertEqual([store.read(row)["features"].shape for row in range(3)], [(2, 3, 5), (9, 4, 5), (3, 3, 5)])
+
+    @settings(deadline=None, max_examples=60)
+    @given(arrays.arrays(np.float32, (2, 3, 2), elements=st.floats(2.0**-14, 65504, width=32)))
+    def test_a_relative_error_of_5e_4(self, maps):
+        """As the class says, for the normal numbers of float16."""
+        with MapStore(self.create_tempdir().full_path, {}, length=1) as store:
+            store.write(0, one=maps, other=-maps)
+            found = store.read(0)
+        for name, expected in (("one", maps), ("other", -maps)):
+            error = np.abs(found[name].astype(np.float64) - expected)
+            self.assertLessEqual(float(np.max(error / np.abs(expected.astype(np.float64)))), 5e-4)
+
+    def test_what_float16_cannot_hold_is_cut(self):
+        with self.open() as store:
+            store.write(0, features=np.array([[[1e5, -1e9, 65504.0, 70000.0, np.inf, -np.inf, 1.0]]], np.float32))
+            found = store.read(0)["features"]
+        np.testing.assert_array_equal(found, [[[65504, -65504, 65504, 65504, 65504, -65504, 1]]])
+
+    def test_written_again(self):
+        with self.open() as store:
+            store.write(1, **make_maps(9))
+            store.write(1, **make_maps(1))
+            self.assert_maps(store, 1)
+
+    def test_missing(self):
+        with self.open() as store:
+            np.testing.assert_array_equal(store.missing(np.arange(LENGTH)), np.arange(LENGTH))
+            store.write(3, **make_maps(3))
+            found = store.missing(np.array([4, 3, 1]))
+            self.assertEqual((found.tolist(), found.dtype), ([4, 1], np.int64))
+            nothing = store.missing(np.array([3]))
+            self.assertEqual((nothing.shape, nothing.dtype), ((0,), np.int64))
+
+    @parameterized.parameters(LENGTH, 99, -1)
+    def test_no_such_row(self, row):
+        with self.open() as store:
+            for call in (lambda: store.write(row, **make_maps(0)), lambda: store.read(row)):
+                with self.assertRaisesRegex(IndexError, f"row {row} of a store of 5"):
+                    call()
+            with self.assertRaises(IndexError):
+                store.missing(np.array([0, row]))
+
+
+class DamageTest(MapStoreCase):
+    def assert_damaged(self, row):
+        with self.open() as store, self.assertRaises(StaleStoreError) as caught:
+            store.read(row)
+        self.assertStartsWith(str(caught.exception), f"{self.file(row)} cannot be read (")
+        self.assertIn("remove it", str(caught.exception))
+
+    def test_not_there(self):
+        self.fill(0)
+        self.assert_damaged(1)
+
+    @parameterized.parameters(0, 1, 60, 200, -1)
+    def test_cut_off(self, size):
+        self.fill(0)
+        content = self.file(0).read_bytes()
+        self.file(0).write_bytes(content[:size])
+        self.assert_damaged(0)
+
+    @parameterized.parameters(b"not an archive", b"\x80\x04K\x01.", b"\x93NUMPY", bytes(200))
+    def test_something_else(self, content):
+        self.fill(0)
+        self.file(0).write_bytes(content)
+        self.assert_damaged(0)
+
+    def test_changed_values_are_noticed(self):
+        self.fill(0)
+        content = bytearray(self.file(0).read_bytes())
+        at = content.index(make_maps(0)["features"].tobytes())
+        content[at] ^= 1
+        self.file(0).write_bytes(content)
+        self.assert_damaged(0)
+
+    def test_any_changed_byte_of_the_directory(self):
+        """In an archive's directory stand the method of compression and its flags; zipfile has errors of its own."""
+        self.fill(0)
+        content = self.file(0).read_bytes()
+        directory = content.index(b"PK\1\2")
+        for at, change in itertools.product(range(directory, directory + 46), (0x01, 0x80, 0xFF)):
+            changed = bytearray(content)
+            changed[at] ^= change
+            self.file(0).write_bytes(changed)
+            with self.open() as store, self.subTest(at=at - directory, change=change):
+                try:
+                    store.read(0)
+                except StaleStoreError as error:
+                    self.assertStartsWith(str(error), str(self.file(0)))
+
+    def test_others_are_still_read(self):
+        self.fill(0, 1)
+        self.file(0).write_bytes(b"")
+        with self.open() as store:
+            self.assert_maps(store, 1)
+            store.write(0, **make_maps(0))
+            self.assert_maps(store, 0)
+
+
+class KillTest(MapStoreCase):
+    def test_an_interrupted_write_leaves_no_row(self):
+        def dying(stream, **_):
+            stream.write(b"half of it")
+            raise KeyboardInterrupt
+
+        with self.open() as store:
+            with mock.patch.object(maps_module.np, "savez", dying), self.assertRaises(KeyboardInterrupt):
+                store.write(2, **make_maps(2))
+            self.assertIn(2, store.missing(np.arange(LENGTH)))
+            store.write(2, **make_maps(2))
+            self.assert_maps(store, 2)
+        self.assertEqual(list(self.folder.glob("*.partial")), [])
+
+    def test_an_interrupted_write_leaves_the_old_row(self):
+        self.fill(2)
+        with self.open() as store:
+            with (
+                mock.patch.object(maps_module.np, "savez", side_effect=OSError("disk full")),
+                self.assertRaises(OSError),
+            ):
+                store.write(2, **make_maps(9))
+            self.assert_maps(store, 2)
+
+    def test_a_killed_process(self):
+        command = [sys.executable, "-c", KILLED, str(self.folder)]
+        done = subprocess.run(command, cwd=shared.ROOT, check=False)
+        self.assertEqual(done.returncode, -signal.SIGKILL)
+        self.assertTrue(self.file(1).with_suffix(".partial").exists())
+        with self.open({}) as store:
+            np.testing.assert_array_equal(store.missing(np.arange(LENGTH)), [1, 2, 3, 4])
+            np.testing.assert_array_equal(store.read(0)["features"], np.ones((2, 3, 4)))
+            store.write(1, **make_maps(1))
+            self.assert_maps(store, 1)
+
+
+class OpeningTest(MapStoreCase):
+    @parameterized.parameters(
+        ({"fingerprint": FINGERPRINT | {"weights": "def"}}, 'weights: "abc" there, "def" now'),
+        ({"fingerprint": {"weights": "abc"}}, 'preprocessing: {"resize": "min720"} there, null now'),
+        ({"length": 6}, "length: 5 there, 6 now"),
+    )
+    def test_another_fingerprint_is_refused(self, changes, message):
+        self.fill(0)
+        with self.assertRaises(StaleStoreError) as caught:
+            self.open(**changes)
+        self.assertIn(message, str(caught.exception))
+        self.assertIn(str(self.folder), str(caught.exception))
+        with self.open() as store:  # not locked, not changed
+            self.assert_maps(store, 0)
+
+    def test_another_format(self):
+        self.fill(0)
+        with (
+            mock.patch.object(maps_module, "FORMAT", 99),
+            self.assertRaisesRegex(StaleStoreError, "format: 1 there, 99 now"),
+        ):
+            self.open()
+
+    def test_a_foreign_folder(self):
+        self.folder.mkdir(parents=True)
+        (self.folder / "0000000.npz").write_bytes(b"somebody's")
+        with self.assertRaisesRegex(StaleStoreError, "is not empty and not a store"):
+            self.open()
+        self.assertEqual((self.folder / "0000000.npz").read_bytes(), b"somebody's")
+
+    def test_the_fingerprint_is_readable(self):
+        self.fill()
+        stored = json.loads((self.folder / "fingerprint.json").read_text())
+        self.assertEqual(stored, FINGERPRINT | {"format": maps_module.FORMAT, "length": LENGTH})
+
+    def test_busy(self):
+        with self.open():
+            with self.assertRaisesRegex(StoreBusyError, f"{self.folder} is in use by another process"):
+                self.open()
+            with self.assertRaises(StoreBusyError):
+                self.open({"weights": "other"})
+        self.open().close()
+
+    def test_closing_twice_does_no_harm(self):
+        store = self.open()
+        store.close()
+        other = os.open(os.devnull, os.O_RDONLY)  # which takes over the number of the lock's file
+        store.close()
+        os.close(other)
+
+
+if __name__ == "__main__":
+    absltest.main()
