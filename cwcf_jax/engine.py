@@ -28,12 +28,14 @@ class Stages:
         own_row_first: whether the query's own picture always comes first in a search, as where the released code
             overwrites its row with the query.
         expand_images: whether expansion sums the images' rows even where the query stood in for one of them.
+        alpha: None: expansion is the paper's, a plain sum of the rows; otherwise `retrieval.alpha_expansion` with it.
     """
 
     rerank: int = 0
     expansion: int = 0
     own_row_first: bool = False
     expand_images: bool = False
+    alpha: float | None = None
 
 
 @functools.partial(jax.jit, static_argnames="stages")
@@ -103,4 +105,8 @@ def _expanded(
     if not stages.expand_images:
         is_own = jnp.arange(database.shape[0]) == first
         rows = jnp.where(is_own[:, None], query[None, :], database)
-    return _ranking(retrieval.average_expansion(rows, ranking, stages.expansion), database, first)
+    if stages.alpha is None:
+        expanded = retrieval.average_expansion(rows, ranking, stages.expansion)
+    else:
+        expanded = retrieval.alpha_expansion(query, rows, ranking, stages.expansion, alpha=stages.alpha)
+    return _ranking(expanded, database, first)

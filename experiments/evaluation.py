@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cwcf_jax import benchmark, engine, reranking, retrieval
@@ -46,10 +47,19 @@ class Described:
 
 @dataclasses.dataclass(frozen=True)
 class Postprocessing:
-    """What follows the first search: ``rerank`` images looked at again, ``qe`` rows in the expanded query."""
+    """What surrounds the first search.
+
+    Attributes:
+        qe: rows in the expanded query; 0: none.
+        rerank: images looked at again; 0: none.
+        alpha: exponent of alpha expansion; None: the paper's plain sum.
+        augment: nearest rows that each row of the database is expanded by beforehand; 0: none.
+    """
 
     qe: int = 0
     rerank: int = 0
+    alpha: float | None = None
+    augment: int = 0
 
 
 def evaluate(
@@ -60,6 +70,8 @@ def evaluate(
     place = {int(row): i for i, row in enumerate(readable)}
     ranked: dict[tuple[int, Postprocessing], Ranked] = {}
     kept: dict[tuple[int, Postprocessing], jax.Array] = {}
+    plain: jax.Array | None = None
+    augmented: dict[Postprocessing, jax.Array] = {}
     regions = None
     if any(step.rerank for step in steps):
         assert maps is not None, "re-ranking needs maps"
@@ -68,8 +80,13 @@ def evaluate(
         if len(readable) < len(given.benchmark):
             database = database[:, readable]
         own = place.get(query.image, NOWHERE) if query.image is not None else NOWHERE
+        if database is not plain:  # under OfA it is the same array for every query
+            plain, augmented = database, {}
         for step in steps:
             stages = _stages(given, step)
+            if step.augment and step not in augmented:
+                augmented[step] = _augmented(plain, step)
+            database = augmented.get(step, plain)
             if not step.rerank:
                 rankings = np.asarray(benchmark.rankings(described.queries[:, i], database, own, stages=stages))
             else:
@@ -118,7 +135,8 @@ def paper_value(given: Inputs, method: str, *, nc: int | None, npca: int | None,
     """The paper's value, if this run is what the paper ran."""
     spec = given.model.network.spec
     if (
-        inputs.smoke()
+        (step.alpha, step.augment) != (None, 0)
+        or inputs.smoke()
         or given.protocol.name not in ("paper", "authors_code")
         or str(given.protocol) != given.protocol.name
     ):
@@ -190,10 +208,19 @@ def compare(first: Row, second: Row) -> dict[str, Any]:
     return {"difference": difference, "low": low, "high": high}
 
 
+def _augmented(database: jax.Array, step: Postprocessing) -> jax.Array:
+    alpha = 0.0 if step.alpha is None else step.alpha
+    return jnp.stack([_augment(one, step.augment, alpha=alpha) for one in database])
+
+
+_augment = jax.jit(retrieval.augment_database, static_argnames=("neighbours", "alpha"))
+
+
 def _stages(given: Inputs, step: Postprocessing) -> Stages:
     return Stages(
         rerank=step.rerank,
         expansion=step.qe,
+        alpha=step.alpha,
         own_row_first=given.protocol.query_row == "first",
         expand_images=given.protocol.expansion_rows == "images",
     )

@@ -21,6 +21,15 @@ _PREDEFINED = flags.DEFINE_list(
     "Figure 5 names. Default: those most often in the top 64 of the whitening datasets' queries, or images.",
 )
 _QE = flags.DEFINE_list("qe", ["0"], "Query expansion: numbers of best rows that make the new query; 0: none.")
+_ALPHA = flags.DEFINE_float(
+    "alpha",
+    None,
+    "Exponent of alpha query expansion, which adds the query; default: the paper's plain sum.",
+    lower_bound=0.0,
+)
+_AUGMENT = flags.DEFINE_integer(
+    "augment", 0, "Database-side expansion: nearest rows that each row is expanded by; 0: none.", lower_bound=0
+)
 _RERANK = flags.DEFINE_list("rerank", ["0"], "Numbers of best images that are looked at again by regions; 0: none.")
 
 
@@ -32,12 +41,19 @@ class Settings:
     npca: tuple[int, ...]
     qe: tuple[int, ...]
     rerank: tuple[int, ...]
+    alpha: float | None
+    augment: int
     aggregations: tuple[str, ...]
     predefined_classes: tuple[int, ...]
 
     def steps(self) -> list[Postprocessing]:
         """Every expansion without and with every re-ranking."""
-        return [Postprocessing(qe, rerank) for rerank in self.rerank for qe in self.qe]
+        return [Postprocessing(qe, rerank, self.alpha, self.augment) for rerank in self.rerank for qe in self.qe]
+
+    def expansion(self) -> str:
+        """What is unusual about the expansions, for titles."""
+        alpha = "" if self.alpha is None else f", alpha {self.alpha:g}"
+        return alpha + (f", database expanded by {self.augment}" if self.augment else "")
 
 
 def from_flags() -> Settings:
@@ -49,6 +65,8 @@ def from_flags() -> Settings:
         npca=integers("npca", _NPCA.value if flags.FLAGS["npca"].present or not short else ["2"], 1, spec.num_classes),
         qe=integers("qe", _QE.value, 0, None),
         rerank=integers("rerank", _RERANK.value, 0, None),
+        alpha=_ALPHA.value,
+        augment=_AUGMENT.value,
         aggregations=tuple(dict.fromkeys(_AGGREGATION.value)),
         predefined_classes=_classes(spec, _PREDEFINED.value),
     )

@@ -23,7 +23,7 @@ def run(stack: contextlib.ExitStack, folder: pathlib.Path, settings: Settings, w
     extracted = time.perf_counter()
     rows = list(measure(stack, given, settings))
     timings = {"network": extracted - start, "methods": time.perf_counter() - extracted}
-    title = driver.heading(given, f"{what}, mAP,")
+    title = driver.heading(given, f"{what}, mAP,") + settings.expansion()
     return Outcome(
         title=title,
         conditions=driver.conditions(given),
@@ -34,6 +34,7 @@ def run(stack: contextlib.ExitStack, folder: pathlib.Path, settings: Settings, w
         more={
             "predefined_classes": predefined_classes(given, settings).tolist(),
             "dropped_class_vectors": benchmark.count_dropped(given.database.images, max(settings.nc)),
+            "expansion": {"alpha": settings.alpha, "database_side": settings.augment},
             "timings_s": timings,
         },
     )

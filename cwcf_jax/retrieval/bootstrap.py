@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-
 BLOCK = 1000
 """Samples that are drawn at once."""
 

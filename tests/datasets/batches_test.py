@@ -31,9 +31,10 @@ class BatchesTest(parameterized.TestCase):
         cls.paths[4].write_text("no picture")
         cls.paths[30].unlink()
 
-    def read(self, indices=None, *, resize="none", batch_size=4):
+    def read(self, indices=None, *, resize="none", batch_size=4, crops=None):
         indices = range(len(self.paths)) if indices is None else indices
-        found = list(read_batches(self.paths, indices, resize=Resize.parse(resize), batch_size=batch_size, step=STEP))
+        options = {"resize": Resize.parse(resize), "batch_size": batch_size, "step": STEP, "crops": crops}
+        found = list(read_batches(self.paths, indices, **options))
         return [part for part in found if isinstance(part, Batch)], [
             part for part in found if isinstance(part, Unreadable)
         ]
@@ -102,6 +103,22 @@ class BatchesTest(parameterized.TestCase):
         self.assertEqual([part.index for part in unreadable], [4])
         for batch in found:
             self.assertEqual(list(batch.indices), sorted(batch.indices, key=chosen.index))
+
+    @parameterized.product(batch_size=(1, 4), resize=("none", "multiple4"))
+    def test_crops(self, batch_size, resize):
+        crops = [(1.0, 0.0, 2.0 + index, 3.0) for index in range(45)]  # each picture its own
+        found, unreadable = self.read([44, 3, 17, 4, 0], batch_size=batch_size, resize=resize, crops=crops)
+        self.assertCountEqual([index for batch in found for index in batch.indices], [44, 3, 17, 0])
+        self.assertEqual([part.index for part in unreadable], [4])
+        for batch in found:
+            for row, index in enumerate(batch.indices):
+                height, width = self.pictures[index].shape[:2]
+                left = min(1, width - 1)
+                part = self.pictures[index][: min(3, height), left : max(min(2 + index, width), left + 1)]
+                expected = Resize.parse(resize)(part)
+                np.testing.assert_array_equal(batch.original_sizes[row], part.shape[:2])
+                np.testing.assert_array_equal(batch.sizes[row], expected.shape[:2])
+                np.testing.assert_array_equal(batch.images[row, : expected.shape[0], : expected.shape[1]], expected)
 
     def test_no_indices(self):
         self.assertEqual(self.read([]), ([], []))

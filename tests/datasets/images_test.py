@@ -346,7 +346,7 @@ class FuzzTest(PictureTest):
 
 class ResizeTest(PictureTest):
     @settings(deadline=None)
-    @given(st.sampled_from(["min", "max"]), st.integers(1, 99_999))
+    @given(st.sampled_from(["min", "max", "multiple"]), st.integers(1, 99_999))
     def test_one_side_parses_and_prints(self, kind, side):
         self.assertEqual(Resize.parse(f"{kind}{side}"), Resize(kind, side))
         self.assertEqual(str(Resize(kind, side)), f"{kind}{side}")
@@ -364,10 +364,10 @@ class ResizeTest(PictureTest):
     @parameterized.parameters(
         "", "None", "720", "min", "min0", "min-720", "min0720", "min720x480", "min720px", " min720", "min720\n",
         "Min720", "max1e3", "max100000", "squash", "squash1024", "squash1024x", "squash1024x0", "squash0x720",
-        "squash1024x720x3",
+        "squash1024x720x3", "multiple", "multiple0", "multiple16x16", "multiples16",
     )  # fmt: skip
     def test_anything_else_is_refused(self, text):
-        with self.assertRaisesRegex(ValueError, "min720, max1024 or squash1024x720"):
+        with self.assertRaisesRegex(ValueError, "none, min720, max1024, squash1024x720 or multiple16"):
             Resize.parse(text)
 
     @parameterized.parameters(
@@ -388,6 +388,11 @@ class ResizeTest(PictureTest):
         ("squash720x1024", (640, 480), (1024, 720)),
         ("squash1024x720", (500, 500), (720, 1024)),  # a square counts as lying
         ("squash8x8", (480, 640), (8, 8)),
+        ("multiple16", (480, 640), (480, 640)),
+        ("multiple16", (479, 655), (464, 640)),  # 29 * 16 and 40 * 16: always down
+        ("multiple16", (31, 47), (16, 32)),
+        ("multiple16", (15, 1), (16, 16)),  # but no less than one
+        ("multiple1", (31, 47), (31, 47)),
     )
     def test_target(self, text, shape, expected):
         self.assertEqual(Resize.parse(text).target(*shape), expected)
@@ -401,7 +406,14 @@ class ResizeTest(PictureTest):
         for new, exact in ((new_height, height * scale), (new_width, width * scale)):
             self.assertLessEqual(abs(new - max(exact, 1)), 0.5 + 1e-9)
 
-    @parameterized.parameters("min20", "max20", "min90", "squash30x50", "squash31x17")
+    @settings(deadline=None)
+    @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 64))
+    def test_multiples(self, height, width, step):
+        for side, found in zip((height, width), Resize("multiple", step).target(height, width), strict=True):
+            self.assertEqual(found % step, 0)
+            self.assertTrue(side - step < found <= side or found == step > side)
+
+    @parameterized.parameters("min20", "max20", "min90", "squash30x50", "squash31x17", "multiple16")
     def test_bilinear(self, text):
         image = np.random.default_rng(2).integers(0, 256, (40, 60, 3), np.uint8)
         resize = Resize.parse(text)
@@ -418,7 +430,7 @@ class ResizeTest(PictureTest):
 
     def test_none_and_the_same_size_change_nothing(self):
         image = np.random.default_rng(3).integers(0, 256, (6, 8, 3), np.uint8)
-        for text in ("none", "min6", "max8", "squash8x6"):
+        for text in ("none", "min6", "max8", "squash8x6", "multiple2"):
             np.testing.assert_array_equal(Resize.parse(text)(image), image)
 
     @parameterized.parameters("none", "min16", "squash16x16")
@@ -450,6 +462,34 @@ class LoadImageTest(PictureTest):
         found, original = load_image(self.save(content), Resize("squash", 8, 2))
         self.assertEqual(original, (4, 2))
         self.assertEqual(found.shape, (8, 2, 3))
+
+    @parameterized.parameters(
+        # Of 20 rows and 30 columns; rows and columns that are cut out.
+        ((0, 0, 30, 20), (0, 20, 0, 30)),
+        ((3, 4, 17, 9), (4, 9, 3, 17)),
+        ((3.9, 4.9, 17.9, 9.9), (4, 9, 3, 17)),  # rounded down, each side
+        ((-5, -0.5, 10, 99), (0, 20, 0, 10)),
+        ((7, 8, 7, 8), (8, 9, 7, 8)),  # at least a pixel
+        ((7, 8, 3, 2), (8, 9, 7, 8)),
+        ((40, 50, 60, 70), (19, 20, 29, 30)),
+        ((-9, -9, -2, -2), (0, 1, 0, 1)),
+    )
+    def test_crop(self, box, expected):
+        pixels = np.random.default_rng(4).integers(0, 256, (20, 30, 3), np.uint8)
+        top, bottom, left, right = expected
+        found, original = load_image(self.save(pixels), Resize(), tuple(map(float, box)))
+        np.testing.assert_array_equal(found, pixels[top:bottom, left:right])
+        self.assertEqual(original, (bottom - top, right - left))
+
+    def test_crop_comes_before_the_resize_and_after_the_orientation(self):
+        pixels = np.random.default_rng(4).integers(0, 256, (50, 70, 3), np.uint8)
+        found, original = load_image(self.save(pixels), Resize("multiple", 16), (3.0, 4.0, 60.0, 40.0))
+        np.testing.assert_array_equal(found, Resize("squash", 48, 32)(pixels[4:40, 3:60]))
+        self.assertEqual(original, (36, 57))
+        content = png(4, 2, 8, GREY, [[10, 20, 30, 40], [50, 60, 70, 80]], extra=chunk(b"eXIf", exif(6)))
+        found, original = load_image(self.save(content), Resize(), (0.0, 1.0, 2.0, 3.0))  # of 2 columns and 4 rows
+        self.assertEqual(original, (2, 2))
+        np.testing.assert_array_equal(found[..., 0], [[60, 20], [70, 30]])
 
     def test_too_large_names_the_file(self):
         path = self.save(png(3, 1, 8, GREY, [[1, 2, 3]]))

@@ -1,6 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cwcf_jax import descriptors
 from tests import oracles
@@ -43,6 +45,36 @@ class AggregateTest(parameterized.TestCase):
         # (3, 4) and (0, 2) become (.6, .8) and (0, 1); their sum (.6, 1.8) has length sqrt(3.6).
         found = descriptors.aggregate(jnp.array([[3.0, 4.0], [0.0, 2.0]]), None)
         np.testing.assert_allclose(found, np.array([0.6, 1.8]) / np.sqrt(3.6), rtol=1e-6)
+
+
+class RepeatDroppedTest(absltest.TestCase):
+    def test_hand_worked(self):
+        rows = [[0, 0], [0, 0], [1, 2], [0, 0], [0, 3], [0, 0], [0, 0]]
+        expected = [[0, 0], [0, 0], [1, 2], [1, 2], [0, 3], [0, 3], [0, 3]]
+        np.testing.assert_array_equal(descriptors.repeat_dropped(jnp.array(rows, jnp.float32)), expected)
+
+    @settings(deadline=None, max_examples=50)
+    @given(st.lists(st.booleans(), min_size=8, max_size=8), st.integers(0, 100))
+    def test_the_row_before(self, dropped, seed):
+        vectors = np.random.default_rng(seed).normal(size=(8, 3)).astype(np.float32)
+        vectors[dropped] = 0.0
+        expected, last = [], np.zeros(3)
+        for vector in vectors:
+            last = vector if vector.any() else last
+            expected.append(last)
+        np.testing.assert_array_equal(descriptors.repeat_dropped(jnp.asarray(vectors)), expected)
+
+    def test_one_row_and_none_dropped(self):
+        np.testing.assert_array_equal(descriptors.repeat_dropped(jnp.zeros((1, 3))), np.zeros((1, 3)))
+        np.testing.assert_array_equal(descriptors.repeat_dropped(jnp.asarray(VECTORS)), VECTORS)
+
+    def test_before_or_after_whitening(self):
+        """Embedding drops zeros and takes rows one by one: the order does not matter."""
+        whitening = descriptors.fit_pca_whitening(TRAINING)
+        vectors = jnp.asarray(np.insert(VECTORS, [0, 3, 6], 0.0, axis=0))
+        before = descriptors.embed(descriptors.repeat_dropped(vectors), whitening)
+        after = descriptors.repeat_dropped(descriptors.embed(vectors, whitening))
+        np.testing.assert_array_equal(before, after)
 
 
 class AggregatePrefixesTest(absltest.TestCase):

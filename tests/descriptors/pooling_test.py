@@ -142,6 +142,41 @@ class CellMaskTest(absltest.TestCase):
         np.testing.assert_array_equal(pooling.cell_mask(jnp.array([1, 2, 4, 3]), (4, 5)), mask)
 
 
+class StridedRegionMaskTest(parameterized.TestCase):
+    def _mask(self, box, cells=(15, 20), shape=(16, 24)):
+        return np.asarray(descriptors.strided_region_mask(jnp.array(box, jnp.float32), 16, jnp.array(cells), shape))
+
+    @parameterized.parameters(
+        # Cells of 16 pixels, floor(y1 / 16) to floor(y2 / 16): paper/facts.md, section 1, "query features".
+        ((0, 0, 320, 240), (0, 15, 0, 20)),
+        ((33, 65, 95, 127), (4, 7, 2, 5)),
+        ((32, 64, 96, 128), (4, 8, 2, 6)),
+        ((31.9, 63.9, 95.9, 128.1), (3, 8, 1, 5)),
+        # Boxes in original pixels overflow a smaller picture: clamped.
+        ((100, 100, 9000, 9000), (6, 15, 6, 20)),
+        ((-40, -1, 40, 40), (0, 2, 0, 2)),
+        # At least one cell, the nearest, whatever the box.
+        ((33, 65, 40, 70), (4, 5, 2, 3)),
+        ((40, 40, 40, 40), (2, 3, 2, 3)),
+        ((900, 700, 950, 800), (14, 15, 19, 20)),
+        ((-90, -70, -50, -10), (0, 1, 0, 1)),
+        ((100, 100, 20, 20), (6, 7, 6, 7)),
+    )
+    def test_whole_strides(self, box, expected):
+        top, bottom, left, right = expected
+        mask = np.zeros((16, 24), bool)
+        mask[top:bottom, left:right] = True
+        np.testing.assert_array_equal(self._mask(box), mask)
+
+    @settings(deadline=None, max_examples=60)
+    @given(*[st.integers(-100, 900)] * 4, st.integers(1, 16), st.integers(1, 24))
+    def test_against_integers(self, x1, y1, x2, y2, rows, columns):
+        top, left = min(max(y1 // 16, 0), rows - 1), min(max(x1 // 16, 0), columns - 1)
+        mask = np.zeros((16, 24), bool)
+        mask[top : max(min(y2 // 16, rows), top + 1), left : max(min(x2 // 16, columns), left + 1)] = True
+        np.testing.assert_array_equal(self._mask((x1, y1, x2, y2), cells=(rows, columns)), mask)
+
+
 class RegionMaskTest(parameterized.TestCase):
     def _mask(self, box, image=(480, 640), cells=(15, 20), shape=(16, 24)):
         return np.asarray(

@@ -26,8 +26,8 @@ def _photograph():
 
 
 @functools.cache
-def _maps(model):
-    return encoder.feature_maps(model, _photograph()[None])
+def _maps(**options):
+    return encoder.feature_maps(_model(**options), _photograph()[None])
 
 
 def _pixels(maps, box):
@@ -44,7 +44,7 @@ def _describe(model, maps, boxes, whitening=None, ids=IDS):
 class HeatMapsTest(parameterized.TestCase):
     def cams(self, ids):
         """Normalised maps in float64, from the padded ones."""
-        maps = _maps(_model())
+        maps = _maps()
         height, width = maps.cam_size[0].tolist()
         cam_features = np.asarray(maps.cam_features[0, :height, :width], np.float64)
         kernel = np.asarray(_model().params["classifier"]["kernel"], np.float64)
@@ -52,7 +52,7 @@ class HeatMapsTest(parameterized.TestCase):
 
     @parameterized.parameters(1, 2, 4)
     def test_mean_of_the_normalised_maps(self, count):
-        maps = _maps(_model())
+        maps = _maps()
         found = encoder.heat_maps(_model(), maps, jnp.asarray(IDS[:count], jnp.int32))
         height, width = maps.feature_size[0].tolist()
         self.assertEqual(found.shape, maps.features.shape[:3])
@@ -61,8 +61,7 @@ class HeatMapsTest(parameterized.TestCase):
         self.assertEqual(float(found[0, height:].sum() + found[0, :, width:].sum()), 0.0)
 
     def test_at_the_resolution_of_the_features(self):
-        model = _model(feature_layer="inception_4e")
-        maps = _maps(model)
+        model, maps = _model(feature_layer="inception_4e"), _maps(feature_layer="inception_4e")
         found = encoder.heat_maps(model, maps, jnp.asarray(IDS[:2], jnp.int32))
         self.assertEqual(found.shape, maps.features.shape[:3])
         (height, width), (coarse_height, coarse_width) = maps.feature_size[0].tolist(), maps.cam_size[0].tolist()
@@ -88,7 +87,7 @@ class DescribeRegionsTest(parameterized.TestCase):
     @parameterized.parameters(True, False)
     def test_the_whole_map_is_the_image(self, whitened):
         whitening = self.whitening if whitened else None
-        maps = _maps(_model())
+        maps = _maps()
         found = _describe(_model(), maps, [[self.whole(maps)]], whitening)
         expected = cwcf_jax.encode(_model(), _photograph()[None], class_ids=IDS, whitening=whitening)
         np.testing.assert_allclose(found[0], expected, atol=1e-5)
@@ -102,8 +101,7 @@ class DescribeRegionsTest(parameterized.TestCase):
         {"feature_layer": "inception_4e"},
     )
     def test_boxes_are_those_of_encode(self, **options):
-        model = _model(**options)
-        maps = _maps(model)
+        model, maps = _model(**options), _maps(**options)
         boxes = [[1, 0, 4, 3], [5, 2, 6, 7], [3, 3, 4, 4], self.whole(maps)]
         found = _describe(model, maps, [boxes])[0]
         for row, box in zip(found, boxes, strict=True):
@@ -113,7 +111,7 @@ class DescribeRegionsTest(parameterized.TestCase):
 
     def test_against_float64(self):
         """paper/facts.md: maps normalised over the whole image and cut, channel weights of the region alone."""
-        maps = _maps(_model())
+        maps = _maps()
         height, width = maps.feature_size[0].tolist()
         features = np.asarray(maps.features[0, :height, :width], np.float64)
         cam_features = np.asarray(maps.cam_features[0, :height, :width], np.float64)
@@ -124,21 +122,19 @@ class DescribeRegionsTest(parameterized.TestCase):
         np.testing.assert_allclose(found[0, 0], oracles.descriptor(vectors), atol=1e-4)
 
     def test_a_dropped_class_is_repeated(self):
-        model, repeating = _model(), _model(repeat_dropped=True)
-        maps = _maps(model)
-        nothing = maps._replace(cam_features=jnp.abs(maps.cam_features))
+        model, repeating, maps = _model(), _model(repeat_dropped=True), _maps()
         kernel = model.params["classifier"]["kernel"].at[:, 0].set(-1.0)
         params = model.params | {"classifier": model.params["classifier"] | {"kernel": kernel}}
         plain, changed = (cwcf_jax.Model(params, one.network, one.config) for one in (model, repeating))
         box = [[[1, 2, 5, 6]]]
-        expected = _describe(plain, nothing, box, ids=[497, 538, 538])
-        np.testing.assert_allclose(_describe(changed, nothing, box, ids=[497, 538, 0]), expected, atol=1e-6)
-        alone = _describe(plain, nothing, box, ids=[497, 538])
-        np.testing.assert_allclose(_describe(plain, nothing, box, ids=[497, 538, 0]), alone, atol=1e-6)
+        expected = _describe(plain, maps, box, ids=[497, 538, 538])
+        np.testing.assert_allclose(_describe(changed, maps, box, ids=[497, 538, 0]), expected, atol=1e-6)
+        alone = _describe(plain, maps, box, ids=[497, 538])
+        np.testing.assert_allclose(_describe(plain, maps, box, ids=[497, 538, 0]), alone, atol=1e-6)
         self.assertGreater(float(jnp.abs(alone - expected).max()), 1e-3)
 
     def test_a_region_without_cells_is_zero(self):
-        maps = _maps(_model())
+        maps = _maps()
         for whitening in (None, self.whitening):
             found = _describe(_model(), maps, [[[0, 0, 0, 0], [4, 4, 4, 6], [9, 9, 2, 2]]], whitening)
             np.testing.assert_array_equal(found, np.zeros_like(found))
