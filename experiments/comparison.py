@@ -14,7 +14,7 @@ from tqdm import tqdm
 from cwcf_jax import baselines, datasets, retrieval, store
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Extractor
-from experiments import evaluation, inputs, layer_passes, methods
+from experiments import evaluation, inputs, layer_passes, methods, published
 from experiments.evaluation import Described, Postprocessing, Ranked
 from experiments.inputs import Inputs
 from experiments.layer_passes import LayerPass
@@ -66,8 +66,20 @@ def others(given: Inputs, *, postprocessing: bool) -> list[Row]:
         with contextlib.ExitStack() as stack:  # methods share stores, which one at a time may have open
             for step, ranked, dim in found(stack, layer, postprocessing=postprocessing):
                 row = evaluation.row(given, name, None, None, step, ranked)
-                rows.append(dataclasses.replace(row, dim=dim, network=network))
+                paper = _published(layer, name, step)
+                rows.append(dataclasses.replace(row, dim=dim, network=network, paper=paper))
     return rows
+
+
+def _published(layer: LayerPass, method: str, step: Postprocessing) -> float | None:
+    """The paper's value, whatever the protocol: these methods have settings of their own, and their own network."""
+    untouched = all(flags.FLAGS[name].value == flags.FLAGS[name].default for name in ("words", "patch_side"))
+    if not untouched or not layer.is_published():
+        return None
+    dataset, network = layer.given.benchmark.name, layer.extractor.network.spec.name
+    return published.mean_average_precision(
+        dataset, network, method, nc=None, npca=None, qe=step.qe, rerank=step.rerank
+    )
 
 
 def _pooled(name: str, stack: contextlib.ExitStack, layer: LayerPass, *, postprocessing: bool) -> Found:

@@ -68,45 +68,58 @@ def evaluate(
     """One row for each N_C and each post-processing; ``maps`` are needed where that re-ranks."""
     readable = np.flatnonzero(given.database.images.done)
     place = {int(row): i for i, row in enumerate(readable)}
-    ranked: dict[tuple[int, Postprocessing], Ranked] = {}
-    kept: dict[tuple[int, Postprocessing], jax.Array] = {}
-    plain: jax.Array | None = None
-    augmented: dict[Postprocessing, jax.Array] = {}
     regions = None
     if any(step.rerank for step in steps):
         assert maps is not None, "re-ranking needs maps"
         regions = Regions.of(given, described.whitening, maps, readable)
+    ranked: dict[tuple[int, Postprocessing], Ranked] = {}
+    rankers = {step: _Ranker(given, described, step, regions) for step in steps}
+    whole: jax.Array | None = None
     for i, (query, database) in enumerate(zip(given.benchmark.queries, described.databases, strict=True)):
-        if len(readable) < len(given.benchmark):
-            database = database[:, readable]
-        own = place.get(query.image, NOWHERE) if query.image is not None else NOWHERE
-        if database is not plain:  # under OfA it is the same array for every query
-            plain, augmented = database, {}
-        for step in steps:
-            stages = _stages(given, step)
-            if step.augment and step not in augmented:
-                augmented[step] = _augmented(plain, step)
-            database = augmented.get(step, plain)
-            if not step.rerank:
-                rankings = np.asarray(benchmark.rankings(described.queries[:, i], database, own, stages=stages))
-            else:
-                assert regions is not None
-                rankings = np.empty(database.shape[:2], np.int64)
-                for m in range(len(database)):
-                    rows = kept.get((m, step), database[m])
-                    rankings[m], replaced = engine.search_regions(
-                        described.queries[m, i], rows, own, regions.of_query(i), stages=stages
-                    )
-                    if given.protocol.region_rows == "kept" and step.qe and described.method != "OnA":
-                        kept[m, step] = replaced
-            for m, ranking in enumerate(readable[rankings].tolist()):
+        own = NOWHERE if query.image is None else place.get(query.image, NOWHERE)
+        if database is not whole:  # under OfA it is the same array for every query
+            whole = database
+            known = database if len(readable) == len(given.benchmark) else database[:, readable]
+        for step, ranker in rankers.items():
+            for m, ranking in enumerate(readable[ranker.rank(i, own, known)].tolist()):
                 ranked.setdefault((m, step), {})[query.name] = ranking
     for (m, step), found in ranked.items():
         yield row(given, described.method, described.counts[m], described.npca, step, found)
 
 
+class _Ranker:
+    """One post-processing of one method, query after query."""
+
+    def __init__(self, given: Inputs, described: Described, step: Postprocessing, regions: "Regions | None") -> None:
+        self._described, self._step, self._regions = described, step, regions
+        self._stages = _stages(given, step)
+        self._keep = given.protocol.region_rows == "kept" and step.qe > 0 and described.method != "OnA"
+        self._kept: dict[int, jax.Array] = {}
+        self._plain: jax.Array | None = None
+        self._database: jax.Array | None = None
+
+    def rank(self, i: int, own: int, database: jax.Array) -> np.ndarray:
+        """[m, n] rows of the i-th query's ``database`` [m, n, d], best first; ``own`` is that of its picture."""
+        if self._plain is not database:
+            self._plain = database
+            self._database = _augmented(database, self._step) if self._step.augment else database
+        assert self._database is not None
+        queries = self._described.queries[:, i]
+        if not self._step.rerank:
+            return np.asarray(benchmark.rankings(queries, self._database, own, stages=self._stages))
+        assert self._regions is not None
+        rankings = np.empty(database.shape[:2], np.int64)
+        for m, rows in enumerate(self._database):
+            rankings[m], replaced = engine.search_regions(
+                queries[m], self._kept.get(m, rows), own, self._regions.of_query(i), stages=self._stages
+            )
+            if self._keep:
+                self._kept[m] = replaced
+        return rankings
+
+
 def row(given: Inputs, method: str, nc: int | None, npca: int | None, step: Postprocessing, found: Ranked) -> Row:
-    """What a results file says of a setting's rankings."""
+    """What a results file says of a setting's rankings under the run's own network."""
     truths = {query.name: query for query in given.benchmark.queries}
     per_query = {
         name: retrieval.average_precision(ranking, truths[name].positives, truths[name].junk)
@@ -243,6 +256,8 @@ def _metrics(found: Ranked, truths: dict[str, Query], revisited: bool) -> dict[s
             positives, junk = retrieval.difficulty(query.positives - hard, hard, query.junk, setup)
             if positives:  # as in the released evaluation, a query without is no part of the mean
                 judged.append((ranking, positives, junk))
+        if not judged:
+            continue
         result[f"map_{setup}"] = float(np.mean([retrieval.average_precision(*one) for one in judged]))
         for k in PRECISIONS:
             result[f"mp@{k}_{setup}"] = float(np.mean([retrieval.precision_at(*one, k) for one in judged]))

@@ -33,6 +33,8 @@ _RESIZE = flags.DEFINE_string(
     "baseline_resize", "none", "Resize for SPoC, CroW, MAC, GeM, R-MAC; the others set their own."
 )
 
+_CHOICES = ("baseline_layer", "bow_layer", "baseline_resize")
+
 BAG_INPUT = Resize("squash", 336, 256)
 """Mohedano et al. 2016."""
 
@@ -101,6 +103,11 @@ class LayerPass:
                 maps, source.images, self.extraction, everything, compute, queries=queries, progress=bar.update
             )
         return np.setdiff1d(everything, maps.missing(everything)), lambda row: maps.read(row)["maps"].astype(np.float32)
+
+    def is_published(self) -> bool:
+        """Whether this is what Table 2's authors ran: nothing of it was chosen by flags but the weights."""
+        untouched = all(flags.FLAGS[name].value == flags.FLAGS[name].default for name in _CHOICES)
+        return untouched and not inputs.smoke()
 
     def _conditions(self, source: Source, queries: bool) -> dict[str, object]:
         spec = self.extractor.network.spec

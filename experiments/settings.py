@@ -97,4 +97,7 @@ def _classes(spec: networks.NetworkSpec, texts: Sequence[str]) -> tuple[int, ...
         if spec.class_names != "imagenet":
             raise ValueError(f"--predefined_classes=paper are ImageNet's; {spec.name} knows other classes")
         return published.PREDEFINED_CLASSES
-    return tuple(dict.fromkeys(networks.class_index(spec, text) for text in texts))
+    try:
+        return tuple(dict.fromkeys(networks.class_index(spec, text) for text in texts))
+    except ValueError as error:
+        raise ValueError(f"--predefined_classes: {error}") from error

@@ -9,6 +9,7 @@ from absl.testing import absltest, parameterized
 from cwcf_jax import benchmark, engine
 from cwcf_jax.benchmark import Collection
 from cwcf_jax.descriptors import WhiteningConfig, fit_pca_whitening
+from cwcf_jax.engine import Stages
 from cwcf_jax.store import PooledStore
 from tests import oracles
 
@@ -67,6 +68,53 @@ class BenchmarkTest(parameterized.TestCase):
             np.testing.assert_allclose(adapted[q], expected, atol=1e-6)
             np.testing.assert_allclose(adapted[q][1, 3], self._expected(self.images, 3, classes[q]), atol=1e-5)
 
+    def _dropping(self, rows):
+        """A store and which of the most probable classes of each row are dropped; the first row loses its first."""
+        store = self._store("dropping", rows)
+        order = benchmark.top_classes(store, CLASSES)
+        lost = self.generator.random((rows, CLASSES)) < 0.4
+        lost[:, 0], lost[0, :2] = False, True
+        for i in range(rows):
+            sums = np.array(store.class_sums[i])
+            sums[order[i, lost[i]]] = 0.0
+            row = {"sums": store.sums[i], "channel_weights": store.channel_weights[i], "logits": store.logits[i]}
+            store.write(i, class_sums=sums, **row)
+        return store
+
+    def _repeated(self, store, i, ids):
+        """The released code: a class without evidence has the vector of the class before it; none before, none."""
+        vectors, last = [], None
+        for c in ids:
+            if store.class_sums[i, c].any():
+                last = store.class_sums[i, c].astype(np.float64) * store.channel_weights[i]
+            vectors += [] if last is None else [last]
+        return oracles.descriptor(vectors, np.asarray(self.whitening.mean), self.projection)
+
+    def test_repeated_vectors(self):
+        store = self._dropping(6)
+        found = benchmark.describe(store, self.whitening, (4, 9), repeat=True)
+        plain = benchmark.describe(store, self.whitening, (4, 9))
+        self.assertGreater(float(jnp.abs(found - plain).max()), 1e-2)
+        for i in range(6):
+            order = np.argsort(-store.logits[i], kind="stable")
+            for m, count in enumerate((4, 9)):
+                np.testing.assert_allclose(found[m, i], self._repeated(store, i, order[:count]), atol=1e-5)
+
+    def test_repeated_vectors_online(self):
+        store, classes = self._dropping(6), benchmark.top_classes(self.queries, 6)
+        adapted = list(benchmark.describe_online(store, self.whitening, (2, 6), classes, repeat=True))
+        for q in (0, 16):
+            for i in range(6):
+                if store.class_sums[i, classes[q][0]].any():  # else the first prefix may hold nothing
+                    np.testing.assert_allclose(adapted[q][0, i], self._repeated(store, i, classes[q][:2]), atol=1e-5)
+                np.testing.assert_allclose(adapted[q][1, i], self._repeated(store, i, classes[q]), atol=1e-5)
+
+    def test_nothing_to_repeat_is_zero(self):
+        store = self._dropping(1)
+        first_two = benchmark.top_classes(store, 2)[0]
+        found = benchmark.describe(store, self.whitening, (1, 2), first_two, repeat=True)
+        np.testing.assert_array_equal(found, np.zeros((2, 1, 5)))
+
     @parameterized.parameters(True, False)
     def test_raw(self, weighted):
         found = benchmark.describe_raw(self.images, None, channel_weighting=weighted)
@@ -115,6 +163,30 @@ class BenchmarkTest(parameterized.TestCase):
         images_only = benchmark.frequent_classes([Collection("toy", self.images)], count=1, top=20)
         self.assertEqual(images_only.tolist(), [0])  # every class has every vote: the lowest index
 
+    def test_votes_and_voters(self):
+        partial = Collection("partial", self.images, self._store("queries 2", 10, skip=(2, 7)))
+        votes, voters = benchmark.class_votes([self.collection, partial], top=3)
+        expected = np.zeros(CLASSES, int)
+        for store in (self.queries, partial.queries):
+            for i in np.flatnonzero(store.done):
+                expected[np.argsort(-store.logits[i], kind="stable")[:3]] += 1
+        self.assertEqual(voters, 18 + 8)
+        np.testing.assert_array_equal(votes, expected)
+        self.assertEqual(votes.sum(), 3 * 26)
+
+    def test_votes_of_images_where_there_are_no_queries(self):
+        votes, voters = benchmark.class_votes([Collection("toy", self.images), self.collection], top=1)
+        self.assertEqual((voters, votes.sum()), (ROWS + 18, ROWS + 18))
+
+    def test_every_class_has_a_vote_if_all_are_on_top(self):
+        votes, voters = benchmark.class_votes([self.collection], top=CLASSES)
+        self.assertEqual((votes.tolist(), voters), ([18] * CLASSES, 18))
+
+    def test_most_voted(self):
+        votes = np.array([3, 9, 0, 9, 3, 1])
+        self.assertEqual(benchmark.most_voted(votes, 6).tolist(), [1, 3, 0, 4, 5, 2])
+        self.assertEqual(benchmark.most_voted(votes, 3).tolist(), [1, 3, 0])
+
     def test_dropped_classes_are_counted(self):
         store = self._store("dropping", 5, skip=(4,))
         top = benchmark.top_classes(store, 3)
@@ -126,15 +198,25 @@ class BenchmarkTest(parameterized.TestCase):
         self.assertEqual(benchmark.count_dropped(store, 3), 3)
         self.assertEqual(benchmark.count_dropped(store, 1), 2)
 
-    def test_rankings_are_those_of_one_search_each(self):
+    @parameterized.product(expansion=(0, 3), own_row_first=(False, True), expand_images=(False, True))
+    def test_rankings_are_those_of_one_search_each(self, **options):
         databases = benchmark.describe(self.images, self.whitening, (1, 5))
         queries = benchmark.describe(self.queries, self.whitening, (1, 5))
-        for expansion in (0, 3):
-            found = benchmark.rankings(queries[:, 4], databases, expansion=expansion)
+        stages = Stages(**options)
+        for own in (engine.NOWHERE, 31):
+            found = benchmark.rankings(queries[:, 4], databases, own, stages=stages)
+            self.assertEqual((found.shape, found.dtype), ((2, ROWS), jnp.int32))
             for m in range(2):
-                expected = engine.search(queries[m, 4], databases[m], expansion=expansion)
+                expected = engine.search(queries[m, 4], databases[m], own, stages=stages)
                 np.testing.assert_array_equal(found[m], expected)
-        self.assertEqual(found.dtype, jnp.int32)
+        self.assertEqual(bool((found[:, 0] == 31).all()), options["own_row_first"])
+
+    def test_rankings_of_a_query_from_elsewhere(self):
+        databases = benchmark.describe(self.images, self.whitening, (1, 5))
+        queries = benchmark.describe(self.queries, self.whitening, (1, 5))
+        found = benchmark.rankings(queries[:, 4], databases, stages=Stages(own_row_first=True))
+        expected = benchmark.rankings(queries[:, 4], databases, 31, stages=Stages())
+        np.testing.assert_array_equal(found, expected)
 
 
 if __name__ == "__main__":

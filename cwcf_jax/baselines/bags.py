@@ -55,7 +55,7 @@ def fit_vocabulary(
         local = np.asarray(_local(one, None)).reshape(-1, one.shape[-1])
         local = local[np.any(local != 0, axis=1)]
         drawn.append(local[generator.permutation(len(local))[:share]])
-    vectors = np.concatenate(drawn)
+    vectors = generator.permutation(np.concatenate(drawn))[:sample]
     whitening = config.fit(vectors, fitted_on)
     centroids = kmeans.fit(np.asarray(_embed(vectors, whitening.anonymous())), count, seed=seed)
     return BagOfWords(centroids, whitening)
@@ -76,7 +76,7 @@ def _embed(vectors: Float[Array, "n k"], whitening: Whitening) -> Float[Array, "
 class Bags:
     """A collection's assignment maps and their inverted lists."""
 
-    def __init__(self, bag: BagOfWords, assignments: Sequence[Int[np.ndarray, "h w"]]) -> None:
+    def __init__(self, bag: BagOfWords, assignments: Sequence[Int[np.ndarray, "_ _"]]) -> None:
         """``assignments`` are `BagOfWords.assign` of each image."""
         self._bag, self._assignments = bag, assignments
         self._index = inverted.InvertedIndex([one[one >= 0] for one in assignments], bag.words)

@@ -76,7 +76,7 @@ class VocabularyTest(absltest.TestCase):
         self.assertEqual(found.whitening.fitted_on, "toy")
 
     def test_words_are_means_of_unit_vectors(self):
-        """Three things seen in 48 cells each: every cell's word is its own thing."""
+        """Three things, each in two images: every cell's word is its own thing."""
         things = np.random.default_rng(3).random((3, DIM)).astype(np.float32)
         maps = [np.tile(scale * thing, (3, 4, 1)) for thing in things for scale in (1.0, 2.0)]  # scale says nothing
         maps = [one.astype(np.float32) for one in maps]
@@ -102,6 +102,12 @@ class VocabularyTest(absltest.TestCase):
     def test_more_words_than_local_features(self):
         with self.assertRaisesRegex(ValueError, "cannot make 97 words of 96 vectors"):
             self._fit([_maps(0)], count=97)
+
+    def test_cells_where_nothing_is_active_are_no_local_features(self):
+        maps = _maps(0) + np.float32(0.1)
+        maps[:, 1:] = 0.0  # the first column's two and half of the next, 8 rows
+        with self.assertRaisesRegex(ValueError, "cannot make 25 words of 24 vectors"):
+            self._fit([maps], count=25)
 
     def test_no_more_are_drawn_than_were_asked_for(self):
         with self.assertRaisesRegex(ValueError, "cannot make 11 words of 10 vectors"):

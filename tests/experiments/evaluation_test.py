@@ -189,6 +189,32 @@ class EvaluateTest(EvaluationTest):
             self._evaluate(given, [[0]], [[10, 20, 170]], Postprocessing(qe=1))
         self.assertEqual(seen.call_args.args[-1], {"q": expected})
 
+    def _ranking(self, images, step, **given):
+        """Of a query at 0."""
+        with mock.patch.object(evaluation, "row") as seen:
+            self._evaluate(self._inputs(len(images), _query("q", {0}), **given), [[0]], [images], step)
+        return seen.call_args.args[-1]["q"]
+
+    def test_expansion_with_and_without_the_query(self):
+        # From 20, 60 is nearer than -35; with the query, from 10, it is not.
+        self.assertEqual(self._ranking([20, 60, -35], Postprocessing(qe=1)), [0, 1, 2])
+        self.assertEqual(self._ranking([20, 60, -35], Postprocessing(qe=1, alpha=0.0)), [0, 2, 1])
+        # 80 has a cosine of .17: cubed it turns the query by .3 degrees, and -82 stays before 83; by 40 without.
+        self.assertEqual(self._ranking([80, -82, 83], Postprocessing(qe=1, alpha=3.0)), [0, 1, 2])
+        self.assertEqual(self._ranking([80, -82, 83], Postprocessing(qe=1, alpha=0.0)), [0, 2, 1])
+
+    def test_a_database_expanded_beforehand(self):
+        # 30 and 50 draw each other to 40; -35 is drawn by 30 to -2.5.
+        self.assertEqual(self._ranking([30, 50, -35], SEARCH)[0], 0)
+        self.assertEqual(self._ranking([30, 50, -35], Postprocessing(augment=1))[0], 2)
+
+    @parameterized.parameters(((),), ((0,),))
+    def test_a_database_of_all_queries_is_expanded_once(self, unreadable):
+        given = self._inputs(4, _query("q", {1}), _query("r", {1}), _query("s", {1}), unreadable=unreadable)
+        with mock.patch.object(evaluation, "_augmented", side_effect=lambda database, _: database) as seen:
+            self._evaluate(given, [[0, 10, 20]], [[10, 20, 30, 40]], Postprocessing(augment=1))
+        self.assertEqual(seen.call_count, 1)
+
 
 class RegionsTest(EvaluationTest):
     """Query 0 sees a region at 95 degrees in whatever it looks at; query 1 sees images as they are found."""
@@ -307,6 +333,8 @@ class PaperValueTest(EvaluationTest):
             self.assertEqual(self._value(given, step=Postprocessing(qe=10)), 0.730)
             self.assertEqual(self._value(given, "CroW", None, None), 0.682)
             self.assertIsNone(self._value(given, npca=8))
+            self.assertIsNone(self._value(given, step=Postprocessing(qe=10, alpha=3.0)))
+            self.assertIsNone(self._value(given, step=Postprocessing(qe=10, augment=5)))
 
     @parameterized.parameters(
         dict(chosen=protocol.PAPER.replace(resize="none")),

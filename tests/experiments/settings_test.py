@@ -25,8 +25,17 @@ class SettingsTest(parameterized.TestCase):
 
     def test_defaults(self):
         found = self._settings()
-        self.assertEqual(found, settings.Settings((1, 2, 4, 8, 16, 32, 64), (1, 32), (0,), (0,),
-                                                  ("ofa", "ona", "predefined"), ()))  # fmt: skip
+        expected = settings.Settings(
+            nc=(1, 2, 4, 8, 16, 32, 64),
+            npca=(1, 32),
+            qe=(0,),
+            rerank=(0,),
+            alpha=None,
+            augment=0,
+            aggregations=("ofa", "ona", "predefined"),
+            predefined_classes=(),
+        )
+        self.assertEqual(found, expected)
         self.assertEqual(found.steps(), [Postprocessing()])
 
     def test_numbers_ascend_and_come_once(self):
@@ -37,6 +46,13 @@ class SettingsTest(parameterized.TestCase):
         found = self._settings("--qe=0,10", "--rerank=0,100").steps()
         expected = [Postprocessing(0, 0), Postprocessing(10, 0), Postprocessing(0, 100), Postprocessing(10, 100)]
         self.assertEqual(found, expected)
+
+    def test_other_expansions(self):
+        self.assertEqual(self._settings().expansion(), "")
+        found = self._settings("--qe=0,10", "--alpha=3", "--augment=5")
+        self.assertEqual(found.expansion(), ", alpha 3, database expanded by 5")
+        self.assertEqual(found.steps(), [Postprocessing(qe, 0, alpha=3.0, augment=5) for qe in (0, 10)])
+        self.assertEqual(self._settings("--alpha=0", "--augment=0").expansion(), ", alpha 0")
 
     def test_smoke_is_short_unless_more_is_asked_for(self):
         found = self._settings("--smoke")
