@@ -16,6 +16,7 @@ from cwcf_jax import datasets, encoder, indexing, networks, store
 from cwcf_jax.datasets import Resize
 from cwcf_jax.encoder import Extractor
 from cwcf_jax.indexing import Extraction
+from cwcf_jax.networks import NetworkSpec
 from experiments import inputs
 from experiments.data import Source
 from experiments.inputs import Inputs
@@ -28,7 +29,11 @@ _WEIGHTS = flags.DEFINE_string(
 _LAYER = flags.DEFINE_string(
     "baseline_layer", None, "Its layer; default: pool5 if the network has one, otherwise its feature layer."
 )
-_BAG_LAYER = flags.DEFINE_string("bow_layer", None, "Layer of the bags of words; default: the network's feature layer.")
+_BAG_LAYER = flags.DEFINE_string(
+    "bow_layer",
+    None,
+    "Layer of the bags of words; default: the network's feature layer, or its last one of stride 16 where that is coarser.",
+)
 _RESIZE = flags.DEFINE_string(
     "baseline_resize", "none", "Resize for SPoC, CroW, MAC, GeM, R-MAC; the others set their own."
 )
@@ -37,6 +42,8 @@ _CHOICES = ("baseline_layer", "bow_layer", "baseline_resize")
 
 BAG_INPUT = Resize("squash", 336, 256)
 """Mohedano et al. 2016."""
+
+BAG_STRIDE = 16
 
 Compute = Callable[[datasets.Batch, np.ndarray | None], dict[str, np.ndarray]]
 """See `indexing.fill_rows`."""
@@ -129,30 +136,39 @@ class LayerPass:
 
 def pooled(given: Inputs) -> LayerPass:
     """For vectors pooled from whole pictures; a query is its box's pixels."""
-    return LayerPass(
-        given, _extractor(given, _LAYER.value, pool5=True), _extraction(given, Resize.parse(_RESIZE.value))
-    )
+    return LayerPass(given, _extractor(given, _LAYER.value, _pool5), _extraction(given, Resize.parse(_RESIZE.value)))
 
 
 def patches(given: Inputs) -> LayerPass:
     """For patches of pictures at stored size; a query is its box's pixels."""
-    return LayerPass(given, _extractor(given, _LAYER.value, pool5=True), _extraction(given, Resize()))
+    return LayerPass(given, _extractor(given, _LAYER.value, _pool5), _extraction(given, Resize()))
 
 
 def bags(given: Inputs) -> LayerPass:
     """For bags of words, in small pictures; a query is a box in its whole picture."""
     extraction = dataclasses.replace(_extraction(given, BAG_INPUT), crop_queries=False)
-    return LayerPass(given, _extractor(given, _BAG_LAYER.value, pool5=False), extraction)
+    return LayerPass(given, _extractor(given, _BAG_LAYER.value, _of_stride_16), extraction)
 
 
-def _extractor(given: Inputs, layer: str | None, *, pool5: bool) -> Extractor:
+def _extractor(given: Inputs, layer: str | None, default: Callable[[NetworkSpec, str], str]) -> Extractor:
     if _WEIGHTS.value:
         whole = _load(_WEIGHTS.value)
     else:
         whole = Extractor(given.model.params, given.model.network, given.model.config.feature_layer)
     spec = whole.network.spec
-    default = "pool5" if pool5 and any(known.name == "pool5" for known in spec.feature_layers) else whole.layer
-    return dataclasses.replace(whole, layer=spec.layer(layer or default).name)
+    return dataclasses.replace(whole, layer=spec.layer(layer or default(spec, whole.layer)).name)
+
+
+def _pool5(spec: NetworkSpec, feature_layer: str) -> str:
+    return "pool5" if any(layer.name == "pool5" for layer in spec.feature_layers) else feature_layer
+
+
+def _of_stride_16(spec: NetworkSpec, feature_layer: str) -> str:
+    """conv5_1 of the original has stride 16, and so small a picture leaves too few cells on a coarser layer."""
+    if spec.layer(feature_layer).stride <= BAG_STRIDE:
+        return feature_layer
+    fine = [layer.name for layer in spec.feature_layers if layer.stride == BAG_STRIDE]
+    return fine[-1] if fine else feature_layer
 
 
 @functools.cache
