@@ -32,7 +32,7 @@ _LAYER = flags.DEFINE_string(
 _BAG_LAYER = flags.DEFINE_string(
     "bow_layer",
     None,
-    "Layer of the bags of words; default: the network's feature layer, or its last one of stride 16 where that is coarser.",
+    "Layer of the bags of words; default: the feature layer, or the last one of stride 16 where that is coarser.",
 )
 _RESIZE = flags.DEFINE_string(
     "baseline_resize", "none", "Resize for SPoC, CroW, MAC, GeM, R-MAC; the others set their own."

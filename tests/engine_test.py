@@ -24,7 +24,7 @@ def ordered(scores, first=None):
     return ranking, np.diff(np.sort(scores)).min()
 
 
-def search(query, database, *, own, expansion, own_row_first, expand_images, regions=None, rerank=0):
+def search(query, database, *, own, expansion, own_row_first, expand_images, regions=None, rerank=0, alpha=None):
     """The rows "query in database", "query expansion" and "expansion after re-ranking" of the two protocols."""
     query, database = query.astype(np.float64), database.astype(np.float64)
     first = own if own_row_first and own != NOWHERE else None
@@ -37,11 +37,11 @@ def search(query, database, *, own, expansion, own_row_first, expand_images, reg
             database[row] = vectors[row]
     if not expansion:
         return ranking, gap
-    best = [
-        query if row == first and not expand_images else database[row]
-        for row in ranking[: min(expansion, len(database))]
-    ]
-    ranking, last_gap = ordered(database @ oracles.l2(sum(best)), first)
+    best = np.array([query if row == first and not expand_images else database[row] for row in ranking[:expansion]])
+    total = best.sum(axis=0)
+    if alpha is not None:  # Radenovic et al. 2018: the query, and rows by their similarity
+        total = query + sum((row @ query) ** alpha * row for row in best if row @ query > 0)
+    ranking, last_gap = ordered(database @ oracles.l2(total), first)
     return ranking, min(gap, last_gap)
 
 
@@ -64,6 +64,17 @@ class SearchTest(parameterized.TestCase):
             self.assertGreater(gap, 1e-6)  # else float32 might order it differently
             found = engine.search(jnp.asarray(query), jnp.asarray(database), own, stages=stages)
             np.testing.assert_array_equal(found, expected)
+
+    @parameterized.product(alpha=(0.0, 3.0), expand_images=(False, True))
+    def test_weighted_expansion_against_float64(self, alpha, expand_images):
+        random = np.random.default_rng(7)
+        database = unit(random.normal(size=(40, 16))).astype(np.float32)
+        query = unit(random.normal(size=16)).astype(np.float32)
+        options = {"expansion": 25, "own_row_first": True, "expand_images": expand_images, "alpha": alpha}
+        expected, gap = search(query, database, own=7, **options)
+        self.assertGreater(gap, 1e-6)
+        found = engine.search(jnp.asarray(query), jnp.asarray(database), 7, stages=Stages(**options))
+        np.testing.assert_array_equal(found, expected)
 
     def test_expansion_follows_the_best_rows_and_drops_the_query(self):
         # Directions in degrees. From the query at 0: 10, 20, -25, -30, 40. From the best row at 10 alone they are

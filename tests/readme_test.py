@@ -41,7 +41,18 @@ class ReadmeTest(absltest.TestCase):
         drivers = [*(shared.ROOT / "experiments").glob("*.py"), *(shared.ROOT / "weights").glob("*.py")]
         defined = {name for file in drivers for name in re.findall(r'DEFINE_\w+\(\s*"(\w+)"', file.read_text())}
         settings = {field.name for field in dataclasses.fields(TrainingConfig)}
-        self.assertEmpty(named - set(flags.FLAGS) - defined - settings - {"flagfile"})  # absl's own
+        self.assertEmpty(named - set(flags.FLAGS) - defined - settings - {"flagfile", "help"})  # absl's own
+
+    def test_every_program_that_is_named_exists(self):
+        pages = [shared.ROOT / "README.md", shared.ROOT / "weights" / "README.md", *(shared.ROOT / "docs").glob("*.md")]
+        named = {
+            name
+            for page in pages
+            for name in re.findall(r"\b(?:experiments|weights|benchmarks)\.\w+", page.read_text())
+        }
+        self.assertGreater(len(named), 10)
+        for name in named - {"weights.html"}:
+            self.assertTrue((shared.ROOT / f"{name.replace('.', '/')}.py").is_file(), name)
 
 
 if __name__ == "__main__":
