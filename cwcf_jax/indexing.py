@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -101,16 +101,16 @@ def fill_store(
 ) -> list[str]:
     """Encodes what the store lacks, and says which pictures were left out and why."""
     everything = jnp.arange(model.network.spec.num_classes)
-    logits = _crop_logits(store, model, images, extraction) if queries and extraction.crop_classes else {}
+    logits, refused = _crop_logits(store, model, images, extraction) if queries else ({}, {})
 
     def pooled(batch: datasets.Batch, boxes: np.ndarray | None) -> dict[str, np.ndarray]:
         found = encoder.pool(model, batch.images, sizes=batch.sizes, boxes=boxes, class_ids=everything)
         rows = {name: np.asarray(value) for name, value in found._asdict().items() if name != "class_ids"}
         if logits:
-            rows["logits"] = np.stack([logits.get(index, rows["logits"][0]) for index in _padded_indices(batch)])
+            rows["logits"] = np.stack([logits[index] for index in _padded_indices(batch)])
         return rows
 
-    return fill_rows(store, images, extraction, pooled, queries=queries, progress=progress)
+    return fill_rows(store, images, extraction, pooled, queries=queries, refused=refused, progress=progress)
 
 
 def fill_rows(
@@ -120,6 +120,7 @@ def fill_rows(
     compute: Callable[[datasets.Batch, np.ndarray | None], dict[str, np.ndarray]],
     *,
     queries: bool,
+    refused: Mapping[int, str] | None = None,
     progress: Progress,
 ) -> list[str]:
     """Fills what a store lacks with what ``compute`` makes of it, and says what was left out and why.
@@ -131,11 +132,13 @@ def fill_rows(
         compute: called with batches and with their queries' boxes in pixels of the batch, None where whole pictures are
             meant; returns a row of every field for each picture of the batch.
         queries: whether the store's rows are the queries.
+        refused: rows that are left out, and why.
         progress: called with how many more are finished.
     """
-    missing = store.missing().tolist()
+    refused = refused or {}
+    missing = [row for row in store.missing().tolist() if row not in refused]
     progress(store.length - len(missing))
-    left_out = []
+    left_out = list(refused.values())
     for batch in _batches(images, missing, extraction, queries=queries):
         if isinstance(batch, Unreadable):
             left_out.append(batch.reason)
@@ -228,17 +231,22 @@ def _batches(
     )
 
 
-def _crop_logits(store: PooledStore, model: Model, images: ImageSet, extraction: Extraction) -> dict[int, np.ndarray]:
-    """The logits of the missing queries' boxes, each an image of its own."""
-    assert extraction.crop_classes is not None
-    alone = dataclasses.replace(extraction, resize=extraction.crop_classes, crop_queries=True)
+def _crop_logits(
+    store: PooledStore, model: Model, images: ImageSet, extraction: Extraction
+) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+    """The logits of the missing queries' boxes, each an image of its own, and why some have none."""
     found: dict[int, np.ndarray] = {}
+    refused: dict[int, str] = {}
+    if extraction.crop_classes is None:
+        return found, refused
+    alone = dataclasses.replace(extraction, resize=extraction.crop_classes, crop_queries=True)
     for batch in _batches(images, store.missing().tolist(), alone, queries=True):
         if isinstance(batch, Unreadable):
-            continue  # its picture is unreadable as a whole, too, and reported there
+            refused[batch.index] = batch.reason
+            continue
         logits = np.asarray(encoder.pool(model, batch.images, sizes=batch.sizes, num_classes=1).logits)
         found.update(zip(batch.indices, logits, strict=False))
-    return found
+    return found, refused
 
 
 def _padded_indices(batch: datasets.Batch) -> list[int]:

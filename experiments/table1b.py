@@ -37,7 +37,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """Seconds of the whole encoding of one query, picture in memory to descriptor, raw and with CAMs."""
     given = inputs.from_flags(stack)
     counts = [int(nc) for nc in _NC.value if int(nc) <= given.model.network.spec.num_classes]
-    rows = list(evaluation.evaluate(given, list(methods.raw(given))[2], [Postprocessing()]))
+    rows = list(evaluation.evaluate(given, list(methods.raw(given))[1], [Postprocessing()]))
     rows += evaluation.evaluate(given, methods.offline(given, counts, _NPCA.value), [Postprocessing()])
     seconds = interleaved(encoders(given, counts), 3 if inputs.smoke() else _REPEATS.value)
     raw = np.array(seconds[0])

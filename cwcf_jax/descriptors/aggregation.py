@@ -24,7 +24,7 @@ def repeat_dropped(vectors: Float[Array, "n k"]) -> Float[Array, "n k"]:
     """
     present = jnp.any(vectors != 0, axis=-1)
     places = jax.lax.cummax(jnp.where(present, jnp.arange(vectors.shape[0]), -1))
-    return jnp.where(places[:, None] >= 0, vectors[jnp.maximum(places, 0)], 0.0)
+    return vectors[jnp.maximum(places, 0)]
 
 
 def aggregate(vectors: Float[Array, "n k"], whitening: Whitening | None) -> Float[Array, " d"]:

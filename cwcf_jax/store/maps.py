@@ -40,9 +40,9 @@ class MapStore(StoreFolder):
         """The maps of one image, float16; StaleStoreError names a file that is damaged."""
         file = self._file(row)
         try:
-            with np.load(file) as content:
+            with file.open("rb") as stream, np.load(stream) as content:  # numpy leaves a damaged file open
                 return {name: content[name] for name in content.files}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise StaleStoreError(f"{file} cannot be read ({error}); remove it to make it anew") from error
 
     def _file(self, row: int) -> pathlib.Path:
