@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -139,16 +139,11 @@ def fill_rows(
     missing = [row for row in store.missing().tolist() if row not in refused]
     progress(store.length - len(missing))
     left_out = list(refused.values())
-    for batch in _batches(images, missing, extraction, queries=queries):
-        if isinstance(batch, Unreadable):
-            left_out.append(batch.reason)
-            progress(1)
-            continue
+    for batch in _readable(_batches(images, missing, extraction, queries=queries), left_out, progress):
         cut = queries and not extraction.crop_queries
         rows = compute(batch, _scale_boxes(images, batch, extraction) if cut else None)
         for row, index in enumerate(batch.indices):
             store.write(index, **{name: value[row] for name, value in rows.items()})
-        progress(len(batch.indices))
     return left_out
 
 
@@ -175,18 +170,13 @@ def fill_maps(
     """
     missing = store.missing(rows).tolist()
     progress(len(rows) - len(missing))
-    left_out = []
-    for batch in _batches(images, missing, extraction, queries=queries):
-        if isinstance(batch, Unreadable):
-            left_out.append(batch.reason)
-            progress(1)
-            continue
+    left_out: list[str] = []
+    for batch in _readable(_batches(images, missing, extraction, queries=queries), left_out, progress):
         found = {name: (np.asarray(maps), np.asarray(sizes)) for name, (maps, sizes) in compute(batch).items()}
         for row, index in enumerate(batch.indices):
             store.write(
                 index, **{name: maps[row, : size[row, 0], : size[row, 1]] for name, (maps, size) in found.items()}
             )
-        progress(len(batch.indices))
     return left_out
 
 
@@ -229,6 +219,19 @@ def _batches(
         step=encoder.BUCKET_STEP,
         crops=crops,
     )
+
+
+def _readable(
+    batches: Iterable[datasets.Batch | Unreadable], left_out: list[str], progress: Progress
+) -> Iterator[datasets.Batch]:
+    """The batches; why a picture is in none goes to ``left_out``. ``progress`` hears of either when it is done."""
+    for batch in batches:
+        if isinstance(batch, Unreadable):
+            left_out.append(batch.reason)
+            progress(1)
+        else:
+            yield batch
+            progress(len(batch.indices))
 
 
 def _crop_logits(
