@@ -4,6 +4,7 @@ python -m experiments.figure2 --dataset=FOLDER --weights=FILE --more_weights=FIL
 """
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -56,7 +57,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
         conditions={
             "network": labels[0],
             "weights_sha256": dict(zip(labels, fingerprints, strict=True)),
-            "protocol": {"name": str(chosen)},
+            "protocol": dataclasses.asdict(chosen),
             "data": [inputs.describe_data(benchmark, "")],
         },
         tables=[tables.Table("Most probable class and its probability", ["picture", *labels], lines)],

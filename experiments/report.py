@@ -189,7 +189,7 @@ def _run(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
 def _line(content: Mapping[str, Any], rows: Sequence[Row]) -> list[Cell]:
     """The overview's columns up to the difference."""
     name = content["experiment"]
-    data = " / ".join(str(one.get("name", "")) for one in content.get("data", []))
+    data = next((str(one.get("name", "")) for one in content.get("data", [])), "")  # the others are in the conditions
     fields = _differing(content)
     preset = str(content.get("protocol", {}).get("name", "")) + (f" + {len(fields)} changed" if fields else "")
     cells: list[Cell] = [EXPERIMENTS.get(name, name).partition(":")[0], data, ", ".join(_weights(content)), preset]

@@ -119,7 +119,7 @@ class ReportTest(parameterized.TestCase):
         self.assertEqual(
             dict(zip(head, line, strict=True)),
             {
-                "experiment": "Table 1a", "data": "oxford5k / paris6k", "network": "vgg16_cam",
+                "experiment": "Table 1a", "data": "oxford5k", "network": "vgg16_cam",
                 "protocol": "paper + 1 changed", "best row": "OnA, N_C 64, N_pca 1, R 100, QE 10", "mAP": "0.7500",
                 "95 %": "0.700 to 0.800", "paper": "0.780", "difference": "-0.030", "when": "2025-11-24 21:00",
                 "commit": "0123456-dirty",
