@@ -42,7 +42,6 @@ class AblationTest(parameterized.TestCase):
             "--nc=1,4",
             "--npca=2",
             "--qe=0,3",
-            "--rerank=0,4",
             f"--cache={cls.folder / 'cache'}",
             f"--output={cls.folder / 'out'}",
         ]
@@ -58,8 +57,6 @@ class AblationTest(parameterized.TestCase):
         methods = [(method, None, None) for method in ("Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA")]
         methods += [(method, nc, 2) for method in ("OfA", "OnA", "Predefined") for nc in (1, 4)]
         self.assertCountEqual(rows, [(*method, qe) for method in methods for qe in (0, 3)])
-        again = drivers.rows(self.folder / "out", rerank=4)
-        self.assertCountEqual(again, [(*method, qe) for method in methods if method[1] for qe in (0, 3)])
         for row in rows.values():
             self.assertEqual(list(row["per_query"]), ["ashmolean_1", "ashmolean_2"])
             self.assertAlmostEqual(row["map"], np.mean(list(row["per_query"].values())), places=12)

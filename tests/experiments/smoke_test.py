@@ -30,6 +30,9 @@ EXPECTED = {
     "protocols": ({"OnA", "OfA"}, set()),
 }
 
+MORE = {"ablation": ["--rerank=0,4", "--qe=0,2", "--alpha=3"]}
+"""Flags beyond --smoke."""
+
 
 class SmokeTest(parameterized.TestCase):
     @classmethod
@@ -41,7 +44,13 @@ class SmokeTest(parameterized.TestCase):
     def run_driver(self, name):
         output = self.folder / "results" / name
         if not output.exists():
-            flags = ["--smoke", f"--cache={self.folder / 'cache'}", f"--output={output}", "--strict"]
+            flags = [
+                "--smoke",
+                f"--cache={self.folder / 'cache'}",
+                f"--output={output}",
+                "--strict",
+                *MORE.get(name, []),
+            ]
             drivers.run(*flags, module=f"experiments.{name}")
         return json.loads((output / "results.json").read_text()), output
 
@@ -68,6 +77,12 @@ class SmokeTest(parameterized.TestCase):
         for table in content["tables"]:
             self.assertNotEmpty(table["rows"])
             self.assertTrue(all(len(row) == len(table["columns"]) for row in table["rows"]), table["title"])
+
+    def test_re_ranking_in_the_ablation(self):
+        _, output = self.run_driver("ablation")
+        found, again = drivers.rows(output), drivers.rows(output, rerank=4)
+        self.assertEqual(again.keys(), {key for key in found if key[0] in SWEEP})
+        self.assertTrue(any(again[key]["map"] != found[key]["map"] for key in again))
 
     def test_report_of_all(self):
         titles = [self.run_driver(name)[0]["title"] for name in EXPECTED]
