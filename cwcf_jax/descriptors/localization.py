@@ -41,11 +41,6 @@ def quantize(features: Float[Array, "h w k"], unit: float | Float[Array, ""] = 1
     return jnp.floor(jnp.minimum(features.astype(jnp.float32) / unit, float(LEVELS)) + 15.0 / 16.0)
 
 
-def region_mac(features: Float[Array, "h w k"], box: Int[Array, "4"]) -> Float[Array, " k"]:
-    """Largest value of each channel over a box ``x1 y1 x2 y2`` in cells, as `localize` gives it."""
-    return max_pool(features, cell_mask(box, features.shape[:2]))
-
-
 def localize(
     features: Float[Array, "h w k"],
     size: Size,
