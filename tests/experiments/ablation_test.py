@@ -28,7 +28,7 @@ class AblationTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.weights = shared.require("weights/googlenet_bvlc.npz")
+        cls.weights = shared.require("weights/squeezenet_v1.1.npz")
         cls.folder = pathlib.Path(tempfile.mkdtemp())
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.dataset = drivers.small_benchmark(cls.folder / "benchmark")
@@ -36,7 +36,7 @@ class AblationTest(parameterized.TestCase):
         cls.flags = [
             f"--dataset={cls.dataset}",
             f"--whitening_dataset={cls.others}",
-            "--network=googlenet",
+            "--network=squeezenet1_1",
             f"--weights={cls.weights}",
             "--protocol=development",
             "--nc=1,4",
@@ -101,9 +101,9 @@ class AblationTest(parameterized.TestCase):
         self.assertBetween(int(np.fromfile(done, np.uint8).sum()), 5, 20)
         kept = np.flatnonzero(np.fromfile(done, np.uint8))
         file = done.with_name("class_sums.f32")
-        before = np.fromfile(file, "<f4").reshape(-1, 832000)[kept]
+        before = np.fromfile(file, "<f4").reshape(-1, 512000)[kept]
         drivers.run(*flags)
-        np.testing.assert_array_equal(np.fromfile(file, "<f4").reshape(-1, 832000)[kept], before)
+        np.testing.assert_array_equal(np.fromfile(file, "<f4").reshape(-1, 512000)[kept], before)
         self.assertEqual(drivers.rows(self.own / "out"), drivers.rows(self.folder / "out"))
 
     def test_a_stale_cache_is_refused_with_the_reason(self):
@@ -147,14 +147,14 @@ class AblationTest(parameterized.TestCase):
         (["--rerank=some"], "--rerank: 'some' is not a whole number, at least 0"),
         (["--thresholds=10,5"], "thresholds are percentages from 0 to below 100, ascending, not '10,5'"),
         (["--predefined_classes=church,dome"], "--predefined_classes lists 2 classes"),
-        (["--predefined_classes=cathedral"], "'cathedral' is not a class of googlenet"),
+        (["--predefined_classes=cathedral"], "'cathedral' is not a class of squeezenet1_1"),
         (["--resize=720"], "unknown resize '720'"),
         (["--dataset=/nowhere"], "/nowhere: no such folder, and no dataset of that name; known: synthetic"),
         (["--dataset=SHARED"], "has no queries: it needs lab/ beside jpg/"),
         (["--whitening_dataset="], "--whitening_dataset needs at least one folder"),
         (["--whitening_dataset=SAME"], "is named twice"),
         (["--weights=/nowhere.npz"], "no weights at /nowhere.npz: see weights/README.md"),
-        (["--feature_layer=conv5_1"], "googlenet has no feature layer 'conv5_1'; it has inception_3a"),
+        (["--feature_layer=conv5_1"], "squeezenet1_1 has no feature layer 'conv5_1'; it has fire"),
         (["--network=vgg16_cam"], "does not hold vgg16_cam"),
         (["--shrinkage=0.1"], "--shrinkage has no effect without --whitening=shrinkage"),
         (["--shrinkage=2", "--whitening=shrinkage"], "the shrinkage ratio must lie between 0 and 1, not 2"),
