@@ -23,6 +23,7 @@ from cwcf_jax.descriptors.pooling import (
     strided_region_mask,
     sum_pool,
 )
+from cwcf_jax.descriptors.quantization import Quantized, dequantize, quantize
 from cwcf_jax.descriptors.spoc import spoc_pool
 from cwcf_jax.descriptors.whitening import (
     Whitening,
@@ -34,6 +35,7 @@ from cwcf_jax.descriptors.whitening import (
 
 __all__ = [
     "NORMALIZATIONS",
+    "Quantized",
     "Whitening",
     "WhiteningConfig",
     "aggregate",
@@ -44,6 +46,7 @@ __all__ = [
     "class_sums",
     "class_vectors",
     "crow_pool",
+    "dequantize",
     "embed",
     "fit_pca_whitening",
     "fit_shrinkage_whitening",
@@ -53,6 +56,7 @@ __all__ = [
     "max_pool",
     "mean_pool",
     "min_max",
+    "quantize",
     "raw",
     "region_mask",
     "repeat_dropped",

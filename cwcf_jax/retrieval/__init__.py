@@ -9,6 +9,7 @@ from cwcf_jax.retrieval.metrics import (
     precision_at,
     recall_at,
 )
+from cwcf_jax.retrieval.online import online_scores
 from cwcf_jax.retrieval.reranking import reorder, replace_rows
 from cwcf_jax.retrieval.search import rank, similarities
 
@@ -21,6 +22,7 @@ __all__ = [
     "interval",
     "mean_average_precision",
     "mean_vector",
+    "online_scores",
     "paired_difference",
     "precision_at",
     "rank",

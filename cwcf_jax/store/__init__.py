@@ -1,8 +1,22 @@
 """Descriptors and class vectors on disk."""
 
+from cwcf_jax.store.class_vectors import ClassVectorStore, Runs
+from cwcf_jax.store.class_writer import ClassVectorWriter
 from cwcf_jax.store.folder import StaleStoreError, StoreBusyError
 from cwcf_jax.store.maps import MapStore
 from cwcf_jax.store.pooled import PooledStore
 from cwcf_jax.store.rows import RowStore
+from cwcf_jax.store.zarr import Layout, Location
 
-__all__ = ["MapStore", "PooledStore", "RowStore", "StaleStoreError", "StoreBusyError"]
+__all__ = [
+    "ClassVectorStore",
+    "ClassVectorWriter",
+    "Layout",
+    "Location",
+    "MapStore",
+    "PooledStore",
+    "RowStore",
+    "Runs",
+    "StaleStoreError",
+    "StoreBusyError",
+]

@@ -40,10 +40,10 @@ class StoreFolder:
         file = self.folder / "fingerprint.json"
         if not file.exists() and any(path.name not in BEGUN for path in self.folder.iterdir()):
             raise StaleStoreError(f"{self.folder} is not empty and not a store; name another folder")
-        self._lock: int | None = _lock(self.folder)
+        self._lock: int | None = lock(self.folder)
         try:
             if file.exists():
-                _compare(file, header)
+                _compare_file(file, header)
             else:  # first: a kill before leaves nothing else, a kill after leaves a store without content
                 partial = file.with_suffix(".partial")
                 partial.write_text(json.dumps(header, indent=1) + "\n")
@@ -67,7 +67,8 @@ class StoreFolder:
         self.close()
 
 
-def _lock(folder: pathlib.Path) -> int:
+def lock(folder: pathlib.Path) -> int:
+    """A file that is closed to let other processes have the folder; `StoreBusyError` while one has it."""
     file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,20 +78,25 @@ def _lock(folder: pathlib.Path) -> int:
     return file
 
 
-def _compare(file: pathlib.Path, header: Mapping[str, Any]) -> None:
+def _compare_file(file: pathlib.Path, header: Mapping[str, Any]) -> None:
     try:
         stored = json.loads(file.read_text())
         if not isinstance(stored, dict):
             raise ValueError("not an object")
     except (OSError, ValueError) as error:
         raise StaleStoreError(f"{file} cannot be read ({error}); remove {file.parent} to make it anew") from error
+    compare(str(file.parent), stored, header)
+
+
+def compare(name: str, stored: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """StaleStoreError with every difference between what a store depends on and what it should."""
     differing = [key for key in sorted(stored.keys() | header.keys()) if stored.get(key) != header.get(key)]
     if differing:
         reasons = "\n  ".join(
             f"{key}: {_brief(stored.get(key))} there, {_brief(header.get(key))} now" for key in differing
         )
         raise StaleStoreError(
-            f"{file.parent} was made under other conditions and is left alone:\n  {reasons}\n"
+            f"{name} was made under other conditions and is left alone:\n  {reasons}\n"
             "Remove it, or name another folder."
         )
 

@@ -1,0 +1,182 @@
+"""All class vectors of every image on disk, class by class, for online aggregation.
+
+``store.json`` says what the vectors depend on, ``length.json`` how many images are whole, ``values`` and ``scales`` are
+Zarr arrays (`zarr`). Images are committed a fragment at a time: a killed writer leaves whole ones, and goes on there.
+"""
+
+import collections
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorstore
+
+from cwcf_jax.store import folder, zarr
+from cwcf_jax.store.folder import StaleStoreError
+from cwcf_jax.store.zarr import Layout, Location
+
+FORMAT = 1
+
+AHEAD = 1 << 26
+"""Bytes that are asked for before they are needed."""
+
+READERS = 4
+"""Threads that ask."""
+
+
+class Runs(NamedTuple):
+    """Class vectors of consecutive images as `retrieval.online_scores` takes them.
+
+    ``values`` [c, b, d]; ``scales`` [c, b] or None; ``positions`` [n], where the classes that were asked for are.
+    """
+
+    values: np.ndarray
+    scales: np.ndarray | None
+    positions: np.ndarray
+
+
+class ClassVectorStore:
+    """A store to read, by any number of processes; images that a writer adds meanwhile are seen after opening it anew.
+
+    Attributes:
+        layout: what it holds of each image.
+        fingerprint: what the vectors depend on.
+        length: how many images.
+    """
+
+    def __init__(self, location: Location, fingerprint: Mapping[str, Any] | None = None) -> None:
+        """Opens a store.
+
+        Args:
+            location: a folder, or an address: see `Location`.
+            fingerprint: what its vectors must depend on; None: whatever they do.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StaleStoreError: it was made under other conditions, or is damaged.
+        """
+        self._kvstore = zarr.connect(location)
+        header = zarr.read_json(self._kvstore, "store.json")
+        if header is None:
+            raise FileNotFoundError(f"no class-vector store at {location}")
+        self.fingerprint, self.layout = parse_header(header, location)
+        if fingerprint is not None:
+            folder.compare(str(location), self.fingerprint, plain(fingerprint))
+        self.length = read_length(self._kvstore)
+        self._folder = zarr.local_folder(location)
+        self._mapped: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        if self._folder is None and self.length:
+            self._values = zarr.open_values(self._kvstore, self.layout, create=False)
+            self._scales = zarr.open_scales(self._kvstore, self.layout, create=False) if self._scaled else None
+
+    def __len__(self) -> int:
+        return self.length
+
+    def positions(self, class_ids: np.ndarray) -> np.ndarray:
+        """Where the classes are on the first axis; ValueError names those that the store does not hold."""
+        known = np.asarray(self.layout.classes)
+        found = np.searchsorted(known, class_ids)
+        absent = known[np.minimum(found, len(known) - 1)] != class_ids
+        if np.any(absent):
+            listed = ", ".join(map(str, np.asarray(class_ids)[absent][:8]))
+            raise ValueError(f"the store holds {len(known)} classes, but not {listed}")
+        return found.astype(np.int32)
+
+    def fragments(self) -> list[slice]:
+        """The images of each fragment, in order."""
+        size = self.layout.fragment
+        return [slice(start, min(start + size, self.length)) for start in range(0, self.length, size)]
+
+    def read(self, positions: np.ndarray) -> Iterator[tuple[slice, Runs]]:
+        """Each fragment's images and the vectors of some classes, the next ones asked for meanwhile.
+
+        The vectors beyond the images of the last fragment mean nothing.
+        """
+        run = self.layout.fragment * self.layout.dim * zarr.DTYPES[self.layout.dtype].itemsize
+        ahead = max(READERS, AHEAD // (run * len(positions)))
+        waiting: collections.deque[futures.Future[Runs]] = collections.deque()
+        with futures.ThreadPoolExecutor(READERS) as pool:
+            pieces = self.fragments()
+            for i, piece in enumerate(pieces):
+                while len(waiting) <= ahead and i + len(waiting) < len(pieces):
+                    waiting.append(pool.submit(self._fetch, i + len(waiting), positions))
+                yield piece, waiting.popleft().result()
+
+    def vectors(self, rows: np.ndarray, positions: np.ndarray) -> Runs:
+        """The vectors of any images, ``values`` [n, r, d], for a second look at a few."""
+        shape = len(positions), len(rows), self.layout.dim
+        values = np.zeros(shape, zarr.DTYPES[self.layout.dtype])
+        scales = np.zeros(shape[:2], np.float32) if self._scaled else None
+        fragments = np.asarray(rows) // self.layout.fragment
+        for i in np.unique(fragments).tolist():
+            here = np.flatnonzero(fragments == i)
+            inside = np.asarray(rows)[here] - i * self.layout.fragment
+            found = Runs(*self._map(i), positions) if self._folder is not None else self._fetch(i, positions)
+            values[:, here] = found.values[found.positions[:, None], inside]
+            if scales is not None and found.scales is not None:
+                scales[:, here] = found.scales[found.positions[:, None], inside]
+        return Runs(values, scales, np.arange(len(positions), dtype=np.int32))
+
+    @property
+    def _scaled(self) -> bool:
+        return self.layout.dtype == "int8"
+
+    def _fetch(self, i: int, positions: np.ndarray) -> Runs:
+        """A fragment's runs; from a local disk they are on their way into the page cache when this returns."""
+        if self._folder is None:
+            images = slice(i * self.layout.fragment, (i + 1) * self.layout.fragment)
+            chosen = tensorstore.d[0][positions.tolist()]
+            values = self._values[chosen][:, images].read()
+            scales = None if self._scales is None else self._scales[chosen][:, images].read().result()
+            return Runs(values.result(), scales, np.arange(len(positions), dtype=np.int32))
+        runs = Runs(*self._map(i), positions)
+        for name, runs_of in (("values", runs.values), ("scales", runs.scales)):
+            if runs_of is not None:
+                _advise(self._file(name, i), runs_of[0].nbytes, positions)
+        return runs
+
+    def _map(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+        if i not in self._mapped:
+            values = zarr.map_values(self._file("values", i), self.layout)
+            scales = zarr.map_scales(self._file("scales", i), self.layout) if self._scaled else None
+            self._mapped[i] = values, scales
+        return self._mapped[i]
+
+    def _file(self, name: str, i: int) -> pathlib.Path:
+        assert self._folder is not None
+        return self._folder / name / "c" / "0" / str(i) / ("0" if name == "values" else "")
+
+
+def _advise(path: pathlib.Path, run: int, positions: np.ndarray) -> None:
+    """Tells the operating system which runs of a file will be read."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        for position in np.sort(positions).tolist():
+            os.posix_fadvise(file, position * run, run, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(file)
+
+
+def read_length(kvstore: tensorstore.KvStore) -> int:
+    """How many images are whole."""
+    return int((zarr.read_json(kvstore, "length.json") or {"images": 0})["images"])
+
+
+def parse_header(header: Any, location: Location) -> tuple[dict[str, Any], Layout]:
+    """The fingerprint and the layout of ``store.json``; StaleStoreError if they cannot be used."""
+    try:
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']}, this version knows {FORMAT}")
+        layout = header["layout"]
+        return header["fingerprint"], Layout(**{**layout, "classes": tuple(layout["classes"])})
+    except (TypeError, KeyError, ValueError) as error:
+        raise StaleStoreError(f"store.json of {location} cannot be used ({error}); make the store anew") from error
+
+
+def plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back."""
+    return dict(json.loads(json.dumps(value)))

@@ -1,0 +1,146 @@
+"""Writing a class-vector store: image after image in, fragments out."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from cwcf_jax.store import folder, zarr
+from cwcf_jax.store.class_vectors import FORMAT, parse_header, plain, read_length
+from cwcf_jax.store.folder import StaleStoreError
+from cwcf_jax.store.zarr import Layout, Location
+
+BEGUN = ("lock", "store.json.__lock")
+
+
+class ClassVectorWriter:
+    """Appends images to a store; one at a time may have it open.
+
+    Attributes:
+        layout: what the store holds of each image.
+        length: how many images it was given, those that wait for their fragment to fill up included.
+    """
+
+    def __init__(self, location: Location, fingerprint: Mapping[str, Any], layout: Layout) -> None:
+        """Opens a store to go on, or begins it.
+
+        Args:
+            location: a folder, made with its parents if missing, or an address. Only a folder is locked; whoever writes
+                to an address sees to it that nobody else does.
+            fingerprint: what the vectors depend on; anything JSON can hold.
+            layout: what to hold of each image.
+
+        Raises:
+            StaleStoreError: there is a store of another fingerprint or layout, or something else.
+            StoreBusyError: another process writes to it.
+        """
+        self.layout = layout
+        place = zarr.local_folder(location)
+        self._lock = None if place is None else _lock(place)
+        try:
+            self._kvstore = zarr.connect(location)
+            conditions = plain(fingerprint)
+            header = {"format": FORMAT, "fingerprint": conditions, "layout": dataclasses.asdict(layout)}
+            stored = zarr.read_json(self._kvstore, "store.json")
+            if stored is None:  # first: a kill before leaves nothing else, a kill after leaves a store without images
+                zarr.write_json(self._kvstore, "store.json", header)
+            else:
+                found, there = parse_header(stored, location)
+                folder.compare(str(location), _flat(found, there), _flat(conditions, layout))
+            self._values = zarr.open_values(self._kvstore, layout, create=True)
+            self._scales = zarr.open_scales(self._kvstore, layout, create=True) if layout.dtype == "int8" else None
+            self._committed = read_length(self._kvstore)
+            self._begin_fragment()
+        except BaseException:
+            self.release()
+            raise
+
+    def append(self, values: np.ndarray, scales: np.ndarray | None = None) -> None:
+        """Adds images; what fills a fragment is on disk when this returns, the rest after `flush`.
+
+        Args:
+            values: [images, classes, dim] of the layout's type.
+            scales: [images, classes], for int8.
+        """
+        expected = (len(self.layout.classes), self.layout.dim)
+        dtype = zarr.DTYPES[self.layout.dtype]
+        if values.shape[1:] != expected or values.dtype != dtype:
+            raise ValueError(f"class vectors must be {dtype} of shape [images, {expected[0]}, {expected[1]}]")
+        if (scales is None) != (self._scales is None) or (scales is not None and scales.shape != values.shape[:2]):
+            raise ValueError("int8 vectors come with scales [images, classes], others without")
+        done = 0
+        while done < len(values):
+            place = self.length - self._start
+            count = min(len(values) - done, self.layout.fragment - place)
+            self._buffer[:, place : place + count] = values[done : done + count].swapaxes(0, 1)
+            if scales is not None:
+                self._scale_buffer[:, place : place + count] = scales[done : done + count].T
+            self.length += count
+            done += count
+            if self.length - self._start == self.layout.fragment:
+                self.flush()
+                self._begin_fragment()
+
+    def flush(self) -> None:
+        """Writes what waits, and then how many images there are."""
+        if self.length == self._committed:
+            return
+        images = slice(self._start, self._start + self.layout.fragment)
+        if self._scales is not None:
+            self._scales = self._scales.resize(exclusive_max=[None, images.stop], expand_only=True).result()
+            self._scales[:, images].write(self._scale_buffer).result()
+        self._values = self._values.resize(exclusive_max=[None, images.stop, None], expand_only=True).result()
+        self._values[:, images].write(self._buffer).result()
+        zarr.write_json(self._kvstore, "length.json", {"images": self.length})
+        self._committed = self.length
+
+    def close(self) -> None:
+        """`flush`, and lets other processes write."""
+        self.flush()
+        self.release()
+
+    def release(self) -> None:
+        """Lets other processes write without a `flush`; twice does no harm."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> "ClassVectorWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.release()
+
+    def _begin_fragment(self) -> None:
+        """An empty buffer, or one with the images of a fragment that was written before it was full."""
+        size = self.layout.fragment
+        self.length = self._committed
+        self._start = self.length // size * size
+        shape = len(self.layout.classes), size, self.layout.dim
+        self._buffer = np.zeros(shape, zarr.DTYPES[self.layout.dtype])
+        self._scale_buffer = np.zeros(shape[:2], np.float32)
+        if self.length > self._start:
+            images = slice(self._start, self.length)
+            self._buffer[:, : self.length - self._start] = self._values[:, images].read().result()
+            if self._scales is not None:
+                self._scale_buffer[:, : self.length - self._start] = self._scales[:, images].read().result()
+
+
+def _flat(fingerprint: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    return {**fingerprint, **plain(dataclasses.asdict(layout))}
+
+
+def _lock(path: pathlib.Path) -> int:
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / "store.json").exists() and any(one.name not in BEGUN for one in path.iterdir()):
+        raise StaleStoreError(f"{path} is not empty and not a class-vector store; name another folder")
+    return folder.lock(path)
