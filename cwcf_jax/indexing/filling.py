@@ -1,78 +1,21 @@
 """Images through the network into a store: once, resumably, leaving out what cannot be read."""
 
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from cwcf_jax import datasets, encoder
-from cwcf_jax.datasets import ImageSet, Resize, Unreadable
+from cwcf_jax.datasets import ImageSet, Unreadable
 from cwcf_jax.encoder import Model
+from cwcf_jax.indexing.extraction import Extraction, fingerprint
 from cwcf_jax.store import MapStore, PooledStore, RowStore
-
-EXTRACTION = 2
-"""To be counted up by every change of code that changes what a pass leaves: older stores are then refused."""
 
 Progress = Callable[[int], object]
 """Called with how many more images are finished."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Extraction:
-    """How images become rows of a store.
-
-    Attributes:
-        resize: applied to every picture before the network.
-        scale_boxes: whether query boxes follow the resize; the authors' code leaves them in original pixels.
-        batch_size: pictures in one pass; 0 chooses 1 on a CPU, where batches gain nothing, and 16 elsewhere.
-        crop_queries: whether a query is its box's pixels, an image of its own, and not a region of its picture.
-        crop_classes: the resize under which a query's box becomes the image that its classes are found in; None: its
-            classes are those of its region.
-    """
-
-    resize: Resize
-    scale_boxes: bool = True
-    batch_size: int = 0
-    crop_queries: bool = False
-    crop_classes: Resize | None = None
-
-    def rows(self) -> int:
-        """Pictures in one pass on the default device."""
-        return self.batch_size or (1 if jax.default_backend() == "cpu" else 16)
-
-
-def fingerprint(
-    model: Model, images: ImageSet, extraction: Extraction, *, weights: str, files: str, queries: bool
-) -> dict[str, Any]:
-    """Everything that a pass over a dataset's images, or over its queries, depends on.
-
-    Args:
-        model: that makes the pass.
-        images: the dataset.
-        extraction: how its pictures are read.
-        weights: `networks.fingerprint` of the model's weights.
-        files: `fingerprint_files` of the dataset.
-        queries: whether the rows are the queries' regions instead of the images.
-    """
-    spec = model.network.spec
-    config = dataclasses.replace(model.config, channel_weighting=True, repeat_dropped=False)
-    if not queries:  # regions are cut from queries alone
-        config = dataclasses.replace(config, region_cells="touched")
-    return {
-        "extraction": EXTRACTION,
-        "weights": weights,
-        "network": spec.name,
-        "preprocessing": dataclasses.asdict(spec.preprocessing) | {"resize": str(extraction.resize)},
-        "encoder": dataclasses.asdict(config),
-        "files": files,
-        "regions": _fingerprint_regions(images, extraction) if queries else None,
-    }
 
 
 def open_store(
@@ -139,7 +82,7 @@ def fill_rows(
     missing = [row for row in store.missing().tolist() if row not in refused]
     progress(store.length - len(missing))
     left_out = list(refused.values())
-    for batch in _readable(_batches(images, missing, extraction, queries=queries), left_out, progress):
+    for batch in readable(picture_batches(images, missing, extraction, queries=queries), left_out, progress):
         cut = queries and not extraction.crop_queries
         rows = compute(batch, _scale_boxes(images, batch, extraction) if cut else None)
         for row, index in enumerate(batch.indices):
@@ -171,7 +114,7 @@ def fill_maps(
     missing = store.missing(rows).tolist()
     progress(len(rows) - len(missing))
     left_out: list[str] = []
-    for batch in _readable(_batches(images, missing, extraction, queries=queries), left_out, progress):
+    for batch in readable(picture_batches(images, missing, extraction, queries=queries), left_out, progress):
         found = {name: (np.asarray(maps), np.asarray(sizes)) for name, (maps, sizes) in compute(batch).items()}
         for row, index in enumerate(batch.indices):
             store.write(
@@ -186,29 +129,10 @@ def model_maps(model: Model, batch: datasets.Batch) -> dict[str, tuple[Array, Ar
     return {"features": (maps.features, maps.feature_size), "cam_features": (maps.cam_features, maps.cam_size)}
 
 
-def fingerprint_files(images: ImageSet) -> str:
-    """sha256 over names and contents; a file that cannot be read counts as empty, `fill_store` reports it."""
-    digest = hashlib.sha256()
-    own = [(query.name, query.picture) for query in images.queries if query.picture is not None]
-    for name, path in [*zip(images.names, images.paths, strict=True), *own]:
-        digest.update(name.encode() + b"\0")
-        try:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError:
-            digest.update(b"\0" * 32)
-    return digest.hexdigest()
-
-
-def _fingerprint_regions(images: ImageSet, extraction: Extraction) -> str:
-    regions = [(query.name, query.image, query.box) for query in images.queries]
-    how = (extraction.scale_boxes, extraction.crop_queries, str(extraction.crop_classes))
-    return hashlib.sha256(repr((regions, how)).encode()).hexdigest()
-
-
-def _batches(
+def picture_batches(
     images: ImageSet, indices: Iterable[int], extraction: Extraction, *, queries: bool
 ) -> Iterable[datasets.Batch | Unreadable]:
+    """Pictures of the dataset, or of its queries, as passes take them."""
     pictures = images.query_pictures() if queries else images.paths
     crops = [query.box for query in images.queries] if queries and extraction.crop_queries else None
     return datasets.read_batches(
@@ -221,7 +145,7 @@ def _batches(
     )
 
 
-def _readable(
+def readable(
     batches: Iterable[datasets.Batch | Unreadable], left_out: list[str], progress: Progress
 ) -> Iterator[datasets.Batch]:
     """The batches; why a picture is in none goes to ``left_out``. ``progress`` hears of either when it is done."""
@@ -243,7 +167,7 @@ def _crop_logits(
     if extraction.crop_classes is None:
         return found, refused
     alone = dataclasses.replace(extraction, resize=extraction.crop_classes, crop_queries=True)
-    for batch in _batches(images, store.missing().tolist(), alone, queries=True):
+    for batch in picture_batches(images, store.missing().tolist(), alone, queries=True):
         if isinstance(batch, Unreadable):
             refused[batch.index] = batch.reason
             continue
