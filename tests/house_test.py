@@ -19,6 +19,7 @@ FLOORS = {
     "store": 2,
     "training": 2,
     "engine": 3,
+    "online": 3,
     "reranking": 3,
     "baselines": 3,
     "indexing": 3,

@@ -5,10 +5,12 @@ from cwcf_jax.encoder.extractor import Extractor, layer_maps, load_extractor
 from cwcf_jax.encoder.model import EncoderConfig, Model, load
 from cwcf_jax.encoder.passes import (
     ClassVectors,
+    Embeddings,
     Maps,
     Pooled,
     class_maps,
     class_vectors,
+    embed_classes,
     encode,
     feature_maps,
     pool,
@@ -19,6 +21,7 @@ from cwcf_jax.encoder.regions import describe_regions, heat_maps
 __all__ = [
     "BUCKET_STEP",
     "ClassVectors",
+    "Embeddings",
     "EncoderConfig",
     "Extractor",
     "Maps",
@@ -27,6 +30,7 @@ __all__ = [
     "class_maps",
     "class_vectors",
     "describe_regions",
+    "embed_classes",
     "encode",
     "feature_maps",
     "heat_maps",

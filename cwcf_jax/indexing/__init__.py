@@ -1,5 +1,6 @@
 """Images through the network into a store: once, resumably, leaving out what cannot be read."""
 
+from cwcf_jax.indexing.class_vectors import fill_class_vectors, fingerprint_class_vectors, fingerprint_whitening
 from cwcf_jax.indexing.extraction import EXTRACTION, Extraction, fingerprint, fingerprint_files
 from cwcf_jax.indexing.filling import Progress, fill_maps, fill_rows, fill_store, model_maps, open_store
 
@@ -7,11 +8,14 @@ __all__ = [
     "EXTRACTION",
     "Extraction",
     "Progress",
+    "fill_class_vectors",
     "fill_maps",
     "fill_rows",
     "fill_store",
     "fingerprint",
+    "fingerprint_class_vectors",
     "fingerprint_files",
+    "fingerprint_whitening",
     "model_maps",
     "open_store",
 ]
