@@ -203,7 +203,7 @@ def _refined(
     looked_at = chosen.shape[1]
     size = 1 if queries.shape[0] <= FEW else GROUP
 
-    def refine(one: tuple[Float[Array, " d"], Int[Array, " g"]]) -> Neighbours:
+    def refine(one: tuple[Float[Array, " d"], Int[Array, " g"]]) -> tuple[Neighbours, Float[Array, ""]]:
         query, chosen = one
         last = groups.last[chosen][:, None]
         rows = jnp.minimum(groups.first[chosen][:, None] + jnp.arange(size)[None, :], last)
@@ -211,14 +211,16 @@ def _refined(
         rows = rows.reshape(-1)
         scores = jnp.where(again, -jnp.inf, einsum("rd,d->r", database[rows], query))
         kept, places = jax.lax.top_k(scores, min(count + MARGIN, rows.shape[0]))
+        least = kept[-1] if len(places) < len(rows) else jnp.asarray(-jnp.inf)
         rows = rows[places]
         scores = jnp.where(kept > -jnp.inf, similarities(query, database[rows]), -jnp.inf)
         scores, rows = jax.lax.sort((-scores, rows), num_keys=2)
-        return Neighbours(-scores[:count], rows[:count])
+        return Neighbours(-scores[:count], rows[:count]), least
 
-    found = Neighbours(*jax.lax.map(refine, (queries, chosen), batch_size=2))
-    certain = found.scores[:, -1] > best[:, -1] + ROUNDING + error
-    return _Found(found, certain | (looked_at == groups.first.shape[0]))
+    found, least = jax.lax.map(refine, (queries, chosen), batch_size=2)
+    certain = found.scores[:, -1] > best[:, -1] + ROUNDING + error  # no other group holds one of them
+    certain |= looked_at == groups.first.shape[0]
+    return _Found(found, certain & (found.scores[:, -1] > least + ROUNDING))  # nor any other row of these groups
 
 
 def _single_rows(queries: Float[Array, "q d"], source: _Source) -> _Groups:
