@@ -1,6 +1,7 @@
 """The road of one image up to its descriptor."""
 
 from cwcf_jax.encoder.arguments import BUCKET_STEP
+from cwcf_jax.encoder.explanation import Evidence, explain
 from cwcf_jax.encoder.extractor import Extractor, layer_maps, load_extractor
 from cwcf_jax.encoder.model import EncoderConfig, Model, load
 from cwcf_jax.encoder.passes import (
@@ -23,6 +24,7 @@ __all__ = [
     "ClassVectors",
     "Embeddings",
     "EncoderConfig",
+    "Evidence",
     "Extractor",
     "Maps",
     "Model",
@@ -32,6 +34,7 @@ __all__ = [
     "describe_regions",
     "embed_classes",
     "encode",
+    "explain",
     "feature_maps",
     "heat_maps",
     "layer_maps",

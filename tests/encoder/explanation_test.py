@@ -1,0 +1,68 @@
+"""Where a score comes from, on photographs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+import cwcf_jax
+from cwcf_jax import datasets, encoder, retrieval
+from tests import shared
+
+IDS = np.array([497, 538, 884, 3])
+
+
+@functools.cache
+def _model(**options):
+    return cwcf_jax.load("squeezenet1_1", shared.require("weights/squeezenet_v1.1.npz"), **options)
+
+
+class ExplainTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        images = datasets.read_oxford(shared.require("data/oxford_dev"))
+        self.image = datasets.read_image(images.paths[0])[None, :200, :260]
+        direction = np.random.default_rng(0).normal(size=512)
+        self.query = jnp.asarray(direction / np.linalg.norm(direction), jnp.float32)
+        self.whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(1).random((600, 512)))
+
+    def explain(self, model, whitening):
+        maps = jax.tree.map(lambda part: part[0], encoder.feature_maps(model, self.image))
+        return encoder.explain(model, maps, jnp.asarray(IDS), whitening, self.query)
+
+    @parameterized.product(whitened=(True, False), weighted=(True, False))
+    def test_terms_sum_to_the_score(self, whitened, weighted):
+        model, whitening = _model(channel_weighting=weighted), self.whitening if whitened else None
+        found = self.explain(model, whitening)
+        score = cwcf_jax.encode(model, self.image, class_ids=IDS, whitening=whitening)[0] @ self.query
+        self.assertAlmostEqual(float(found.cells.sum() + found.constant.sum()), float(score), delta=1e-5)
+        self.assertEqual(bool(jnp.any(found.constant != 0)), whitened)
+
+    def test_each_class_has_its_share(self):
+        found = self.explain(_model(), self.whitening)
+        vectors = encoder.embed_classes(_model(), self.image, whitening=self.whitening).vectors[0, IDS]
+        query = self.query[None, :]
+        expected = retrieval.class_pairs(query, vectors)[0]
+        np.testing.assert_allclose(found.cells.sum(axis=(1, 2)) + found.constant, expected, atol=1e-5)
+
+    def test_a_cell_counts_where_its_map_does(self):
+        """Without whitening a cell's term is its map times its features, by Eq. 4."""
+        model = _model(channel_weighting=False)
+        maps = jax.tree.map(lambda part: part[0], encoder.feature_maps(model, self.image))
+        cams = np.asarray(encoder.class_maps(model, maps, jnp.asarray(IDS)), np.float64)
+        features = np.asarray(maps.features, np.float64)
+        height, width = np.asarray(maps.feature_size)
+        vectors = np.einsum("hwn,hwk->nk", cams[:height, :width], features[:height, :width])
+        norms = np.linalg.norm(vectors, axis=1)
+        total = np.linalg.norm((vectors / norms[:, None]).sum(axis=0))
+        expected = np.einsum("hwn,hwk,k->nhw", cams, features, np.asarray(self.query, np.float64))
+        expected /= (norms * total)[:, None, None]
+        found = np.asarray(self.explain(model, None).cells)
+        np.testing.assert_allclose(found[:, :height, :width], expected[:, :height, :width], atol=1e-6)
+        self.assertEqual(np.abs(found[:, height:]).sum() + np.abs(found[:, :, width:]).sum(), 0.0)
+
+
+if __name__ == "__main__":
+    absltest.main()
