@@ -30,6 +30,12 @@ _NC = flags.DEFINE_integer("nc", 64, "N_C of OnA and OfA.", lower_bound=1)
 _NPCA = flags.DEFINE_integer("npca", 1, "N_pca of OnA and OfA.", lower_bound=1)
 _WORDS = flags.DEFINE_integer("words", 25_000, "Vocabulary of the bags of words.", lower_bound=1)
 _SAMPLE = flags.DEFINE_integer("sample", 3_000_000, "Local features that make it, at most.", lower_bound=1)
+_VOCABULARY = flags.DEFINE_enum(
+    "vocabulary",
+    "whitening",
+    ["whitening", "benchmark"],
+    "Whose local features make the words: other sets' or its own.",
+)
 _PATCH_SIDE = flags.DEFINE_integer("patch_side", 576, "Pixels of a patch's side (Razavian et al.).", lower_bound=32)
 
 Found = Iterator[tuple[Postprocessing, Ranked, int]]
@@ -73,7 +79,9 @@ def others(given: Inputs, *, postprocessing: bool) -> list[Row]:
 
 def _published(layer: LayerPass, method: str, step: Postprocessing) -> float | None:
     """The paper's value, whatever the protocol: these methods have settings of their own, and their own network."""
-    untouched = all(flags.FLAGS[name].value == flags.FLAGS[name].default for name in ("words", "patch_side"))
+    untouched = all(
+        flags.FLAGS[name].value == flags.FLAGS[name].default for name in ("words", "vocabulary", "patch_side")
+    )
     if not untouched or not layer.is_published():
         return None
     dataset, network = layer.given.benchmark.name, layer.extractor.network.spec.name
@@ -137,14 +145,16 @@ def _rmac_windows(
 
 
 def _bags(stack: contextlib.ExitStack, layer: LayerPass, *, postprocessing: bool) -> Found:
-    given, (first_source, *sources) = layer.given, layer.given.sources
-    local = [
-        read(int(row)) for there, read in (layer.maps(stack, source, "maps") for source in sources) for row in there
-    ]
+    given, first_source = layer.given, layer.given.sources[0]
+    readable, read = layer.maps(stack, first_source, "maps")
+    if _VOCABULARY.value == "benchmark":
+        local, fitted_on = [read(int(row)) for row in readable], first_source.images.name
+    else:
+        others = [layer.maps(stack, source, "maps") for source in given.sources[1:]]
+        local, fitted_on = [read_one(int(row)) for there, read_one in others for row in there], _names(given)
     config = dataclasses.replace(given.protocol.whitening_config(), dim=_dim(given, 512))
     count, sample = (20, 2000) if inputs.smoke() else (_WORDS.value, _SAMPLE.value)
-    vocabulary = baselines.fit_vocabulary(local, config, count=count, sample=sample, fitted_on=_names(given))
-    readable, read = layer.maps(stack, first_source, "maps")
+    vocabulary = baselines.fit_vocabulary(local, config, count=count, sample=sample, fitted_on=fitted_on)
     bags = baselines.Bags(vocabulary, [vocabulary.assign(read(int(row))) for row in readable])
     _, read_query = layer.maps(stack, first_source, "maps", queries=True)
     queries = [vocabulary.assign(read_query(i)) for i in range(len(given.benchmark.queries))]
