@@ -46,6 +46,9 @@ _WEIGHTS = flags.DEFINE_string(
 _FEATURE_LAYER = flags.DEFINE_string("feature_layer", None, "Layer whose maps are pooled; default: the network's own.")
 _CACHE = flags.DEFINE_string("cache", "results/cache", "Folder that keeps what the network made of each picture.")
 _BATCH = flags.DEFINE_integer("batch_size", 0, "Pictures in one pass; 0: 1 on a CPU, 16 elsewhere.", lower_bound=0)
+_MAPS = flags.DEFINE_enum(
+    "maps", "float16", store.MAP_DTYPES, "How maps for re-ranking are kept; int8 takes half the bytes."
+)
 _SMOKE = flags.DEFINE_bool("smoke", False, "The whole driver on a few pictures: does it run here?")
 
 
@@ -143,8 +146,10 @@ def open_maps(stack: contextlib.ExitStack, given: Inputs) -> store.MapStore:
     settings = (given.protocol.resize, given.protocol.pixel_mean)
     # What maps do not depend on must not tell stores apart.
     conditions["encoder"] = {name: conditions["encoder"][name] for name in ("feature_layer", "pixel_mean")}
-    folder = cache_folder(given.sources[0], given.model, *settings) / "maps"
-    return stack.enter_context(store.MapStore(folder, conditions, length=len(given.benchmark)))
+    folder = cache_folder(given.sources[0], given.model, *settings) / (
+        "maps" if _MAPS.value == "float16" else f"maps-{_MAPS.value}"
+    )
+    return stack.enter_context(store.MapStore(folder, conditions, length=len(given.benchmark), dtype=_MAPS.value))
 
 
 def fill_maps(given: Inputs, maps: store.MapStore, rows: np.ndarray) -> None:

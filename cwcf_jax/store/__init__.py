@@ -3,12 +3,14 @@
 from cwcf_jax.store.class_vectors import ClassVectorStore, Runs
 from cwcf_jax.store.class_writer import ClassVectorWriter
 from cwcf_jax.store.folder import StaleStoreError, StoreBusyError
+from cwcf_jax.store.maps import DTYPES as MAP_DTYPES
 from cwcf_jax.store.maps import MapStore
 from cwcf_jax.store.pooled import PooledStore
 from cwcf_jax.store.rows import RowStore
 from cwcf_jax.store.zarr import Layout, Location
 
 __all__ = [
+    "MAP_DTYPES",
     "ClassVectorStore",
     "ClassVectorWriter",
     "Layout",

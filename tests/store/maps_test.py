@@ -97,6 +97,36 @@ class RoundTripTest(MapStoreCase):
             error = np.abs(found[name].astype(np.float64) - expected)
             self.assertLessEqual(float(np.max(error / np.abs(expected.astype(np.float64)))), 5e-4)
 
+    @settings(deadline=None, max_examples=60)
+    @given(arrays.arrays(np.float32, (3, 4, 2), elements=st.floats(-1000, 1000, width=32)))
+    def test_int8_is_within_half_a_step_and_keeps_what_is_not_zero(self, maps):
+        maps[np.abs(maps) < 1e-3] = 0
+        with MapStore(self.create_tempdir().full_path, {}, length=1, dtype="int8") as store:
+            store.write(0, one=maps)
+            found = store.read(0)["one"]
+        step = np.abs(maps.astype(np.float64)).max(axis=(0, 1)) / 127
+        error = np.abs(found - maps.astype(np.float64))
+        small = np.abs(maps) < step / 2
+        self.assertTrue(np.all(error <= np.where(small, 1.0001, 0.5001) * step + 1e-9))
+        np.testing.assert_array_equal(np.sign(found), np.sign(maps))
+        self.assertEqual(found.dtype, np.float32)
+
+    def test_int8_takes_half_the_bytes_and_is_another_store(self):
+        maps = {"features": np.random.default_rng(0).normal(size=(20, 30, 64)).astype(np.float32)}
+        with self.open() as store:
+            store.write(0, **maps)
+            large = self.file(0).stat().st_size
+        with self.assertRaisesRegex(StaleStoreError, 'dtype: null there, "int8" now'):
+            MapStore(self.folder, FINGERPRINT, length=LENGTH, dtype="int8")
+        self.folder = self.folder.with_name("compact")
+        with MapStore(self.folder, FINGERPRINT, length=LENGTH, dtype="int8") as store:
+            store.write(0, **maps)
+        self.assertLess(self.file(0).stat().st_size, 0.52 * large)
+
+    def test_unknown_type(self):
+        with self.assertRaisesRegex(ValueError, "unknown type of maps 'int4'; known: float16, int8"):
+            MapStore(self.folder, FINGERPRINT, length=LENGTH, dtype="int4")
+
     def test_what_float16_cannot_hold_is_cut(self):
         with self.open() as store:
             store.write(0, features=np.array([[[1e5, -1e9, 65504.0, 70000.0, np.inf, -np.inf, 1.0]]], np.float32))
