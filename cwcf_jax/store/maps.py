@@ -53,7 +53,7 @@ class MapStore(StoreFolder):
         file = self._file(row)
         partial = file.with_suffix(".partial")
         with partial.open("wb") as stream:
-            np.savez(stream, **arrays)
+            np.savez(stream, allow_pickle=False, **arrays)
         partial.replace(file)
 
     def read(self, row: int) -> dict[str, np.ndarray]:

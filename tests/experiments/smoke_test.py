@@ -28,9 +28,13 @@ EXPECTED = {
     "figure5a": (set(), {"classes.png"}),
     "figure5b": (BASELINES | {"Predefined"}, {"plot.png"}),
     "protocols": ({"OnA", "OfA"}, set()),
+    "stores": ({"OnA", "OnA, float16", "OnA, int8"}, set()),
 }
 
-MORE = {"ablation": ["--rerank=0,4", "--qe=0,2", "--alpha=3"]}
+MORE = {
+    "ablation": ["--rerank=0,4", "--qe=0,2", "--alpha=3"],
+    "stores": ["--dims=16", "--classes=50"],
+}
 """Flags beyond --smoke."""
 
 
