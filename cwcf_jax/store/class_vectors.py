@@ -77,7 +77,13 @@ class ClassVectorStore:
         return self.length
 
     def positions(self, class_ids: np.ndarray) -> np.ndarray:
-        """Where the classes are on the first axis; ValueError names those that the store does not hold."""
+        """Where the classes are on the first axis.
+
+        Raises:
+            ValueError: no class, one twice, or one that the store does not hold.
+        """
+        if len(np.unique(class_ids)) != len(class_ids) or len(class_ids) == 0:
+            raise ValueError("a query's classes are distinct, and at least one")
         known = np.asarray(self.layout.classes)
         found = np.searchsorted(known, class_ids)
         absent = known[np.minimum(found, len(known) - 1)] != class_ids
@@ -152,7 +158,9 @@ class ClassVectorStore:
 
 
 def _advise(path: pathlib.Path, run: int, positions: np.ndarray) -> None:
-    """Tells the operating system which runs of a file will be read."""
+    """Tells the operating system, if it wants to know, which runs of a file will be read."""
+    if not hasattr(os, "posix_fadvise"):
+        return
     file = os.open(path, os.O_RDONLY)
     try:
         for position in np.sort(positions).tolist():

@@ -157,6 +157,10 @@ class ReadTest(StoreCase):
             with self.assertRaisesRegex(ValueError, f"the store holds 4 classes, but not {absent[-1]}"):
                 store.positions(np.array(absent))
 
+        for wrong in ([], [1, 4, 1]):
+            with self.assertRaisesRegex(ValueError, "distinct, and at least one"):
+                store.positions(np.array(wrong, np.int32))
+
     def test_an_empty_store(self):
         self.open().close()
         store = ClassVectorStore(self.folder)
