@@ -1,4 +1,4 @@
-"""Exact search against faiss's flat index: ``python -m benchmarks.exact``; needs faiss-cpu.
+"""Exact search against faiss's flat index: ``python -m benchmarks.exact``; needs the extra ``benchmarks``.
 
 Random vectors of norm 1; one query and many take turns between the two, and their results are compared.
 """
