@@ -3,12 +3,13 @@
 python -m benchmarks.online --folder=FOLDER --images=5063,20000,105000
 
 For each number of images: bytes an image, how fast they are written, one query's time at each N_C with the files in the
-page cache and without, and beside each the time that ``cat`` takes for a file of as many bytes. The store is filled up
-from one number to the next and removed at the end. 105,000 images of 1,000 classes and 512 numbers take 54 GB.
+page cache and without, and beside each the time that ``cat`` takes for as many bytes of the store's files. The store is
+filled up from one number to the next and removed at the end. 105,000 images of 1,000 classes and 512 numbers take 54 GB.
 """
 
 import gc
 import pathlib
+import shlex
 import shutil
 import subprocess
 import time
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
         for images in map(int, _IMAGES.value):
             writing = fill(folder / "store", layout, images)
             for nc in map(int, _NC.value):
-                row = {"images": images, "nc": nc, **ask(folder, nc), "writing": writing}
+                row = {"images": images, "nc": nc, **ask(folder, images, nc), "writing": writing}
                 rows.append(row)
                 print(row, flush=True)
     finally:
@@ -82,13 +83,16 @@ def fill(folder: pathlib.Path, layout: Layout, images: int) -> dict[str, float]:
     return {"images": written, "seconds": seconds, "bytes_per_second": written * layout.image_bytes / seconds}
 
 
-def ask(folder: pathlib.Path, nc: int) -> dict[str, Any]:
+def ask(folder: pathlib.Path, images: int, nc: int) -> dict[str, Any]:
     """Times of a query and of `cat`, cold and warm."""
     random = np.random.default_rng(nc)
     classes = random.permutation(_CLASSES.value)[:nc].astype(np.int32)
     direction = random.normal(size=_DIM.value)
     query = jnp.asarray(direction / np.linalg.norm(direction), jnp.float32)
-    bytes_read = _sample(folder, classes)
+    layout = ClassVectorStore(folder / "store").layout
+    shards = -(-images // layout.fragment)
+    bytes_read = shards * layout.fragment * nc * layout.dim
+    read = _command(folder, bytes_read)
     cold: dict[str, list[float]] = {"query": [], "cat": []}
     for _ in range(max(3, _ROUNDS.value // 2)):
         files = [path for path in folder.rglob("*") if path.is_file()]
@@ -98,16 +102,17 @@ def ask(folder: pathlib.Path, nc: int) -> dict[str, Any]:
         start = time.perf_counter()
         search.scores(query, classes)
         cold["query"].append(time.perf_counter() - start)
-        start = time.perf_counter()
-        _cat(folder)
-        cold["cat"].append(time.perf_counter() - start)
         del search
+        gc.collect()
+        measuring.forget(files)
+        start = time.perf_counter()
+        _run(read)
+        cold["cat"].append(time.perf_counter() - start)
     search = OnlineSearch(ClassVectorStore(folder / "store"))
     warm = measuring.take_turns(
-        {"query": lambda: search.scores(query, classes), "cat": lambda: _cat(folder)}, _ROUNDS.value, warm_up=2
+        {"query": lambda: search.scores(query, classes), "cat": lambda: _run(read)}, _ROUNDS.value, warm_up=2
     )
     memory = measuring.peak_memory()
-    (folder / "sample").unlink()
     return {
         "bytes": bytes_read,
         "cold": {name: measuring.spread(values) for name, values in cold.items()},
@@ -119,19 +124,19 @@ def ask(folder: pathlib.Path, nc: int) -> dict[str, Any]:
     }
 
 
-def _sample(folder: pathlib.Path, classes: np.ndarray) -> int:
-    """A file of the bytes that a query reads, in the order in which it reads them."""
-    store = ClassVectorStore(folder / "store")
-    with (folder / "sample").open("wb") as file:
-        for _, runs in store.read(store.positions(classes)):
-            for position in runs.positions:
-                file.write(runs.values[position].tobytes())
-        return file.tell()
+def _command(folder: pathlib.Path, count: int) -> list[str]:
+    """Reads so many bytes of the store from its beginning, as fast as the disk gives them."""
+    shards = sorted(path for path in (folder / "store" / "values" / "c").rglob("*") if path.is_file())
+    whole, rest = divmod(count, shards[0].stat().st_size)
+    parts = [shlex.join(["cat", *map(str, shards[:whole])])] if whole else []
+    if rest:
+        parts.append(shlex.join(["head", "-c", str(rest), str(shards[whole])]))
+    return ["sh", "-c", "; ".join(parts)]
 
 
-def _cat(folder: pathlib.Path) -> None:
+def _run(command: Sequence[str]) -> None:
     with pathlib.Path("/dev/null").open("wb") as nowhere:
-        subprocess.run(["cat", str(folder / "sample")], stdout=nowhere, check=True)
+        subprocess.run(command, stdout=nowhere, check=True)
 
 
 if __name__ == "__main__":
