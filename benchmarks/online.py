@@ -4,7 +4,7 @@ python -m benchmarks.online --folder=FOLDER --images=5063,20000,105000
 
 For each number of images: bytes an image, how fast they are written, one query's time at each N_C with the files in the
 page cache and without, and beside each the time that ``cat`` takes for as many bytes of the store's files. The store is
-filled up from one number to the next and removed at the end. 105,000 images of 1,000 classes and 512 numbers take 54 GB.
+filled up from one number to the next and removed at the end. 105,000 images of 1,000 classes of 512 numbers take 54 GB.
 """
 
 import gc
