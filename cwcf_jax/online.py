@@ -72,6 +72,21 @@ class OnlineSearch:
         runs = self.store.vectors(rows, self.store.positions(class_ids))
         return np.asarray(retrieval.online_scores(*runs, query))
 
+    def search_among(
+        self, query: Float[Array, " d"], class_ids: Int[np.ndarray, " n"], rows: Int[np.ndarray, " r"], count: int
+    ) -> Hits:
+        """The best of a few images: the second stage after a search by OfA (`retrieval.nearest`), exact for these.
+
+        Args:
+            query: as in `scores`.
+            class_ids: the query's classes.
+            rows: distinct, such as the best 1,000 of the first stage.
+            count: how many to find.
+        """
+        ordered = np.sort(rows)  # so that of equal scores the earlier row comes first
+        found = best(self.rescore(query, class_ids, ordered), count)
+        return Hits(ordered[found.rows], found.scores)
+
     def available(self, class_ids: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " m"]:
         """The first ``count`` of a query's classes, most probable first, that the store holds."""
         return class_ids[np.isin(class_ids, self.store.layout.classes)][:count]

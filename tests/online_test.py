@@ -70,6 +70,13 @@ class PhotographsTest(parameterized.TestCase):
         rows = np.array([5, 2, 4])
         np.testing.assert_allclose(search.rescore(self.query, self.classes, rows), found[rows], atol=1e-6)
 
+    def test_two_stages(self):
+        search = OnlineSearch(self.fill())
+        everything = search.search(self.query, self.classes, 6)
+        among = search.search_among(self.query, self.classes, everything.rows[[4, 1, 3, 0]], 3)
+        self.assertEqual(among.rows.tolist(), everything.rows[[0, 1, 3]].tolist())
+        np.testing.assert_allclose(among.scores, everything.scores[[0, 1, 3]], atol=1e-6)
+
     def test_a_store_of_fewer_classes(self):
         kept = np.sort(self.classes[[0, 2, 5, 7]])
         search = OnlineSearch(self.fill(dtype="float16", classes=tuple(kept.tolist())))

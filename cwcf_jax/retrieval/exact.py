@@ -144,12 +144,11 @@ def _check(queries: Float[Array, "q d"], database: Rows, count: int) -> None:
 
 
 def _settle(queries: Array, found: Neighbours, certain: Array, again: Callable[[Array], Neighbours]) -> Neighbours:
-    """The neighbours, those in doubt found again."""
-    doubtful = np.flatnonzero(~np.asarray(certain))
-    if len(doubtful) == 0:
-        return found
-    sure = again(queries[doubtful])
-    return Neighbours(*(old.at[doubtful].set(new) for old, new in zip(found, sure, strict=True)))
+    """The neighbours; those in doubt are found again, one by one, so that their number compiles nothing."""
+    for i in np.flatnonzero(~np.asarray(certain)).tolist():
+        sure = again(queries[i : i + 1])
+        found = Neighbours(*(old.at[i].set(new[0]) for old, new in zip(found, sure, strict=True)))
+    return found
 
 
 class _Source(NamedTuple):
