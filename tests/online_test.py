@@ -126,7 +126,10 @@ class ResidentTest(absltest.TestCase):
                 self.assertEqual(online._fits(store), kept)
         self.assertFalse(online._fits(store))
         query = jnp.array([1.0, 0.0, 0.0, 0.0])
-        np.testing.assert_allclose(OnlineSearch(store).scores(query, np.array([1])), np.full(9, 0.5), rtol=1e-6)
+        search = OnlineSearch(store)
+        np.testing.assert_allclose(search.scores(query, np.array([1])), np.full(9, 0.5), rtol=1e-6)
+        among = search.search_among(query, np.array([1]), np.array([7, 2, 5]), 2)
+        self.assertEqual(among.rows.tolist(), [2, 5])  # of equal scores the earlier row
 
 
 if __name__ == "__main__":
