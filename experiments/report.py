@@ -36,6 +36,7 @@ EXPERIMENTS = {
     "table2b": "Table 2b: after re-ranking and query expansion",
     "ablation": "Ablation",
     "protocols": "Protocols: the paper's text against its code",
+    "stores": "Stores: online aggregation over fewer bytes",
 }
 """Headings, in the paper's order; experiments that are not here follow under their own names."""
 
