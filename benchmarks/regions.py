@@ -6,14 +6,12 @@ fetching the boxes is part of the time.
 """
 
 import functools
-import json
-import platform
-import time
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
+from benchmarks import measuring
 from cwcf_jax.descriptors import regions
 
 MAPS = 500
@@ -32,18 +30,6 @@ def heat_maps(seed: int = 0) -> np.ndarray:
     return np.asarray(((noise - low) / (high - low)) ** 3, np.float32)
 
 
-def measure(run: dict[str, Callable[[], np.ndarray]]) -> dict[str, list[float]]:
-    """Seconds of each round of each implementation, taken in turns after one that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in run}
-    for counted in range(-1, ROUNDS):
-        for name, call in run.items():
-            start = time.perf_counter()
-            call()
-            if counted >= 0:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 def main() -> None:
     """Measures both rules and checks that both implementations agree."""
     maps, sizes = heat_maps(), np.tile(np.array(SHAPE, np.int32), (MAPS, 1))
@@ -55,13 +41,10 @@ def main() -> None:
         run[f"{rule}, compiled"] = lambda compiled=compiled: np.asarray(compiled(*arguments))  # type: ignore[misc]
         if not np.array_equal(run[f"{rule}, host"](), run[f"{rule}, compiled"]()):
             raise AssertionError(f"the boxes of rule {rule} differ")
-    rows = [
-        {"what": name, "median_s": float(np.median(taken)), "min_s": min(taken), "max_s": max(taken)}
-        for name, taken in measure(run).items()
-    ]
+    seconds = measuring.take_turns(run, ROUNDS)
+    rows = [{"what": name, "seconds": measuring.spread(taken)} for name, taken in seconds.items()]
     setting = {"maps": MAPS, "shape": SHAPE, "thresholds": THRESHOLDS, "rounds": ROUNDS}
-    device = {"device": jax.devices()[0].device_kind, "processor": platform.machine(), "jax": jax.__version__}
-    print(json.dumps({**setting, **device, "rows": rows}, indent=1))
+    measuring.write({**setting, "machine": measuring.machine(), "rows": rows}, "")
 
 
 if __name__ == "__main__":
