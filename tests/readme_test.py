@@ -33,6 +33,7 @@ class ReadmeTest(absltest.TestCase):
     def test_every_flag_that_is_named_exists(self):
         from absl import flags
 
+        import experiments.protocol_flags  # noqa: F401  (defines a flag for each field of a protocol)
         from cwcf_jax.training import TrainingConfig
 
         text = (shared.ROOT / "README.md").read_text()
