@@ -65,7 +65,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     full = 4 * classes * chosen[0].layout.dim
     lines: list[list[tables.Cell]] = [["float32", chosen[0].layout.dim, classes, full, f"{exact.map:.4f}", None, None]]
     for kept in chosen:
-        row = search(given, kept, count)
+        row = search(given, kept, count, npca)
         gain = evaluation.compare(row, exact)
         layout = kept.layout
         line: list[tables.Cell] = [layout.dtype, layout.dim, len(layout.classes), layout.image_bytes]
@@ -100,7 +100,7 @@ def variants(given: Inputs, npca: int) -> list[Kept]:
     return found
 
 
-def search(given: Inputs, kept: Kept, count: int) -> Row:
+def search(given: Inputs, kept: Kept, count: int, npca: int) -> Row:
     """Every query over a store of this kind, under the best of its classes that the store holds."""
     images, queries = given.database.images, given.queries
     place = tempfile.mkdtemp(prefix="class_vectors_")
@@ -116,7 +116,7 @@ def search(given: Inputs, kept: Kept, count: int) -> Row:
             found[given.benchmark.queries[i].name] = readable[np.argsort(-scores, kind="stable")].tolist()
     finally:
         shutil.rmtree(place)
-    row = evaluation.row(given, kept.method, count, _NPCA.value, Postprocessing(), found)
+    row = evaluation.row(given, kept.method, count, npca, Postprocessing(), found)
     return dataclasses.replace(row, dim=kept.layout.dim, paper=None)
 
 
