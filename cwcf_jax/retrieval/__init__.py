@@ -1,7 +1,8 @@
 """Search, re-ranking order, query expansion and metrics: arrays in, rankings out; no network."""
 
 from cwcf_jax.retrieval.bootstrap import interval, paired_difference
-from cwcf_jax.retrieval.exact import Compact, Neighbours, compact, nearest, nearest_sharded
+from cwcf_jax.retrieval.candidates import Compact, Neighbours
+from cwcf_jax.retrieval.exact import compact, nearest, nearest_sharded
 from cwcf_jax.retrieval.expansion import alpha_expansion, augment_database, average_expansion, mean_vector
 from cwcf_jax.retrieval.explanation import class_pairs
 from cwcf_jax.retrieval.metrics import (

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh
 
-from cwcf_jax.retrieval import exact
+from cwcf_jax.retrieval import candidates, exact
 
 
 def unit(random, *shape):
@@ -24,12 +24,17 @@ def oracle(queries, database, count):
 
 
 class NearestTest(parameterized.TestCase):
-    @parameterized.product(length=(1, 5, 16, 100, 2048, 2050, 5000), queries=(1, 4, 5, 40), compacted=(False, True))
-    def test_against_a_sort(self, length, queries, compacted):
+    @parameterized.product(
+        length=(1, 5, 16, 100, 2048, 2050, 5000),
+        queries=(1, 5, 40),
+        compacted=(False, True),
+        scoring=exact.SCORINGS,
+    )
+    def test_against_a_sort(self, length, queries, compacted, scoring):
         random = np.random.default_rng(length)
         database, asked = unit(random, length, 24), unit(random, queries, 24)
         compact = exact.compact(jnp.asarray(database)) if compacted else None
-        found = exact.nearest(jnp.asarray(asked), jnp.asarray(database), 20, compact=compact)
+        found = exact.nearest(jnp.asarray(asked), jnp.asarray(database), 20, compact=compact, scoring=scoring)
         rows, scores = oracle(asked, database, min(20, length))
         np.testing.assert_array_equal(found.rows, rows)
         np.testing.assert_allclose(found.scores, scores, atol=1e-6)
@@ -41,15 +46,16 @@ class NearestTest(parameterized.TestCase):
         st.integers(1, 6),
         st.sampled_from((1, 35)),
         st.booleans(),
+        st.sampled_from(exact.SCORINGS),
     )
-    @example(5, 243, 6, 35, False)  # equal rows that are cut off within the groups
-    def test_ties_come_in_order(self, seed, length, different, count, compacted):
+    @example(5, 243, 6, 35, False, "float32")  # equal rows that are cut off within the groups
+    def test_ties_come_in_order(self, seed, length, different, count, compacted, scoring):
         """Rows that repeat: every score occurs many times, beyond any margin."""
         random = np.random.default_rng(seed)
         database = unit(random, different, 8)[random.integers(0, different, length)]
         asked = np.concatenate([unit(random, 5, 8), np.zeros((1, 8), np.float32)])
         compact = exact.compact(jnp.asarray(database)) if compacted else None
-        found = exact.nearest(jnp.asarray(asked), jnp.asarray(database), count, compact=compact)
+        found = exact.nearest(jnp.asarray(asked), jnp.asarray(database), count, compact=compact, scoring=scoring)
         expected = exact.exhaustive(jnp.asarray(asked), jnp.asarray(database), min(count, length))
         np.testing.assert_array_equal(found.rows, expected.rows)
         np.testing.assert_array_equal(found.scores, expected.scores)
@@ -65,6 +71,37 @@ class NearestTest(parameterized.TestCase):
         asked = unit(random, 300, 16)
         found = exact.nearest(jnp.asarray(asked), mapped, 10)
         np.testing.assert_array_equal(found.rows, oracle(asked, mapped, 10)[0])
+
+    @parameterized.parameters(*exact.SCORINGS)
+    def test_scores_closer_than_bfloat16_can_tell(self, scoring):
+        """1,500 rows within .002 of the query: most of them are the best in 16 bits, and few of the chosen are."""
+        random = np.random.default_rng(3)
+        query = unit(random, 6, 32)
+        near = query[random.integers(0, 6, 9000)] + 0.008 * random.normal(size=(9000, 32)).astype(np.float32)
+        database = near / np.linalg.norm(near, axis=1, keepdims=True)
+        found = candidates.find(jnp.asarray(query), database, compact=None, count=20, scoring=scoring)
+        self.assertEqual(found.certain.tolist(), [scoring == "float32"] * 6)
+        nearest = exact.nearest(jnp.asarray(query), database, 20, scoring=scoring)
+        expected = oracle(query, database, 20)[1]
+        np.testing.assert_allclose(nearest.scores, expected, atol=1e-6)
+        reached = np.einsum("qd,qkd->qk", query.astype(np.float64), database[nearest.rows].astype(np.float64))
+        np.testing.assert_allclose(reached, expected, atol=2e-7)
+        for rows in np.asarray(nearest.rows):
+            self.assertLen(set(rows.tolist()), 20)
+
+    def test_rounding_that_hides_the_best(self):
+        """Query and best row lose nearly half a step in every number, the others nothing, and seem better."""
+        cut = np.full(16, 0.25 * (1 + 2.0**-8 - 2.0**-20), np.float32)
+        others = np.full((400 * candidates.GROUP, 16), 0.25, np.float32)
+        others[:, 0] += 2.0**-9  # a step: + 2 ** -11, so that each of them hides the best row
+        others[: candidates.GROUP, :6] = 0.25 + 2.0**-9  # and these are the best of them, by less than it has lost
+        database = np.concatenate([others, cut[None]])
+        queries = np.tile(cut, (6, 1))
+        found = candidates.find(jnp.asarray(queries), database, compact=None, count=1, scoring="bfloat16")
+        self.assertNotIn(len(others), found.neighbours.rows[:, 0].tolist())
+        self.assertFalse(np.any(found.certain))
+        rows = exact.nearest(jnp.asarray(queries), database, 1, scoring="bfloat16").rows
+        np.testing.assert_array_equal(rows, np.full((6, 1), len(others)))
 
     def test_rows_that_share_a_group_are_all_found(self):
         random = np.random.default_rng(1)
@@ -90,6 +127,10 @@ class NearestTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             exact.nearest(jnp.zeros((queries, 4)), jnp.zeros((length, 4)), count)
 
+    def test_unknown_scoring(self):
+        with self.assertRaisesRegex(ValueError, "unknown scoring 'float64'; known: float32, bfloat16"):
+            exact.nearest(jnp.zeros((1, 4)), jnp.zeros((3, 4)), 1, scoring="float64")
+
 
 class ShardedTest(parameterized.TestCase):
     def setUp(self):
@@ -98,12 +139,12 @@ class ShardedTest(parameterized.TestCase):
         mesh = Mesh(np.array(jax.devices()[:8]), ("rows",))
         self.nearest = functools.partial(exact.nearest_sharded, mesh=mesh, axis="rows")
 
-    @parameterized.parameters(1, 6)
-    def test_equals_one_device(self, queries):
+    @parameterized.product(queries=(1, 6), scoring=exact.SCORINGS)
+    def test_equals_one_device(self, queries, scoring):
         random = np.random.default_rng(0)
         database, asked = jnp.asarray(unit(random, 8 * 300, 16)), jnp.asarray(unit(random, queries, 16))
         expected = exact.nearest(asked, database, 25)
-        found = self.nearest(asked, database, 25)
+        found = self.nearest(asked, database, 25, scoring=scoring)
         np.testing.assert_array_equal(found.rows, expected.rows)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
