@@ -34,14 +34,15 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     for row in rows[:-1]:
         found = evaluation.compare(own, row)
         against.append([row.method, f"{found['difference']:+.4f}", tables.interval(found["low"], found["high"])])
+    found_tables = [tables.settings("Search alone", rows)]
+    if against:
+        title = f"{own.method} less the others, paired over queries"
+        found_tables.append(tables.Table(title, ["method", "mAP", "95 %"], against))
     return Outcome(
         title=driver.heading(given, "Table 2a"),
         conditions=driver.conditions(given),
         rows=rows,
-        tables=[
-            tables.settings("Search alone", rows),
-            tables.Table(f"{own.method} less the others, paired over queries", ["method", "mAP", "95 %"], against),
-        ],
+        tables=found_tables,
         left_out=given.left_out,
     )
 

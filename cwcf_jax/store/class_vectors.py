@@ -5,10 +5,11 @@ Zarr arrays (`zarr`). Images are committed a fragment at a time: a killed writer
 """
 
 import collections
+import functools
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -102,15 +103,14 @@ class ClassVectorStore:
 
         The vectors beyond the images of the last fragment mean nothing.
         """
-        run = self.layout.fragment * self.layout.dim * zarr.DTYPES[self.layout.dtype].itemsize
-        ahead = max(READERS, AHEAD // (run * len(positions)))
-        waiting: collections.deque[futures.Future[Runs]] = collections.deque()
+        ahead = max(READERS, AHEAD // (self._run * len(positions)))
+        waiting: collections.deque[Callable[[], Runs]] = collections.deque()
         with futures.ThreadPoolExecutor(READERS) as pool:
             pieces = self.fragments()
             for i, piece in enumerate(pieces):
                 while len(waiting) <= ahead and i + len(waiting) < len(pieces):
-                    waiting.append(pool.submit(self._fetch, i + len(waiting), positions))
-                yield piece, waiting.popleft().result()
+                    waiting.append(self._ask(i + len(waiting), positions, pool))
+                yield piece, waiting.popleft()()
 
     def vectors(self, rows: np.ndarray, positions: np.ndarray) -> Runs:
         """The vectors of any images, ``values`` [n, r, d], for a second look at a few."""
@@ -130,6 +130,17 @@ class ClassVectorStore:
     @property
     def _scaled(self) -> bool:
         return self.layout.dtype == "int8"
+
+    @property
+    def _run(self) -> int:
+        """Bytes of one class of a fragment."""
+        return self.layout.fragment * self.layout.dim * zarr.DTYPES[self.layout.dtype].itemsize
+
+    def _ask(self, i: int, positions: np.ndarray, pool: futures.Executor) -> Callable[[], Runs]:
+        """What gives a fragment's runs; threads read it meanwhile, unless the page cache holds them all."""
+        if self._folder is not None and _held(self._file("values", i), self._run, positions):
+            return functools.partial(Runs, *self._map(i), positions)
+        return pool.submit(self._fetch, i, positions).result
 
     def _fetch(self, i: int, positions: np.ndarray) -> Runs:
         """A fragment's runs; from a local disk they are on their way into the page cache when this returns."""
@@ -167,6 +178,18 @@ def _advise(path: pathlib.Path, run: int, positions: np.ndarray) -> None:
             os.posix_fadvise(file, position * run, run, os.POSIX_FADV_WILLNEED)
     finally:
         os.close(file)
+
+
+def _held(path: pathlib.Path, run: int, positions: np.ndarray) -> bool:
+    """Whether the page cache holds the first byte of all these runs of a file; false where the system does not say."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    try:
+        with path.open("rb", buffering=0) as file:
+            probe = [bytearray(1)]
+            return all(os.preadv(file.fileno(), probe, run * i, os.RWF_NOWAIT) == 1 for i in positions.tolist())
+    except OSError:  # not without waiting, not on this file system, or no file, which whoever reads it will say
+        return False
 
 
 def read_length(kvstore: tensorstore.KvStore) -> int:

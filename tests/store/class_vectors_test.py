@@ -1,8 +1,10 @@
 import contextlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import tensorstore
@@ -10,7 +12,7 @@ from absl.testing import absltest, parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, StaleStoreError, StoreBusyError
+from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, StaleStoreError, StoreBusyError, class_vectors
 from tests import servers, shared
 
 FINGERPRINT = {"weights": "abc", "protocol": "paper", "whitening": "123"}
@@ -105,6 +107,30 @@ class ReadTest(StoreCase):
             self.assertLen(found, len(vectors))
             for part, expected in zip(found, vectors, strict=True):
                 np.testing.assert_array_equal(part, expected[:, positions])
+
+    @parameterized.parameters([(True,)], [(False,)], [(True, False, False)])
+    def test_whatever_the_page_cache_holds(self, held):
+        vectors = self.fill(12 * FRAGMENT)
+        asked = []
+
+        def answer(file, run, positions):
+            asked.append((file, run, positions.tolist()))
+            return held[len(asked) % len(held)]
+
+        with mock.patch.object(class_vectors, "_held", answer), mock.patch.object(class_vectors, "AHEAD", 1):
+            found = read_all(ClassVectorStore(self.folder, FINGERPRINT), np.array([3, 1]))
+        self.assertLen(asked, 12)
+        self.assertEqual(asked[0][1:], (FRAGMENT * DIM, [3, 1]))
+        for part, expected in zip(found, vectors, strict=True):
+            np.testing.assert_array_equal(part, expected[:, [3, 1]])
+
+    @absltest.skipUnless(hasattr(os, "RWF_NOWAIT"), "THIS SYSTEM DOES NOT SAY what its page cache holds")
+    def test_what_the_page_cache_holds(self):
+        file = pathlib.Path(self.create_tempdir().full_path, "file")
+        page = os.sysconf("SC_PAGE_SIZE")
+        file.write_bytes(bytes(64 * page))
+        self.assertTrue(class_vectors._held(file, page, np.array([3, 60])))
+        self.assertFalse(class_vectors._held(file, page, np.array([3, 64])))  # beyond its end there is nothing
 
     @parameterized.parameters("int8", "float16")
     def test_on_an_object_store(self, dtype):
