@@ -1,17 +1,16 @@
 """The road of one image up to its descriptor."""
 
 from cwcf_jax.encoder.arguments import BUCKET_STEP
+from cwcf_jax.encoder.embedding import Embeddings, embed_classes, embed_maps
 from cwcf_jax.encoder.explanation import Evidence, explain
 from cwcf_jax.encoder.extractor import Extractor, layer_maps, load_extractor
 from cwcf_jax.encoder.model import EncoderConfig, Model, load
 from cwcf_jax.encoder.passes import (
     ClassVectors,
-    Embeddings,
     Maps,
     Pooled,
     class_maps,
     class_vectors,
-    embed_classes,
     encode,
     feature_maps,
     pool,
@@ -33,6 +32,7 @@ __all__ = [
     "class_vectors",
     "describe_regions",
     "embed_classes",
+    "embed_maps",
     "encode",
     "explain",
     "feature_maps",

@@ -37,13 +37,7 @@ def prepare_arguments(
         raise ValueError(f"images must be uint8 or floating point with values 0-255, not {images.dtype}")
     batch, height, width = images.shape[:3]
     classes = model.network.spec.num_classes
-    if class_ids is None and not 1 <= num_classes <= classes:
-        raise ValueError(f"num_classes must lie between 1 and {classes}, not {num_classes}")
-    if whitening is not None and whitening.mean.shape[0] != model.feature_dim:
-        raise ValueError(
-            f"the whitening is for vectors of {whitening.mean.shape[0]} channels; "
-            f"{model.config.feature_layer} has {model.feature_dim}"
-        )
+    check_classes(model, num_classes if class_ids is None else 1, whitening)
     if sizes is None:
         sizes = np.tile(np.array([[height, width]], np.int32), (batch, 1))
     sizes = _batched("sizes", sizes, jnp.int32, (batch, 2))
@@ -59,6 +53,18 @@ def prepare_arguments(
         if bucket != (height, width):
             images = np.pad(images, widths) if _on_host(images) else jnp.pad(images, widths)
     return jnp.asarray(images), sizes, boxes, class_ids
+
+
+def check_classes(model: Model, num_classes: int, whitening: Whitening | None) -> None:
+    """ValueError if the model has not so many classes, or features that the whitening was not fitted on."""
+    classes = model.network.spec.num_classes
+    if not 1 <= num_classes <= classes:
+        raise ValueError(f"num_classes must lie between 1 and {classes}, not {num_classes}")
+    if whitening is not None and whitening.mean.shape[0] != model.feature_dim:
+        raise ValueError(
+            f"the whitening is for vectors of {whitening.mean.shape[0]} channels; "
+            f"{model.config.feature_layer} has {model.feature_dim}"
+        )
 
 
 def _on_host(images: np.ndarray | Array) -> bool:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import ArrayLike
 
 from cwcf_jax import descriptors, networks
-from cwcf_jax.arrays import Shape, Size, l2_normalize, valid_mask
+from cwcf_jax.arrays import Shape, Size, valid_mask
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.arguments import prepare_arguments
 from cwcf_jax.encoder.model import Model
@@ -57,18 +57,6 @@ class Pooled(NamedTuple):
     class_sums: Float[Array, "*b n k"]
     class_ids: Int[Array, "*b n"]
     logits: Float[Array, "*b classes"]
-
-
-class Embeddings(NamedTuple):
-    """What a collection keeps of an image: everything for both strategies, from one pass.
-
-    ``vectors`` [b, classes, d], the whitened class vectors of norm 1 of all classes in order, whose sums are
-    descriptors (OnA); ``descriptors`` [b, d], what `encode` gives (OfA); ``probabilities`` [b, classes].
-    """
-
-    vectors: Float[Array, "*b classes d"]
-    descriptors: Float[Array, "*b d"]
-    probabilities: Float[Array, "*b classes"]
 
 
 def encode(
@@ -119,42 +107,6 @@ def class_vectors(
     return _class_vectors(model, *arguments, num_classes=num_classes)
 
 
-def embed_classes(
-    model: Model,
-    images: ArrayLike,
-    *,
-    num_classes: int = 64,
-    whitening: Whitening | None = None,
-    sizes: ArrayLike | None = None,
-) -> Embeddings:
-    """All classes of each image at once, and its descriptor beside them. Arguments and errors as in `encode`.
-
-    Raises:
-        ValueError: also if the model repeats dropped classes: what stands in for them depends on the query's order.
-    """
-    if model.config.repeat_dropped:
-        raise ValueError(
-            "class vectors that are kept for online aggregation drop classes without evidence; load the model without "
-            "repeat_dropped"
-        )
-    images, sizes, _, _ = prepare_arguments(model, images, sizes, None, None, num_classes, whitening)
-    return _embed_classes(model, images, sizes, whitening and whitening.anonymous(), num_classes=num_classes)
-
-
-@functools.partial(jax.jit, static_argnames="num_classes")
-def _embed_classes(model, images, sizes, whitening, *, num_classes):  # type: ignore[no-untyped-def]
-    everything = jnp.arange(model.network.spec.num_classes)
-    found = _class_vectors(model, images, sizes, None, everything, num_classes=num_classes)
-
-    def one_image(vectors: Float[Array, "n k"], probabilities: Float[Array, " n"]) -> tuple[Array, Array]:
-        embedded = descriptors.embed(vectors, whitening)
-        top = jax.lax.top_k(probabilities, num_classes)[1]
-        return embedded, l2_normalize(jnp.sum(embedded[top], axis=0))
-
-    embedded, aggregated = jax.vmap(one_image)(found.vectors, found.probabilities)
-    return Embeddings(embedded, aggregated, found.probabilities)
-
-
 def pool(
     model: Model,
     images: ArrayLike,
@@ -203,18 +155,13 @@ def _encode(model, images, sizes, boxes, class_ids, whitening, *, num_classes): 
 @functools.partial(jax.jit, static_argnames="num_classes")
 def _class_vectors(model, images, sizes, boxes, class_ids, *, num_classes):  # type: ignore[no-untyped-def]
     pooled = _pool(model, images, sizes, boxes, class_ids, num_classes=num_classes)
-    weights = pooled.channel_weights[:, None, :] if model.config.channel_weighting else 1.0
-    vectors = weights * pooled.class_sums
-    if model.config.repeat_dropped:
-        vectors = jax.vmap(descriptors.repeat_dropped)(vectors)
-    probabilities = jnp.take_along_axis(jax.nn.softmax(pooled.logits), pooled.class_ids, axis=-1)
-    return ClassVectors(vectors, pooled.class_ids, probabilities)
+    return jax.vmap(functools.partial(weigh, model))(pooled)
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")
 def _pool(model, images, sizes, boxes, class_ids, *, num_classes):  # type: ignore[no-untyped-def]
     maps = _network_maps(model, images, sizes)
-    pool_one = functools.partial(_pool_one, model, num_classes=num_classes)
+    pool_one = functools.partial(pool_maps, model, num_classes=num_classes)
     shared = class_ids is not None and class_ids.ndim == 1
     return jax.vmap(pool_one, in_axes=(0, 0, 0, None if shared else 0))(maps, sizes, boxes, class_ids)
 
@@ -231,7 +178,7 @@ def _network_maps(model: Model, images: networks.Images, sizes: networks.Sizes) 
     return Maps(maps[features], maps[cam_features], map_sizes[features], map_sizes[cam_features])
 
 
-def _pool_one(
+def pool_maps(
     model: Model,
     maps: Maps,
     image_size: Size,
@@ -259,6 +206,16 @@ def _pool_one(
         class_ids=class_ids,
         logits=logits,
     )
+
+
+def weigh(model: Model, pooled: Pooled) -> ClassVectors:
+    """The class vectors of one image, channel weights included."""
+    vectors = pooled.class_sums
+    if model.config.channel_weighting:
+        vectors = vectors * pooled.channel_weights[None, :]
+    if model.config.repeat_dropped:
+        vectors = descriptors.repeat_dropped(vectors)
+    return ClassVectors(vectors, pooled.class_ids, jax.nn.softmax(pooled.logits)[pooled.class_ids])
 
 
 def class_maps(model: Model, maps: Maps, class_ids: Int[Array, " n"]) -> Float[Array, "h w n"]:

@@ -4,7 +4,7 @@ from cwcf_jax.store.class_vectors import ClassVectorStore, Runs
 from cwcf_jax.store.class_writer import ClassVectorWriter
 from cwcf_jax.store.folder import StaleStoreError, StoreBusyError
 from cwcf_jax.store.maps import DTYPES as MAP_DTYPES
-from cwcf_jax.store.maps import MapStore
+from cwcf_jax.store.maps import MapFiles, MapStore, read_maps
 from cwcf_jax.store.pooled import PooledStore
 from cwcf_jax.store.rows import RowStore
 from cwcf_jax.store.zarr import Layout, Location
@@ -15,10 +15,12 @@ __all__ = [
     "ClassVectorWriter",
     "Layout",
     "Location",
+    "MapFiles",
     "MapStore",
     "PooledStore",
     "RowStore",
     "Runs",
     "StaleStoreError",
     "StoreBusyError",
+    "read_maps",
 ]

@@ -1,6 +1,7 @@
 """Maps of images on disk, for what needs more of an image than its pooled rows: regions, re-ranking, pictures.
 
 A store is a folder with ``fingerprint.json`` and one ``.npz`` file an image, renamed into place when it is whole.
+`MapStore` numbers the images of a dataset; `MapFiles` names them, for collections that change.
 """
 
 import pathlib
@@ -43,35 +44,77 @@ class MapStore(StoreFolder):
 
     def write(self, row: int, **maps: np.ndarray) -> None:
         """Keeps the maps of one image; values beyond float16 are cut to its largest."""
-        arrays: dict[str, np.ndarray] = {}
-        for name, values in maps.items():
-            held = np.clip(values, -LARGEST, LARGEST)
-            if self._compact:
-                arrays[name], arrays[name + SCALES] = _quantize(held)
-            else:
-                arrays[name] = held.astype(np.float16)
-        file = self._file(row)
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
-        partial.replace(file)
+        _write(self._file(row), maps, compact=self._compact)
 
     def read(self, row: int) -> dict[str, np.ndarray]:
         """The maps of one image, float16, or float32 if kept in int8; StaleStoreError names a damaged file."""
-        file = self._file(row)
-        try:
-            with file.open("rb") as stream, np.load(stream) as content:  # numpy leaves a damaged file open
-                if not self._compact:
-                    return {name: content[name] for name in content.files}
-                names = [name for name in content.files if not name.endswith(SCALES)]
-                return {name: content[name] * content[name + SCALES] for name in names}
-        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-            raise StaleStoreError(f"{file} cannot be read ({error}); remove it to make it anew") from error
+        return _read(self._file(row))
 
     def _file(self, row: int) -> pathlib.Path:
         if not 0 <= row < self.length:
             raise IndexError(f"row {row} of a store of {self.length}")
         return self.folder / f"{row:07d}.npz"
+
+
+class MapFiles(StoreFolder):
+    """`MapStore` for images that come and go: each has a name, such as the sha256 of its file. int8."""
+
+    def __init__(self, folder: str | pathlib.Path, fingerprint: Mapping[str, Any]) -> None:
+        """Opens the store in ``folder``, or makes it; errors as in `StoreFolder`."""
+        super().__init__(folder, {"format": FORMAT, "dtype": "int8", **fingerprint})
+
+    def __contains__(self, name: str) -> bool:
+        return map_file(self.folder, name).exists()
+
+    def write(self, name: str, **maps: np.ndarray) -> None:
+        """As in `MapStore`."""
+        file = map_file(self.folder, name)
+        file.parent.mkdir(exist_ok=True)
+        _write(file, maps, compact=True)
+
+    def remove(self, name: str) -> None:
+        """Forgets an image; one that is not there does no harm."""
+        map_file(self.folder, name).unlink(missing_ok=True)
+
+    def names(self) -> set[str]:
+        """The images that are there."""
+        return {file.stem for file in self.folder.glob("*/*.npz")}
+
+
+def map_file(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Where `MapFiles` keeps an image."""
+    return folder / name[:2] / f"{name}.npz"
+
+
+def read_maps(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
+    """The maps of an image of `MapFiles`, which may be open elsewhere; errors as in `MapStore.read`."""
+    return _read(map_file(folder, name))
+
+
+def _write(file: pathlib.Path, maps: Mapping[str, np.ndarray], *, compact: bool) -> None:
+    arrays: dict[str, np.ndarray] = {}
+    for name, values in maps.items():
+        held = np.clip(values, -LARGEST, LARGEST)
+        if compact:
+            arrays[name], arrays[name + SCALES] = _quantize(held)
+        else:
+            arrays[name] = held.astype(np.float16)
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+    partial.replace(file)
+
+
+def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with file.open("rb") as stream, np.load(stream) as content:  # numpy leaves a damaged file open
+            names = [name for name in content.files if not name.endswith(SCALES)]
+            return {
+                name: content[name] * content[name + SCALES] if name + SCALES in content.files else content[name]
+                for name in names
+            }
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        raise StaleStoreError(f"{file} cannot be read ({error}); remove it to make it anew") from error
 
 
 def _quantize(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

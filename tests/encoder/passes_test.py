@@ -157,26 +157,6 @@ class NoClassifierTest(absltest.TestCase):
             cwcf_jax.encode(model, image)
 
 
-class EmbeddingsTest(absltest.TestCase):
-    def test_both_strategies_from_one_pass(self):
-        model = _small_model()
-        image = _photographs(1)[0][None, :200, :256]
-        whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(0).random((80, 512)), dim=32)
-        found = encoder.embed_classes(model, image, num_classes=8, whitening=whitening)
-        self.assertEqual(found.vectors.shape, (1, 1000, 32))
-        expected = cwcf_jax.encode(model, image, num_classes=8, whitening=whitening)
-        np.testing.assert_allclose(found.descriptors, expected, atol=1e-5)
-        ids = np.array([497, 3, 884])
-        expected = cwcf_jax.encode(model, image, class_ids=ids, whitening=whitening)[0]
-        np.testing.assert_allclose(oracles.l2(np.asarray(found.vectors[0, ids]).sum(axis=0)), expected, atol=1e-5)
-        top = cwcf_jax.class_vectors(model, image, num_classes=8)
-        np.testing.assert_allclose(found.probabilities[0, top.class_ids[0]], top.probabilities[0], rtol=1e-5)
-
-    def test_a_model_that_repeats_dropped_classes_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "load the model without repeat_dropped"):
-            encoder.embed_classes(_small_model(repeat_dropped=True), np.zeros((1, 64, 64, 3), np.uint8))
-
-
 class PaddingTest(absltest.TestCase):
     def test_padded_equals_unpadded_for_20_sizes(self):
         generator = np.random.default_rng(0)

@@ -1,0 +1,69 @@
+"""Everything that a collection keeps of an image for both strategies, OfA and OnA, from one network pass."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
+
+from cwcf_jax import descriptors
+from cwcf_jax.arrays import l2_normalize
+from cwcf_jax.descriptors import Whitening
+from cwcf_jax.encoder.arguments import check_classes
+from cwcf_jax.encoder.model import Model
+from cwcf_jax.encoder.passes import Maps, feature_maps, pool_maps, weigh
+
+
+class Embeddings(NamedTuple):
+    """What a collection keeps of an image: everything for both strategies, from one pass.
+
+    ``vectors`` [b, classes, d], the whitened class vectors of norm 1 of all classes in order, whose sums are
+    descriptors (OnA); ``descriptors`` [b, d], what `encode` gives (OfA); ``probabilities`` [b, classes].
+    """
+
+    vectors: Float[Array, "*b classes d"]
+    descriptors: Float[Array, "*b d"]
+    probabilities: Float[Array, "*b classes"]
+
+
+def embed_classes(
+    model: Model,
+    images: ArrayLike,
+    *,
+    num_classes: int = 64,
+    whitening: Whitening | None = None,
+    sizes: ArrayLike | None = None,
+) -> Embeddings:
+    """All classes of each image at once, and its descriptor beside them. Arguments and errors as in `encode`.
+
+    Raises:
+        ValueError: also if the model repeats dropped classes: what stands in for them depends on the query's order.
+    """
+    return embed_maps(model, feature_maps(model, images, sizes=sizes), num_classes=num_classes, whitening=whitening)
+
+
+def embed_maps(model: Model, maps: Maps, *, num_classes: int = 64, whitening: Whitening | None = None) -> Embeddings:
+    """`embed_classes` of images whose maps are at hand: no network pass. Arguments and errors as there."""
+    if model.config.repeat_dropped:
+        raise ValueError(
+            "class vectors that are kept for online aggregation drop classes without evidence; load the model without "
+            "repeat_dropped"
+        )
+    check_classes(model, num_classes, whitening)
+    return _embed_maps(model, maps, whitening and whitening.anonymous(), num_classes=num_classes)
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def _embed_maps(model: Model, maps: Maps, whitening: Whitening | None, *, num_classes: int) -> Embeddings:
+    everything = jnp.arange(model.network.spec.num_classes)
+
+    def one_image(one: Maps) -> Embeddings:
+        pooled = pool_maps(model, one, one.feature_size, None, everything, num_classes=num_classes)
+        found = weigh(model, pooled)
+        embedded = descriptors.embed(found.vectors, whitening)
+        top = jax.lax.top_k(found.probabilities, num_classes)[1]
+        return Embeddings(embedded, l2_normalize(jnp.sum(embedded[top], axis=0)), found.probabilities)
+
+    return jax.vmap(one_image)(maps)

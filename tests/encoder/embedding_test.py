@@ -1,0 +1,51 @@
+"""All classes of an image at once, against encoding it for each strategy."""
+
+import functools
+
+import numpy as np
+from absl.testing import absltest
+
+import cwcf_jax
+from cwcf_jax import datasets, encoder
+from tests import oracles, shared
+
+
+@functools.cache
+def _small_model(**options):
+    return cwcf_jax.load("squeezenet1_1", shared.require("weights/squeezenet_v1.1.npz"), **options)
+
+
+class EmbeddingsTest(absltest.TestCase):
+    def test_both_strategies_from_one_pass(self):
+        model = _small_model()
+        photographs = datasets.read_oxford(shared.require("data/oxford_dev"))
+        image = datasets.read_image(photographs.paths[0])[None, :200, :256]
+        whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(0).random((80, 512)), dim=32)
+        found = encoder.embed_classes(model, image, num_classes=8, whitening=whitening)
+        self.assertEqual(found.vectors.shape, (1, 1000, 32))
+        expected = cwcf_jax.encode(model, image, num_classes=8, whitening=whitening)
+        np.testing.assert_allclose(found.descriptors, expected, atol=1e-5)
+        ids = np.array([497, 3, 884])
+        expected = cwcf_jax.encode(model, image, class_ids=ids, whitening=whitening)[0]
+        np.testing.assert_allclose(oracles.l2(np.asarray(found.vectors[0, ids]).sum(axis=0)), expected, atol=1e-5)
+        top = cwcf_jax.class_vectors(model, image, num_classes=8)
+        np.testing.assert_allclose(found.probabilities[0, top.class_ids[0]], top.probabilities[0], rtol=1e-5)
+
+    def test_from_maps(self):
+        model = _small_model()
+        images = np.random.default_rng(0).integers(0, 256, (2, 128, 256, 3)).astype(np.uint8)
+        sizes = np.array([[128, 200], [90, 256]])
+        maps = encoder.feature_maps(model, images, sizes=sizes)
+        found = encoder.embed_maps(model, maps, num_classes=8)
+        expected = cwcf_jax.encode(model, images, sizes=sizes, num_classes=8)
+        np.testing.assert_allclose(found.descriptors, expected, atol=1e-5)
+        with self.assertRaisesRegex(ValueError, "between 1 and 1000, not 0"):
+            encoder.embed_maps(model, maps, num_classes=0)
+
+    def test_a_model_that_repeats_dropped_classes_is_refused(self):
+        with self.assertRaisesRegex(ValueError, "load the model without repeat_dropped"):
+            encoder.embed_classes(_small_model(repeat_dropped=True), np.zeros((1, 64, 64, 3), np.uint8))
+
+
+if __name__ == "__main__":
+    absltest.main()
