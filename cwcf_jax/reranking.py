@@ -3,7 +3,8 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ BATCH = 16
 
 CELLS = 4
 """Cells to which the sides of maps are rounded up, so that few shapes get compiled."""
+
+Key = TypeVar("Key")
 
 Read = Callable[[int], dict[str, np.ndarray]]
 """The maps ``features`` and ``cam_features`` of an image, as `store.MapStore.read` gives them."""
@@ -80,7 +83,7 @@ def best_regions(
     vectors = np.zeros((len(rows), query.shape[0]), np.float32)
     boxes = np.zeros((len(rows), 4), np.int32)
     whitening = whitening and whitening.anonymous()
-    for places, maps in _batches(read, rows):
+    for places, maps in map_batches(read, rows.tolist()):
         found = find_regions(model, maps, class_ids[: config.heat_classes], config)
         described = encoder.describe_regions(
             model, maps, jnp.asarray(class_ids[: config.num_classes], jnp.int32), jnp.asarray(found), whitening
@@ -119,11 +122,11 @@ def _cosines(described: Float[Array, "b t d"], query: Float[Array, " d"]) -> Flo
     return einsum("btd,d->bt", described, query)
 
 
-def _batches(read: Read, rows: np.ndarray) -> Iterator[tuple[list[int], Maps]]:
-    """Places in ``rows`` and their maps, `BATCH` images of one padded shape at a time; the last ones are filled up."""
+def map_batches(read: Callable[[Key], dict[str, np.ndarray]], keys: Sequence[Key]) -> Iterator[tuple[list[int], Maps]]:
+    """Places in ``keys`` and their maps, `BATCH` images of one padded shape at a time; the last ones are filled up."""
     waiting: dict[tuple[tuple[int, int], ...], list[tuple[int, dict[str, np.ndarray]]]] = collections.defaultdict(list)
-    for place, row in enumerate(rows.tolist()):
-        maps = read(row)
+    for place, key in enumerate(keys):
+        maps = read(key)
         shapes = tuple(bucket_shape(maps[name].shape[:2], step=CELLS) for name in ("features", "cam_features"))
         waiting[shapes].append((place, maps))
         if len(waiting[shapes]) == BATCH:

@@ -1,7 +1,7 @@
 """Photographs and benchmarks: decoding, resizing, folders, padded batches."""
 
 from cwcf_jax.datasets.batches import Batch, Unreadable, read_batches
-from cwcf_jax.datasets.folders import read_dataset, read_folder, read_oxford
+from cwcf_jax.datasets.folders import list_pictures, read_dataset, read_folder, read_oxford
 from cwcf_jax.datasets.images import Box, ImageError, Resize, load_image, read_image, read_size
 from cwcf_jax.datasets.imagesets import DatasetError, ImageSet, Picture, Query, Record
 
@@ -16,6 +16,7 @@ __all__ = [
     "Record",
     "Resize",
     "Unreadable",
+    "list_pictures",
     "load_image",
     "read_batches",
     "read_dataset",

@@ -28,17 +28,22 @@ def read_folder(folder: str | pathlib.Path) -> ImageSet:
         DatasetError: no such folder, or no picture in it.
     """
     folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder")
-    relative = sorted(
-        path.relative_to(folder)
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not _hidden(path.relative_to(folder))
-    )
+    relative = list_pictures(folder)
     if not relative:
         raise DatasetError(f"{folder}: no pictures in this folder or below")
     name = folder.resolve().name
     return ImageSet(name, tuple(path.as_posix() for path in relative), tuple(folder / path for path in relative))
+
+
+def list_pictures(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The paths of all pictures below ``folder``, relative to it and in order; DatasetError if there is no folder."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder")
+    return sorted(
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not _hidden(path.relative_to(folder))
+    )
 
 
 def read_oxford(folder: str | pathlib.Path) -> ImageSet:

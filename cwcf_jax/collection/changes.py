@@ -1,0 +1,106 @@
+"""What happened to a folder since it was indexed: files by content, so that moves and copies cost nothing."""
+
+import dataclasses
+import hashlib
+import pathlib
+import time
+from collections.abc import Iterable, Mapping
+
+from cwcf_jax.collection.table import Entry
+
+RESOLUTION = 2_000_000_000
+"""Nanoseconds within which a second change may leave a file's time as it was, on the coarsest of file systems."""
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file as it is now.
+
+    Attributes:
+        path: below the folder, with slashes.
+        content: sha256.
+        size: bytes.
+        modified: nanoseconds.
+        seen: when it was read, nanoseconds.
+    """
+
+    path: str
+    content: str
+    size: int
+    modified: int
+    seen: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """How a folder differs from what is known of it.
+
+    Attributes:
+        unchanged: how many pictures are as they were.
+        touched: files with a new time and the content they had.
+        copied: files whose content is known under another path: moved or copied.
+        changed: files with other content than before.
+        added: files with content that is nowhere known.
+        gone: paths that are no more.
+        unreadable: files that cannot be opened, and why.
+    """
+
+    unchanged: int
+    touched: tuple[File, ...]
+    copied: tuple[File, ...]
+    changed: tuple[File, ...]
+    added: tuple[File, ...]
+    gone: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+
+def find_changes(root: pathlib.Path, paths: Iterable[str], known: Mapping[str, Entry], *, whole: bool) -> Changes:
+    """Compares files with what is known.
+
+    Args:
+        root: the folder.
+        paths: the files to look at, below it.
+        known: the entries by path.
+        whole: whether ``paths`` are all there is, so that what is known and not among them is gone.
+    """
+    contents = {entry.content for entry in known.values()}
+    unchanged, looked_at = 0, set()
+    unreadable: list[str] = []
+    touched: list[File] = []
+    copied: list[File] = []
+    changed: list[File] = []
+    added: list[File] = []
+    for path in paths:
+        looked_at.add(path)
+        before = known.get(path)
+        try:
+            state = (root / path).stat()
+            if before and _same(before, state.st_size, state.st_mtime_ns):
+                unchanged += 1
+                continue
+            file = read_file(root, path)
+        except OSError as error:
+            unreadable.append(f"{root / path}: {error.strerror or error}")
+            continue
+        if before and before.content == file.content:
+            touched.append(file)
+        elif file.content in contents:
+            copied.append(file)
+        else:
+            (changed if before else added).append(file)
+    gone = tuple(sorted(known.keys() - looked_at)) if whole else ()
+    return Changes(unchanged, tuple(touched), tuple(copied), tuple(changed), tuple(added), gone, tuple(unreadable))
+
+
+def read_file(root: pathlib.Path, path: str) -> File:
+    """A file's content and times, read now; OSError if it cannot be."""
+    seen = time.time_ns()
+    with (root / path).open("rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    state = (root / path).stat()
+    return File(path, content, state.st_size, state.st_mtime_ns, seen)
+
+
+def _same(before: Entry, size: int, modified: int) -> bool:
+    """Whether the file need not be read again: same size and time, and no change since could have kept the time."""
+    return before.size == size and before.modified == modified and modified + RESOLUTION < before.seen

@@ -1,0 +1,93 @@
+"""Pictures into what an index keeps of them: maps first, a file for each, then all that follows from maps.
+
+The network sees a picture once. Whatever a killed run had finished is found again by the picture's content; another
+whitening needs no pass.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from cwcf_jax import datasets, encoder, indexing, reranking
+from cwcf_jax.descriptors import Whitening, quantize
+from cwcf_jax.encoder import Maps, Model
+from cwcf_jax.indexing import Extraction, Progress
+from cwcf_jax.store import MapFiles, read_maps
+
+
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """What an index keeps of a picture besides its maps.
+
+    ``descriptor`` [d]; ``values`` [classes, d] int8 and ``scales`` [classes], its class vectors.
+    """
+
+    descriptor: np.ndarray
+    values: np.ndarray
+    scales: np.ndarray
+
+
+def keep_maps(
+    maps: MapFiles, model: Model, extraction: Extraction, files: Mapping[str, pathlib.Path], progress: Progress
+) -> dict[str, str]:
+    """The maps of pictures that are not there yet; returns why some have none.
+
+    Args:
+        maps: where they go.
+        model: that makes the pass.
+        extraction: how pictures are read.
+        files: content -> a file with it.
+        progress: called with how many more are finished.
+    """
+    missing = [content for content in files if content not in maps]
+    progress(len(files) - len(missing))
+    refused: dict[str, str] = {}
+    for batch in datasets.read_batches(
+        [files[content] for content in missing],
+        range(len(missing)),
+        resize=extraction.resize,
+        batch_size=extraction.rows(),
+        step=encoder.BUCKET_STEP,
+    ):
+        if isinstance(batch, datasets.Unreadable):
+            refused[missing[batch.index]] = batch.reason
+            progress(1)
+            continue
+        found = {name: (np.asarray(one), np.asarray(size)) for name, (one, size) in _maps(model, batch).items()}
+        for place, index in enumerate(batch.indices):
+            valid = {name: one[place, : size[place, 0], : size[place, 1]] for name, (one, size) in found.items()}
+            maps.write(missing[index], **valid)
+        progress(len(batch.indices))
+    return refused
+
+
+def _maps(model: Model, batch: datasets.Batch) -> dict[str, tuple[Array, Array]]:
+    return indexing.model_maps(model, batch)
+
+
+def describe(
+    folder: pathlib.Path, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int
+) -> dict[str, Described]:
+    """Descriptors and class vectors of pictures from their kept maps."""
+    found: dict[str, Described] = {}
+    whitening = whitening.anonymous()
+    for places, maps in reranking.map_batches(functools.partial(read_maps, folder), contents):
+        descriptors, values, scales = map(np.asarray, _described(model, maps, whitening, num_classes=num_classes))
+        for i, place in enumerate(places):
+            found[contents[place]] = Described(descriptors[i], values[i], scales[i])
+    return found
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def _described(
+    model: Model, maps: Maps, whitening: Whitening, *, num_classes: int
+) -> tuple[Float[Array, "b d"], Array, Float[Array, "b n"]]:
+    embedded = encoder.embed_maps(model, maps, num_classes=num_classes, whitening=whitening)
+    quantized = quantize(embedded.vectors)
+    return embedded.descriptors, quantized.values, jnp.asarray(quantized.scales)

@@ -1,0 +1,192 @@
+"""A folder of photographs that can be searched, and that stays right as the folder changes."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from cwcf_jax import datasets, networks
+from cwcf_jax.collection import whitening
+from cwcf_jax.collection.settings import Header, Settings, generation_folder, load_model, maps_folder, read_header
+from cwcf_jax.collection.table import Snapshot, Store
+from cwcf_jax.collection.updating import Progress, Update, Updater, forget_maps, open_table
+from cwcf_jax.encoder import Model
+from cwcf_jax.store import MapFiles
+from cwcf_jax.store.folder import lock
+
+NAME = ".cwcf"
+"""The folder inside a folder of photographs that holds its index."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """An index at a glance: pictures, bytes on disk, what its whitening was fitted on, and how it was made."""
+
+    root: pathlib.Path
+    pictures: int
+    disk: int
+    whitening: str
+    settings: Settings
+
+
+class Index:
+    """The index of one folder; any number of processes read it, one at a time changes it.
+
+    Attributes:
+        folder: where the index is.
+        root: the folder of photographs.
+    """
+
+    def __init__(self, folder: str | pathlib.Path) -> None:
+        """Opens an index: ``folder`` itself, or ``.cwcf`` inside it.
+
+        Raises:
+            FileNotFoundError: there is none; ValueError: it is damaged.
+        """
+        folder = pathlib.Path(folder)
+        self.folder = folder / NAME if (folder / NAME).is_dir() else folder
+        self._header = read_header(self.folder)
+        self.root = self.folder / self._header.root
+
+    @classmethod
+    def create(
+        cls, root: str | pathlib.Path, settings: Settings, *, folder: str | pathlib.Path | None = None
+    ) -> "Index":
+        """An empty index of a folder of photographs; `update` fills it.
+
+        Args:
+            root: the photographs.
+            settings: see `settings_for`.
+            folder: where the index goes; None: ``.cwcf`` inside ``root``.
+
+        Raises:
+            FileExistsError: there is an index already.
+            ValueError, FileNotFoundError: the settings cannot be used.
+        """
+        root = pathlib.Path(root).absolute()
+        datasets.list_pictures(root)  # an error if there is no such folder
+        place = root / NAME if folder is None else pathlib.Path(folder).absolute()
+        if (place / "index.json").exists():
+            raise FileExistsError(f"{place} is an index already")
+        header = Header(".." if place == root / NAME else str(root), settings, networks.fingerprint(settings.weights))
+        model = load_model(header)
+        dim = min(settings.dim, model.feature_dim)
+        count = min(settings.num_classes, model.network.spec.num_classes)
+        settings = dataclasses.replace(settings, dim=dim, num_classes=count, feature_layer=model.config.feature_layer)
+        place.mkdir(parents=True, exist_ok=True)
+        dataclasses.replace(header, settings=settings).write(place)
+        index = cls(place)
+        index.__dict__["model"] = model
+        return index
+
+    @property
+    def settings(self) -> Settings:
+        """How its pictures are described."""
+        return self._header.settings
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """Its network; errors as in `settings.load_model`."""
+        return load_model(self._header)
+
+    def table(self) -> Store:
+        """Its pictures and descriptors, as of now."""
+        return open_table(self.generation(), self.settings)
+
+    def generation(self) -> pathlib.Path:
+        """The folder with its whitening, its table and its class vectors.
+
+        Raises:
+            FileNotFoundError: nothing was indexed yet.
+        """
+        header = read_header(self.folder)
+        if not header.generation:
+            raise FileNotFoundError(f"{self.folder} is an empty index; fill it with cwcf index")
+        return generation_folder(self.folder, header.generation)
+
+    def snapshot(self) -> Snapshot:
+        """Its pictures now; FileNotFoundError if it was never filled."""
+        return self.table().snapshot()
+
+    def status(self) -> Status:
+        """Its state, for people."""
+        disk = sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+        if not read_header(self.folder).generation:
+            return Status(self.root, 0, disk, "", self.settings)
+        fitted = whitening.read(self.generation()).fitted_on
+        return Status(self.root, len(self.table().entries()), disk, fitted, self.settings)
+
+    def update(self, progress: Progress | None = None) -> Update:
+        """Makes the index what the folder is: only what is new or changed goes through the network.
+
+        Raises:
+            DatasetError: the folder is gone.
+            StoreBusyError: another process is changing the index.
+        """
+        paths = [path.as_posix() for path in datasets.list_pictures(self.root)]
+        removed = set(read_header(self.folder).removed)
+        return self._change([path for path in paths if path not in removed], progress, whole=True)
+
+    def add(self, paths: Iterable[str | pathlib.Path], progress: Progress | None = None) -> Update:
+        """Takes in some pictures of the folder, those that were removed included.
+
+        Raises:
+            ValueError: a path that is not below the folder; else as `update`.
+        """
+        named = [self.relative(path) for path in paths]
+        with self._locked():
+            self._write_removed(set(read_header(self.folder).removed) - set(named))
+        return self._change(named, progress, whole=False)
+
+    def remove(self, paths: Iterable[str | pathlib.Path]) -> int:
+        """Forgets pictures, whose files stay where they are, until they are added by name; says how many there were.
+
+        Raises:
+            ValueError: a path that is not in the index: nothing is forgotten then.
+        """
+        named = [self.relative(path) for path in paths]
+        with self._locked():
+            table = self.table()
+            known = {entry.path for entry in table.entries()}
+            absent = [path for path in named if path not in known]
+            if absent:
+                raise ValueError(f"not in the index: {', '.join(absent)}")
+            self._write_removed(set(read_header(self.folder).removed) | set(named))
+            table.remove(named)
+            with MapFiles(maps_folder(self.folder), self._header.conditions()) as maps:
+                forget_maps(maps, table)
+        return len(set(named))
+
+    def relative(self, path: str | pathlib.Path) -> str:
+        """A path as the index has it: below the root; a relative one may also be meant from here."""
+        path, root = pathlib.Path(path), self.root.resolve()
+        for meant in (path, self.root / path):
+            if meant.exists() and meant.resolve().is_relative_to(root):
+                return meant.resolve().relative_to(root).as_posix()
+        if not path.is_absolute():
+            return path.as_posix()
+        raise ValueError(f"{path} is not below {self.root}, whose index this is")
+
+    def _change(self, paths: Sequence[str], progress: Progress | None, *, whole: bool) -> Update:
+        with self._locked():
+            updater = Updater(self.folder, self.root, lambda: self.model, progress or _silent)
+            return updater.run(paths, whole=whole)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        file = lock(self.folder)
+        try:
+            yield
+        finally:
+            os.close(file)
+
+    def _write_removed(self, removed: set[str]) -> None:
+        header = read_header(self.folder)
+        if removed != set(header.removed):
+            dataclasses.replace(header, removed=tuple(sorted(removed))).write(self.folder)
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    del what, done, total

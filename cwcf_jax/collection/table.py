@@ -1,0 +1,136 @@
+"""An index's pictures and their descriptors on disk: what any database must do for it, and LanceDB doing it."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import lancedb
+import numpy as np
+import pyarrow
+from jaxtyping import Float
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A picture of an index.
+
+    Attributes:
+        path: below the index's folder, with slashes.
+        content: sha256 of the file.
+        size: of the file, bytes.
+        modified: its modification time, nanoseconds.
+        seen: when its content was read, nanoseconds; a change within the clock's resolution of that could be missed.
+        width, height: of the upright picture, pixels.
+        row: where its class vectors are.
+    """
+
+    path: str
+    content: str
+    size: int
+    modified: int
+    seen: int
+    width: int
+    height: int
+    row: int
+
+
+class Snapshot(NamedTuple):
+    """All pictures at one moment, in the order of their paths, and their descriptors [n, d], float32."""
+
+    version: int
+    entries: tuple[Entry, ...]
+    descriptors: Float[np.ndarray, "n d"]
+
+
+class Store(Protocol):
+    """What an index needs of a database. Each call is one transaction: it happens whole or not at all."""
+
+    def version(self) -> int:
+        """Another number after every change, by whichever process."""
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All pictures, in the order of their paths."""
+
+    def snapshot(self) -> Snapshot:
+        """All pictures with their descriptors."""
+
+    def put(self, entries: Sequence[Entry], descriptors: Float[np.ndarray, "n d"]) -> None:
+        """Adds pictures; those whose path is there already are replaced."""
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Forgets pictures; a path that is not there does no harm."""
+
+    def tidy(self) -> None:
+        """Gives back what earlier versions took."""
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Entry))
+
+
+class LanceStore:
+    """`Store` in an embedded LanceDB, in a folder or on an object store."""
+
+    def __init__(self, location: str | pathlib.Path, dim: int) -> None:
+        """Opens the table, or makes it.
+
+        Raises:
+            ValueError: the table holds descriptors of another length.
+        """
+        schema = pyarrow.schema(
+            [
+                *((name, pyarrow.string()) for name in ("path", "content")),
+                *((name, pyarrow.int64()) for name in FIELDS[2:]),
+                ("descriptor", pyarrow.list_(pyarrow.float32(), dim)),
+            ]
+        )
+        self._dim = dim
+        self._schema = schema
+        self._table: Any = lancedb.connect(str(location)).create_table("pictures", schema=schema, exist_ok=True)
+        if self._table.schema != schema:
+            raise ValueError(f"the table in {location} has other columns than an index of {dim} dimensions")
+
+    def version(self) -> int:
+        """See `Store`."""
+        self._table.checkout_latest()
+        return int(self._table.version)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """See `Store`."""
+        self._table.checkout_latest()
+        return _entries(self._table.search().select(list(FIELDS)).to_arrow())
+
+    def snapshot(self) -> Snapshot:
+        """See `Store`."""
+        self._table.checkout_latest()
+        version = int(self._table.version)
+        rows = self._table.to_arrow().sort_by("path")
+        values = rows["descriptor"].combine_chunks()
+        flat = values.flatten() if rows.num_rows else pyarrow.array([], pyarrow.float32())
+        return Snapshot(version, _entries(rows), np.asarray(flat, np.float32).reshape(-1, self._dim))
+
+    def put(self, entries: Sequence[Entry], descriptors: Float[np.ndarray, "n d"]) -> None:
+        """See `Store`."""
+        if descriptors.shape != (len(entries), self._dim):
+            raise ValueError(f"{len(entries)} pictures with descriptors of shape {descriptors.shape}")
+        if not entries:
+            return
+        flat = pyarrow.array(np.ascontiguousarray(descriptors, np.float32).reshape(-1))
+        columns = [[getattr(entry, name) for entry in entries] for name in FIELDS]
+        rows = pyarrow.table([*columns, pyarrow.FixedSizeListArray.from_arrays(flat, self._dim)], schema=self._schema)
+        self._table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """See `Store`."""
+        if paths:
+            named = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+            self._table.delete(f"path IN ({named})")
+
+    def tidy(self) -> None:
+        """See `Store`."""
+        self._table.optimize()
+
+
+def _entries(rows: pyarrow.Table) -> tuple[Entry, ...]:
+    columns = [rows[name].to_pylist() for name in FIELDS]
+    return tuple(sorted((Entry(*values) for values in zip(*columns, strict=True)), key=lambda entry: entry.path))
