@@ -25,6 +25,7 @@ FLOORS = {
     "indexing": 3,
     "protocol": 4,
     "benchmark": 4,
+    "collection": 4,
 }
 
 

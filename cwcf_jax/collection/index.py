@@ -48,7 +48,7 @@ class Index:
         folder = pathlib.Path(folder)
         self.folder = folder / NAME if (folder / NAME).is_dir() else folder
         self._header = read_header(self.folder)
-        self.root = self.folder / self._header.root
+        self.root = (self.folder / self._header.root).resolve()
 
     @classmethod
     def create(

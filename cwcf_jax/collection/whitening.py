@@ -12,17 +12,17 @@ from cwcf_jax.encoder import Maps, Model
 
 FILE = "whitening.npz"
 
-ENOUGH = 100
-"""Pictures below which none is fitted."""
+ENOUGH = 50
+"""Pictures below which none is fitted: with fewer it can cost more than it brings (docs/collections.md)."""
 
 SAMPLE = 500
 """Pictures that it is fitted on, at most."""
 
-CLASSES = 32
-"""Class vectors of each, N_pca."""
+CLASSES = 1
+"""Class vectors of each, N_pca: what a collection shows often must not be taken for noise."""
 
-SHRINKAGE = 0.2
-"""How far the variances are drawn to their mean, so that directions that few pictures show are not blown up."""
+SHRINKAGE = 0.98
+"""How far the variances are drawn to their mean."""
 
 
 def fit(model: Model, batches: Iterable[Maps], dim: int, fitted_on: str) -> Whitening:

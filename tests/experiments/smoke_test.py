@@ -29,6 +29,7 @@ EXPECTED = {
     "figure5b": (BASELINES | {"Predefined"}, {"plot.png"}),
     "protocols": ({"OnA", "OfA"}, set()),
     "stores": ({"OnA", "OnA, float16", "OnA, int8"}, set()),
+    "own_whitening": ({"OfA", "OfA, not whitened", "OfA, own 4, shrunk by 0.5", "OfA, own, shrunk by 0.5"}, set()),
 }
 
 MORE = {
