@@ -2,25 +2,32 @@
 
     index = Index.create("photographs", settings_for("googlenet_bvlc.npz"))
     index.update()
-    hits = Searcher(index).search(read_image("church.jpg"), box=(40, 10, 300, 420))
+    hits = index.search("church.jpg", box=(40, 10, 300, 420))
 
-Needs the extra ``index``.
+Needs the extra ``collection``.
 """
 
-from cwcf_jax.collection.index import NAME, Index, Status
-from cwcf_jax.collection.search import Described, Hit, Options, Searcher
+from cwcf_jax.collection.explanation import Explanation, Pair, explain
+from cwcf_jax.collection.index import Index, Status
+from cwcf_jax.collection.opened import NAME
+from cwcf_jax.collection.queries import Described, Prepared
+from cwcf_jax.collection.search import AGGREGATIONS, Hit, Options, Searcher
 from cwcf_jax.collection.settings import Settings, settings_for
 from cwcf_jax.collection.table import Entry, LanceStore, Snapshot, Store
 from cwcf_jax.collection.updating import Progress, Update
 
 __all__ = [
+    "AGGREGATIONS",
     "NAME",
     "Described",
     "Entry",
+    "Explanation",
     "Hit",
     "Index",
     "LanceStore",
     "Options",
+    "Pair",
+    "Prepared",
     "Progress",
     "Searcher",
     "Settings",
@@ -28,5 +35,6 @@ __all__ = [
     "Status",
     "Store",
     "Update",
+    "explain",
     "settings_for",
 ]

@@ -7,17 +7,17 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+
 from cwcf_jax import datasets, networks
 from cwcf_jax.collection import whitening
-from cwcf_jax.collection.settings import Header, Settings, generation_folder, load_model, maps_folder, read_header
-from cwcf_jax.collection.table import Snapshot, Store
-from cwcf_jax.collection.updating import Progress, Update, Updater, forget_maps, open_table
-from cwcf_jax.encoder import Model
+from cwcf_jax.collection.opened import NAME, Opened
+from cwcf_jax.collection.search import Hit, Options, Searcher
+from cwcf_jax.collection.settings import Header, Settings, load_model, maps_folder
+from cwcf_jax.collection.updating import Progress, Update, Updater, forget_maps
+from cwcf_jax.datasets import Box
 from cwcf_jax.store import MapFiles
 from cwcf_jax.store.folder import lock
-
-NAME = ".cwcf"
-"""The folder inside a folder of photographs that holds its index."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,24 +31,8 @@ class Status:
     settings: Settings
 
 
-class Index:
-    """The index of one folder; any number of processes read it, one at a time changes it.
-
-    Attributes:
-        folder: where the index is.
-        root: the folder of photographs.
-    """
-
-    def __init__(self, folder: str | pathlib.Path) -> None:
-        """Opens an index: ``folder`` itself, or ``.cwcf`` inside it.
-
-        Raises:
-            FileNotFoundError: there is none; ValueError: it is damaged.
-        """
-        folder = pathlib.Path(folder)
-        self.folder = folder / NAME if (folder / NAME).is_dir() else folder
-        self._header = read_header(self.folder)
-        self.root = (self.folder / self._header.root).resolve()
+class Index(Opened):
+    """The index of one folder; any number of processes read it, one at a time changes it."""
 
     @classmethod
     def create(
@@ -81,39 +65,41 @@ class Index:
         index.__dict__["model"] = model
         return index
 
-    @property
-    def settings(self) -> Settings:
-        """How its pictures are described."""
-        return self._header.settings
+    def search(
+        self,
+        picture: str | pathlib.Path | np.ndarray,
+        *,
+        box: Box | None = None,
+        options: Options | None = None,
+        count: int = 20,
+        first: int = 0,
+    ) -> list[Hit]:
+        """The pictures that are most like one, or a region of it, best first; see `Searcher` for more than one search.
 
-    @functools.cached_property
-    def model(self) -> Model:
-        """Its network; errors as in `settings.load_model`."""
-        return load_model(self._header)
-
-    def table(self) -> Store:
-        """Its pictures and descriptors, as of now."""
-        return open_table(self.generation(), self.settings)
-
-    def generation(self) -> pathlib.Path:
-        """The folder with its whitening, its table and its class vectors.
+        Args:
+            picture: a file, or [height, width, 3] uint8 RGB.
+            box: the region, ``x1 y1 x2 y2`` in pixels of the upright picture.
+            options: how to search.
+            count: how many.
+            first: how many of the best are passed over.
 
         Raises:
-            FileNotFoundError: nothing was indexed yet.
+            ImageError: the file is no picture; ValueError: no such region or class; errors of `generation`.
         """
-        header = read_header(self.folder)
-        if not header.generation:
-            raise FileNotFoundError(f"{self.folder} is an empty index; fill it with cwcf index")
-        return generation_folder(self.folder, header.generation)
+        options = options or Options()
+        image = picture if isinstance(picture, np.ndarray) else datasets.read_image(pathlib.Path(picture))
+        searcher = self._searcher
+        query = searcher.describe(searcher.prepare(image), box, options.classes)
+        return searcher.search(query, options, count=count, first=first)
 
-    def snapshot(self) -> Snapshot:
-        """Its pictures now; FileNotFoundError if it was never filled."""
-        return self.table().snapshot()
+    @functools.cached_property
+    def _searcher(self) -> Searcher:
+        return Searcher(self)
 
     def status(self) -> Status:
         """Its state, for people."""
         disk = sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
-        if not read_header(self.folder).generation:
+        if not self.header().generation:
             return Status(self.root, 0, disk, "", self.settings)
         fitted = whitening.read(self.generation()).fitted_on
         return Status(self.root, len(self.table().entries()), disk, fitted, self.settings)
@@ -126,7 +112,7 @@ class Index:
             StoreBusyError: another process is changing the index.
         """
         paths = [path.as_posix() for path in datasets.list_pictures(self.root)]
-        removed = set(read_header(self.folder).removed)
+        removed = set(self.header().removed)
         return self._change([path for path in paths if path not in removed], progress, whole=True)
 
     def add(self, paths: Iterable[str | pathlib.Path], progress: Progress | None = None) -> Update:
@@ -137,7 +123,7 @@ class Index:
         """
         named = [self.relative(path) for path in paths]
         with self._locked():
-            self._write_removed(set(read_header(self.folder).removed) - set(named))
+            self._write_removed(set(self.header().removed) - set(named))
         return self._change(named, progress, whole=False)
 
     def remove(self, paths: Iterable[str | pathlib.Path]) -> int:
@@ -153,11 +139,25 @@ class Index:
             absent = [path for path in named if path not in known]
             if absent:
                 raise ValueError(f"not in the index: {', '.join(absent)}")
-            self._write_removed(set(read_header(self.folder).removed) | set(named))
+            self._write_removed(set(self.header().removed) | set(named))
             table.remove(named)
             with MapFiles(maps_folder(self.folder), self._header.conditions()) as maps:
                 forget_maps(maps, table)
         return len(set(named))
+
+    def rebuild(self, progress: Progress | None = None, *, refit: bool = False) -> None:
+        """Makes descriptors and class vectors anew from the kept maps, without those of pictures long gone.
+
+        Args:
+            progress: see `Progress`.
+            refit: fit the whitening anew, on the pictures there are now.
+
+        Raises:
+            FileNotFoundError: nothing was indexed yet; StoreBusyError: another process is changing the index.
+        """
+        self.generation()
+        with self._locked():
+            self._updater(progress).rebuild(refit=refit)
 
     def relative(self, path: str | pathlib.Path) -> str:
         """A path as the index has it: below the root; a relative one may also be meant from here."""
@@ -171,8 +171,10 @@ class Index:
 
     def _change(self, paths: Sequence[str], progress: Progress | None, *, whole: bool) -> Update:
         with self._locked():
-            updater = Updater(self.folder, self.root, lambda: self.model, progress or _silent)
-            return updater.run(paths, whole=whole)
+            return self._updater(progress).run(paths, whole=whole)
+
+    def _updater(self, progress: Progress | None) -> Updater:
+        return Updater(self.folder, self.root, lambda: self.model, progress or _silent)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -183,7 +185,7 @@ class Index:
             os.close(file)
 
     def _write_removed(self, removed: set[str]) -> None:
-        header = read_header(self.folder)
+        header = self.header()
         if removed != set(header.removed):
             dataclasses.replace(header, removed=tuple(sorted(removed))).write(self.folder)
 

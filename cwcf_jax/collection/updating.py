@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import pathlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from cwcf_jax import indexing, reranking
 from cwcf_jax.collection import encoding, whitening
 from cwcf_jax.collection.changes import Changes, File, find_changes
-from cwcf_jax.collection.settings import Settings, generation_folder, maps_folder, read_header
-from cwcf_jax.collection.table import Entry, LanceStore, Store
-from cwcf_jax.datasets import Resize, read_size
+from cwcf_jax.collection.opened import open_table
+from cwcf_jax.collection.settings import generation_folder, maps_folder, read_header
+from cwcf_jax.collection.table import Entry, Store
+from cwcf_jax.datasets import ImageError, Resize, read_size
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
 from cwcf_jax.indexing import Extraction
@@ -39,11 +41,6 @@ class Update:
     removed: int
     unchanged: int
     refused: tuple[str, ...]
-
-
-def open_table(generation: pathlib.Path, settings: Settings) -> Store:
-    """The pictures and descriptors of a generation."""
-    return LanceStore(generation / "table", settings.dim)
 
 
 def forget_maps(maps: MapFiles, table: Store) -> None:
@@ -82,51 +79,83 @@ class Updater:
             if self._header.generation:
                 table = table or self._table()
                 self._copy(table, (*changes.touched, *changes.copied))
-                refused |= self._encode(maps, table, {name: fresh[name] for name in fresh if name not in refused})
+                refused |= self._encode(maps, {name: fresh[name] for name in fresh if name not in refused})
                 table.remove([*changes.gone, *(file.path for file in changes.changed if file.content in refused)])
                 forget_maps(maps, table)
                 if changes.gone or changes.touched or changes.copied or fresh:
                     table.tidy()
+        if table and ClassVectorStore(self._vectors()).length > 2 * len(table.entries()) + LARGE:
+            self.rebuild(refit=False)
         return _update(changes, known, refused)
+
+    def _vectors(self) -> pathlib.Path:
+        return generation_folder(self._folder, self._header.generation) / "vectors"
 
     def _table(self) -> Store:
         return open_table(generation_folder(self._folder, self._header.generation), self._header.settings)
 
     def _begin(self, maps: MapFiles, fresh: dict[str, list[File]]) -> dict[str, str]:
         """The first generation: its whitening, fitted on a sample of the pictures where there are enough."""
-        contents = list(fresh)
-        model, dim = self._load(), self._header.settings.dim
-        places = np.linspace(0, len(contents) - 1, min(len(contents), whitening.SAMPLE), dtype=int)
-        sample = [contents[i] for i in places]
-        refused = self._keep(maps, fresh, sample, "reading a sample")
+        sample = _sample(list(fresh))
+        refused = self._keep(maps, fresh, sample, 0, len(fresh))
         sample = [content for content in sample if content in maps]
-        if len(sample) == 0:
-            return refused
-        if len(sample) < whitening.ENOUGH:
-            fitted = whitening.none(dim, model.feature_dim)
-        else:
-            read = functools.partial(read_maps, maps.folder)
-            batches = (found for _, found in reranking.map_batches(read, sample))
-            fitted = whitening.fit(model, batches, dim, f"{len(sample)} pictures of the folder")
-        self._start_generation(fitted, LARGE if len(contents) >= MANY else SMALL)
+        if sample:
+            place = self._new_generation(self._fit(maps, sample), len(fresh))
+            self._switch(place)
         return refused
 
-    def _start_generation(self, fitted: Whitening, fragment: int) -> None:
-        header = dataclasses.replace(self._header, generation=self._header.generation + 1)
-        place = generation_folder(self._folder, header.generation)
-        place.mkdir(exist_ok=True)
-        whitening.save(fitted, place)
-        self._writer(place, fitted, fragment).close()
-        header.write(self._folder)
-        self._header = header
+    def _fit(self, maps: MapFiles, sample: Sequence[str]) -> Whitening:
+        model, dim = self._load(), self._header.settings.dim
+        if len(sample) < whitening.ENOUGH:
+            return whitening.none(dim, model.feature_dim)
+        read = functools.partial(read_maps, maps.folder)
+        batches = (found for _, found in reranking.map_batches(read, sample))
+        return whitening.fit(model, batches, dim, f"{len(sample)} pictures of the folder")
 
-    def _keep(self, maps: MapFiles, files: dict[str, list[File]], contents: Sequence[str], what: str) -> dict[str, str]:
-        """Maps of pictures by content, and why some have none."""
-        done = itertools.count()
+    def _new_generation(self, fitted: Whitening, pictures: int) -> int:
+        """Its whitening and an empty class-vector store; what a killed process left under its number goes."""
+        number = self._header.generation + 1
+        for old in self._folder.glob("generation-*"):
+            if old != generation_folder(self._folder, self._header.generation):
+                shutil.rmtree(old)
+        place = generation_folder(self._folder, number)
+        place.mkdir()
+        whitening.save(fitted, place)
+        classes = tuple(range(self._load().network.spec.num_classes))
+        layout = Layout(classes, fitted.dim, "int8", LARGE if pictures >= MANY else SMALL)
+        ClassVectorWriter(place / "vectors", self._conditions(fitted), layout).close()
+        return number
+
+    def _switch(self, number: int) -> None:
+        """From now on this generation counts. Searches that began with the one before may still end with it."""
+        self._header = dataclasses.replace(read_header(self._folder), generation=number)
+        self._header.write(self._folder)
+
+    def rebuild(self, *, refit: bool) -> None:
+        """A new generation from the maps of all pictures, with the same whitening or one fitted on them."""
+        before = generation_folder(self._folder, self._header.generation)
+        entries = open_table(before, self._header.settings).entries()
+        contents = list(dict.fromkeys(entry.content for entry in entries))
+        with MapFiles(maps_folder(self._folder), self._header.conditions()) as maps:
+            fitted = self._fit(maps, _sample(contents)) if refit and contents else whitening.read(before)
+            number = self._new_generation(fitted, len(contents))
+            place = generation_folder(self._folder, number)
+            by_content: dict[str, list[Entry]] = {}
+            for entry in entries:
+                by_content.setdefault(entry.content, []).append(entry)
+            self._describe(maps, place, by_content)
+        self._switch(number)
+
+    def _keep(
+        self, maps: MapFiles, files: dict[str, list[File]], contents: Sequence[str], start: int, total: int
+    ) -> dict[str, str]:
+        """Maps of pictures by content, ``start`` of ``total`` being finished; why some have none."""
+        done = start
 
         def count(more: int) -> None:
-            for _ in range(more):
-                self._progress(what, next(done) + 1, len(contents))
+            nonlocal done
+            done += more
+            self._progress("encoding", done, total)
 
         paths = {content: self._root / files[content][0].path for content in contents}
         return encoding.keep_maps(maps, self._load(), self._extraction, paths, count)
@@ -144,45 +173,54 @@ class Updater:
         ]
         table.put(copies, descriptors[rows])
 
-    def _encode(self, maps: MapFiles, table: Store, files: dict[str, list[File]]) -> dict[str, str]:
-        """Pictures by content into the class-vector store and the table; why some cannot be."""
+    def _encode(self, maps: MapFiles, files: dict[str, list[File]]) -> dict[str, str]:
+        """Pictures by content through the network and into the current generation; why some cannot be."""
         refused: dict[str, str] = {}
-        if not files:
-            return refused
         place = generation_folder(self._folder, self._header.generation)
-        fitted = whitening.read(place)
-        contents = list(files)
-        with self._writer(place, fitted) as writer:
-            window = writer.layout.fragment
-            for start in range(0, len(contents), window):
-                part = contents[start : start + window]
-                refused |= self._keep(maps, files, part, f"encoding {start} of {len(contents)}")
-                part = [content for content in part if content not in refused]
-                found = encoding.describe(maps.folder, part, self._load(), fitted, self._header.settings.num_classes)
-                rows = dict(zip(part, itertools.count(writer.length), strict=False))
-                if part:
-                    kept = [found[content] for content in part]
-                    writer.append(np.stack([one.values for one in kept]), np.stack([one.scales for one in kept]))
-                    writer.flush()
-                entries = [self._entry(file, rows[content]) for content in part for file in files[content]]
-                if entries:
-                    table.put(entries, np.stack([found[entry.content].descriptor for entry in entries]))
+        contents, window = list(files), LARGE if len(files) >= MANY else SMALL
+        for start in range(0, len(contents), window):
+            part = contents[start : start + window]
+            refused |= self._keep(maps, files, part, start, len(contents))
+            entries: dict[str, list[Entry]] = {}
+            for name in part:
+                try:
+                    if name not in refused:
+                        entries[name] = [self._entry(file) for file in files[name]]
+                except ImageError as error:  # changed or gone since its pass
+                    refused[name] = str(error)
+            self._describe(maps, place, entries)
         return refused
 
-    def _entry(self, file: File, row: int) -> Entry:
-        height, width = read_size(self._root / file.path)
-        return Entry(file.path, file.content, file.size, file.modified, file.seen, width, height, row)
+    def _describe(self, maps: MapFiles, place: pathlib.Path, entries: Mapping[str, Sequence[Entry]]) -> None:
+        """Pictures by content, whose maps are kept, into a generation: class vectors, then the table."""
+        if not entries:
+            return
+        fitted, table = whitening.read(place), open_table(place, self._header.settings)
+        layout = ClassVectorStore(place / "vectors").layout
+        contents = list(entries)
+        with ClassVectorWriter(place / "vectors", self._conditions(fitted), layout) as writer:
+            for start in range(0, len(contents), layout.fragment):
+                part = contents[start : start + layout.fragment]
+                found = encoding.describe(maps.folder, part, self._load(), fitted, self._header.settings.num_classes)
+                rows = dict(zip(part, itertools.count(writer.length), strict=False))
+                kept = [found[content] for content in part]
+                writer.append(np.stack([one.values for one in kept]), np.stack([one.scales for one in kept]))
+                writer.flush()
+                put = [dataclasses.replace(entry, row=rows[name]) for name in part for entry in entries[name]]
+                table.put(put, np.stack([found[entry.content].descriptor for entry in put]))
 
-    def _writer(self, place: pathlib.Path, fitted: Whitening, fragment: int = SMALL) -> ClassVectorWriter:
-        """The class-vector store of a generation, begun if it is not there."""
-        vectors = place / "vectors"
-        if vectors.is_dir():
-            layout = ClassVectorStore(vectors).layout
-        else:
-            classes = tuple(range(self._load().network.spec.num_classes))
-            layout = Layout(classes, fitted.dim, "int8", fragment)
-        conditions = {**self._header.conditions(), "whitening": indexing.fingerprint_whitening(fitted)}
-        return ClassVectorWriter(vectors, conditions, layout)
+    def _entry(self, file: File) -> Entry:
+        height, width = read_size(self._root / file.path)
+        return Entry(file.path, file.content, file.size, file.modified, file.seen, width, height, row=-1)
+
+    def _conditions(self, fitted: Whitening) -> dict[str, str | None]:
+        return {**self._header.conditions(), "whitening": indexing.fingerprint_whitening(fitted)}
+
+
+def _sample(contents: Sequence[str]) -> list[str]:
+    """As many as a whitening is fitted on, evenly spread."""
+    places = np.linspace(0, len(contents) - 1, min(len(contents), whitening.SAMPLE), dtype=int)
+    return [contents[i] for i in places]
 
 
 def _update(changes: Changes, known: Mapping[str, Entry], refused: Mapping[str, str]) -> Update:

@@ -1,7 +1,7 @@
 """The road of one image up to its descriptor."""
 
 from cwcf_jax.encoder.arguments import BUCKET_STEP
-from cwcf_jax.encoder.embedding import Embeddings, embed_classes, embed_maps
+from cwcf_jax.encoder.embedding import Embeddings, class_vectors_from_maps, embed_classes, embed_maps
 from cwcf_jax.encoder.explanation import Evidence, explain
 from cwcf_jax.encoder.extractor import Extractor, layer_maps, load_extractor
 from cwcf_jax.encoder.model import EncoderConfig, Model, load
@@ -16,7 +16,7 @@ from cwcf_jax.encoder.passes import (
     pool,
     raw_features,
 )
-from cwcf_jax.encoder.regions import describe_regions, heat_maps
+from cwcf_jax.encoder.regions import describe_regions, heat_maps, region_vectors
 
 __all__ = [
     "BUCKET_STEP",
@@ -30,6 +30,7 @@ __all__ = [
     "Pooled",
     "class_maps",
     "class_vectors",
+    "class_vectors_from_maps",
     "describe_regions",
     "embed_classes",
     "embed_maps",
@@ -42,4 +43,5 @@ __all__ = [
     "load_extractor",
     "pool",
     "raw_features",
+    "region_vectors",
 ]

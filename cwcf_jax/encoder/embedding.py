@@ -1,11 +1,11 @@
-"""Everything that a collection keeps of an image for both strategies, OfA and OnA, from one network pass."""
+"""Class vectors from maps: all that a collection keeps of an image from one pass, and queries described again."""
 
 import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
 from cwcf_jax import descriptors
@@ -13,7 +13,7 @@ from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.arguments import check_classes
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.passes import Maps, feature_maps, pool_maps, weigh
+from cwcf_jax.encoder.passes import ClassVectors, Maps, feature_maps, pool_maps, weigh
 
 
 class Embeddings(NamedTuple):
@@ -67,3 +67,30 @@ def _embed_maps(model: Model, maps: Maps, whitening: Whitening | None, *, num_cl
         return Embeddings(embedded, l2_normalize(jnp.sum(embedded[top], axis=0)), found.probabilities)
 
     return jax.vmap(one_image)(maps)
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def class_vectors_from_maps(
+    model: Model,
+    maps: Maps,
+    image_sizes: Int[Array, "b 2"],
+    *,
+    num_classes: int = 64,
+    class_ids: Int[Array, " n"] | None = None,
+    boxes: Float[Array, "b 4"] | None = None,
+) -> ClassVectors:
+    """`class_vectors` of images whose maps are at hand: other regions or classes need no network pass.
+
+    Args:
+        model: whose maps they are.
+        maps: of b images.
+        image_sizes: height and width of each, in the pixels of its box.
+        num_classes: N_C.
+        class_ids: the classes, instead of each image's own.
+        boxes: regions of interest ``x1 y1 x2 y2``; None: whole images.
+    """
+
+    def one_image(one: Maps, size: Int[Array, "2"], box: Float[Array, "4"] | None) -> ClassVectors:
+        return weigh(model, pool_maps(model, one, size, box, class_ids, num_classes=num_classes))
+
+    return jax.vmap(one_image)(maps, image_sizes, boxes)

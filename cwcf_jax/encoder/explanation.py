@@ -26,9 +26,14 @@ class Evidence(NamedTuple):
 
 @jax.jit
 def explain(
-    model: Model, maps: Maps, class_ids: Int[Array, " n"], whitening: Whitening | None, query: Float[Array, " d"]
+    model: Model,
+    maps: Maps,
+    class_ids: Int[Array, " n"],
+    whitening: Whitening | None,
+    query: Float[Array, " d"],
+    cells: Int[Array, "4"] | None = None,
 ) -> Evidence:
-    """The cosine of a query with an image's descriptor under some classes, split over classes and cells.
+    """The cosine of a query with an image or one of its regions, under some classes, split over classes and cells.
 
     Each class vector is a sum over cells, and its whitening affine but for norms that all cells share: the score splits
     exactly.
@@ -39,8 +44,11 @@ def explain(
         class_ids: the classes whose vectors make the image's descriptor.
         whitening: of class vectors.
         query: descriptor of norm 1.
+        cells: a region, ``x1 y1 x2 y2`` in cells as in `describe_regions`; None: the whole image.
     """
     region = valid_mask(maps.feature_size, maps.features.shape[:2])
+    if cells is not None:
+        region &= descriptors.cell_mask(cells, maps.features.shape[:2])
     cams = class_maps(model, maps, class_ids)
     vectors = descriptors.class_sums(maps.features, cams, region)
     weights = jnp.ones(vectors.shape[1])

@@ -34,16 +34,22 @@ def describe_regions(
 
     def one_image(one: Maps, regions: Int[Array, "t 4"]) -> Float[Array, "t d"]:
         cams = class_maps(model, one, class_ids)
-
-        def one_region(cells: Int[Array, "4"]) -> Float[Array, " d"]:
-            region = descriptors.cell_mask(cells, one.features.shape[:2])
-            vectors = descriptors.class_sums(one.features, cams, region)
-            if model.config.channel_weighting:
-                vectors = vectors * descriptors.channel_weights(one.features, region)[None, :]
-            if model.config.repeat_dropped:
-                vectors = descriptors.repeat_dropped(vectors)
-            return descriptors.aggregate(vectors, whitening)
-
-        return jax.vmap(one_region)(regions)
+        return jax.vmap(lambda cells: descriptors.aggregate(_vectors(model, one, cams, cells), whitening))(regions)
 
     return jax.vmap(one_image)(maps, boxes)
+
+
+@jax.jit
+def region_vectors(
+    model: Model, maps: Maps, class_ids: Int[Array, " n"], cells: Int[Array, "4"], whitening: Whitening | None
+) -> Float[Array, "n d"]:
+    """The class vectors of one region of one image, no batch axis, whose sum is its row of `describe_regions`."""
+    return descriptors.embed(_vectors(model, maps, class_maps(model, maps, class_ids), cells), whitening)
+
+
+def _vectors(model: Model, maps: Maps, cams: Float[Array, "h w n"], cells: Int[Array, "4"]) -> Float[Array, "n k"]:
+    region = descriptors.cell_mask(cells, maps.features.shape[:2])
+    vectors = descriptors.class_sums(maps.features, cams, region)
+    if model.config.channel_weighting:
+        vectors = vectors * descriptors.channel_weights(maps.features, region)[None, :]
+    return descriptors.repeat_dropped(vectors) if model.config.repeat_dropped else vectors

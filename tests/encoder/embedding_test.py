@@ -42,6 +42,20 @@ class EmbeddingsTest(absltest.TestCase):
         with self.assertRaisesRegex(ValueError, "between 1 and 1000, not 0"):
             encoder.embed_maps(model, maps, num_classes=0)
 
+    def test_class_vectors_from_maps(self):
+        model = _small_model()
+        images = np.random.default_rng(0).integers(0, 256, (2, 128, 256, 3)).astype(np.uint8)
+        sizes = np.array([[128, 200], [90, 256]])
+        maps = encoder.feature_maps(model, images, sizes=sizes)
+        boxes = np.array([[10, 20, 150, 120], [30, 0, 256, 90]], np.float32)
+        ids = np.array([497, 3, 884])
+        for given in ({}, {"boxes": boxes}, {"class_ids": ids}, {"class_ids": ids, "boxes": boxes}):
+            found = encoder.class_vectors_from_maps(model, maps, sizes, num_classes=8, **given)
+            expected = cwcf_jax.class_vectors(model, images, num_classes=8, sizes=sizes, **given)
+            np.testing.assert_array_equal(found.class_ids, expected.class_ids)
+            np.testing.assert_allclose(found.vectors, expected.vectors, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=1e-4)
+
     def test_a_model_that_repeats_dropped_classes_is_refused(self):
         with self.assertRaisesRegex(ValueError, "load the model without repeat_dropped"):
             encoder.embed_classes(_small_model(repeat_dropped=True), np.zeros((1, 64, 64, 3), np.uint8))

@@ -40,6 +40,24 @@ class ExplainTest(parameterized.TestCase):
         self.assertAlmostEqual(float(found.cells.sum() + found.constant.sum()), float(score), delta=1e-5)
         self.assertEqual(bool(jnp.any(found.constant != 0)), whitened)
 
+    @parameterized.parameters(True, False)
+    def test_terms_of_a_region_sum_to_its_score(self, whitened):
+        model, whitening = _model(), self.whitening if whitened else None
+        maps = encoder.feature_maps(model, self.image)
+        cells = jnp.array([2, 1, 9, 8])
+        one = jax.tree.map(lambda part: part[0], maps)
+        found = encoder.explain(model, one, jnp.asarray(IDS), whitening, self.query, cells)
+        described = encoder.describe_regions(model, maps, jnp.asarray(IDS), cells[None, None], whitening)[0, 0]
+        self.assertAlmostEqual(
+            float(found.cells.sum() + found.constant.sum()), float(described @ self.query), delta=1e-5
+        )
+        outside = np.asarray(found.cells).copy()
+        outside[:, 1:8, 2:9] = 0
+        self.assertEqual(np.abs(outside).sum(), 0.0)
+        vectors = encoder.region_vectors(model, one, jnp.asarray(IDS), cells, whitening)
+        shares = retrieval.class_pairs(self.query[None, :], vectors)[0]
+        np.testing.assert_allclose(found.cells.sum(axis=(1, 2)) + found.constant, shares, atol=1e-5)
+
     def test_each_class_has_its_share(self):
         found = self.explain(_model(), self.whitening)
         vectors = encoder.embed_classes(_model(), self.image, whitening=self.whitening).vectors[0, IDS]
