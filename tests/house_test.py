@@ -26,6 +26,9 @@ FLOORS = {
     "protocol": 4,
     "benchmark": 4,
     "collection": 4,
+    "web": 5,
+    "commands": 6,
+    "__main__": 7,
 }
 
 
@@ -64,7 +67,10 @@ class FloorsTest(absltest.TestCase):
     def test_only_drivers_read_flags_and_nothing_below_imports_them(self):
         for file in sorted((ROOT / "cwcf_jax").rglob("*.py")):
             for module in _imports(file):
-                self.assertNotIn(module.split(".")[0], ("absl", "experiments", "weights", "tests", "tensorflow"), file)
+                unwanted = ("experiments", "weights", "tests", "tensorflow")
+                if file.parent.name != "commands":
+                    unwanted += ("absl",)
+                self.assertNotIn(module.split(".")[0], unwanted, file)
 
     def test_files_stay_small(self):
         for folder in ("cwcf_jax", "experiments", "weights"):

@@ -47,7 +47,7 @@ def settings_for(weights: str | pathlib.Path, network: str = "", **choices: Any)
     Raises:
         ValueError: neither says it; FileNotFoundError: no such weights.
     """
-    path = pathlib.Path(weights).absolute()
+    path = pathlib.Path(weights).resolve()
     if not path.exists():
         raise FileNotFoundError(f"{weights}: no such weights; python -m weights.fetch lists what can be had")
     record = networks.read_provenance(path)

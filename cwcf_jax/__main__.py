@@ -1,0 +1,5 @@
+"""python -m cwcf_jax: the command line where ``cwcf`` is not on the path."""
+
+from cwcf_jax.commands import run
+
+run()

@@ -1,0 +1,59 @@
+"""From arguments to a command and an exit code."""
+
+import argparse
+import importlib
+import os
+import pathlib
+import sys
+
+import jax
+from absl import app, logging
+
+from cwcf_jax.commands.parser import build
+
+EXPECTED = (ValueError, OSError, RuntimeError)
+"""Errors whose message says what to do; others are defects and show where."""
+
+
+def run() -> None:
+    """What ``cwcf`` starts."""
+    logging.set_verbosity(logging.WARNING)
+    app.run(_main, flags_parser=lambda argv: build().parse_args(argv[1:]))
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    _keep_compilations()
+    try:
+        command = importlib.import_module(f"cwcf_jax.commands.{arguments.command}")
+        return int(command.main(arguments))
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("cwcf_jax"):
+            raise
+        return _complain(f"{error.name} is not installed; pip install 'cwcf-jax[collection]'")
+    except BrokenPipeError:  # `cwcf search ... | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  (Python flushes it when it ends)
+        return 0
+    except KeyboardInterrupt:
+        _complain("interrupted; what was finished is kept, the same command goes on")
+        return 130
+    except EXPECTED as error:
+        if os.environ.get("CWCF_DEBUG"):
+            raise
+        return _complain(str(error))
+
+
+def _complain(message: str) -> int:
+    print(f"cwcf: {message}", file=sys.stderr)
+    return 1
+
+
+def _keep_compilations() -> None:
+    """Compiled functions on disk, so that a second search does not compile; JAX's own variables come first."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+        options = {
+            "compilation_cache_dir": str(caches / "cwcf" / "compiled"),
+            "persistent_cache_min_compile_time_secs": 0.2,
+        }
+        for name, value in options.items():
+            jax.config.update(f"jax_{name}", value)  # type: ignore[no-untyped-call]

@@ -1,0 +1,163 @@
+"""What can be typed after ``cwcf``, and its help."""
+
+import argparse
+import pathlib
+from typing import Any
+
+from absl.flags import argparse_flags
+
+EXAMPLES = """\
+  cwcf index ~/Photos --weights=googlenet:bvlc_googlenet.npz   index a folder; again later: only what changed
+  cwcf search church.jpg --box=40,10,300,420                   find a part of a picture
+  cwcf search church.jpg --rerank=100 --expand=5               look closer at the best 100, then widen the query
+  cwcf serve                                                   the same in a browser
+"""
+
+CODES = """\
+exit codes: 0 done; 1 it could not be done, the reason is on stderr; 2 wrong arguments; 130 interrupted
+The index is looked for in --index, in CWCF_INDEX, and as .cwcf in this folder and those above it.
+"""
+
+
+def build() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse_flags.ArgumentParser(  # type: ignore[no-untyped-call]
+        prog="cwcf",
+        description="Finds photographs that show the same thing as another one, or as a part of it.",
+        epilog=f"examples:\n{EXAMPLES}\n{CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _index(commands)
+    _search(commands)
+    _status(commands)
+    _remove(commands)
+    _export(commands)
+    _serve(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str, examples: str, *, index: bool = True) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        inherited_absl_flags=None,
+    )
+    if index:
+        parser.add_argument("--index", type=pathlib.Path, metavar="FOLDER", help="where the index is, or its pictures")
+    return parser
+
+
+def _index(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "index",
+        "Indexes a folder of photographs, or brings its index up to date.",
+        "  cwcf index ~/Photos --weights=googlenet:bvlc_googlenet.npz\n"
+        "  cwcf index ~/Photos                      only what is new, changed, moved or gone\n"
+        "  cwcf index ~/Photos new.jpg old.jpg      these pictures alone; removed ones come back\n"
+        "  cwcf index /media/card --index=~/card    the index elsewhere, where the folder cannot be written\n",
+        index=False,
+    )
+    parser.add_argument("folder", type=pathlib.Path, nargs="?", default=pathlib.Path(), help="default: this one")
+    parser.add_argument("pictures", type=pathlib.Path, nargs="*", help="pictures of the folder; default: all")
+    parser.add_argument("--index", type=pathlib.Path, metavar="PLACE", help="default: .cwcf in the folder")
+    parser.add_argument(
+        "--weights",
+        metavar="[NETWORK:]FILE",
+        help="of the network, for a new index; default: the variable CWCF_WEIGHTS",
+    )
+    parser.add_argument("--resize", help="of every picture, for a new index: max640 (default), min720, none, ...")
+    parser.add_argument("--dim", type=int, help="numbers of a descriptor, for a new index (default: 256)")
+    parser.add_argument("--nc", type=int, help="N_C, class vectors of a descriptor, for a new index (default: 64)")
+    parser.add_argument("--refit", action="store_true", help="fit the whitening anew on the pictures there are now")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 if a picture could not be read")
+
+
+def _search(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "search",
+        "Finds the pictures of an index that are most like one.",
+        "  cwcf search church.jpg --box=40,10,300,420\n"
+        "  cwcf search church.jpg --aggregation=ona --rerank=100 --expand=5\n"
+        "  cwcf search church.jpg --classes=church,dome --json\n",
+    )
+    parser.add_argument("image", type=pathlib.Path, help="a picture, of the index or not")
+    parser.add_argument("--box", type=_box, metavar="X1,Y1,X2,Y2", help="the part of it that counts, in pixels")
+    parser.add_argument(
+        "--aggregation",
+        choices=("ofa", "ona"),
+        default="ofa",
+        help="ofa: pictures are described by their own classes; ona: by the query's, better and slower",
+    )
+    parser.add_argument("--rerank", type=_number, default=0, metavar="R", help="look at regions of the best R")
+    parser.add_argument("--expand", type=_number, default=0, metavar="N", help="search again with the best N added")
+    parser.add_argument("--classes", type=_names, default=(), metavar="A,B", help="describe by these classes alone")
+    parser.add_argument("--count", type=_number, default=10, help="pictures that are shown (default: 10)")
+    parser.add_argument("--first", type=_number, default=0, help="of the best, how many are passed over")
+    parser.add_argument("--explain", action="store_true", help="what carried each score")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _status(commands: Any) -> None:
+    parser = _command(commands, "status", "Says what is in an index.", "  cwcf status --json\n")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _remove(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "remove",
+        "Takes pictures out of an index; the files stay, and stay out of it until they are indexed by name.",
+        "  cwcf remove holiday/blurred.jpg\n",
+    )
+    parser.add_argument("pictures", type=pathlib.Path, nargs="+", help="of the index")
+
+
+def _export(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "export",
+        "Writes paths and descriptors for other programs.",
+        "  cwcf export photographs.parquet\n"
+        "  cwcf export photographs.faiss      a flat index, and photographs.faiss.json, the path of each row\n",
+    )
+    parser.add_argument("file", type=pathlib.Path, help="its ending says what: .parquet or .faiss")
+
+
+def _serve(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "serve",
+        "Searches in a browser, on this machine unless told otherwise.",
+        "  cwcf serve --port=8080\n"
+        "  cwcf serve --host=0.0.0.0     for the network; the address that is printed holds a token\n",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=_number, default=8008, help="0: any that is free (default: 8008)")
+    parser.add_argument("--token", help="that clients must know; default: none on this machine, a new one elsewhere")
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    try:
+        x1, y1, x2, y2 = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not X1,Y1,X2,Y2") from None
+    return x1, y1, x2, y2
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return int(text)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of classes; use commas between them")
+    return names
