@@ -121,7 +121,7 @@ class Index(Opened):
         Raises:
             ValueError: a path that is not below the folder; else as `update`.
         """
-        named = [self.relative(path) for path in paths]
+        named = list(dict.fromkeys(self.relative(path) for path in paths))
         with self._locked():
             self._write_removed(set(self.header().removed) - set(named))
         return self._change(named, progress, whole=False)
@@ -163,8 +163,9 @@ class Index(Opened):
         """A path as the index has it: below the root; a relative one may also be meant from here."""
         path, root = pathlib.Path(path), self.root.resolve()
         for meant in (path, self.root / path):
-            if meant.exists() and meant.resolve().is_relative_to(root):
-                return meant.resolve().relative_to(root).as_posix()
+            place = meant.parent.resolve() / meant.name  # a link is a picture of its own
+            if (meant.exists() or path.is_absolute()) and place.is_relative_to(root):
+                return place.relative_to(root).as_posix()
         if not path.is_absolute():
             return path.as_posix()
         raise ValueError(f"{path} is not below {self.root}, whose index this is")

@@ -129,7 +129,9 @@ class Searcher:
         elif regions:
             scores[looked_at] = regions.scores
         cells = dict(zip(looked_at.tolist(), regions.boxes, strict=True)) if regions else {}
-        return [self._hit(held, row, scores[row], cells.get(row)) for row in order[first : first + count].tolist()]
+        return [
+            self._hit(held, row, float(scores[row]), cells.get(row)) for row in order[first : first + count].tolist()
+        ]
 
     def _look_again(
         self, held: Held, query: Described, order: np.ndarray, count: int
@@ -146,10 +148,10 @@ class Searcher:
     def _hit(self, held: Held, place: int, score: float, cells: np.ndarray | None) -> Hit:
         entry = held.snapshot.entries[place]
         if cells is None:
-            return Hit(entry, float(score))
+            return Hit(entry, score)
         height, width = held.read(place)["features"].shape[:2]
         box = np.rint(cells * np.array([entry.width / width, entry.height / height] * 2)).astype(int)
-        return Hit(entry, float(score), *(tuple(corners.tolist()) for corners in (box, cells)))
+        return Hit(entry, score, *(tuple(corners.tolist()) for corners in (box, cells)))
 
 
 def region_query(query: Described) -> tuple[reranking.RegionConfig, jnp.ndarray]:

@@ -1,9 +1,10 @@
 """An index's pictures and their descriptors on disk: what any database must do for it, and LanceDB doing it."""
 
 import dataclasses
+import datetime
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import lancedb
 import numpy as np
@@ -43,6 +44,7 @@ class Snapshot(NamedTuple):
     descriptors: Float[np.ndarray, "n d"]
 
 
+@runtime_checkable
 class Store(Protocol):
     """What an index needs of a database. Each call is one transaction: it happens whole or not at all."""
 
@@ -65,6 +67,9 @@ class Store(Protocol):
         """Gives back what earlier versions took."""
 
 
+KEPT = datetime.timedelta(hours=1)
+"""How long an earlier version stays for those who still read it."""
+
 FIELDS = tuple(field.name for field in dataclasses.fields(Entry))
 
 
@@ -75,7 +80,7 @@ class LanceStore:
         """Opens the table, or makes it.
 
         Raises:
-            ValueError: the table holds descriptors of another length.
+            ValueError: there is a table of other columns, such as descriptors of another length.
         """
         schema = pyarrow.schema(
             [
@@ -86,9 +91,10 @@ class LanceStore:
         )
         self._dim = dim
         self._schema = schema
-        self._table: Any = lancedb.connect(str(location)).create_table("pictures", schema=schema, exist_ok=True)
-        if self._table.schema != schema:
-            raise ValueError(f"the table in {location} has other columns than an index of {dim} dimensions")
+        try:
+            self._table: Any = lancedb.connect(str(location)).create_table("pictures", schema=schema, exist_ok=True)
+        except ValueError as error:
+            raise ValueError(f"{location} is no table of an index of {dim} dimensions ({error})") from error
 
     def version(self) -> int:
         """See `Store`."""
@@ -128,7 +134,7 @@ class LanceStore:
 
     def tidy(self) -> None:
         """See `Store`."""
-        self._table.optimize()
+        self._table.optimize(cleanup_older_than=KEPT)
 
 
 def _entries(rows: pyarrow.Table) -> tuple[Entry, ...]:

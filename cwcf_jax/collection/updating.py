@@ -1,5 +1,6 @@
 """Making an index what its folder is: only what is new goes through the network, and a kill loses nothing."""
 
+import collections
 import dataclasses
 import functools
 import itertools
@@ -224,12 +225,14 @@ def _sample(contents: Sequence[str]) -> list[str]:
 
 
 def _update(changes: Changes, known: Mapping[str, Entry], refused: Mapping[str, str]) -> Update:
-    left = {known[path].content for path in changes.gone}
-    moved = len({file.content for file in changes.copied} & left)
+    copied = [file for file in changes.copied if file.path not in known]
+    left = collections.Counter(known[path].content for path in changes.gone)
+    moved = (collections.Counter(file.content for file in copied) & left).total()
     added = sum(file.content not in refused for file in changes.added)
+    changed = sum(file.content not in refused for file in changes.changed)
     return Update(
-        added=added + len(changes.copied) - moved,
-        changed=sum(file.content not in refused for file in changes.changed),
+        added=added + len(copied) - moved,
+        changed=changed + len(changes.copied) - len(copied),
         moved=moved,
         removed=len(changes.gone) - moved,
         unchanged=changes.unchanged + len(changes.touched),

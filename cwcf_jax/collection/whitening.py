@@ -1,6 +1,7 @@
 """The whitening of an index: fitted on its own pictures where there are enough, left out where there are not."""
 
 import pathlib
+import zipfile
 from collections.abc import Iterable
 
 import jax.numpy as jnp
@@ -70,10 +71,10 @@ def read(folder: pathlib.Path) -> Whitening:
     """A whitening that `save` kept; ValueError names a file that cannot be used."""
     file = folder / FILE
     try:
-        with np.load(file) as content:
+        with file.open("rb") as stream, np.load(stream) as content:  # numpy leaves a damaged file open
             mean, projection, eigenvalues = (
                 jnp.asarray(content[name]) for name in ("mean", "projection", "eigenvalues")
             )
             return Whitening(mean, projection, eigenvalues, str(content["fitted_on"]))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file} cannot be used ({error}); index the folder anew") from error

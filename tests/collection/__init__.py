@@ -1,0 +1,78 @@
+"""Folders of small pictures, and indexes of them by the network that ships."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from cwcf_jax.collection import Index, Options, Searcher, settings_for
+from cwcf_jax.store import ClassVectorStore, MapFiles
+from tests import shared
+
+WEIGHTS = shared.ROOT / "weights" / "vgg_small_cam.npz"
+SETTINGS = settings_for(WEIGHTS, num_classes=8, dim=16, resize="none")
+FITTED = dataclasses.replace(SETTINGS, dim=8)
+
+
+def draw(path, seed):
+    """A picture of soft blobs, 48 to 96 pixels a side."""
+    random = np.random.default_rng(seed)
+    blobs = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(blobs).resize(random.integers(48, 97, 2).tolist(), Image.Resampling.BICUBIC).save(path)
+
+
+def make(root, seeds, settings=SETTINGS):
+    """A folder of the pictures ``SEED.png`` and its index, filled."""
+    root = pathlib.Path(root)
+    for seed in seeds:
+        draw(root / f"{seed}.png", seed)
+    index = Index.create(root, settings)
+    index.update()
+    return index
+
+
+def class_vectors(index, rows):
+    """[rows, classes, d] in float64 as they are stored, and the steps [rows, classes] that they are rounded to."""
+    store = ClassVectorStore(index.generation() / "vectors")
+    runs = store.vectors(np.asarray(rows, np.int64), np.arange(len(store.layout.classes)))
+    values, scales = runs.values[runs.positions], runs.scales[runs.positions]
+    return (values.astype(np.float64) * scales[..., None]).swapaxes(0, 1), scales.T
+
+
+def assert_whole(test, index):
+    """An index has exactly its folder's pictures and their maps, and can be searched both ways."""
+    _, entries, _ = index.snapshot()
+    files = {path.relative_to(index.root).as_posix() for path in index.root.rglob("*.png")}
+    test.assertEqual({entry.path for entry in entries}, files)
+    with MapFiles(index.folder / "maps", index.header().conditions()) as maps:
+        test.assertEqual(maps.names(), {entry.content for entry in entries})
+
+
+def assert_same(test, index, expected):
+    """Two indexes of one folder hold the same pictures, descriptors and class vectors, and find the same."""
+    assert_whole(test, index)
+    _, found, descriptors = index.snapshot()
+    _, entries, wanted = expected.snapshot()
+
+    def contents(pictures):
+        return [(one.path, one.content, one.size, one.width, one.height) for one in pictures]
+
+    test.assertEqual(contents(found), contents(entries))
+    np.testing.assert_allclose(descriptors, wanted, atol=1e-6)
+    vectors, steps = class_vectors(index, [entry.row for entry in found])
+    again, _ = class_vectors(expected, [entry.row for entry in entries])
+    test.assertLessEqual(np.max(np.abs(vectors - again) - 1.001 * steps[..., None]), 0)
+    searchers = Searcher(index), Searcher(expected)
+    for aggregation in "ofa", "ona":
+        hits, others = (
+            searcher.search(
+                searcher.describe(searcher.prepare_indexed(found[0].path)), Options(aggregation), count=len(found)
+            )
+            for searcher in searchers
+        )
+        np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], atol=1e-4)
+        test.assertEqual({hit.entry.path for hit in hits}, {hit.entry.path for hit in others})
+        best = {hit.entry.content for hit in hits if hit.score > hits[0].score - 1e-4}
+        test.assertIn(found[0].content, best)
