@@ -1,0 +1,120 @@
+"""The searches behind the API; one at a time, since a search already uses every core."""
+
+import hashlib
+import pathlib
+import threading
+
+import numpy as np
+from fastapi import HTTPException
+
+from cwcf_jax import encoder, networks
+from cwcf_jax.collection import Described, Explanation, Hit, Index, Options, Prepared, Searcher, explain
+from cwcf_jax.collection.table import Entry
+from cwcf_jax.web import messages, uploads
+from cwcf_jax.web.asked import Asked
+
+GONE = "the uploaded picture is no longer kept; send it again"
+
+
+class Searching:
+    """An index that answers many clients."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._searcher = Searcher(index)
+        self._asked = Asked()
+        self._lock, self._decoding = threading.Lock(), threading.BoundedSemaphore(2)
+        self._names = networks.class_names(index.model.network.spec)
+
+    def info(self) -> messages.IndexInfo:
+        """The index."""
+        status = self.index.status()
+        return messages.IndexInfo(
+            name=status.root.name,
+            pictures=status.pictures,
+            network=status.settings.network,
+            whitening=status.whitening,
+            classes=list(self._names),
+        )
+
+    def upload(self, body: bytes) -> messages.Uploaded:
+        """A picture through the network, unless it was just here."""
+        name = hashlib.sha256(body).hexdigest()
+        prepared = self._asked.get(name)
+        if prepared is None:
+            with self._decoding:
+                image = uploads.decode(body)
+            with self._lock:
+                prepared = self._searcher.prepare(image)
+            self._asked.put(name, prepared)
+        return messages.Uploaded(upload=name, width=prepared.width, height=prepared.height)
+
+    def describe(self, query: messages.Query) -> messages.QueryInfo:
+        """How a query is seen."""
+        with self._lock:
+            prepared = self._prepared(query)
+            described = self._described(prepared, query)
+            shown = described.class_ids[: len(query.classes) or 2]
+            heat = encoder.heat_maps(self.index.model, prepared.maps, np.asarray(shown, np.int32))[0]
+            height, width = np.asarray(prepared.maps.feature_size[0]).tolist()
+        return messages.QueryInfo(
+            width=prepared.width,
+            height=prepared.height,
+            classes=[
+                messages.QueryClass(name=self._names[i], probability=min(float(p), 1.0))
+                for i, p in zip(described.class_ids, described.probabilities, strict=True)
+            ],
+            heat=_rounded(np.asarray(heat)[:height, :width]),
+        )
+
+    def search(self, asked: messages.Search) -> tuple[list[Hit], int]:
+        """A page of hits, and how many pictures there are."""
+        options = _options(asked)
+        with self._lock:
+            described = self._described(self._prepared(asked), asked)
+            hits = self._searcher.search(described, options, count=asked.count, first=asked.first)
+            return hits, len(self._searcher.held().snapshot.entries)
+
+    def explain(self, asked: messages.Explain) -> Explanation:
+        """Why a picture was found."""
+        with self._lock:
+            described = self._described(self._prepared(asked), asked)
+            return explain(
+                self._searcher, described, Hit(self._entry(asked.hit), 0.0, cells=asked.cells), _options(asked)
+            )
+
+    def picture(self, path: str) -> tuple[pathlib.Path, str]:
+        """The file of a picture of the index, and its content's sha256."""
+        with self._lock:
+            return self.index.root / path, self._entry(path).content
+
+    def _prepared(self, query: messages.Query) -> Prepared:
+        if (query.upload is None) == (query.path is None):
+            raise HTTPException(422, "name either an upload or a path of the index")
+        if query.path is not None:
+            self._entry(query.path)
+            return self._searcher.prepare_indexed(query.path)
+        prepared = self._asked.get(query.upload or "")
+        if prepared is None:
+            raise HTTPException(404, GONE)
+        return prepared
+
+    def _described(self, prepared: Prepared, query: messages.Query) -> Described:
+        try:
+            return self._searcher.describe(prepared, query.box, tuple(query.classes))
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+
+    def _entry(self, path: str) -> Entry:
+        try:
+            return self._searcher.held().entry(path)
+        except KeyError:
+            raise HTTPException(404, "no such picture in the index") from None
+
+
+def _options(asked: messages.Search) -> Options:
+    return Options(asked.aggregation, asked.rerank, asked.expand, tuple(asked.classes))
+
+
+def _rounded(values: np.ndarray) -> list[list[float]]:
+    return [[round(float(value), 6) for value in row] for row in values]
