@@ -42,7 +42,7 @@ class Changes:
         changed: files with other content than before.
         added: files with content that is nowhere known.
         gone: paths that are no more.
-        unreadable: files that cannot be opened, and why.
+        unreadable: files that cannot be opened or named, and why.
     """
 
     unchanged: int
@@ -74,6 +74,7 @@ def find_changes(root: pathlib.Path, paths: Iterable[str], known: Mapping[str, E
         looked_at.add(path)
         before = known.get(path)
         try:
+            path.encode()
             state = (root / path).stat()
             if before and _same(before, state.st_size, state.st_mtime_ns):
                 unchanged += 1
@@ -81,6 +82,10 @@ def find_changes(root: pathlib.Path, paths: Iterable[str], known: Mapping[str, E
             file = read_file(root, path)
         except OSError as error:
             unreadable.append(f"{root / path}: {error.strerror or error}")
+            continue
+        except UnicodeEncodeError:
+            shown = str(root / path).encode(errors="backslashreplace").decode()
+            unreadable.append(f"{shown}: its name is not UTF-8; rename it")
             continue
         if before and before.content == file.content:
             touched.append(file)

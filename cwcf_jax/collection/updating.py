@@ -68,6 +68,7 @@ class Updater:
         """Looks at files; ``whole``: they are all that there are."""
         table = self._table() if self._header.generation else None
         known = {entry.path: entry for entry in table.entries()} if table else {}
+        self._sweep()
         self._progress("looking for changes", 0, len(paths))
         changes = find_changes(self._root, paths, known, whole=whole)
         fresh: dict[str, list[File]] = {}
@@ -83,6 +84,7 @@ class Updater:
                 refused |= self._encode(maps, {name: fresh[name] for name in fresh if name not in refused})
                 table.remove([*changes.gone, *(file.path for file in changes.changed if file.content in refused)])
                 forget_maps(maps, table)
+                refused |= self._restore(maps, table) if whole else {}
                 if changes.gone or changes.touched or changes.copied or fresh:
                     table.tidy()
         if table and ClassVectorStore(self._vectors()).length > 2 * len(table.entries()) + LARGE:
@@ -114,11 +116,9 @@ class Updater:
         return whitening.fit(model, batches, dim, f"{len(sample)} pictures of the folder")
 
     def _new_generation(self, fitted: Whitening, pictures: int) -> int:
-        """Its whitening and an empty class-vector store; what a killed process left under its number goes."""
+        """Its whitening and an empty class-vector store."""
         number = self._header.generation + 1
-        for old in self._folder.glob("generation-*"):
-            if old != generation_folder(self._folder, self._header.generation):
-                shutil.rmtree(old)
+        self._sweep()
         place = generation_folder(self._folder, number)
         place.mkdir()
         whitening.save(fitted, place)
@@ -127,8 +127,14 @@ class Updater:
         ClassVectorWriter(place / "vectors", self._conditions(fitted), layout).close()
         return number
 
+    def _sweep(self) -> None:
+        """Removes all generations but the current: earlier ones, and what a killed process left of a later one."""
+        for other in self._folder.glob("generation-*"):
+            if other != generation_folder(self._folder, self._header.generation):
+                shutil.rmtree(other)
+
     def _switch(self, number: int) -> None:
-        """From now on this generation counts. Searches that began with the one before may still end with it."""
+        """From now on this generation counts; the one before stays for a while, for searches that began with it."""
         self._header = dataclasses.replace(read_header(self._folder), generation=number)
         self._header.write(self._folder)
 
@@ -160,6 +166,12 @@ class Updater:
 
         paths = {content: self._root / files[content][0].path for content in contents}
         return encoding.keep_maps(maps, self._load(), self._extraction, paths, count)
+
+    def _restore(self, maps: MapFiles, table: Store) -> dict[str, str]:
+        """Maps that were lost, made anew from files that are known to be as they were; why some cannot be."""
+        there = maps.names()
+        lost = {entry.content: self._root / entry.path for entry in table.entries() if entry.content not in there}
+        return encoding.keep_maps(maps, self._load(), self._extraction, lost, lambda _: None) if lost else {}
 
     def _copy(self, table: Store, files: Sequence[File]) -> None:
         """Entries for files whose content is in the table under this or another path."""

@@ -1,0 +1,114 @@
+import functools
+import pathlib
+
+import numpy as np
+from absl.testing import absltest
+
+import cwcf_jax
+from cwcf_jax import datasets, encoder
+from cwcf_jax.collection import encoding
+from cwcf_jax.datasets import Resize
+from cwcf_jax.indexing import Extraction
+from cwcf_jax.store import MapFiles, read_maps
+from tests import collection, oracles
+
+EXTRACTION = Extraction(Resize("max", 64))
+
+
+@functools.cache
+def _model():
+    return cwcf_jax.load("vgg_small_cam", collection.WEIGHTS)
+
+
+def _softmax_order(maps, kernel, bias):
+    """Classes, most probable first: the mean of a class's map is its logit."""
+    return np.argsort(-(np.asarray(maps["cam_features"], np.float64).mean(axis=(0, 1)) @ kernel + bias))
+
+
+class EncodingCase(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.maps = MapFiles(self.folder / "maps", {})
+        self.addCleanup(self.maps.close)
+
+    def files(self, count):
+        names = {f"{seed:02d}": self.folder / f"{seed}.png" for seed in range(count)}
+        for seed, file in enumerate(names.values()):
+            collection.draw(file, seed)
+        return names
+
+    def keep(self, files):
+        counts = []
+        refused = encoding.keep_maps(self.maps, _model(), EXTRACTION, files, counts.append)
+        self.assertEqual(sum(counts), len(files))
+        return refused
+
+
+class KeepMapsTest(EncodingCase):
+    def test_maps_of_each_picture_without_its_padding(self):
+        files = self.files(5)
+        self.assertEqual(self.keep(files), {})
+        for content, file in files.items():
+            image = EXTRACTION.resize(datasets.read_image(file))
+            expected = encoder.feature_maps(_model(), image[None])
+            found = read_maps(self.maps.folder, content)
+            for name, size in (("features", expected.feature_size), ("cam_features", expected.cam_size)):
+                height, width = np.asarray(size[0]).tolist()
+                wanted = np.asarray(getattr(expected, name))[0, :height, :width]
+                self.assertEqual(found[name].shape, wanted.shape)
+                step = np.abs(wanted).max(axis=(0, 1)) / 127
+                self.assertTrue(np.all(np.abs(found[name] - wanted) <= 1.01 * step + 1e-6))
+
+    def test_what_is_there_makes_no_pass(self):
+        files = self.files(3)
+        self.keep({"01": files["01"]})
+        files["01"].unlink()
+        self.assertEqual(self.keep(files), {})
+        self.assertEqual(self.maps.names(), set(files))
+
+    def test_what_cannot_be_read_is_said_and_the_rest_kept(self):
+        files = self.files(4)
+        files["00"].write_bytes(b"no picture")
+        files["02"].unlink()
+        refused = self.keep(files)
+        self.assertEqual(refused.keys(), {"00", "02"})
+        self.assertRegex(refused["00"], "0.png: cannot be read as a picture")
+        self.assertRegex(refused["02"], "2.png: no such file")
+        self.assertEqual(self.maps.names(), {"01", "03"})
+
+
+class DescribeTest(EncodingCase):
+    def test_against_float64_from_the_kept_maps(self):
+        contents = list(self.files(18))  # more than a batch
+        self.keep(self.files(18))
+        model, random = _model(), np.random.default_rng(0)
+        fitted = cwcf_jax.fit_pca_whitening(random.random((60, model.feature_dim)), dim=6, fitted_on="noise")
+        found = encoding.describe(self.maps.folder, contents, model, fitted, 5)
+        self.assertEqual(list(found), contents)
+        kernel, bias = (np.asarray(model.params["classifier"][name], np.float64) for name in ("kernel", "bias"))
+        mean = np.asarray(fitted.mean, np.float64)
+        projection = np.asarray(fitted.projection, np.float64) / np.sqrt(np.asarray(fitted.eigenvalues, np.float64))
+        for content, one in found.items():
+            maps = read_maps(self.maps.folder, content)
+            cams = np.asarray(maps["cam_features"], np.float64) @ kernel
+            vectors = [self.vector(maps["features"], cams[..., c]) for c in range(cams.shape[2])]
+            top = _softmax_order(maps, kernel, bias)[:5]
+            expected = oracles.descriptor([vectors[c] for c in top if vectors[c].any()], mean, projection)
+            np.testing.assert_allclose(one.descriptor, expected, atol=2e-5)
+            embedded = np.stack(
+                [oracles.descriptor([one], mean, projection) if one.any() else np.zeros(6) for one in vectors]
+            )
+            self.assertEqual((one.values.dtype, one.scales.dtype), (np.int8, np.float32))
+            error = np.abs(one.values.astype(np.float64) * one.scales[:, None] - embedded)
+            self.assertTrue(np.all(error <= 0.51 * one.scales[:, None] + 2e-5))
+
+    def vector(self, features, cam):
+        self.assertEqual(features.shape[:2], cam.shape)
+        if cam.max() <= 0:
+            return np.zeros(features.shape[2])
+        return oracles.class_vector(np.asarray(features, np.float64), oracles.min_max(cam))
+
+
+if __name__ == "__main__":
+    absltest.main()
