@@ -14,12 +14,14 @@ SETTINGS = settings_for(WEIGHTS, num_classes=8, dim=16, resize="none")
 
 
 def draw(path, seed):
-    """A picture of soft blobs, of sizes whose maps are all padded to one shape: fewer passes to compile."""
+    """A checkered thing on plain ground; of sizes whose maps are all padded to one shape: fewer passes to compile."""
     random = np.random.default_rng(seed)
-    blobs = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    width, height = random.integers((72, 40), (97, 65)).tolist()
+    image = Image.new("RGB", (width, height), tuple(random.integers(0, 256, 3).tolist()))
+    checks = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    image.paste(checks.resize((30, 30), Image.Resampling.NEAREST), random.integers((width - 30, height - 30)).tolist())
     path.parent.mkdir(parents=True, exist_ok=True)
-    size = random.integers((72, 40), (97, 65)).tolist()
-    Image.fromarray(blobs).resize(size, Image.Resampling.BICUBIC).save(path)
+    image.save(path)
 
 
 def make(root, seeds, settings=SETTINGS):

@@ -12,7 +12,7 @@ from tests import collection, oracles
 
 COUNT = 8
 FOLDER = tempfile.TemporaryDirectory()
-BOX = (10.0, 5.0, 40.0, 45.0)
+BOX = 5.0, 10.0, 60.0, 38.0
 
 
 def tearDownModule():
@@ -29,7 +29,7 @@ class ExplainTest(parameterized.TestCase):
         super().setUp()
         self.index = _index()
         self.searcher = Searcher(self.index)
-        self.image = datasets.read_image(self.index.root / "3.png")
+        self.image = datasets.read_image(self.index.root / "7.png")
 
     def hits(self, options):
         query = self.searcher.describe(self.searcher.prepare(self.image), BOX, options.classes)
