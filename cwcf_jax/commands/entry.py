@@ -6,7 +6,6 @@ import os
 import pathlib
 import sys
 
-import jax
 from absl import app, logging
 
 from cwcf_jax.commands.parser import build
@@ -18,11 +17,16 @@ EXPECTED = (ValueError, OSError, RuntimeError)
 def run() -> None:
     """What ``cwcf`` starts."""
     logging.set_verbosity(logging.WARNING)
-    app.run(_main, flags_parser=lambda argv: build().parse_args(argv[1:]))
+    app.run(_start, flags_parser=lambda argv: build().parse_args(argv[1:]))
 
 
-def _main(arguments: argparse.Namespace) -> int:
+def _start(arguments: argparse.Namespace) -> int:
     _keep_compilations()
+    return call(arguments)
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Runs a command; what can be expected to go wrong becomes a line on stderr and an exit code."""
     try:
         command = importlib.import_module(f"cwcf_jax.commands.{arguments.command}")
         return int(command.main(arguments))
@@ -49,6 +53,8 @@ def _complain(message: str) -> int:
 
 def _keep_compilations() -> None:
     """Compiled functions on disk, so that a second search does not compile; JAX's own variables come first."""
+    import jax  # late: help and refusals need not wait for it
+
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
         options = {
