@@ -7,7 +7,7 @@ from PIL import Image
 
 from cwcf_jax.collection import Index, Options, Searcher, settings_for
 from cwcf_jax.store import ClassVectorStore, MapFiles
-from tests import shared
+from tests import oracles, shared
 
 WEIGHTS = shared.ROOT / "weights" / "vgg_small_cam.npz"
 SETTINGS = settings_for(WEIGHTS, num_classes=8, dim=16, resize="none")
@@ -32,6 +32,26 @@ def make(root, seeds, settings=SETTINGS):
     index = Index.create(root, settings)
     index.update()
     return index
+
+
+def float64_vectors(model, maps, class_ids, cut=np.s_[:, :]):
+    """Eq. 1 to 4 of the paper, from an image's maps or a region of them; 0 for a class without evidence."""
+    kernel = np.asarray(model.params["classifier"]["kernel"], np.float64)
+    features = np.asarray(maps["features"], np.float64)
+    cams = np.asarray(maps["cam_features"], np.float64) @ kernel[:, class_ids]
+    vectors = np.zeros((len(class_ids), features.shape[2]))
+    for vector, cam in zip(vectors, np.moveaxis(cams, -1, 0), strict=True):
+        if cam.max() > 0:
+            vector[:] = oracles.class_vector(features[cut], oracles.min_max(cam)[cut])
+    return vectors
+
+
+def float64_whitened(vectors, whitening):
+    """Each of norm 1, whitened, of norm 1; 0 stays 0."""
+    projection = np.asarray(whitening.projection, np.float64) / np.sqrt(np.asarray(whitening.eigenvalues, np.float64))
+    mean = np.asarray(whitening.mean, np.float64)
+    zero = np.zeros(projection.shape[1])
+    return np.stack([oracles.descriptor([one], mean, projection) if one.any() else zero for one in vectors])
 
 
 def class_vectors(index, rows):

@@ -58,17 +58,9 @@ class ExplainTest(parameterized.TestCase):
         query, hits = self.hits(options)
         hit = dataclasses.replace(hits[0], cells=(1, 2, 5, 4))
         found = explain(self.searcher, query, hit, options)
-        kernel = np.asarray(self.index.model.params["classifier"]["kernel"], np.float64)
-        maps = {
-            name: np.asarray(one, np.float64)
-            for name, one in read_maps(self.index.folder / "maps", hit.entry.content).items()
-        }
-        vectors = []
-        for cam in np.moveaxis(maps["cam_features"] @ kernel[:, query.class_ids[:6]], -1, 0):
-            if cam.max() > 0:
-                vectors.append(oracles.class_vector(maps["features"][2:4, 1:5], oracles.min_max(cam)[2:4, 1:5]))
-        projection = np.asarray(self.searcher.held().whitening.projection, np.float64)
-        region = oracles.descriptor(vectors, np.zeros(len(projection)), projection)
+        maps = read_maps(self.index.folder / "maps", hit.entry.content)
+        vectors = collection.float64_vectors(self.index.model, maps, query.class_ids[:6], np.s_[2:4, 1:5])
+        region = oracles.l2(collection.float64_whitened(vectors, self.searcher.held().whitening).sum(axis=0))
         short = oracles.l2(np.asarray(query.vectors[:6], np.float64).sum(axis=0))
         self.assertAlmostEqual(found.score, float(region @ short), delta=1e-5)
         cells = found.cells.copy()

@@ -5,7 +5,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import cwcf_jax
-from cwcf_jax import encoder
+from cwcf_jax import reranking
 from cwcf_jax.collection import whitening
 from cwcf_jax.descriptors import Whitening
 from tests import collection, oracles
@@ -14,10 +14,21 @@ from tests import collection, oracles
 class FitTest(absltest.TestCase):
     def test_on_the_vector_of_each_pictures_best_class(self):
         model = cwcf_jax.load("vgg_small_cam", collection.WEIGHTS)
-        images = np.random.default_rng(0).integers(0, 256, (12, 64, 96, 3)).astype(np.uint8)
-        batches = [encoder.feature_maps(model, images[:8]), encoder.feature_maps(model, images[8:])]
+        random = np.random.default_rng(0)
+        pictures = [
+            {
+                "features": np.maximum(random.normal(size=(4, 4, 160)), 0),
+                "cam_features": np.maximum(random.normal(size=(4, 4, 256)), 0),
+            }
+            for _ in range(12)
+        ]
+        batches = [reranking.stack_maps(pictures[start : start + 6], (4, 4), (4, 4)) for start in (0, 6)]
         found = whitening.fit(model, batches, 5, "noise")
-        best = np.asarray(cwcf_jax.class_vectors(model, images, num_classes=1).vectors[:, 0], np.float64)
+        kernel, bias = (np.asarray(model.params["classifier"][name], np.float64) for name in ("kernel", "bias"))
+        top = [np.argmax(maps["cam_features"].mean(axis=(0, 1)) @ kernel + bias) for maps in pictures]
+        best = [
+            collection.float64_vectors(model, maps, np.array([c]))[0] for maps, c in zip(pictures, top, strict=True)
+        ]
         units = np.stack([oracles.l2(vector) for vector in best])
         np.testing.assert_allclose(found.mean, units.mean(axis=0), atol=1e-6)
         centred = units - units.mean(axis=0)
