@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import os
 import pathlib
@@ -110,6 +111,7 @@ class Index(Opened):
         Raises:
             DatasetError: the folder is gone.
             StoreBusyError: another process is changing the index.
+            OSError: the disk is full or cannot be written; what was there before can still be searched.
         """
         paths = [path.as_posix() for path in datasets.list_pictures(self.root)]
         removed = set(self.header().removed)
@@ -182,6 +184,10 @@ class Index(Opened):
         file = lock(self.folder)
         try:
             yield
+        except (RuntimeError, ValueError) as error:  # what LanceDB and TensorStore make of it
+            if os.strerror(errno.ENOSPC) not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder)) from error
         finally:
             os.close(file)
 
