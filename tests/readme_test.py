@@ -1,29 +1,90 @@
-"""The Python in README.md runs as it stands there."""
+"""The Python and the commands in README.md and docs/ run as they stand there."""
 
+import contextlib
 import dataclasses
+import io
+import json
 import os
 import pathlib
 import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from unittest import mock
 
 from absl.testing import absltest
 
+from cwcf_jax.commands import entry, parser
 from tests import shared
 
 
+def blocks(page, kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```$", (shared.ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
 class ReadmeTest(absltest.TestCase):
-    def test_python_blocks(self):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        found = shared.require("data/oxford_dev/jpg")
         shared.require("weights/googlenet_bvlc.npz")
-        blocks = re.findall(
-            r"^```python\n(.*?)^```$", (shared.ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
-        )
-        self.assertNotEmpty(blocks)
-        before = pathlib.Path.cwd()
-        self.addCleanup(os.chdir, before)
-        os.chdir(shared.ROOT)
+        home = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        (home / "shared").symlink_to(found.parents[2])
+        cls.folder = home / "checkout"
+        for photographs in (cls.folder / "photographs", home / "Photos"):
+            photographs.mkdir(parents=True)
+            for source in sorted(found.glob("ashmolean*.jpg"))[:4]:
+                shutil.copy(source, photographs)
+            shutil.copy(found / "all_souls_000075.jpg", photographs / "church.jpg")
+        cls.home = home
+
+    def test_python_blocks(self):
+        self.enterContext(contextlib.chdir(self.folder))
         namespace = {}
-        for block in blocks:
-            exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102
+        pieces = [*blocks("README.md", "python"), *blocks("docs/collections.md", "python")]
+        self.assertGreater(len(pieces), 3)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            for block in pieces:
+                exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102
         self.assertEqual(namespace["descriptors"].shape, (2, 832))
+        self.assertEqual(namespace["hits"][0].entry.path, "church.jpg")
+        self.assertLen(out.getvalue().splitlines(), 5 + 1)
+
+    def test_commands_of_the_quick_start(self):
+        (block,) = (block for block in blocks("README.md", "bash") if "cwcf index" in block)
+        lines = [line for line in block.splitlines() if line.startswith("cwcf ")]
+        self.assertGreater(len(lines), 3)
+        self.enterContext(mock.patch.dict(os.environ, {"HOME": str(self.home)}))
+        self.enterContext(contextlib.chdir(self.home / "Photos"))
+        weights = f"googlenet:{shared.require('weights/googlenet_bvlc.npz')}"
+        outputs = []
+        for line in lines:
+            line = line.replace("weights/downloads/googlenet_bvlc", weights)
+            arguments = parser.build().parse_args(shlex.split(line, comments=True)[1:])
+            if arguments.command == "serve":
+                continue  # `curl` does
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                self.assertEqual(entry.call(arguments), 0, line)
+            outputs.append(out.getvalue())
+        self.assertIn("5 added", outputs[0])
+        for output in outputs[1:]:
+            self.assertRegex(output, r"^   1  \d\.\d+  church\.jpg")
+        self.curl()
+
+    def curl(self):
+        (block,) = blocks("docs/http_api.md", "bash")
+        command = [sys.executable, "-m", "cwcf_jax", "serve", "--port=0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                address = server.stdout.readline().split(" at http://")[1].split("/")[0]
+                script = block.replace("localhost:8008", address)
+                done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+            finally:
+                server.kill()
+        self.assertEqual(json.loads(done.stdout)["hits"][0]["path"], "church.jpg")
 
     def test_commands_of_ci_stand_in_the_readme(self):
         lines = (shared.ROOT / "README.md").read_text().splitlines()
@@ -41,6 +102,8 @@ class ReadmeTest(absltest.TestCase):
         # Drivers share names of flags, so that one process cannot import them all.
         drivers = [*(shared.ROOT / "experiments").glob("*.py"), *(shared.ROOT / "weights").glob("*.py")]
         defined = {name for file in drivers for name in re.findall(r'DEFINE_\w+\(\s*"(\w+)"', file.read_text())}
+        commands = (shared.ROOT / "cwcf_jax" / "commands" / "parser.py").read_text()
+        defined |= set(re.findall(r'"--(\w+)"', commands))
         settings = {field.name for field in dataclasses.fields(TrainingConfig)}
         self.assertEmpty(named - set(flags.FLAGS) - defined - settings - {"flagfile", "help"})  # absl's own
 

@@ -13,10 +13,10 @@ import numpy as np
 from cwcf_jax import datasets, networks
 from cwcf_jax.collection import whitening
 from cwcf_jax.collection.opened import NAME, Opened
+from cwcf_jax.collection.queries import Corners
 from cwcf_jax.collection.search import Hit, Options, Searcher
 from cwcf_jax.collection.settings import Header, Settings, load_model, maps_folder
 from cwcf_jax.collection.updating import Progress, Update, Updater, forget_maps
-from cwcf_jax.datasets import Box
 from cwcf_jax.store import MapFiles
 from cwcf_jax.store.folder import lock
 
@@ -70,7 +70,7 @@ class Index(Opened):
         self,
         picture: str | pathlib.Path | np.ndarray,
         *,
-        box: Box | None = None,
+        box: Corners | None = None,
         options: Options | None = None,
         count: int = 20,
         first: int = 0,

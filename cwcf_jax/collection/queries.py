@@ -1,7 +1,7 @@
 """A query: a picture through the network once, then described as often as its region or classes change."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,9 @@ from cwcf_jax.arrays import bucket_shape
 from cwcf_jax.datasets import Box, Resize
 from cwcf_jax.descriptors import Whitening, embed
 from cwcf_jax.encoder import Maps, Model
+
+Corners = Sequence[float | int]
+"""``x1 y1 x2 y2`` in the upright picture's pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +65,7 @@ def describe(
     prepared: Prepared,
     *,
     num_classes: int,
-    box: Box | None = None,
+    box: Corners | None = None,
     class_ids: list[int] | None = None,
 ) -> Described:
     """The query of a picture or a region of it; ValueError if the region has no area or lies outside."""
@@ -85,8 +88,10 @@ def embedded(vectors: Float[Array, "n k"], fitted: Whitening) -> tuple[Float[Arr
     return whitened, retrieval.mean_vector(whitened)
 
 
-def _checked(box: Any, prepared: Prepared) -> Box:
-    x1, y1, x2, y2 = box
+def _checked(box: Corners, prepared: Prepared) -> Box:
+    if len(box) != 4:
+        raise ValueError(f"a region is x1,y1,x2,y2, not {len(box)} numbers")
+    x1, y1, x2, y2 = map(float, box)
     width, height = prepared.width, prepared.height
     if not (np.all(np.isfinite(box)) and 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
         raise ValueError(f"the region {x1:g},{y1:g},{x2:g},{y2:g} does not lie within the picture's {width} x {height}")

@@ -10,9 +10,9 @@ from cwcf_jax import networks, reranking, retrieval
 from cwcf_jax.collection import queries
 from cwcf_jax.collection.held import Held
 from cwcf_jax.collection.opened import Opened
-from cwcf_jax.collection.queries import Described, Prepared
+from cwcf_jax.collection.queries import Corners, Described, Prepared
 from cwcf_jax.collection.table import Entry
-from cwcf_jax.datasets import Box, Resize
+from cwcf_jax.datasets import Resize
 
 AGGREGATIONS = "ofa", "ona"
 
@@ -89,7 +89,7 @@ class Searcher:
         entry = held.snapshot.entries[place]
         return Prepared(queries.one_image(held.read(place)), entry.height, entry.width)
 
-    def describe(self, prepared: Prepared, box: Box | None = None, classes: tuple[str, ...] = ()) -> Described:
+    def describe(self, prepared: Prepared, box: Corners | None = None, classes: tuple[str, ...] = ()) -> Described:
         """A query from a picture or a region of it, ``x1 y1 x2 y2`` in its upright pixels.
 
         Raises:

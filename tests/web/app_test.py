@@ -58,7 +58,7 @@ class ApiTest(parameterized.TestCase):
         answer = self.post("search", upload=found["upload"], box=box, count=4, first=1, **fields)
         options = Options(**{**fields, "classes": tuple(fields.get("classes", ()))})
         image = datasets.read_image(self.root / "3.png")
-        query = self.searcher.describe(self.searcher.prepare(image), tuple(map(float, box)), options.classes)
+        query = self.searcher.describe(self.searcher.prepare(image), box, options.classes)
         expected = self.searcher.search(query, options, count=4, first=1)
         self.assertEqual([hit["path"] for hit in answer["hits"]], [hit.entry.path for hit in expected])
         np.testing.assert_allclose([hit["score"] for hit in answer["hits"]], [hit.score for hit in expected], atol=1e-5)

@@ -13,7 +13,7 @@ export function drawHeat(canvas, cells) {
   cells.flat().forEach((value, i) => {
     const strength = Math.abs(value) / largest;
     const color = value < 0 ? COLD : WARM[0].map((from, c) => from + (WARM[1][c] - from) * strength);
-    image.data.set([...color, 200 * strength ** 0.75], i * 4);
+    image.data.set([...color, 200 * Math.max(0, (strength - 0.15) / 0.85)], i * 4);
   });
   context.putImageData(image, 0, 0);
   canvas.width = width * 16;
