@@ -1,12 +1,13 @@
 import dataclasses
 import functools
 import tempfile
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax import datasets, networks
-from cwcf_jax.collection import Options, Searcher, explain
+from cwcf_jax.collection import Options, Searcher, explain, whitening
 from cwcf_jax.store import read_maps
 from tests import collection, oracles
 
@@ -21,7 +22,8 @@ def tearDownModule():
 
 @functools.cache
 def _index():
-    return collection.make(FOLDER.name, range(COUNT))
+    with mock.patch.object(whitening, "ENOUGH", COUNT):  # so that there is a mean to subtract
+        return collection.make(FOLDER.name, range(COUNT), dataclasses.replace(collection.SETTINGS, dim=5))
 
 
 class ExplainTest(parameterized.TestCase):

@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.collection import Index, Update, settings_for, updating, whitening
+from cwcf_jax.collection import Index, LanceStore, Update, settings_for, updating, whitening
 from cwcf_jax.datasets import DatasetError
 from cwcf_jax.store import ClassVectorStore, StaleStoreError
 from tests import collection
@@ -191,6 +191,18 @@ class UpdateTest(IndexCase):
         self.assertEqual(self.paths(index), ["0.png"])
         self.assertLen(found.refused, 1)
         self.assertIn("is not UTF-8", found.refused[0])
+
+    def test_class_vectors_are_there_before_the_entries_that_name_them(self):
+        index = self.make(0)
+        self.draw(1)
+        with (
+            mock.patch.object(LanceStore, "put", side_effect=OSError("killed")),
+            self.assertRaisesRegex(OSError, "kill"),
+        ):
+            index.update()
+        self.assertEqual((self.paths(index), self.class_rows(index)), (["0.png"], 2))
+        self.assert_update(index.update(), added=1, unchanged=1)
+        collection.assert_whole(self, index)
 
     def test_the_folder_is_gone(self):
         self.draw(0)

@@ -107,8 +107,9 @@ class LanceStoreTest(StoreCase):
                 store = self.open()
             if expected != held:
                 self.assertNotEqual(store.version(), before)
-            self.assertEqual(reader.version(), store.version())
             self.assert_holds(reader, expected)
+            self.assertEqual(reader.version(), store.version())
+            self.assertEqual(reader.snapshot().version, store.version())
 
     def test_opening_and_reading_change_nothing(self):
         store = self.open()
