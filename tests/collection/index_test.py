@@ -199,7 +199,7 @@ class UpdateTest(IndexCase):
             mock.patch.object(LanceStore, "put", side_effect=OSError("killed")),
             self.assertRaisesRegex(OSError, "kill"),
         ):
-            index.update()
+            index.add(["1.png"])
         self.assertEqual((self.paths(index), self.class_rows(index)), (["0.png"], 2))
         self.assert_update(index.update(), added=1, unchanged=1)
         collection.assert_whole(self, index)
