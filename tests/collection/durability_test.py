@@ -50,7 +50,7 @@ class RandomChangesTest(FolderCase):
         index, removed = collection.make(root, range(5)), set()
         for number in range(1000):
             change(root, random, number)
-            if number % 50:
+            if number % 60:
                 continue
             before = index.status().pictures
             found = index.update()

@@ -6,13 +6,16 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 from unittest import mock
 
 import numpy as np
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from cwcf_jax.collection import Index, Options, Searcher, updating
 from tests import collection, shared
+
+FOLDER = tempfile.TemporaryDirectory()
 
 RUNNER = """
 import os, signal, sys, time
@@ -48,55 +51,70 @@ for line in sys.stdin:  # what, root, folder to get warm with, seconds until the
 """
 
 
-class KillTest(absltest.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.enterContext(mock.patch.object(updating, "SMALL", 4))
-        self.warm = self.folder()
-        collection.make(self.warm, range(4))
-        collection.draw(self.warm / "4.png", 4)
+def tearDownModule():
+    FOLDER.cleanup()
 
-    def folder(self):
-        return pathlib.Path(self.create_tempdir().full_path)
 
-    def copy(self, folder):
-        return pathlib.Path(shutil.copytree(folder, self.folder() / "copy"))
+def _folder():
+    return pathlib.Path(tempfile.mkdtemp(dir=FOLDER.name))
 
-    def fresh(self, root):
-        index = Index.create(root, collection.SETTINGS, folder=self.folder())
+
+def _copy(folder):
+    return pathlib.Path(shutil.copytree(folder, _folder() / "copy"))
+
+
+@contextlib.contextmanager
+def _runner(warm):
+    """A function that lets another process change an index, and kills it after so many seconds, or not."""
+    names = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "XLA_FLAGS"
+    environment = os.environ | dict(zip(names, (str(_folder()), "0", ""), strict=True))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    command = [sys.executable, "-c", RUNNER]
+    with subprocess.Popen(command, cwd=shared.ROOT, env=environment, text=True, **pipes) as process:
+
+        def run(what, root, seconds=-1.0):
+            print(what, root, _copy(warm), seconds, sep="\t", file=process.stdin, flush=True)
+            status, taken = process.stdout.readline().split()
+            if seconds < 0 and int(status):
+                raise AssertionError(f"{what} failed with status {status}")
+            return float(taken)
+
+        yield run
+        process.stdin.close()
+
+
+class KillTest(parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(mock.patch.object(updating, "SMALL", 4))
+        warm = _folder()
+        collection.make(warm, range(4))
+        collection.draw(warm / "4.png", 4)
+        cls.run_apart = staticmethod(cls.enterClassContext(_runner(warm)))
+        cls.changed, cls.states = _folder(), set()
+        collection.make(cls.changed, range(10))
+        for seed in range(20, 40):
+            collection.draw(cls.changed / f"{seed}.png", seed)
+        for seed in range(3):
+            collection.draw(cls.changed / f"{seed}.png", 50 + seed)
+        (cls.changed / "3.png").rename(cls.changed / "moved.png")
+        (cls.changed / "4.png").unlink()
+        cls.expected = cls.fresh(cls.changed)
+        cls.undisturbed = _copy(cls.changed)
+        cls.longest = cls.run_apart("update", cls.undisturbed)
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        if len(cls.states) < 5:
+            raise AssertionError(f"the kills came at too few moments to test anything: {cls.states}")
+
+    @classmethod
+    def fresh(cls, root):
+        index = Index.create(root, collection.SETTINGS, folder=_folder())
         index.update()
         return index
-
-    @contextlib.contextmanager
-    def runner(self):
-        """A function that lets another process change an index, and kills it after so many seconds, or not."""
-        names = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "XLA_FLAGS"
-        environment = os.environ | dict(zip(names, (str(self.folder()), "0", ""), strict=True))
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        command = [sys.executable, "-c", RUNNER]
-        with subprocess.Popen(command, cwd=shared.ROOT, env=environment, text=True, **pipes) as process:
-
-            def run(what, root, seconds=-1.0):
-                print(what, root, self.copy(self.warm), seconds, sep="\t", file=process.stdin, flush=True)
-                status, taken = process.stdout.readline().split()
-                if seconds < 0:
-                    self.assertEqual(int(status), 0)
-                return float(taken)
-
-            yield run
-            process.stdin.close()
-
-    def prepare(self):
-        """An index whose folder has changed in every way since."""
-        root = self.folder()
-        collection.make(root, range(10))
-        for seed in range(20, 40):
-            collection.draw(root / f"{seed}.png", seed)
-        for seed in range(3):
-            collection.draw(root / f"{seed}.png", 50 + seed)
-        (root / "3.png").rename(root / "moved.png")
-        (root / "4.png").unlink()
-        return root
 
     def check_readable(self, root):
         """Whatever is there can be searched; how much that is."""
@@ -109,32 +127,26 @@ class KillTest(absltest.TestCase):
             self.assertEqual(hits[0].entry.path, "5.png")
         return len(entries), len(list((root / ".cwcf" / "maps").glob("*/*.npz")))
 
-    def test_killed_at_20_moments_nothing_is_lost(self):
-        changed, states, random = self.prepare(), set(), np.random.default_rng(0)
-        expected = self.fresh(changed)
-        with self.runner() as run:
-            undisturbed = self.copy(changed)
-            longest = run("update", undisturbed)
-            collection.assert_same(self, Index(undisturbed), expected)
-            for _ in range(10):
-                killed = self.copy(changed)
-                for _ in range(2):
-                    run("update", killed, random.uniform(0, longest))
-                    states.add(self.check_readable(killed))
-                index = Index(killed)
-                self.assertEqual(index.update().refused, ())
-                collection.assert_same(self, index, expected)
-            self.assertGreater(len(states), 4, f"the kills came at too few moments to test anything: {states}")
-            self.check_rebuild(run)
+    def test_undisturbed(self):
+        collection.assert_same(self, Index(self.undisturbed), self.expected)
 
-    def check_rebuild(self, run):
-        """A killed rebuild leaves the generation before, and the next one is none the worse."""
-        root = self.folder()
+    @parameterized.parameters(range(10))
+    def test_updates_killed_twice_lose_nothing(self, seed):
+        killed, random = _copy(self.changed), np.random.default_rng(seed)
+        for _ in range(2):
+            self.run_apart("update", killed, random.uniform(0, self.longest))
+            self.states.add(self.check_readable(killed))
+        index = Index(killed)
+        self.assertEqual(index.update().refused, ())
+        collection.assert_same(self, index, self.expected)
+
+    def test_a_killed_rebuild_leaves_the_generation_before(self):
+        root = _folder()
         collection.make(root, range(12))
         expected, random = self.fresh(root), np.random.default_rng(0)
-        longest = run("rebuild", self.copy(root))
-        for _ in range(3):
-            run("rebuild", root, random.uniform(0, 0.8 * longest))
+        longest = self.run_apart("rebuild", _copy(root))
+        for _ in range(2):
+            self.run_apart("rebuild", root, random.uniform(0, 0.8 * longest))
             self.assertEqual(Index(root).generation().name, "generation-1")
             collection.assert_same(self, Index(root), expected)
         Index(root).rebuild()

@@ -79,7 +79,7 @@ class LanceStoreTest(StoreCase):
             del expected[path]
             self.assert_holds(store, expected)
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(
         st.lists(
             st.tuples(
