@@ -9,7 +9,7 @@ import numpy as np
 from cwcf_jax import networks, reranking, retrieval
 from cwcf_jax.collection import queries
 from cwcf_jax.collection.held import Held
-from cwcf_jax.collection.opened import Opened
+from cwcf_jax.collection.opened import Opened, open_table
 from cwcf_jax.collection.queries import Corners, Described, Prepared
 from cwcf_jax.collection.table import Entry
 from cwcf_jax.datasets import Resize
@@ -75,7 +75,7 @@ class Searcher:
         """Its pictures as they are now; errors as in `Opened.generation`."""
         generation = self.index.generation()
         if self._held is None or not self._held.current(generation):
-            self._held = Held(self.index.folder, generation, self.index.table())
+            self._held = Held(self.index.folder, generation, open_table(generation, self.index.settings))
         return self._held
 
     def prepare(self, image: np.ndarray) -> Prepared:

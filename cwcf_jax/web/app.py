@@ -1,7 +1,10 @@
 """The HTTP API and the page."""
 
+import contextlib
 import importlib.resources
+import threading
 import time
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -36,8 +39,16 @@ def create_app(index: Index, *, token: str | None = None, hosts: tuple[str, ...]
         token: that every request must know; None: none.
         hosts: names by which browsers may call it; ``*``: any.
     """
-    app = FastAPI(title="cwcf", version=__version__, summary="Instance search.", docs_url=None, redoc_url=None)
-    _routes(app, Searching(index), Thumbnails())
+    searching = Searching(index)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        threading.Thread(target=searching.warm_up, daemon=True).start()
+        yield
+
+    app = FastAPI(title="cwcf", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    _routes(app, searching, Thumbnails())
     page = importlib.resources.files("cwcf_jax.web") / "page"
     app.mount("/", StaticFiles(directory=str(page), html=True))
     app.add_middleware(Protection, token=token)

@@ -1,5 +1,6 @@
 """The searches behind the API; one at a time, since a search already uses every core."""
 
+import collections
 import hashlib
 import pathlib
 import threading
@@ -25,6 +26,17 @@ class Searching:
         self._asked = Asked()
         self._lock, self._decoding = threading.Lock(), threading.BoundedSemaphore(2)
         self._names = networks.class_names(index.model.network.spec)
+
+    def warm_up(self) -> None:
+        """Compiles what the first client would wait for, on pictures of the most usual size."""
+        with self._lock:
+            entries = self._searcher.held().snapshot.entries
+            if entries:
+                sides = collections.Counter((entry.height, entry.width) for entry in entries)
+                blank = np.zeros((*sides.most_common(1)[0][0], 3), np.uint8)
+                query = self._searcher.describe(self._searcher.prepare(blank))
+                for options in (Options(), Options("ona", rerank=1)):
+                    self._searcher.search(query, options, count=1)
 
     def info(self) -> messages.IndexInfo:
         """The index."""

@@ -28,7 +28,7 @@ def serve(index: Index, *, host: str, port: int, token: str | None, ready: Calla
     index.generation()
     local = host in LOCAL
     token = token or (None if local else secrets.token_urlsafe(24))
-    app = create_app(index, token=token, hosts=("127.0.0.1", "localhost", "[::1]") if local else ("*",))
+    app = create_app(index, token=token, hosts=("127.0.0.1", "localhost", "[::1]", "::1") if local else ("*",))
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     shown = f"[{host}]" if ":" in host else host
     if host in ("0.0.0.0", "::"):  # noqa: S104
