@@ -68,7 +68,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
             lines.append(["own", images, ratio, mean.dim, f"{mean.map:.4f}", spread, _signed(mean, plain)])
     columns = ["fitted on", "images", "shrunk by", "dim", "mAP (median)", "least to most", "gain over none"]
     return Outcome(
-        title=driver.heading(given, "Whitenings of a collection's own pictures"),
+        title=driver.heading(given, "Whitenings fitted on the images themselves"),
         conditions=driver.conditions(given),
         rows=rows,
         tables=[tables.Table(f"Offline aggregation, N_C {count}, N_pca {npca}", columns, lines)],

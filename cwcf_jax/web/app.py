@@ -44,8 +44,10 @@ def create_app(index: Index, *, token: str | None = None, hosts: tuple[str, ...]
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
-        threading.Thread(target=searching.warm_up, daemon=True).start()
+        warming = threading.Thread(target=searching.warm_up)
+        warming.start()
         yield
+        await run_in_threadpool(warming.join)  # JAX does not survive an interpreter that ends while it compiles
 
     app = FastAPI(title="cwcf", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     _routes(app, searching, Thumbnails())

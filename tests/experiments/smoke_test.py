@@ -29,12 +29,13 @@ EXPECTED = {
     "figure5b": (BASELINES | {"Predefined"}, {"plot.png"}),
     "protocols": ({"OnA", "OfA"}, set()),
     "stores": ({"OnA", "OnA, float16", "OnA, int8"}, set()),
-    "own_whitening": ({"OfA", "OfA, not whitened", "OfA, own 4, shrunk by 0.5", "OfA, own, shrunk by 0.5"}, set()),
+    "own_whitening": ({"OfA", "OfA, not whitened", *(f"OfA, own {n}, shrunk by 0.5" for n in (4, 18))}, set()),
 }
 
 MORE = {
     "ablation": ["--rerank=0,4", "--qe=0,2", "--alpha=3"],
     "stores": ["--dims=16", "--classes=50"],
+    "own_whitening": ["--images=4", "--ratios=0.5"],
 }
 """Flags beyond --smoke."""
 

@@ -1,6 +1,7 @@
 """The page in a real browser, against the program that serves it."""
 
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -115,7 +116,7 @@ class PageTest(absltest.TestCase):
         stage = self.page.get_by_role("group", name="The picture that is asked with")
         stage.focus()
         first = self.asked(lambda: stage.press("Enter"))["box"]
-        expected = [round(side * part) for part in (0.25, 0.75) for side in (width, height)]
+        expected = [math.floor(side * part + 0.5) for part in (0.25, 0.75) for side in (width, height)]
         self.assertEqual(first, expected)
         self.expect(self.page.locator("#box")).to_be_visible()
         moved = self.asked(lambda: stage.press("ArrowRight"))["box"]
