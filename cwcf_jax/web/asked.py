@@ -5,7 +5,7 @@ import threading
 
 from cwcf_jax.collection import Prepared
 
-MAX_BYTES = 512 * 2**20
+MAX_BYTES = 256 * 2**20
 
 
 class Asked:

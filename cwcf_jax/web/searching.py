@@ -10,6 +10,7 @@ from fastapi import HTTPException
 
 from cwcf_jax import encoder, networks
 from cwcf_jax.collection import Described, Explanation, Hit, Index, Options, Prepared, Searcher, explain
+from cwcf_jax.collection.held import Held
 from cwcf_jax.collection.table import Entry
 from cwcf_jax.web import messages, uploads
 from cwcf_jax.web.asked import Asked
@@ -24,13 +25,14 @@ class Searching:
         self.index = index
         self._searcher = Searcher(index)
         self._asked = Asked()
+        self._latest: Held | None = None
         self._lock, self._decoding = threading.Lock(), threading.BoundedSemaphore(2)
         self._names = networks.class_names(index.model.network.spec)
 
     def warm_up(self) -> None:
         """Compiles what the first client would wait for, on pictures of the most usual size."""
         with self._lock:
-            entries = self._searcher.held().snapshot.entries
+            entries = self._current().snapshot.entries
             if entries:
                 sides = collections.Counter((entry.height, entry.width) for entry in entries)
                 blank = np.zeros((*sides.most_common(1)[0][0], 3), np.uint8)
@@ -85,26 +87,36 @@ class Searching:
         with self._lock:
             described = self._described(self._prepared(asked), asked)
             hits = self._searcher.search(described, options, count=asked.count, first=asked.first)
-            return hits, len(self._searcher.held().snapshot.entries)
+            return hits, len(self._current().snapshot.entries)
 
     def explain(self, asked: messages.Explain) -> Explanation:
         """Why a picture was found."""
         with self._lock:
             described = self._described(self._prepared(asked), asked)
             return explain(
-                self._searcher, described, Hit(self._entry(asked.hit), 0.0, cells=asked.cells), _options(asked)
+                self._searcher,
+                described,
+                Hit(_entry(self._current(), asked.hit), 0.0, cells=asked.cells),
+                _options(asked),
             )
 
     def picture(self, path: str) -> tuple[pathlib.Path, str]:
         """The file of a picture of the index, and its content's sha256."""
-        with self._lock:
-            return self.index.root / path, self._entry(path).content
+        held = self._latest  # no search is waited for, unless the picture is new
+        if held is None or path not in held.places:
+            with self._lock:
+                held = self._current()
+        return self.index.root / path, _entry(held, path).content
+
+    def _current(self) -> Held:
+        self._latest = self._searcher.held()
+        return self._latest
 
     def _prepared(self, query: messages.Query) -> Prepared:
         if (query.upload is None) == (query.path is None):
             raise HTTPException(422, "name either an upload or a path of the index")
         if query.path is not None:
-            self._entry(query.path)
+            _entry(self._current(), query.path)
             return self._searcher.prepare_indexed(query.path)
         prepared = self._asked.get(query.upload or "")
         if prepared is None:
@@ -117,11 +129,12 @@ class Searching:
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
-    def _entry(self, path: str) -> Entry:
-        try:
-            return self._searcher.held().entry(path)
-        except KeyError:
-            raise HTTPException(404, "no such picture in the index") from None
+
+def _entry(held: Held, path: str) -> Entry:
+    try:
+        return held.entry(path)
+    except KeyError:
+        raise HTTPException(404, "no such picture in the index") from None
 
 
 def _options(asked: messages.Search) -> Options:
