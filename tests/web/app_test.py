@@ -109,6 +109,17 @@ class ApiTest(parameterized.TestCase):
         self.addCleanup((self.root / "new.png").unlink)
         self.assertEqual(self.post("search", path="new.png")["hits"][0]["path"], "new.png")
 
+    def test_an_index_whose_pictures_are_gone(self):
+        root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        index = collection.make(root, range(2))
+        content = (root / "1.png").read_bytes()
+        index.remove(["0.png", "1.png"])
+        with TestClient(web.create_app(index)) as client:
+            self.assertEqual(client.get("/api/index").json()["pictures"], 0)
+            upload = client.post("/api/uploads", content=content).json()["upload"]
+            found = client.post("/api/search", json={"upload": upload, "rerank": 5, "expand": 3}).json()
+        self.assertEqual((found["pictures"], found["hits"]), (0, []))
+
     @parameterized.parameters(
         ("search", {"path": "3.png", "box": [9, 9, 3, 20]}, 422, "does not lie within"),
         ("search", {"path": "3.png", "box": [0, 0, 1e9, 20]}, 422, "does not lie within"),
