@@ -10,7 +10,7 @@ const PATIENCE = 250; // ms without a change before a search begins
 const find = (id) => document.getElementById(id);
 const corners = ["x1", "y1", "x2", "y2"].map(find);
 
-const state = { source: null, file: null, size: null, classes: new Set(), shown: 0, running: null, timer: 0 };
+const state = { source: null, file: null, size: null, classes: new Set(), seen: [], shown: 0, running: null, timer: 0 };
 const drawing = new BoxDrawing(find("stage"), find("asked"), find("box"), (box) => {
   showCorners(box);
   say(box ? `Box from ${box[0]}, ${box[1]} to ${box[2]}, ${box[3]}.` : "The whole picture.");
@@ -79,8 +79,14 @@ async function run(first) {
 
 function showQuery(seen) {
   drawHeat(find("heat"), seen.heat);
-  const names = [...new Set([...state.classes, ...seen.classes.slice(0, 8).map((one) => one.name)])];
-  const chances = new Map(seen.classes.map((one) => [one.name, one.probability]));
+  state.seen = seen.classes;
+  showClasses();
+}
+
+// What was asked for is shown before it is answered: a name that is refused can be unchecked.
+function showClasses() {
+  const names = [...new Set([...state.classes, ...state.seen.slice(0, 8).map((one) => one.name)])];
+  const chances = new Map(state.seen.map((one) => [one.name, one.probability]));
   find("chips").replaceChildren(...names.map((name) => {
     const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: state.classes.has(name), value: name });
     box.addEventListener("change", () => {
@@ -118,6 +124,8 @@ function showCorners(box) {
 function begin(source, file, address, size, name) {
   Object.assign(state, { source, file, size });
   state.classes.clear();
+  state.seen = [];
+  showClasses();
   find("query").hidden = false;
   find("asked").src = address;
   find("asked").alt = `The query: ${name}`;
@@ -168,6 +176,7 @@ find("class").addEventListener("change", (event) => {
   if (!name) return;
   state.classes.add(name);
   event.target.value = "";
+  showClasses();
   changed();
 });
 find("more").addEventListener("click", () => run(state.shown));
