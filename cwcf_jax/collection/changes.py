@@ -100,10 +100,15 @@ def find_changes(root: pathlib.Path, paths: Iterable[str], known: Mapping[str, E
 def read_file(root: pathlib.Path, path: str) -> File:
     """A file's content and times, read now; OSError if it cannot be."""
     seen = time.time_ns()
-    with (root / path).open("rb") as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    content = read_content(root / path)
     state = (root / path).stat()
     return File(path, content, state.st_size, state.st_mtime_ns, seen)
+
+
+def read_content(file: pathlib.Path) -> str:
+    """The sha256 of a file as it is now; OSError if it cannot be read."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _same(before: Entry, size: int, modified: int) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cwcf_jax import datasets, encoder, indexing, reranking
+from cwcf_jax.collection.changes import read_content
 from cwcf_jax.descriptors import Whitening, quantize
 from cwcf_jax.encoder import Maps, Model
 from cwcf_jax.indexing import Extraction, Progress
@@ -61,10 +62,22 @@ def keep_maps(
             continue
         found = {name: (np.asarray(one), np.asarray(size)) for name, (one, size) in _maps(model, batch).items()}
         for place, index in enumerate(batch.indices):
+            content = missing[index]
+            if problem := _changed(files[content], content):
+                refused[content] = problem
+                continue
             valid = {name: one[place, : size[place, 0], : size[place, 1]] for name, (one, size) in found.items()}
-            maps.write(missing[index], **valid)
+            maps.write(content, **valid)
         progress(len(batch.indices))
     return refused
+
+
+def _changed(file: pathlib.Path, content: str) -> str | None:
+    """Why what was just read from a file may not be its content of before; None if it is."""
+    try:
+        return None if read_content(file) == content else f"{file}: changed while it was read; index it again"
+    except OSError as error:
+        return f"{file}: {error.strerror or error}"
 
 
 def _maps(model: Model, batch: datasets.Batch) -> dict[str, tuple[Array, Array]]:

@@ -62,6 +62,8 @@ class MapFiles(StoreFolder):
     def __init__(self, folder: str | pathlib.Path, fingerprint: Mapping[str, Any]) -> None:
         """Opens the store in ``folder``, or makes it; errors as in `StoreFolder`."""
         super().__init__(folder, {"format": FORMAT, "dtype": "int8", **fingerprint})
+        for partial in self.folder.glob("*/*.partial"):
+            partial.unlink()  # a killed writer's; it holds the lock no more
 
     def __contains__(self, name: str) -> bool:
         return map_file(self.folder, name).exists()

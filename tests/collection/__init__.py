@@ -1,16 +1,20 @@
 """Folders of small pictures, and indexes of them by the network that ships."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
+from absl.testing import parameterized
 from PIL import Image
 
-from cwcf_jax.collection import Index, Options, Searcher, settings_for
+from cwcf_jax.collection import Index, Options, Searcher, Update, settings_for
 from cwcf_jax.store import ClassVectorStore, MapFiles
 from tests import oracles, shared
 
 WEIGHTS = shared.ROOT / "weights" / "vgg_small_cam.npz"
 SETTINGS = settings_for(WEIGHTS, num_classes=8, dim=16, resize="none")
+
+NOTHING = Update(added=0, changed=0, moved=0, removed=0, unchanged=0, refused=())
 
 
 def draw(path, seed):
@@ -97,3 +101,25 @@ def assert_same(test, index, expected):
         test.assertEqual({hit.entry.path for hit in hits}, {hit.entry.path for hit in others})
         best = {hit.entry.content for hit in hits if hit.score > hits[0].score - 1e-4}
         test.assertIn(found[0].content, best)
+
+
+class IndexCase(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.root = pathlib.Path(self.create_tempdir().full_path)
+
+    def draw(self, *seeds):
+        for seed in seeds:
+            draw(self.root / f"{seed}.png", seed)
+
+    def make(self, *seeds, settings=SETTINGS):
+        return make(self.root, seeds, settings)
+
+    def paths(self, index):
+        return [entry.path for entry in index.snapshot().entries]
+
+    def assert_update(self, found, **numbers):
+        self.assertEqual(found, dataclasses.replace(NOTHING, **numbers))
+
+    def class_rows(self, index):
+        return ClassVectorStore(index.generation() / "vectors").length

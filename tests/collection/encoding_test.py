@@ -1,4 +1,5 @@
 import functools
+import hashlib
 import pathlib
 
 import numpy as np
@@ -28,10 +29,10 @@ class EncodingCase(absltest.TestCase):
         self.addCleanup(self.maps.close)
 
     def files(self, count):
-        names = {f"{seed:02d}": self.folder / f"{seed}.png" for seed in range(count)}
-        for seed, file in enumerate(names.values()):
+        files = [self.folder / f"{seed}.png" for seed in range(count)]
+        for seed, file in enumerate(files):
             collection.draw(file, seed)
-        return names
+        return {hashlib.sha256(file.read_bytes()).hexdigest(): file for file in files}
 
     def keep(self, files):
         counts = []
@@ -57,26 +58,38 @@ class KeepMapsTest(EncodingCase):
 
     def test_what_is_there_makes_no_pass(self):
         files = self.files(3)
-        self.keep({"01": files["01"]})
-        files["01"].unlink()
+        content, file = list(files.items())[1]
+        self.keep({content: file})
+        file.unlink()
         self.assertEqual(self.keep(files), {})
         self.assertEqual(self.maps.names(), set(files))
 
     def test_what_cannot_be_read_is_said_and_the_rest_kept(self):
         files = self.files(4)
-        files["00"].write_bytes(b"no picture")
-        files["02"].unlink()
+        contents = list(files)
+        files[contents[0]].write_bytes(b"no picture")
+        files[contents[2]].unlink()
         refused = self.keep(files)
-        self.assertEqual(refused.keys(), {"00", "02"})
-        self.assertRegex(refused["00"], "0.png: cannot be read as a picture")
-        self.assertRegex(refused["02"], "2.png: no such file")
-        self.assertEqual(self.maps.names(), {"01", "03"})
+        self.assertEqual(refused.keys(), {contents[0], contents[2]})
+        self.assertRegex(refused[contents[0]], "0.png: cannot be read as a picture")
+        self.assertRegex(refused[contents[2]], "2.png: no such file")
+        self.assertEqual(self.maps.names(), {contents[1], contents[3]})
+
+    def test_a_file_that_is_another_picture_by_now(self):
+        files = self.files(3)
+        changed = list(files)[1]
+        collection.draw(files[changed], 77)
+        refused = self.keep(files)
+        self.assertEqual(refused.keys(), {changed})
+        self.assertRegex(refused[changed], "1.png: changed while it was read; index it again")
+        self.assertEqual(self.maps.names(), files.keys() - {changed})
 
 
 class DescribeTest(EncodingCase):
     def test_against_float64_from_the_kept_maps(self):
-        contents = list(self.files(18))  # more than a batch
-        self.keep(self.files(18))
+        files = self.files(18)  # more than a batch
+        contents = list(files)
+        self.keep(files)
         model, random = _model(), np.random.default_rng(0)
         fitted = cwcf_jax.fit_pca_whitening(random.random((60, model.feature_dim)), dim=6, fitted_on="noise")
         found = encoding.describe(self.maps.folder, contents, model, fitted, 5)

@@ -321,6 +321,14 @@ class MapFilesTest(absltest.TestCase):
         with self.assertRaisesRegex(StaleStoreError, 'weights: "abc" there, "other" now'):
             MapFiles(folder, FINGERPRINT | {"weights": "other"})
 
+    def test_what_a_killed_write_left_is_swept(self):
+        folder = pathlib.Path(self.create_tempdir().full_path, "maps")
+        with MapFiles(folder, FINGERPRINT) as store:
+            store.write("ab12", features=np.ones((3, 4, 5), np.float32))
+        (folder / "ab" / "ab34.partial").write_bytes(b"half")
+        MapFiles(folder, FINGERPRINT).close()
+        self.assertEqual([file.name for file in (folder / "ab").iterdir()], ["ab12.npz"])
+
 
 if __name__ == "__main__":
     absltest.main()
