@@ -86,7 +86,9 @@ def prepare(
     model: cwcf_jax.Model, images: ImageSet, extraction: Extraction
 ) -> Callable[[reranking.Read], reranking.BestRegions]:
     """What looks at all images for the first one as the query, given how to read maps."""
-    batches = datasets.read_batches(images.paths, range(len(images)), resize=extraction.resize, batch_size=1, step=128)
+    batches = datasets.read_batches(
+        images.paths, range(len(images)), resize=extraction.resize, batch_size=1, steps=(128,)
+    )
     found = [
         cwcf_jax.class_vectors(model, batch.images, sizes=batch.sizes, num_classes=64)
         for batch in batches

@@ -33,7 +33,7 @@ def valid_mask(size: Size, shape: Shape) -> Bool[Array, "h w"]:
     return (rows < size[0])[:, None] & (columns < size[1])[None, :]
 
 
-def bucket_shape(shape: tuple[int, int], *, step: int) -> tuple[int, int]:
-    """The shape that images of ``shape`` are padded to: both sides rounded up to a multiple of ``step`` pixels."""
-    height, width = shape
-    return -(-height // step) * step, -(-width // step) * step
+def bucket_shape(shape: tuple[int, int], *steps: int) -> tuple[int, int]:
+    """The shape that images of ``shape`` are padded to: each side rounded up to a multiple of one of ``steps``."""
+    height, width = (min(-(-side // step) * step for step in steps) for side in shape)
+    return height, width

@@ -127,7 +127,7 @@ def map_batches(read: Callable[[Key], dict[str, np.ndarray]], keys: Sequence[Key
     waiting: dict[tuple[tuple[int, int], ...], list[tuple[int, dict[str, np.ndarray]]]] = collections.defaultdict(list)
     for place, key in enumerate(keys):
         maps = read(key)
-        shapes = tuple(bucket_shape(maps[name].shape[:2], step=CELLS) for name in ("features", "cam_features"))
+        shapes = tuple(bucket_shape(maps[name].shape[:2], CELLS) for name in ("features", "cam_features"))
         waiting[shapes].append((place, maps))
         if len(waiting[shapes]) == BATCH:
             yield _batch(waiting.pop(shapes), shapes)

@@ -57,7 +57,7 @@ class RmacWindows:
 
     def _describe(self, features: np.ndarray, maxima: np.ndarray, aspect: float) -> np.ndarray:
         size = np.array(features.shape[:2], np.int32)
-        padded = np.zeros((*bucket_shape(features.shape[:2], step=CELLS), features.shape[2]), np.float32)
+        padded = np.zeros((*bucket_shape(features.shape[:2], CELLS), features.shape[2]), np.float32)
         padded[: size[0], : size[1]] = features
         quantized, box = _locate(padded, size, jnp.asarray(maxima), jnp.float32(aspect), jnp.float32(self.unit))
         x1, y1, x2, y2 = np.asarray(box).tolist()

@@ -54,7 +54,7 @@ def keep_maps(
         range(len(missing)),
         resize=extraction.resize,
         batch_size=extraction.rows(),
-        step=encoder.BUCKET_STEP,
+        steps=encoder.BUCKET_STEPS,
     ):
         if isinstance(batch, datasets.Unreadable):
             refused[missing[batch.index]] = batch.reason

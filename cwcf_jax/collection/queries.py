@@ -55,7 +55,7 @@ def prepare(model: Model, resize: Resize, image: np.ndarray) -> Prepared:
 
 def one_image(maps: dict[str, np.ndarray]) -> Maps:
     """Kept maps of one image as a padded batch of one."""
-    shapes = (bucket_shape(maps[name].shape[:2], step=reranking.CELLS) for name in ("features", "cam_features"))
+    shapes = (bucket_shape(maps[name].shape[:2], reranking.CELLS) for name in ("features", "cam_features"))
     return reranking.stack_maps([maps], *shapes)
 
 

@@ -10,6 +10,8 @@ from absl import app, logging
 
 from cwcf_jax.commands.parser import build
 
+TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=2"
+
 EXPECTED = (ValueError, OSError, RuntimeError)
 """Errors whose message says what to do; others are defects and show where."""
 
@@ -21,6 +23,7 @@ def run() -> None:
 
 
 def _start(arguments: argparse.Namespace) -> int:
+    _tune_memory()
     _keep_compilations()
     return call(arguments)
 
@@ -49,6 +52,17 @@ def call(arguments: argparse.Namespace) -> int:
 def _complain(message: str) -> int:
     print(f"cwcf: {message}", file=sys.stderr)
     return 1
+
+
+def _tune_memory() -> None:
+    """Starts over with glibc told how to allocate, unless the user did; it reads this only when a process begins.
+
+    Huge pages: a pass takes and returns hundreds of megabytes, whose pages cost a fifth of its time otherwise. Few
+    arenas: what one of many threads frees serves the others.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = TUNABLES
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606  (the program that runs already)
 
 
 def _keep_compilations() -> None:

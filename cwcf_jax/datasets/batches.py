@@ -47,13 +47,13 @@ def read_batches(
     *,
     resize: Resize,
     batch_size: int,
-    step: int,
+    steps: Sequence[int],
     crops: Sequence[Box] | None = None,
 ) -> Iterator[Batch | Unreadable]:
     """Decodes ``paths[i]``, or its part ``crops[i]``, in threads and yields full batches of one bucket each.
 
-    Buckets are `bucket_shape`s of ``step`` pixels. A batch comes out when its bucket is full, the rest at the end, all
-    of ``batch_size`` rows. At most ``AHEAD`` decoded pictures wait outside the buckets.
+    Buckets are `bucket_shape`s of ``steps``. A batch comes out when its bucket is full, the rest at the end, all of
+    ``batch_size`` rows. At most ``AHEAD`` decoded pictures wait outside the buckets.
     """
     waiting: dict[tuple[int, int], list[tuple[int, np.ndarray, tuple[int, int]]]] = collections.defaultdict(list)
     for index, outcome in _decoded(paths, iter(indices), resize, crops):
@@ -61,7 +61,7 @@ def read_batches(
             yield Unreadable(index, str(outcome))
             continue
         image, original = outcome
-        bucket = bucket_shape(image.shape[:2], step=step)
+        bucket = bucket_shape(image.shape[:2], *steps)
         waiting[bucket].append((index, image, original))
         if len(waiting[bucket]) == batch_size:
             yield _batch(waiting.pop(bucket), bucket, batch_size)

@@ -1,6 +1,6 @@
 """The road of one image up to its descriptor."""
 
-from cwcf_jax.encoder.arguments import BUCKET_STEP
+from cwcf_jax.encoder.arguments import BUCKET_STEPS
 from cwcf_jax.encoder.embedding import Embeddings, class_vectors_from_maps, embed_classes, embed_maps
 from cwcf_jax.encoder.explanation import Evidence, explain
 from cwcf_jax.encoder.extractor import Extractor, layer_maps, load_extractor
@@ -19,7 +19,7 @@ from cwcf_jax.encoder.passes import (
 from cwcf_jax.encoder.regions import describe_regions, heat_maps, region_vectors
 
 __all__ = [
-    "BUCKET_STEP",
+    "BUCKET_STEPS",
     "ClassVectors",
     "Embeddings",
     "EncoderConfig",

@@ -140,7 +140,7 @@ def picture_batches(
         indices,
         resize=extraction.resize,
         batch_size=extraction.rows(),
-        step=encoder.BUCKET_STEP,
+        steps=encoder.BUCKET_STEPS,
         crops=crops,
     )
 

@@ -243,6 +243,14 @@ class ProcessTest(CommandCase):
             server.send_signal(signal.SIGINT)
             self.assertEqual(server.wait(20), 0)
 
+    @absltest.skipUnless(sys.platform == "linux", "NOT RUN: glibc is Linux's")
+    def test_memory_is_allocated_as_told(self):
+        for given, expected in (None, "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=2"), ("", ""):
+            environment = {} if given is None else {"GLIBC_TUNABLES": given}
+            with self.served("--port=0", **environment) as (server, _):
+                seen = pathlib.Path(f"/proc/{server.pid}/environ").read_text()
+                self.assertIn(f"GLIBC_TUNABLES={expected}", seen.split("\0"))
+
     def test_serve_for_the_network_needs_a_token(self):
         with self.served("--port=0", "--host=0.0.0.0") as (_, address):
             plain, token = address.split("?token=")
@@ -255,9 +263,9 @@ class ProcessTest(CommandCase):
                 self.assertEqual(answer.status, 200)
 
     @contextlib.contextmanager
-    def served(self, *flags):
+    def served(self, *flags, **more):
         command = [sys.executable, "-m", "cwcf_jax", "serve", *flags]
-        environment = self.environment()
+        environment = self.environment() | more
         with subprocess.Popen(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, text=True) as server:
             try:
                 yield server, server.stdout.readline().split(" at ")[1].split()[0]

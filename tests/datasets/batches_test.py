@@ -33,7 +33,7 @@ class BatchesTest(parameterized.TestCase):
 
     def read(self, indices=None, *, resize="none", batch_size=4, crops=None):
         indices = range(len(self.paths)) if indices is None else indices
-        options = {"resize": Resize.parse(resize), "batch_size": batch_size, "step": STEP, "crops": crops}
+        options = {"resize": Resize.parse(resize), "batch_size": batch_size, "steps": (STEP,), "crops": crops}
         found = list(read_batches(self.paths, indices, **options))
         return [part for part in found if isinstance(part, Batch)], [
             part for part in found if isinstance(part, Unreadable)
@@ -137,7 +137,7 @@ class BatchesTest(parameterized.TestCase):
                 taken.append(index)
                 yield index
 
-        reader = read_batches(self.paths, indices(), resize=Resize(), batch_size=1, step=STEP)
+        reader = read_batches(self.paths, indices(), resize=Resize(), batch_size=1, steps=(STEP,))
         for finished in range(1, 5):
             next(reader)
             self.assertLessEqual(len(taken) - finished, batches.AHEAD)
@@ -145,7 +145,7 @@ class BatchesTest(parameterized.TestCase):
 
     def test_leaves_no_threads(self):
         before = threading.active_count()
-        reader = read_batches(self.paths, range(5, 30), resize=Resize(), batch_size=1, step=STEP)
+        reader = read_batches(self.paths, range(5, 30), resize=Resize(), batch_size=1, steps=(STEP,))
         next(reader)
         self.assertGreater(threading.active_count(), before)
         reader.close()

@@ -1,0 +1,145 @@
+"""Images a second from pixels to descriptor, against PyTorch and ONNX Runtime, and what class activation maps cost.
+
+python -m benchmarks.encode --networks=vgg16_cam,googlenet,resnet50 --sizes=720x960,480x640 --batches=1,4
+
+For each network, size and batch, in turns in one run: the library's raw features and its whole encoding for several
+N_C; the peers' forward pass alone, and with maps, pooling and aggregation as `benchmarks.peers` has them. Weights are
+random, the same for all. Beside the times: the operations of a forward pass and the machine's own rate of matrix
+products, which together say what share of the hardware is reached.
+
+On a CPU the peers are float32, channels last; on a GPU also bfloat16 through `torch.compile`.
+"""
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from absl import app, flags
+
+import cwcf_jax
+from benchmarks import measuring, peers
+from cwcf_jax import encoder, networks
+from cwcf_jax.encoder import Model
+
+_NETWORKS = flags.DEFINE_list("networks", ["vgg16_cam"], f"Of {', '.join(peers.NETWORKS)}.")
+_SIZES = flags.DEFINE_list("sizes", ["720x960"], "Rows and columns.")
+_BATCHES = flags.DEFINE_list("batches", ["1", "4"], "Images in a pass.")
+_NC = flags.DEFINE_list("nc", ["1", "8", "32", "64", "1000"], "Numbers of CAMs.")
+_PEER_NC = flags.DEFINE_integer("peer_nc", 64, "CAMs of the peers' whole encoding.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Passes of each kind.", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
+
+Calls = dict[str, Callable[[], Any]]
+OURS, RAW = "encode, N_C {}", "raw"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures every combination, prints a table and keeps the JSON."""
+    del argv
+    result: dict[str, Any] = {
+        "what": "seconds of a pass, from uint8 pixels (peers: preprocessed pixels) to descriptor or logits",
+        "machine": measuring.machine() | peers.versions() | {"allocator": os.environ.get("GLIBC_TUNABLES", "as it is")},
+        "float32 operations a second in matrix products": measuring.spread(matrix_products(jnp.float32)),
+        "bytes a second, one thread": measuring.memory_bandwidth(),
+        "runs": [],
+    }
+    for name in _NETWORKS.value:
+        model = random_model(name)
+        for size, batch in itertools.product(_SIZES.value, map(int, _BATCHES.value)):
+            height, width = map(int, size.split("x"))
+            result["runs"].append(measure(model, batch, height, width))
+            print(table(result["runs"][-1]), flush=True)
+    measuring.write(result, _OUTPUT.value)
+
+
+def random_model(name: str) -> Model:
+    """A network of random weights: speed does not depend on them."""
+    network = networks.get(name)
+    return Model(network.initialize(0), network, encoder.EncoderConfig(network.spec.feature_layer))
+
+
+def measure(model: Model, batch: int, height: int, width: int) -> dict[str, Any]:
+    """Times of one network at one shape."""
+    images = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), np.uint8)
+    sizes = np.tile(np.array([[height, width]], np.int32), (batch, 1))
+    inputs = np.array(networks.preprocess(jnp.asarray(images), jnp.asarray(sizes), model.network.spec.preprocessing))
+    calls = {**ours(model, images), **theirs(model, inputs)}
+    seconds = measuring.take_turns(calls, _ROUNDS.value)
+    mine = OURS.format(_PEER_NC.value)
+    expected = calls[mine]()
+    alike = [name for name in calls if name.endswith(f"N_C {_PEER_NC.value}") and "bfloat16" not in name]
+    return {
+        "network": model.network.spec.name,
+        "shape": [batch, height, width],
+        "operations": peers.operations(peers.build(model), inputs),
+        "images_per_second": {
+            name: measuring.spread(batch / second for second in taken) for name, taken in seconds.items()
+        },
+        "times_as_fast_as": {
+            name: measuring.ratio(taken, seconds[mine]) for name, taken in seconds.items() if name not in ours_names()
+        },
+        "cost_of_cams": {name: measuring.ratio(seconds[name], seconds[RAW]) for name in ours_names() if name != RAW},
+        "largest_difference_of_descriptors": max(float(np.abs(calls[name]() - expected).max()) for name in alike),
+    }
+
+
+def ours_names() -> list[str]:
+    """The library's own passes."""
+    return [RAW, *(OURS.format(count) for count in _NC.value)]
+
+
+def ours(model: Model, images: np.ndarray) -> Calls:
+    """The library's passes as its users call them: an array in, an array out."""
+
+    def whole(count: int) -> np.ndarray:
+        return np.asarray(cwcf_jax.encode(model, images, num_classes=count))
+
+    calls: Calls = {RAW: lambda: np.asarray(encoder.raw_features(model, images))}
+    return calls | {OURS.format(count): functools.partial(whole, int(count)) for count in _NC.value}
+
+
+def theirs(model: Model, inputs: np.ndarray) -> Calls:
+    """The peers: forward pass alone and whole."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    types = {"PyTorch": torch.float32} | ({"PyTorch, bfloat16": torch.bfloat16} if device == "cuda" else {})
+    calls: Calls = {}
+    for end, count in ("", None), (f", N_C {_PEER_NC.value}", _PEER_NC.value):
+        calls["ONNX Runtime" + end] = peers.onnx_call(peers.build(model, count), inputs)
+        for name, dtype in types.items():
+            calls[name + end] = peers.torch_call(peers.build(model, count), inputs, device, dtype)
+    return calls
+
+
+def matrix_products(dtype: Any, side: int = 4096, rounds: int = 5) -> list[float]:
+    """Operations a second of products of square matrices."""
+    left, right = (jnp.full((side, side), 0.5, dtype) for _ in range(2))
+    product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST))
+    seconds = measuring.take_turns({"product": lambda: product(left, right).block_until_ready()}, rounds)["product"]
+    return [2 * side**3 / second for second in seconds]
+
+
+def table(run: Mapping[str, Any]) -> str:
+    """One run for people."""
+    batch, height, width = run["shape"]
+    operations = run["operations"] / batch / 1e9
+    lines = [f"{run['network']}, {height} x {width}, batch {batch}, {operations:.0f} GFLOP an image"]
+    for name, speed in run["images_per_second"].items():
+        lines.append(f"  {name:28} {_spread(speed)} images/s, {operations * speed['median']:.0f} GFLOP/s")
+    lines += [f"  {_spread(times)} times as fast as {name}" for name, times in run["times_as_fast_as"].items()]
+    lines += [f"  {name}: {_spread(times)} times raw" for name, times in run["cost_of_cams"].items()]
+    lines.append(f"  descriptors differ by at most {run['largest_difference_of_descriptors']:.1e}")
+    return "\n".join(lines)
+
+
+def _spread(values: Mapping[str, float]) -> str:
+    return f"{values['median']:.3f} ({values['min']:.3f} to {values['max']:.3f})"
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,222 @@
+"""The same networks in PyTorch and ONNX Runtime, with the library's weights, written as their users write them.
+
+Inputs are preprocessed pixels [b, 3, h, w], channels last in memory. `Encoder` adds section 3 of the paper: maps of the
+most probable classes, weighting, channel weights, aggregation.
+"""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cwcf_jax.encoder import Model
+from cwcf_jax.networks import googlenet, resnet, vgg
+from cwcf_jax.networks.spec import Params
+
+Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Feature maps, the maps before global average pooling, logits."""
+
+
+def conv(params: Params, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A convolution padded by half its kernel."""
+    kernel = np.array(params["kernel"])
+    height, width, inputs, outputs = kernel.shape
+    padding = (height // 2, width // 2)
+    layer = nn.Conv2d(inputs * groups, outputs, (height, width), stride=stride, padding=padding, groups=groups)
+    layer.weight.data = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+    layer.bias.data = torch.from_numpy(np.array(params["bias"]))
+    return layer
+
+
+def dense(params: Params) -> nn.Linear:
+    """A dense layer."""
+    inputs, outputs = params["kernel"].shape
+    layer = nn.Linear(inputs, outputs)
+    layer.weight.data = torch.from_numpy(np.array(params["kernel"]).T.copy())
+    layer.bias.data = torch.from_numpy(np.array(params["bias"]))
+    return layer
+
+
+class VGGCAM(nn.Module):
+    """VGG-16-CAM."""
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        self.trunk = nn.ModuleDict({layer.name: conv(params[layer.name]) for layer in vgg.CONVOLUTIONS})
+        self.cam_conv = conv(params["cam_conv"])
+        self.classifier = dense(params["classifier"])
+
+    def forward(self, x: torch.Tensor) -> Outputs:
+        """[b, 3, h, w]."""
+        features = x
+        for name, layer in self.trunk.items():
+            if name.endswith("_1") and name != "conv1_1":
+                x = functional.max_pool2d(x, 2, 2, ceil_mode=True)
+            x = functional.relu(layer(x))
+            if name == "conv5_1":
+                features = x
+        x = functional.relu(self.cam_conv(x))
+        return features, x, self.classifier(x.mean((2, 3)))
+
+
+class Inception(nn.Module):
+    """Four branches side by side."""
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        for name, part in params.items():
+            setattr(self, name, conv(part))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, c, h, w]."""
+        three = functional.relu(self.conv3x3_reduce(x))
+        five = functional.relu(self.conv5x5_reduce(x))
+        pooled = functional.max_pool2d(x, 3, 1, 1)
+        branches = self.conv1x1(x), self.conv3x3(three), self.conv5x5(five), self.pool_projection(pooled)
+        return functional.relu(torch.cat(branches, 1))
+
+
+class GoogLeNet(nn.Module):
+    """GoogLeNet as released with Caffe."""
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        self.conv1 = conv(params["conv1"], stride=2)
+        self.conv2_reduce, self.conv2 = conv(params["conv2_reduce"]), conv(params["conv2"])
+        self.inceptions = nn.ModuleDict({name: Inception(params[name]) for name in googlenet.INCEPTIONS})
+        self.classifier = dense(params["classifier"])
+
+    def forward(self, x: torch.Tensor) -> Outputs:
+        """[b, 3, h, w]."""
+        x = functional.max_pool2d(functional.relu(self.conv1(x)), 3, 2, ceil_mode=True)
+        x = functional.relu(self.conv2_reduce(functional.local_response_norm(x, 5)))
+        x = functional.local_response_norm(functional.relu(self.conv2(x)), 5)
+        features = x
+        for name, inception in self.inceptions.items():
+            if name.endswith("a"):
+                x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
+            x = inception(x)
+            if name == "inception_5a":
+                features = x
+        return features, x, self.classifier(x.mean((2, 3)))
+
+
+class Bottleneck(nn.Module):
+    """A block of ResNet-50, batch normalisations folded."""
+
+    def __init__(self, params: Params, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.conv3 = conv(params["conv1"]), conv(params["conv3"])
+        self.conv2 = conv(params["conv2"], stride=stride)
+        self.beside = conv(params["downsample"], stride=stride) if "downsample" in params else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, c, h, w]."""
+        beside = self.beside(x)
+        x = functional.relu(self.conv2(functional.relu(self.conv1(x))))
+        return functional.relu(self.conv3(x) + beside)
+
+
+class ResNet50(nn.Module):
+    """ResNet-50."""
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        self.conv1 = conv(params["conv1"], stride=2)
+        self.blocks = nn.Sequential(
+            *(
+                Bottleneck(params[f"{name}_{i}"], 2 if i == 0 and name != "layer1" else 1)
+                for name, (count, _) in resnet.LAYERS.items()
+                for i in range(count)
+            )
+        )
+        self.classifier = dense(params["classifier"])
+
+    def forward(self, x: torch.Tensor) -> Outputs:
+        """[b, 3, h, w]."""
+        x = self.blocks(functional.max_pool2d(functional.relu(self.conv1(x)), 3, 2, 1))
+        return x, x, self.classifier(x.mean((2, 3)))
+
+
+NETWORKS: dict[str, Callable[[Params], nn.Module]] = {
+    "vgg16_cam": VGGCAM,
+    "googlenet": GoogLeNet,
+    "resnet50": ResNet50,
+}
+
+
+class Encoder(nn.Module):
+    """Descriptors [b, k] of the ``num_classes`` most probable classes, without whitening (Eq. 1 to 5)."""
+
+    def __init__(self, network: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.network, self.num_classes = network, num_classes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, 3, h, w]."""
+        features, cam_features, logits = self.network(x)
+        weights = self.network.classifier.weight[logits.topk(self.num_classes, dim=1).indices]
+        cams = weights @ cam_features.flatten(2)
+        evident = cams.amax(2, keepdim=True) > 0
+        low, high = cams.amin(2, keepdim=True), cams.amax(2, keepdim=True)
+        cams = torch.where(evident, (cams - low) / (high - low).clamp_min(1e-12), torch.zeros_like(cams))
+        flat = features.flatten(2)
+        vectors = cams @ flat.transpose(1, 2)
+        shares = (flat > 0).float().mean(2)
+        boost = torch.log(shares.sum(1, keepdim=True) / shares.clamp_min(1e-12))
+        vectors = vectors * torch.where(shares > 0, boost, torch.zeros_like(boost))[:, None]
+        return functional.normalize(functional.normalize(vectors, dim=2).sum(1), dim=1)
+
+
+def torch_call(
+    module: nn.Module, inputs: np.ndarray, device: str, dtype: torch.dtype = torch.float32
+) -> Callable[[], Any]:
+    """What runs a module once on [b, h, w, 3], compiled where there is an accelerator; the result is on the host."""
+    module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()
+    x = torch.from_numpy(inputs.transpose(0, 3, 1, 2)).to(device=device, dtype=dtype)  # so channels are last in memory
+    run = torch.compile(module) if device == "cuda" else module
+
+    def call() -> Any:
+        with torch.inference_mode():
+            found = run(x)
+        last = found if isinstance(found, torch.Tensor) else found[-1]
+        return last.float().cpu().numpy()
+
+    return call
+
+
+def onnx_call(module: nn.Module, inputs: np.ndarray) -> Callable[[], Any]:
+    """The same through ONNX Runtime, its default provider and threads."""
+    x = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
+    stream = io.BytesIO()
+    module = module.cpu().float().eval()
+    with torch.inference_mode():
+        torch.onnx.export(module, (torch.from_numpy(x),), stream, input_names=["x"], opset_version=17, dynamo=False)
+    session = onnxruntime.InferenceSession(stream.getvalue(), providers=onnxruntime.get_available_providers())
+    return lambda: session.run(None, {"x": x})[-1]
+
+
+def operations(module: nn.Module, inputs: np.ndarray) -> int:
+    """Floating point operations of a pass, two a multiplication and addition, as PyTorch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.inference_mode():
+        module.cpu().float()(torch.from_numpy(inputs.transpose(0, 3, 1, 2)))
+    return int(counter.get_total_flops())
+
+
+def build(model: Model, num_classes: int | None = None) -> nn.Module:
+    """A model's network, or the whole encoding; KeyError if there is no peer of it."""
+    network = NETWORKS[model.network.spec.name](model.params)
+    return network if num_classes is None else Encoder(network, num_classes)
+
+
+def versions() -> dict[str, str]:
+    """Of the peers."""
+    return {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
