@@ -31,12 +31,14 @@ _NETWORKS = flags.DEFINE_list("networks", ["vgg16_cam"], f"Of {', '.join(peers.N
 _SIZES = flags.DEFINE_list("sizes", ["720x960"], "Rows and columns.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "4"], "Images in a pass.")
 _NC = flags.DEFINE_list("nc", ["1", "8", "32", "64", "1000"], "Numbers of CAMs.")
-_PEER_NC = flags.DEFINE_integer("peer_nc", 64, "CAMs of the peers' whole encoding.", lower_bound=1)
+_MINE = flags.DEFINE_integer("mine", 64, "Of --nc, the one that is compared with the peers.")
+_WHOLE = flags.DEFINE_bool("whole", True, "Whether the peers are also timed with maps and pooling.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Passes of each kind.", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
 
 Calls = dict[str, Callable[[], Any]]
-OURS, RAW = "encode, N_C {}", "raw"
+FORWARD, RAW, OURS, SUFFIX = "forward pass", "raw", "encode, N_C {}", ", N_C {}"
+PAUSE = 0.3
 
 
 def main(argv: Sequence[str]) -> None:
@@ -69,39 +71,43 @@ def measure(model: Model, batch: int, height: int, width: int) -> dict[str, Any]
     images = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), np.uint8)
     sizes = np.tile(np.array([[height, width]], np.int32), (batch, 1))
     inputs = np.array(networks.preprocess(jnp.asarray(images), jnp.asarray(sizes), model.network.spec.preprocessing))
-    calls = {**ours(model, images), **theirs(model, inputs)}
-    seconds = measuring.take_turns(calls, _ROUNDS.value)
-    mine = OURS.format(_PEER_NC.value)
+    own, mine = ours(model, images), OURS.format(_MINE.value)
+    cams = measuring.take_turns(own, _ROUNDS.value, pause=PAUSE)
+    calls = {mine: own[mine], **theirs(model, inputs)}
+    seconds = measuring.take_turns(calls, _ROUNDS.value, pause=PAUSE)
     expected = calls[mine]()
-    alike = [name for name in calls if name.endswith(f"N_C {_PEER_NC.value}") and "bfloat16" not in name]
+    alike = [name for name in calls if name.endswith(SUFFIX.format(_MINE.value)) and "bfloat16" not in name]
     return {
         "network": model.network.spec.name,
         "shape": [batch, height, width],
         "operations": peers.operations(peers.build(model), inputs),
-        "images_per_second": {
-            name: measuring.spread(batch / second for second in taken) for name, taken in seconds.items()
-        },
+        "alone": {name: measuring.spread(batch / second for second in taken) for name, taken in cams.items()},
+        "in_turns": {name: measuring.spread(batch / second for second in taken) for name, taken in seconds.items()},
         "times_as_fast_as": {
-            name: measuring.ratio(taken, seconds[mine]) for name, taken in seconds.items() if name not in ours_names()
+            name: measuring.ratio(taken, seconds[mine]) for name, taken in seconds.items() if name != mine
         },
-        "cost_of_cams": {name: measuring.ratio(seconds[name], seconds[RAW]) for name in ours_names() if name != RAW},
+        "times_of_the_forward_pass": {name: measuring.ratio(taken, cams[FORWARD]) for name, taken in cams.items()},
         "largest_difference_of_descriptors": max(float(np.abs(calls[name]() - expected).max()) for name in alike),
     }
 
 
-def ours_names() -> list[str]:
-    """The library's own passes."""
-    return [RAW, *(OURS.format(count) for count in _NC.value)]
-
-
 def ours(model: Model, images: np.ndarray) -> Calls:
-    """The library's passes as its users call them: an array in, an array out."""
+    """The library's passes as its users call them, an array in, an array out; and the network alone up to its logits.
 
-    def whole(count: int) -> np.ndarray:
-        return np.asarray(cwcf_jax.encode(model, images, num_classes=count))
+    Raw features end at the layer that is pooled: what comes after it is no part of that pass.
+    """
+    forward = jax.jit(lambda model, images: encoder.pool(model, images, num_classes=1)[3:])
+    raw = jax.jit(encoder.raw_features)
+    whole = {
+        OURS.format(count): functools.partial(cwcf_jax.encode, model, images, num_classes=int(count))
+        for count in _NC.value
+    }
+    calls: Calls = {FORWARD: lambda: forward(model, images), RAW: lambda: raw(model, images), **whole}
+    return {name: functools.partial(_finished, call) for name, call in calls.items()}
 
-    calls: Calls = {RAW: lambda: np.asarray(encoder.raw_features(model, images))}
-    return calls | {OURS.format(count): functools.partial(whole, int(count)) for count in _NC.value}
+
+def _finished(call: Callable[[], Any]) -> Any:
+    return jax.tree.map(np.asarray, call())
 
 
 def theirs(model: Model, inputs: np.ndarray) -> Calls:
@@ -109,7 +115,8 @@ def theirs(model: Model, inputs: np.ndarray) -> Calls:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     types = {"PyTorch": torch.float32} | ({"PyTorch, bfloat16": torch.bfloat16} if device == "cuda" else {})
     calls: Calls = {}
-    for end, count in ("", None), (f", N_C {_PEER_NC.value}", _PEER_NC.value):
+    kinds = [("", None), (SUFFIX.format(_MINE.value), _MINE.value)]
+    for end, count in kinds if _WHOLE.value else kinds[:1]:
         calls["ONNX Runtime" + end] = peers.onnx_call(peers.build(model, count), inputs)
         for name, dtype in types.items():
             calls[name + end] = peers.torch_call(peers.build(model, count), inputs, device, dtype)
@@ -129,10 +136,12 @@ def table(run: Mapping[str, Any]) -> str:
     batch, height, width = run["shape"]
     operations = run["operations"] / batch / 1e9
     lines = [f"{run['network']}, {height} x {width}, batch {batch}, {operations:.0f} GFLOP an image"]
-    for name, speed in run["images_per_second"].items():
+    for name, speed in [*run["alone"].items(), *run["in_turns"].items()]:
         lines.append(f"  {name:28} {_spread(speed)} images/s, {operations * speed['median']:.0f} GFLOP/s")
     lines += [f"  {_spread(times)} times as fast as {name}" for name, times in run["times_as_fast_as"].items()]
-    lines += [f"  {name}: {_spread(times)} times raw" for name, times in run["cost_of_cams"].items()]
+    lines += [
+        f"  {name}: {_spread(times)} times the forward pass" for name, times in run["times_of_the_forward_pass"].items()
+    ]
     lines.append(f"  descriptors differ by at most {run['largest_difference_of_descriptors']:.1e}")
     return "\n".join(lines)
 

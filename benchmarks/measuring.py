@@ -12,11 +12,17 @@ import jax
 import numpy as np
 
 
-def take_turns(run: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Seconds of each round of each implementation, taken in turns so that what else the machine does falls on all."""
+def take_turns(
+    run: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, pause: float = 0.0
+) -> dict[str, list[float]]:
+    """Seconds of each round of each implementation, taken in turns so that what else the machine does falls on all.
+
+    ``pause``: seconds before each, for threads of the one before that still spin.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in run}
     for counted in range(-warm_up, rounds):
         for name, call in run.items():
+            time.sleep(pause)
             start = time.perf_counter()
             call()
             if counted >= 0:

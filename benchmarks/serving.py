@@ -73,7 +73,8 @@ def client(
     choose = random.Random(seed)  # noqa: S311
 
     def ask(what: str, body: bytes, kind: str = "application/json") -> Any:
-        request = urllib.request.Request(f"{_ADDRESS.value}api/{what}", body or None, {"Content-Type": kind})  # noqa: S310
+        address = f"{_ADDRESS.value.rstrip('/')}/api/{what}"
+        request = urllib.request.Request(address, body or None, {"Content-Type": kind})  # noqa: S310
         before = time.monotonic()
         with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310
             content = answer.read()
