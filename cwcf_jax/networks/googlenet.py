@@ -53,11 +53,11 @@ class Inception(nnx.Module):
         self.pool_projection = layers.Conv(inputs, pool, 1, rngs=rngs)
 
     def __call__(self, maps: layers.Maps, sizes: Sizes) -> layers.Maps:
-        three = layers.conv_relu(self.conv3x3_reduce, maps, sizes)
-        five = layers.conv_relu(self.conv5x5_reduce, maps, sizes)
+        beside = [self.conv1x1, self.conv3x3_reduce, self.conv5x5_reduce]
+        one, three, five = layers.conv_relu_beside(beside, maps, sizes)
         pooled = layers.max_pool(maps, sizes, window=3, stride=1, pad=1)
         branches = [
-            layers.conv_relu(self.conv1x1, maps, sizes),
+            one,
             layers.conv_relu(self.conv3x3, three, sizes),
             layers.conv_relu(self.conv5x5, five, sizes),
             layers.conv_relu(self.pool_projection, pooled, sizes),

@@ -5,11 +5,12 @@ the valid area, as the unpadded image's 'SAME' convolution would, and writes zer
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -60,8 +61,11 @@ class Conv(nnx.Conv):
         )
         wide = min(inputs, outputs) >= winograd.LEAST_CHANNELS
         self.winograd = wide and pad and (*size, stride, groups) == (winograd.KERNEL, winograd.KERNEL, 1, 1)
+        self.pointwise = (*size, stride, groups) == (1, 1, 1, 1)
 
     def __call__(self, inputs: Maps) -> Maps:  # type: ignore[override]
+        if self.pointwise:  # a matrix product is up to a fourth faster than XLA's convolution on CPUs
+            return _pointwise(inputs, self.kernel[0, 0], None if self.bias is None else self.bias[...])
         if not (self.winograd and winograd.pays(*inputs.shape[1:3])):
             return super().__call__(inputs)
         direct = functools.partial(
@@ -98,6 +102,19 @@ class Affine(nnx.Module):
 def conv_relu(conv: Callable[[Maps], Maps], maps: Maps, sizes: Sizes) -> Maps:
     """Convolution, or another linear layer, and ReLU; ``sizes`` are those of the result."""
     return keep_valid(jax.nn.relu(conv(maps)), sizes)
+
+
+def conv_relu_beside(convs: Sequence[Conv], maps: Maps, sizes: Sizes) -> list[Maps]:
+    """`conv_relu` of several 1x1 convolutions of the same maps as one matrix product: wider, so faster."""
+    kernel = jnp.concatenate([conv.kernel[0, 0] for conv in convs], axis=1)
+    bias = jnp.concatenate([conv.bias[...] for conv in convs])
+    found = conv_relu(lambda inputs: _pointwise(inputs, kernel, bias), maps, sizes)
+    return jnp.split(found, np.cumsum([conv.out_features for conv in convs[:-1]]), axis=-1)
+
+
+def _pointwise(maps: Maps, kernel: Float[Array, "c n"], bias: Float[Array, " n"] | None) -> Maps:
+    found = einsum("bhwc,cn->bhwn", maps, kernel).astype(maps.dtype)
+    return found if bias is None else found + bias.reshape(1, 1, 1, -1)
 
 
 def max_pool(maps: Maps, sizes: Sizes, *, window: int, stride: int, pad: int = 0, round_up: bool = True) -> Maps:

@@ -61,7 +61,7 @@ def convolve(maps: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c n"]) -> 
     )
     results = einsum("pq,qx->px", of_results, products.reshape(REACH**2, -1))
     results = results.reshape(TILE, TILE, batch, rows, columns, outputs).transpose(2, 3, 0, 4, 1, 5)
-    return results.reshape(batch, TILE * rows, TILE * columns, outputs)[:, :height, :width]
+    return results.reshape(batch, TILE * rows, TILE * columns, outputs)[:, :height, :width].astype(maps.dtype)
 
 
 def _places(maps: Float[Array, "..."], axis: int, tiles: int) -> Float[Array, "6 ..."]:

@@ -53,6 +53,25 @@ class ConvTest(parameterized.TestCase):
         expected = oracles.conv_relu(maps, conv.kernel[...], conv.bias[...], stride=stride, groups=groups)
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
+    @parameterized.parameters(1, 3)
+    def test_bfloat16_stays_and_is_summed_in_float32(self, kernel):
+        conv = layers.Conv(128, 128, kernel, bias=False, rngs=nnx.Rngs(0))
+        conv.kernel.set_value(jnp.ones_like(conv.kernel[...], jnp.bfloat16))
+        maps = jnp.ones((1, 40, 40, 128), jnp.bfloat16).at[..., 0].set(512)  # in bfloat16 512 + 1 is 512
+        found = conv(maps)
+        self.assertEqual(found.dtype, jnp.bfloat16)
+        np.testing.assert_allclose(found[0, 5:9, 5:9], kernel**2 * (512 + 127), rtol=2**-8)
+
+    def test_beside_one_another_is_each_alone(self):
+        convs = [layers.Conv(5, outputs, 1, rngs=nnx.Rngs(outputs)) for outputs in (3, 1, 4)]
+        for conv in convs:
+            conv.bias[...] = jnp.linspace(-0.5, 0.5, conv.out_features)
+        maps = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 5, 5)), jnp.float32)
+        sizes = jnp.array([[4, 5], [3, 2]])
+        found = layers.conv_relu_beside(convs, maps, sizes)
+        for conv, one in zip(convs, found, strict=True):
+            np.testing.assert_allclose(one, layers.conv_relu(conv, maps, sizes), atol=1e-6)
+
 
 class MeanPoolTest(absltest.TestCase):
     @settings(deadline=None, max_examples=20)
