@@ -109,6 +109,7 @@ def conditions(given: Inputs) -> dict[str, Any]:
     return {
         "network": given.model.network.spec.name,
         "feature_layer": given.model.config.feature_layer,
+        "dtype": given.model.config.dtype,
         "weights_sha256": given.weights,
         "data": given.data,
         "protocol": dataclasses.asdict(given.protocol),

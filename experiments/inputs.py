@@ -11,7 +11,7 @@ from absl import flags
 from tqdm import tqdm
 
 import cwcf_jax
-from cwcf_jax import indexing, networks, store
+from cwcf_jax import encoder, indexing, networks, store
 from cwcf_jax.benchmark import Collection
 from cwcf_jax.datasets import ImageSet
 from cwcf_jax.indexing import Extraction
@@ -44,6 +44,9 @@ _WEIGHTS = flags.DEFINE_string(
     "weights", str(SHIPPED), "Its weights, FILE or NETWORK:FILE; see weights/README.md. Default: what ships."
 )
 _FEATURE_LAYER = flags.DEFINE_string("feature_layer", None, "Layer whose maps are pooled; default: the network's own.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", encoder.DTYPES, "What the network computes in; bfloat16 is for accelerators."
+)
 _CACHE = flags.DEFINE_string("cache", "results/cache", "Folder that keeps what the network made of each picture.")
 _BATCH = flags.DEFINE_integer("batch_size", 0, "Pictures in one pass; 0: 1 on a CPU, 16 elsewhere.", lower_bound=0)
 _MAPS = flags.DEFINE_enum(
@@ -145,7 +148,7 @@ def open_maps(stack: contextlib.ExitStack, given: Inputs) -> store.MapStore:
     )
     settings = (given.protocol.resize, given.protocol.pixel_mean)
     # What maps do not depend on must not tell stores apart.
-    conditions["encoder"] = {name: conditions["encoder"][name] for name in ("feature_layer", "pixel_mean")}
+    conditions["encoder"] = {name: conditions["encoder"][name] for name in ("feature_layer", "pixel_mean", "dtype")}
     folder = cache_folder(given.sources[0], given.model, *settings) / (
         "maps" if _MAPS.value == "float16" else f"maps-{_MAPS.value}"
     )
@@ -193,7 +196,7 @@ def load_model(weights: str, chosen: Protocol) -> cwcf_jax.Model:
     network = network_of(weights)
     options = chosen.model_options(network.spec.preprocessing.mean)
     layer = _FEATURE_LAYER.value if weights == _WEIGHTS.value else None
-    return cwcf_jax.load(network, split_weights(weights)[1], feature_layer=layer, **options)
+    return cwcf_jax.load(network, split_weights(weights)[1], feature_layer=layer, dtype=_DTYPE.value, **options)
 
 
 def network_from_flags() -> networks.Network:
@@ -220,7 +223,8 @@ def report_left_out(left_out: list[str]) -> None:
 
 def cache_folder(source: Source, model: cwcf_jax.Model, *settings: str) -> pathlib.Path:
     """Readable, and apart for settings that people vary; a store's fingerprint is what counts."""
-    return cache_path(source, model.network.spec.name, model.config.feature_layer, *settings)
+    dtype = () if model.config.dtype == "float32" else (model.config.dtype,)
+    return cache_path(source, model.network.spec.name, model.config.feature_layer, *dtype, *settings)
 
 
 def cache_path(source: Source, *settings: str) -> pathlib.Path:

@@ -12,6 +12,11 @@ REGION_CELLS = {
     "floor": "floor(x1 / stride) up to floor(x2 / stride), as in the authors' released code",
 }
 
+DTYPES = {
+    "float32": "everything",
+    "bfloat16": "the network's layers, accumulated in float32; all that follows its maps is float32",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
@@ -26,6 +31,7 @@ class EncoderConfig:
         pixel_mean: the mean to subtract, in the network's channel order; None is the network's own.
         repeat_dropped: whether a dropped class's vector is replaced by that of the class before it.
         region_cells: which cells of a map belong to a box: a key of `REGION_CELLS`.
+        dtype: what the network computes in: a key of `DTYPES`.
     """
 
     feature_layer: str
@@ -35,10 +41,13 @@ class EncoderConfig:
     pixel_mean: tuple[float, float, float] | None = None
     repeat_dropped: bool = False
     region_cells: str = "touched"
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.region_cells not in REGION_CELLS:
             raise ValueError(f"unknown region cells {self.region_cells!r}; known: {', '.join(REGION_CELLS)}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}")
         if self.cam_normalization not in descriptors.NORMALIZATIONS:
             known = ", ".join(descriptors.NORMALIZATIONS)
             raise ValueError(f"unknown CAM normalization {self.cam_normalization!r}; known: {known}")
@@ -90,6 +99,7 @@ def load(
     pixel_mean: tuple[float, float, float] | None = None,
     repeat_dropped: bool = False,
     region_cells: str = "touched",
+    dtype: str = "float32",
 ) -> Model:
     """A model for `encode` from a network's name and its weights.
 
@@ -104,9 +114,10 @@ def load(
         pixel_mean: another mean to subtract, in the network's channel order.
         repeat_dropped: whether a dropped class's vector is replaced by that of the class before it (the authors' code).
         region_cells: ``touched``: a box takes every cell that it touches; ``floor``: as in the authors' code.
+        dtype: ``float32``, or ``bfloat16`` for the network's layers: for accelerators (docs/performance.md).
 
     Raises:
-        ValueError: an unknown network, layer or normalization, or a network without class activation maps.
+        ValueError: an unknown network, layer, normalization or dtype, or a network without class activation maps.
         FileNotFoundError, CheckpointError: see `networks.load_params` and `networks.check_params`.
     """
     if isinstance(network, str):
@@ -115,7 +126,14 @@ def load(
         raise ValueError(_NO_CAMS.format(name=network.spec.name))
     layer = network.spec.layer(feature_layer or network.spec.feature_layer)
     config = EncoderConfig(
-        layer.name, cam_normalization, drop_negative, channel_weighting, pixel_mean, repeat_dropped, region_cells
+        feature_layer=layer.name,
+        cam_normalization=cam_normalization,
+        drop_negative=drop_negative,
+        channel_weighting=channel_weighting,
+        pixel_mean=pixel_mean,
+        repeat_dropped=repeat_dropped,
+        region_cells=region_cells,
+        dtype=dtype,
     )
     if isinstance(weights, str | pathlib.Path):
         network = networks.adapt(network, networks.read_provenance(weights))

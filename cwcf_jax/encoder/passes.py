@@ -172,10 +172,13 @@ def _network_maps(model: Model, images: networks.Images, sizes: networks.Sizes) 
     if config.pixel_mean is not None:
         preprocessing = dataclasses.replace(preprocessing, mean=config.pixel_mean)
     inputs = networks.preprocess(images, sizes, preprocessing)
-    _, maps = network.apply(model.params, inputs, sizes)
+    params = model.params
+    if config.dtype == "bfloat16":
+        params, inputs = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (params, inputs))
+    _, maps = network.apply(params, inputs, sizes)
     map_sizes = network.map_sizes(sizes)
-    features, cam_features = config.feature_layer, model.cam_layer.name
-    return Maps(maps[features], maps[cam_features], map_sizes[features], map_sizes[cam_features])
+    features, cam_features = (maps[name].astype(jnp.float32) for name in (config.feature_layer, model.cam_layer.name))
+    return Maps(features, cam_features, map_sizes[config.feature_layer], map_sizes[model.cam_layer.name])
 
 
 def pool_maps(
