@@ -48,7 +48,9 @@ _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", encoder.DTYPES, "What the network computes in; bfloat16 is for accelerators."
 )
 _CACHE = flags.DEFINE_string("cache", "results/cache", "Folder that keeps what the network made of each picture.")
-_BATCH = flags.DEFINE_integer("batch_size", 0, "Pictures in one pass; 0: 1 on a CPU, 16 elsewhere.", lower_bound=0)
+_BATCH = flags.DEFINE_integer(
+    "batch_size", 0, "Pictures in one pass; 0: 1 on a CPU, elsewhere 16 a device.", lower_bound=0
+)
 _MAPS = flags.DEFINE_enum(
     "maps", "float16", store.MAP_DTYPES, "How maps for re-ranking are kept; int8 takes half the bytes."
 )
@@ -196,7 +198,8 @@ def load_model(weights: str, chosen: Protocol) -> cwcf_jax.Model:
     network = network_of(weights)
     options = chosen.model_options(network.spec.preprocessing.mean)
     layer = _FEATURE_LAYER.value if weights == _WEIGHTS.value else None
-    return cwcf_jax.load(network, split_weights(weights)[1], feature_layer=layer, dtype=_DTYPE.value, **options)
+    file = split_weights(weights)[1]
+    return encoder.spread(cwcf_jax.load(network, file, feature_layer=layer, dtype=_DTYPE.value, **options))
 
 
 def network_from_flags() -> networks.Network:

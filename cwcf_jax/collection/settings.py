@@ -134,4 +134,5 @@ def load_model(header: Header) -> Model:
             f"{settings.weights} is not what the index was made with: sha256 {header.weights[:12]}... then, "
             f"{found[:12]}... now. Put the file back, or make a new index"
         )
-    return encoder.load(settings.network, settings.weights, feature_layer=settings.feature_layer or None)
+    model = encoder.load(settings.network, settings.weights, feature_layer=settings.feature_layer or None)
+    return encoder.spread(model)

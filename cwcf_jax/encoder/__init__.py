@@ -16,6 +16,7 @@ from cwcf_jax.encoder.passes import (
     pool,
     raw_features,
 )
+from cwcf_jax.encoder.placement import spread
 from cwcf_jax.encoder.regions import describe_regions, heat_maps, region_vectors
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     "pool",
     "raw_features",
     "region_vectors",
+    "spread",
 ]

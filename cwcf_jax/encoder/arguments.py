@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from cwcf_jax.arrays import bucket_shape
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.model import Model
+from cwcf_jax.encoder.placement import mesh_of, share_out
 
 BUCKET_STEPS = 128, 240
 """Each side of an image is rounded up to a multiple of one of these pixels; what cameras and screens use mostly is one:
@@ -52,6 +53,8 @@ def prepare_arguments(
         widths = ((0, 0), (0, bucket[0] - height), (0, bucket[1] - width), (0, 0))
         if bucket != (height, width):
             images = np.pad(images, widths) if _on_host(images) else jnp.pad(images, widths)
+        if (mesh := mesh_of(model)) and not any(map(_traced, (sizes, boxes, class_ids))):
+            return share_out(mesh, images, sizes, boxes, class_ids)
     return jnp.asarray(images), sizes, boxes, class_ids
 
 

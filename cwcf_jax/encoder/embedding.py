@@ -13,7 +13,7 @@ from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.arguments import check_classes
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.passes import ClassVectors, Maps, feature_maps, pool_maps, weigh
+from cwcf_jax.encoder.passes import ClassVectors, Maps, feature_maps, most_probable, pool_maps, weigh
 
 
 class Embeddings(NamedTuple):
@@ -63,7 +63,7 @@ def _embed_maps(model: Model, maps: Maps, whitening: Whitening | None, *, num_cl
         pooled = pool_maps(model, one, one.feature_size, None, everything, num_classes=num_classes)
         found = weigh(model, pooled)
         embedded = descriptors.embed(found.vectors, whitening)
-        top = jax.lax.top_k(found.probabilities, num_classes)[1]
+        top = most_probable(found.probabilities, num_classes)
         return Embeddings(embedded, l2_normalize(jnp.sum(embedded[top], axis=0)), found.probabilities)
 
     return jax.vmap(one_image)(maps)

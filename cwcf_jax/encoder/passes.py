@@ -200,7 +200,7 @@ def pool_maps(
         kernel, bias = (model.params[classifier][part] for part in ("kernel", "bias"))
         logits = jnp.matmul(logits, kernel, precision=jax.lax.Precision.HIGHEST) + bias
     if class_ids is None:
-        class_ids = jax.lax.top_k(logits, num_classes)[1]
+        class_ids = most_probable(logits, num_classes)
     cams = class_maps(model, maps, class_ids)
     return Pooled(
         sums=descriptors.sum_pool(maps.features, region),
@@ -209,6 +209,14 @@ def pool_maps(
         class_ids=class_ids,
         logits=logits,
     )
+
+
+def most_probable(scores: Float[Array, " classes"], count: int) -> Int[Array, " n"]:
+    """The classes of the highest scores, equal ones in order: a sort, which unlike `jax.lax.top_k` XLA can share out.
+
+    With `top_k` the devices of a `spread` model would wait for one another.
+    """
+    return jnp.argsort(-scores, stable=True)[:count]
 
 
 def weigh(model: Model, pooled: Pooled) -> ClassVectors:

@@ -20,7 +20,7 @@ class Extraction:
     Attributes:
         resize: applied to every picture before the network.
         scale_boxes: whether query boxes follow the resize; the authors' code leaves them in original pixels.
-        batch_size: pictures in one pass; 0 chooses 1 on a CPU, where batches gain nothing, and 16 elsewhere.
+        batch_size: pictures in one pass; 0 chooses 1 on a CPU, where batches gain nothing, and elsewhere 16 a device.
         crop_queries: whether a query is its box's pixels, an image of its own, and not a region of its picture.
         crop_classes: the resize under which a query's box becomes the image that its classes are found in; None: its
             classes are those of its region.
@@ -33,8 +33,8 @@ class Extraction:
     crop_classes: Resize | None = None
 
     def rows(self) -> int:
-        """Pictures in one pass on the default device."""
-        return self.batch_size or (1 if jax.default_backend() == "cpu" else 16)
+        """Pictures in one pass."""
+        return self.batch_size or (1 if jax.default_backend() == "cpu" else 16 * jax.local_device_count())
 
 
 def fingerprint(

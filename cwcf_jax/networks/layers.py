@@ -107,7 +107,7 @@ def conv_relu(conv: Callable[[Maps], Maps], maps: Maps, sizes: Sizes) -> Maps:
 def conv_relu_beside(convs: Sequence[Conv], maps: Maps, sizes: Sizes) -> list[Maps]:
     """`conv_relu` of several 1x1 convolutions of the same maps as one matrix product: wider, so faster."""
     kernel = jnp.concatenate([conv.kernel[0, 0] for conv in convs], axis=1)
-    bias = jnp.concatenate([conv.bias[...] for conv in convs])
+    bias = jnp.concatenate([conv.bias[...] for conv in convs if conv.bias is not None])
     found = conv_relu(lambda inputs: _pointwise(inputs, kernel, bias), maps, sizes)
     return jnp.split(found, np.cumsum([conv.out_features for conv in convs[:-1]]), axis=-1)
 
