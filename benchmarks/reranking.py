@@ -112,10 +112,9 @@ def through_network(
 ) -> reranking.BestRegions:
     """The same without stored maps: every picture is decoded and goes through the network."""
     held: dict[int, dict[str, np.ndarray]] = {}
-    for batch in filling.readable(
-        filling.picture_batches(images, range(len(images)), extraction, queries=False), [], _silent
-    ):
-        for name, (values, sizes) in indexing.model_maps(model, batch).items():
+    batches = filling.picture_batches(images, range(len(images)), extraction, queries=False)
+    for batch, made in indexing.passes(batches, functools.partial(indexing.model_maps, model), [], _silent):
+        for name, (values, sizes) in made.items():
             for row, index in enumerate(batch.indices):
                 height, width = np.asarray(sizes[row])
                 held.setdefault(index, {})[name] = np.asarray(values[row, :height, :width])

@@ -49,18 +49,16 @@ def keep_maps(
     missing = [content for content in files if content not in maps]
     progress(len(files) - len(missing))
     refused: dict[str, str] = {}
-    for batch in datasets.read_batches(
+    batches = datasets.read_batches(
         [files[content] for content in missing],
         range(len(missing)),
         resize=extraction.resize,
         batch_size=extraction.rows(),
         steps=encoder.BUCKET_STEPS,
-    ):
-        if isinstance(batch, datasets.Unreadable):
-            refused[missing[batch.index]] = batch.reason
-            progress(1)
-            continue
-        found = {name: (np.asarray(one), np.asarray(size)) for name, (one, size) in _maps(model, batch).items()}
+    )
+    unreadable: list[datasets.Unreadable] = []
+    for batch, made in indexing.passes(batches, functools.partial(_maps, model), unreadable, progress):
+        found = {name: (np.asarray(one), np.asarray(size)) for name, (one, size) in made.items()}
         for place, index in enumerate(batch.indices):
             content = missing[index]
             if problem := _changed(files[content], content):
@@ -68,8 +66,7 @@ def keep_maps(
                 continue
             valid = {name: one[place, : size[place, 0], : size[place, 1]] for name, (one, size) in found.items()}
             maps.write(content, **valid)
-        progress(len(batch.indices))
-    return refused
+    return refused | {missing[one.index]: one.reason for one in unreadable}
 
 
 def _changed(file: pathlib.Path, content: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from cwcf_jax.indexing.class_vectors import fill_class_vectors, fingerprint_class_vectors, fingerprint_whitening
 from cwcf_jax.indexing.extraction import EXTRACTION, Extraction, fingerprint, fingerprint_files
-from cwcf_jax.indexing.filling import Progress, fill_maps, fill_rows, fill_store, model_maps, open_store
+from cwcf_jax.indexing.filling import Progress, fill_maps, fill_rows, fill_store, model_maps, open_store, passes
 
 __all__ = [
     "EXTRACTION",
@@ -18,4 +18,5 @@ __all__ = [
     "fingerprint_whitening",
     "model_maps",
     "open_store",
+    "passes",
 ]

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cwcf_jax import encoder
-from cwcf_jax.datasets import ImageSet
+from cwcf_jax.datasets import Batch, ImageSet, Unreadable
 from cwcf_jax.descriptors import Whitening, quantize
 from cwcf_jax.encoder import Model
 from cwcf_jax.indexing.extraction import Extraction, fingerprint
-from cwcf_jax.indexing.filling import Progress, picture_batches, readable
+from cwcf_jax.indexing.filling import Progress, passes, picture_batches
 from cwcf_jax.store import ClassVectorWriter
 
 WINDOW = 64
@@ -76,17 +76,20 @@ def fill_class_vectors(
             f"class vectors have {dim} numbers and {model.network.spec.num_classes} classes, not {layout.dim} numbers "
             f"and class {layout.classes[-1]}"
         )
-    keep = functools.partial(
-        _kept, model, whitening and whitening.anonymous(), np.array(layout.classes, np.int32), dtype=layout.dtype
-    )
-    left_out: list[str] = []
+    classes = np.array(layout.classes, np.int32)
+
+    def keep(batch: Batch) -> tuple[Array, Float[Array, "b n"] | None]:
+        found = encoder.embed_classes(model, batch.images, num_classes=1, whitening=whitening, sizes=batch.sizes)
+        return _kept(found.vectors, classes, dtype=layout.dtype)
+
+    unreadable: list[Unreadable] = []
     progress(writer.length)
     flushed = time.monotonic()
     for window in _windows(writer.length, len(images)):
         values = np.zeros((len(window), len(layout.classes), layout.dim), layout.dtype)
         scales = np.zeros(values.shape[:2], np.float32) if layout.dtype == "int8" else None
-        for batch in readable(picture_batches(images, window, extraction, queries=False), left_out, progress):
-            found, steps = keep(batch.images, batch.sizes)
+        batches = picture_batches(images, window, extraction, queries=False)
+        for batch, (found, steps) in passes(batches, keep, unreadable, progress):
             rows = np.array(batch.indices) - window.start
             values[rows] = np.asarray(found)[: len(rows)]
             if scales is not None:
@@ -96,7 +99,7 @@ def fill_class_vectors(
             writer.flush()
             flushed = time.monotonic()
     writer.flush()
-    return left_out
+    return [one.reason for one in unreadable]
 
 
 def _windows(start: int, stop: int) -> Iterator[range]:
@@ -109,14 +112,8 @@ def _windows(start: int, stop: int) -> Iterator[range]:
 
 @functools.partial(jax.jit, static_argnames="dtype")
 def _kept(
-    model: Model,
-    whitening: Whitening | None,
-    classes: Int[Array, " n"],
-    images: Array,
-    sizes: Int[Array, "b 2"],
-    *,
-    dtype: str,
+    vectors: Float[Array, "b classes d"], classes: Int[Array, " n"], *, dtype: str
 ) -> tuple[Array, Float[Array, "b n"] | None]:
     """Values and scales as a store keeps them: a fraction of the bytes leaves the device."""
-    vectors = encoder.embed_classes(model, images, num_classes=1, whitening=whitening, sizes=sizes).vectors[:, classes]
+    vectors = vectors[:, classes]
     return quantize(vectors) if dtype == "int8" else (vectors.astype(jnp.float16), None)

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,8 @@ from cwcf_jax.datasets import ImageSet, Unreadable
 from cwcf_jax.encoder import Model
 from cwcf_jax.indexing.extraction import Extraction, fingerprint
 from cwcf_jax.store import MapStore, PooledStore, RowStore
+
+Result = TypeVar("Result")
 
 Progress = Callable[[int], object]
 """Called with how many more images are finished."""
@@ -46,9 +49,10 @@ def fill_store(
     everything = jnp.arange(model.network.spec.num_classes)
     logits, refused = _crop_logits(store, model, images, extraction) if queries else ({}, {})
 
-    def pooled(batch: datasets.Batch, boxes: np.ndarray | None) -> dict[str, np.ndarray]:
+    def pooled(batch: datasets.Batch, boxes: np.ndarray | None) -> dict[str, Array | np.ndarray]:
         found = encoder.pool(model, batch.images, sizes=batch.sizes, boxes=boxes, class_ids=everything)
-        rows = {name: np.asarray(value) for name, value in found._asdict().items() if name != "class_ids"}
+        rows: dict[str, Array | np.ndarray] = {**found._asdict()}
+        del rows["class_ids"]
         if logits:
             rows["logits"] = np.stack([logits[index] for index in _padded_indices(batch)])
         return rows
@@ -60,7 +64,7 @@ def fill_rows(
     store: RowStore,
     images: ImageSet,
     extraction: Extraction,
-    compute: Callable[[datasets.Batch, np.ndarray | None], dict[str, np.ndarray]],
+    compute: Callable[[datasets.Batch, np.ndarray | None], Mapping[str, Array | np.ndarray]],
     *,
     queries: bool,
     refused: Mapping[int, str] | None = None,
@@ -73,7 +77,7 @@ def fill_rows(
         images: the dataset.
         extraction: how its pictures are read.
         compute: called with batches and with their queries' boxes in pixels of the batch, None where whole pictures are
-            meant; returns a row of every field for each picture of the batch.
+            meant; returns a row of every field for each picture of the batch, perhaps still in the making.
         queries: whether the store's rows are the queries.
         refused: rows that are left out, and why.
         progress: called with how many more are finished.
@@ -81,13 +85,18 @@ def fill_rows(
     refused = refused or {}
     missing = [row for row in store.missing().tolist() if row not in refused]
     progress(store.length - len(missing))
-    left_out = list(refused.values())
-    for batch in readable(picture_batches(images, missing, extraction, queries=queries), left_out, progress):
-        cut = queries and not extraction.crop_queries
-        rows = compute(batch, _scale_boxes(images, batch, extraction) if cut else None)
+    unreadable: list[Unreadable] = []
+    cut = queries and not extraction.crop_queries
+
+    def start(batch: datasets.Batch) -> Mapping[str, Array | np.ndarray]:
+        return compute(batch, _scale_boxes(images, batch, extraction) if cut else None)
+
+    batches = picture_batches(images, missing, extraction, queries=queries)
+    for batch, found in passes(batches, start, unreadable, progress):
+        rows = {name: np.asarray(value) for name, value in found.items()}
         for row, index in enumerate(batch.indices):
             store.write(index, **{name: value[row] for name, value in rows.items()})
-    return left_out
+    return [*refused.values(), *(one.reason for one in unreadable)]
 
 
 def fill_maps(
@@ -113,14 +122,15 @@ def fill_maps(
     """
     missing = store.missing(rows).tolist()
     progress(len(rows) - len(missing))
-    left_out: list[str] = []
-    for batch in readable(picture_batches(images, missing, extraction, queries=queries), left_out, progress):
-        found = {name: (np.asarray(maps), np.asarray(sizes)) for name, (maps, sizes) in compute(batch).items()}
+    unreadable: list[Unreadable] = []
+    batches = picture_batches(images, missing, extraction, queries=queries)
+    for batch, made in passes(batches, compute, unreadable, progress):
+        found = {name: (np.asarray(maps), np.asarray(sizes)) for name, (maps, sizes) in made.items()}
         for row, index in enumerate(batch.indices):
             store.write(
                 index, **{name: maps[row, : size[row, 0], : size[row, 1]] for name, (maps, size) in found.items()}
             )
-    return left_out
+    return [one.reason for one in unreadable]
 
 
 def model_maps(model: Model, batch: datasets.Batch) -> dict[str, tuple[Array, Array]]:
@@ -145,17 +155,34 @@ def picture_batches(
     )
 
 
-def readable(
-    batches: Iterable[datasets.Batch | Unreadable], left_out: list[str], progress: Progress
-) -> Iterator[datasets.Batch]:
-    """The batches; why a picture is in none goes to ``left_out``. ``progress`` hears of either when it is done."""
+def passes(
+    batches: Iterable[datasets.Batch | Unreadable],
+    compute: Callable[[datasets.Batch], Result],
+    refused: list[Unreadable],
+    progress: Progress,
+) -> Iterator[tuple[datasets.Batch, Result]]:
+    """Batches with what is computed of them; the device has the next one before this one's result is waited for.
+
+    Args:
+        batches: to go through.
+        compute: returns arrays that may still be in the making.
+        refused: gets what cannot be read.
+        progress: hears of pictures when the caller is done with them.
+    """
+    waiting = None
     for batch in batches:
         if isinstance(batch, Unreadable):
-            left_out.append(batch.reason)
+            refused.append(batch)
             progress(1)
-        else:
-            yield batch
-            progress(len(batch.indices))
+            continue
+        begun = batch, compute(batch)
+        if waiting is not None:
+            yield waiting
+            progress(len(waiting[0].indices))
+        waiting = begun
+    if waiting is not None:
+        yield waiting
+        progress(len(waiting[0].indices))
 
 
 def _crop_logits(
