@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import os
-import pathlib
 import sys
 
 from absl import app, logging
@@ -24,7 +23,9 @@ def run() -> None:
 
 def _start(arguments: argparse.Namespace) -> int:
     _tune_memory()
-    _keep_compilations()
+    from cwcf_jax import compilations  # late: help and refusals need not wait for JAX
+
+    compilations.keep()
     return call(arguments)
 
 
@@ -63,17 +64,3 @@ def _tune_memory() -> None:
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = TUNABLES
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606  (the program that runs already)
-
-
-def _keep_compilations() -> None:
-    """Compiled functions on disk, so that a second search does not compile; JAX's own variables come first."""
-    import jax  # late: help and refusals need not wait for it
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-        options = {
-            "compilation_cache_dir": str(caches / "cwcf" / "compiled"),
-            "persistent_cache_min_compile_time_secs": 0.2,
-        }
-        for name, value in options.items():
-            jax.config.update(f"jax_{name}", value)  # type: ignore[no-untyped-call]
