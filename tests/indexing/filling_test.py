@@ -364,7 +364,18 @@ class PassesTest(absltest.TestCase):
             events.append(f"use {one.indices[0]}: {result}")
         self.assertEqual(
             events,
-            "begin 0, done 1, begin 2, use 0: 0, done 1, begin 3, use 2: 20, done 1, use 3: 30, done 1".split(", "),
+            [
+                "begin 0",
+                "done 1",
+                "begin 2",
+                "use 0: 0",
+                "done 1",
+                "begin 3",
+                "use 2: 20",
+                "done 1",
+                "use 3: 30",
+                "done 1",
+            ],
         )
         self.assertEqual(refused, [unreadable])
         self.assertEmpty(list(indexing.passes([], compute, refused, events.append)))
