@@ -4,10 +4,10 @@ python -m benchmarks.encode --networks=vgg16_cam,googlenet,resnet50 --sizes=720x
 
 For each network, size and batch, in turns in one run: the library's raw features and its whole encoding for several
 N_C; the peers' forward pass alone, and with maps, pooling and aggregation as `benchmarks.peers` has them. Weights are
-random, the same for all. Beside the times: the operations of a forward pass and the machine's own rate of matrix
-products, which together say what share of the hardware is reached.
+random, the same for all. Beside the times a roofline: the operations and bytes that XLA counts in the compiled
+encoding, and the machine's own rates of matrix products and of copying, which say how fast it could be at best.
 
-On a CPU the peers are float32, channels last; on a GPU also bfloat16 through `torch.compile`.
+Peers are channels last; on a GPU also bfloat16, theirs through `torch.compile`.
 """
 
 import functools
@@ -33,6 +33,7 @@ _BATCHES = flags.DEFINE_list("batches", ["1", "4"], "Images in a pass.")
 _NC = flags.DEFINE_list("nc", ["1", "8", "32", "64", "1000"], "Numbers of CAMs.")
 _MINE = flags.DEFINE_integer("mine", 64, "Of --nc, the one that is compared with the peers.")
 _WHOLE = flags.DEFINE_bool("whole", True, "Whether the peers are also timed with maps and pooling.")
+_DTYPES = flags.DEFINE_list("dtypes", [], "Default: float32, and bfloat16 where there is an accelerator.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Passes of each kind.", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
 
@@ -44,26 +45,31 @@ PAUSE = 0.3
 def main(argv: Sequence[str]) -> None:
     """Measures every combination, prints a table and keeps the JSON."""
     del argv
+    dtypes = _DTYPES.value or (["float32"] if jax.default_backend() == "cpu" else ["float32", "bfloat16"])
+    rates = {dtype: measuring.spread(matrix_products(jnp.dtype(dtype))) for dtype in dtypes}
+    copied = measuring.spread(copies())
     result: dict[str, Any] = {
-        "what": "seconds of a pass, from uint8 pixels (peers: preprocessed pixels) to descriptor or logits",
+        "what": "images a second, from uint8 pixels (peers: preprocessed pixels) to descriptor or logits",
         "machine": measuring.machine() | peers.versions() | {"allocator": os.environ.get("GLIBC_TUNABLES", "as it is")},
-        "float32 operations a second in matrix products": measuring.spread(matrix_products(jnp.float32)),
-        "bytes a second, one thread": measuring.memory_bandwidth(),
+        "operations a second in matrix products": rates,
+        "bytes a second in copies": copied,
         "runs": [],
     }
-    for name in _NETWORKS.value:
-        model = random_model(name)
+    for name, dtype in itertools.product(_NETWORKS.value, dtypes):
+        model = random_model(name, dtype)
         for size, batch in itertools.product(_SIZES.value, map(int, _BATCHES.value)):
             height, width = map(int, size.split("x"))
-            result["runs"].append(measure(model, batch, height, width))
-            print(table(result["runs"][-1]), flush=True)
+            run = measure(model, batch, height, width)
+            run["roofline"] = roofline(model, run, rates[dtype]["median"], copied["median"])
+            result["runs"].append(run)
+            print(table(run), flush=True)
     measuring.write(result, _OUTPUT.value)
 
 
-def random_model(name: str) -> Model:
+def random_model(name: str, dtype: str) -> Model:
     """A network of random weights: speed does not depend on them."""
     network = networks.get(name)
-    return Model(network.initialize(0), network, encoder.EncoderConfig(network.spec.feature_layer))
+    return Model(network.initialize(0), network, encoder.EncoderConfig(network.spec.feature_layer, dtype=dtype))
 
 
 def measure(model: Model, batch: int, height: int, width: int) -> dict[str, Any]:
@@ -76,9 +82,10 @@ def measure(model: Model, batch: int, height: int, width: int) -> dict[str, Any]
     calls = {mine: own[mine], **theirs(model, inputs)}
     seconds = measuring.take_turns(calls, _ROUNDS.value, pause=PAUSE)
     expected = calls[mine]()
-    alike = [name for name in calls if name.endswith(SUFFIX.format(_MINE.value)) and "bfloat16" not in name]
+    alike = [name for name in calls if name.endswith(SUFFIX.format(_MINE.value))]
     return {
         "network": model.network.spec.name,
+        "dtype": model.config.dtype,
         "shape": [batch, height, width],
         "operations": peers.operations(peers.build(model), inputs),
         "alone": {name: measuring.spread(batch / second for second in taken) for name, taken in cams.items()},
@@ -88,6 +95,22 @@ def measure(model: Model, batch: int, height: int, width: int) -> dict[str, Any]
         },
         "times_of_the_forward_pass": {name: measuring.ratio(taken, cams[FORWARD]) for name, taken in cams.items()},
         "largest_difference_of_descriptors": max(float(np.abs(calls[name]() - expected).max()) for name in alike),
+    }
+
+
+def roofline(model: Model, run: Mapping[str, Any], products: float, copied: float) -> dict[str, float]:
+    """What the compiled encoding does, how long it takes at these rates at least, and the share of that reached."""
+    shape = jax.ShapeDtypeStruct((*run["shape"], 3), jnp.uint8)  # type: ignore[no-untyped-call]
+    compiled = jax.jit(functools.partial(cwcf_jax.encode, num_classes=_MINE.value)).lower(model, shape).compile()
+    counted = compiled.cost_analysis()
+    assert counted is not None
+    least = max(counted["flops"] / products, counted["bytes accessed"] / copied)
+    taken = run["shape"][0] / run["alone"][OURS.format(_MINE.value)]["median"]
+    return {
+        "operations": counted["flops"],
+        "bytes": counted["bytes accessed"],
+        "seconds_at_least": least,
+        "share": least / taken,
     }
 
 
@@ -112,15 +135,22 @@ def _finished(call: Callable[[], Any]) -> Any:
 
 def theirs(model: Model, inputs: np.ndarray) -> Calls:
     """The peers: forward pass alone and whole."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    types = {"PyTorch": torch.float32} | ({"PyTorch, bfloat16": torch.bfloat16} if device == "cuda" else {})
+    device, dtype = "cuda" if torch.cuda.is_available() else "cpu", getattr(torch, model.config.dtype)
     calls: Calls = {}
     kinds = [("", None), (SUFFIX.format(_MINE.value), _MINE.value)]
     for end, count in kinds if _WHOLE.value else kinds[:1]:
-        calls["ONNX Runtime" + end] = peers.onnx_call(peers.build(model, count), inputs)
-        for name, dtype in types.items():
-            calls[name + end] = peers.torch_call(peers.build(model, count), inputs, device, dtype)
+        if dtype is torch.float32:
+            calls["ONNX Runtime" + end] = peers.onnx_call(peers.build(model, count), inputs)
+        calls["PyTorch" + end] = peers.torch_call(peers.build(model, count), inputs, device, dtype)
     return calls
+
+
+def copies(megabytes: int = 512, rounds: int = 5) -> list[float]:
+    """Bytes a second, read and written, of adding to a large array."""
+    values = jnp.zeros(megabytes * 1_000_000 // 4, jnp.float32)
+    add = jax.jit(lambda a: a + 1.0)
+    seconds = measuring.take_turns({"add": lambda: add(values).block_until_ready()}, rounds)["add"]
+    return [2 * values.nbytes / second for second in seconds]
 
 
 def matrix_products(dtype: Any, side: int = 4096, rounds: int = 5) -> list[float]:
@@ -135,7 +165,7 @@ def table(run: Mapping[str, Any]) -> str:
     """One run for people."""
     batch, height, width = run["shape"]
     operations = run["operations"] / batch / 1e9
-    lines = [f"{run['network']}, {height} x {width}, batch {batch}, {operations:.0f} GFLOP an image"]
+    lines = [f"{run['network']}, {run['dtype']}, {height} x {width}, batch {batch}, {operations:.0f} GFLOP an image"]
     for name, speed in [*run["alone"].items(), *run["in_turns"].items()]:
         lines.append(f"  {name:28} {_spread(speed)} images/s, {operations * speed['median']:.0f} GFLOP/s")
     lines += [f"  {_spread(times)} times as fast as {name}" for name, times in run["times_as_fast_as"].items()]
@@ -143,6 +173,11 @@ def table(run: Mapping[str, Any]) -> str:
         f"  {name}: {_spread(times)} times the forward pass" for name, times in run["times_of_the_forward_pass"].items()
     ]
     lines.append(f"  descriptors differ by at most {run['largest_difference_of_descriptors']:.1e}")
+    found = run["roofline"]
+    lines.append(
+        f"  compiled: {found['operations'] / batch / 1e9:.0f} GFLOP and {found['bytes'] / batch / 1e9:.1f} GB "
+        f"an image, {found['share']:.2f} of what the machine can do at best"
+    )
     return "\n".join(lines)
 
 
