@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -12,8 +13,14 @@ from cwcf_jax.arrays import bucket_shape
 from cwcf_jax.datasets.images import Box, ImageError, Resize, load_image
 from cwcf_jax.datasets.imagesets import Picture
 
-DECODERS = 2
-AHEAD = 16
+DECODERS = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2)
+"""Threads: Pillow decodes and resizes outside of Python's lock."""
+
+AHEAD = max(16, 2 * DECODERS)
+"""Decoded pictures that wait outside the buckets."""
+
+PARTIAL = 8
+"""How many batches' worth of pictures wait in unfinished batches, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +60,8 @@ def read_batches(
     """Decodes ``paths[i]``, or its part ``crops[i]``, in threads and yields full batches of one bucket each.
 
     Buckets are `bucket_shape`s of ``steps``. A batch comes out when its bucket is full, the rest at the end, all of
-    ``batch_size`` rows. At most ``AHEAD`` decoded pictures wait outside the buckets.
+    ``batch_size`` rows. Memory is bounded whatever the shapes: at most `AHEAD` decoded pictures wait outside the
+    buckets and `PARTIAL` batches' worth inside; beyond that the fullest bucket is filled up and comes out.
     """
     waiting: dict[tuple[int, int], list[tuple[int, np.ndarray, tuple[int, int]]]] = collections.defaultdict(list)
     for index, outcome in _decoded(paths, iter(indices), resize, crops):
@@ -63,8 +71,11 @@ def read_batches(
         image, original = outcome
         bucket = bucket_shape(image.shape[:2], *steps)
         waiting[bucket].append((index, image, original))
-        if len(waiting[bucket]) == batch_size:
-            yield _batch(waiting.pop(bucket), bucket, batch_size)
+        if len(waiting[bucket]) < batch_size:
+            if sum(map(len, waiting.values())) <= PARTIAL * batch_size:
+                continue
+            bucket = max(waiting, key=lambda one: len(waiting[one]))
+        yield _batch(waiting.pop(bucket), bucket, batch_size)
     for bucket, rest in waiting.items():
         yield _batch(rest, bucket, batch_size)
 

@@ -143,6 +143,27 @@ class BatchesTest(parameterized.TestCase):
             self.assertLessEqual(len(taken) - finished, batches.AHEAD)
         reader.close()
 
+    def test_many_shapes_do_not_pile_up(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        paths, taken, finished, most = [], [], 0, 0
+        for index in range(120):  # every third alike, the others each of a shape of its own
+            paths.append(folder / f"{index}.png")
+            Image.new("RGB", (index + 2, 1) if index % 3 else (1, 1)).save(paths[-1])
+
+        def indices():
+            for index in range(120):
+                taken.append(index)
+                yield index
+
+        seen = []
+        for batch in read_batches(paths, indices(), resize=Resize(), batch_size=4, steps=(1,)):
+            seen += batch.indices
+            finished += len(batch.indices)
+            most = max(most, len(taken) - finished)
+        self.assertCountEqual(seen, range(120))
+        self.assertLessEqual(most, batches.AHEAD + batches.PARTIAL * 4)
+        self.assertGreater(most, batches.PARTIAL * 4)  # it waited as long as it may
+
     def test_leaves_no_threads(self):
         before = threading.active_count()
         reader = read_batches(self.paths, range(5, 30), resize=Resize(), batch_size=1, steps=(STEP,))
