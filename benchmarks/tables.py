@@ -67,6 +67,10 @@ class SqliteStore:
     def tidy(self) -> None:
         """See `Store`."""
 
+    def drop(self) -> None:
+        """See `Store`."""
+        self._database.execute("DROP TABLE pictures")
+
 
 def main(argv: Sequence[str]) -> None:
     """Fills, calls, compares."""

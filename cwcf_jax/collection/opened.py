@@ -1,7 +1,9 @@
 """An index on disk, as whoever reads it sees it."""
 
+import atexit
 import functools
 import pathlib
+import uuid
 
 from cwcf_jax.collection.settings import Header, Settings, generation_folder, load_model, read_header
 from cwcf_jax.collection.table import LanceStore, Snapshot, Store
@@ -64,6 +66,42 @@ class Opened:
         return self.table().snapshot()
 
 
+TABLE = "table.name"
+"""Inside a generation: what its table is called in a database that holds others too."""
+
+
+def name_table(generation: pathlib.Path) -> None:
+    """Gives the table of a new generation a name that no other has."""
+    (generation / TABLE).write_text(f"cwcf_{uuid.uuid4().hex}\n")
+
+
 def open_table(generation: pathlib.Path, settings: Settings) -> Store:
-    """The pictures and descriptors of a generation."""
-    return LanceStore(generation / "table", settings.dim)
+    """The pictures and descriptors of a generation.
+
+    Raises:
+        ConnectionError: its database does not answer; ValueError: what talks to it is not installed.
+    """
+    if not settings.table:
+        return LanceStore(generation / "table", settings.dim)
+    name = (generation / TABLE).read_text().strip()
+    if settings.table.startswith(("postgresql://", "postgres://")):
+        return _postgres(settings.table, settings.dim, name)
+    return LanceStore(f"{settings.table.rstrip('/')}/{name}", settings.dim)
+
+
+def drop_table(generation: pathlib.Path, settings: Settings) -> None:
+    """Removes what `open_table` keeps outside of a generation's folder."""
+    if settings.table and (generation / TABLE).exists():
+        open_table(generation, settings).drop()
+
+
+@functools.cache
+def _postgres(address: str, dim: int, name: str) -> Store:
+    """One connection a process and table."""
+    try:
+        from cwcf_jax.collection.postgres import PostgresStore
+    except ImportError as error:
+        raise ValueError(f"{error.name} is not installed; pip install 'cwcf-jax[postgres]'") from error
+    store = PostgresStore(address, dim, name=name)
+    atexit.register(store.close)
+    return store

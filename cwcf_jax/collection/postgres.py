@@ -159,7 +159,7 @@ class PostgresStore:
         return [Ranked(Entry(*row[:-1]), row[-1]) for row in self._transaction(read)]
 
     def drop(self) -> None:
-        """Removes the tables."""
+        """See `Store`."""
         drop = sql.SQL("DROP TABLE IF EXISTS {}, {}").format(self._table, self._versions)
         self._transaction(lambda connection: connection.execute(drop))
 

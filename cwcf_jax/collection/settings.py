@@ -25,6 +25,9 @@ class Settings:
         resize: applied to every picture, see `datasets.Resize`.
         num_classes: N_C, classes of an offline descriptor and of a query.
         dim: numbers of a descriptor.
+        table: address of the database that keeps pictures and descriptors: ``postgresql://...``, or what LanceDB takes,
+            such as ``s3://bucket/folder``; empty: a LanceDB inside the index. It must not hold a password; libpq finds
+            that in ``~/.pgpass`` or ``PGPASSWORD``.
     """
 
     network: str
@@ -33,6 +36,7 @@ class Settings:
     resize: str = "max640"
     num_classes: int = 64
     dim: int = 256
+    table: str = ""
 
     def __post_init__(self) -> None:
         Resize.parse(self.resize)

@@ -66,6 +66,9 @@ class Store(Protocol):
     def tidy(self) -> None:
         """Gives back what earlier versions took."""
 
+    def drop(self) -> None:
+        """Removes everything, for good."""
+
 
 KEPT = datetime.timedelta(hours=1)
 """How long an earlier version stays for those who still read it."""
@@ -92,7 +95,8 @@ class LanceStore:
         self._dim = dim
         self._schema = schema
         try:
-            self._table: Any = lancedb.connect(str(location)).create_table("pictures", schema=schema, exist_ok=True)
+            self._database = lancedb.connect(str(location))
+            self._table: Any = self._database.create_table("pictures", schema=schema, exist_ok=True)
         except ValueError as error:
             raise ValueError(f"{location} is no table of an index of {dim} dimensions ({error})") from error
 
@@ -135,6 +139,10 @@ class LanceStore:
     def tidy(self) -> None:
         """See `Store`."""
         self._table.optimize(cleanup_older_than=KEPT)
+
+    def drop(self) -> None:
+        """See `Store`."""
+        self._database.drop_table("pictures")
 
 
 def _entries(rows: pyarrow.Table) -> tuple[Entry, ...]:

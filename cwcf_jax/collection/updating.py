@@ -13,7 +13,7 @@ import numpy as np
 from cwcf_jax import indexing, reranking
 from cwcf_jax.collection import encoding, whitening
 from cwcf_jax.collection.changes import Changes, File, find_changes
-from cwcf_jax.collection.opened import open_table
+from cwcf_jax.collection.opened import drop_table, name_table, open_table
 from cwcf_jax.collection.settings import generation_folder, maps_folder, read_header
 from cwcf_jax.collection.table import Entry, Store
 from cwcf_jax.datasets import ImageError, Resize, read_size
@@ -121,6 +121,7 @@ class Updater:
         self._sweep()
         place = generation_folder(self._folder, number)
         place.mkdir()
+        name_table(place)
         whitening.save(fitted, place)
         classes = tuple(range(self._load().network.spec.num_classes))
         layout = Layout(classes, fitted.dim, "int8", LARGE if pictures >= MANY else SMALL)
@@ -131,6 +132,7 @@ class Updater:
         """Removes all generations but the current: earlier ones, and what a killed process left of a later one."""
         for other in self._folder.glob("generation-*"):
             if other != generation_folder(self._folder, self._header.generation):
+                drop_table(other, self._header.settings)
                 shutil.rmtree(other)
 
     def _switch(self, number: int) -> None:

@@ -58,7 +58,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     if not weights:
         raise ValueError(NO_WEIGHTS)
     network, file = _split(weights)
-    chosen = {"resize": arguments.resize, "dim": arguments.dim, "num_classes": arguments.nc}
+    chosen = {"resize": arguments.resize, "dim": arguments.dim, "num_classes": arguments.nc, "table": arguments.table}
     given = {name: value for name, value in chosen.items() if value is not None}
     return settings_for(file, network, **given)
 
@@ -70,7 +70,7 @@ def _split(weights: str) -> tuple[str, pathlib.Path]:
 
 def _check_same(arguments: argparse.Namespace, settings: Settings) -> None:
     wanted = {"--resize": (arguments.resize, settings.resize), "--dim": (arguments.dim, settings.dim)}
-    wanted["--nc"] = arguments.nc, settings.num_classes
+    wanted |= {"--nc": (arguments.nc, settings.num_classes), "--table": (arguments.table, settings.table)}
     if arguments.weights:
         wanted["--weights"] = str(_split(arguments.weights)[1].resolve()), settings.weights
     for flag, (asked, held) in wanted.items():

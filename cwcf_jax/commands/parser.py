@@ -73,6 +73,11 @@ def _index(commands: Any) -> None:
     parser.add_argument("--resize", help="of every picture, for a new index: max640 (default), min720, none, ...")
     parser.add_argument("--dim", type=int, help="numbers of a descriptor, for a new index (default: 256)")
     parser.add_argument("--nc", type=int, help="N_C, class vectors of a descriptor, for a new index (default: 64)")
+    parser.add_argument(
+        "--table",
+        metavar="ADDRESS",
+        help="database of the pictures, for a new index: postgresql://..., s3://...; default: inside the index",
+    )
     parser.add_argument("--refit", action="store_true", help="fit the whitening anew on the pictures there are now")
     parser.add_argument("--strict", action="store_true", help="exit code 1 if a picture could not be read")
 

@@ -1,5 +1,6 @@
 """Against a real PostgreSQL server with pgvector, started for these tests."""
 
+import dataclasses
 import threading
 import uuid
 
@@ -9,7 +10,8 @@ from absl.testing import absltest
 from hypothesis import given, settings
 
 from cwcf_jax import retrieval
-from tests import packages, servers
+from cwcf_jax.collection import Index
+from tests import collection, packages, servers
 from tests.collection import stores
 from tests.collection.stores import DIM, entry, rows
 
@@ -143,6 +145,48 @@ class NearestTest(PostgresCase):
         self.start_anew()
         with self.assertRaisesRegex(ValueError, "at most 2000 dimensions, not 2001"):
             self.open(2001).index()
+
+
+class IndexTest(collection.IndexCase):
+    """A whole index whose pictures and descriptors are in the database."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        packages.package("psycopg")
+        cls.server = cls.enterClassContext(servers.postgres())
+
+    def tables(self):
+        with packages.package("psycopg").connect(self.server.address()) as connection:
+            return {
+                name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            }
+
+    def test_as_with_the_database_inside(self):
+        self.draw(0, 1, 2)
+        inside = Index.create(self.root, collection.SETTINGS, folder=self.root.parent / f"{self.root.name}-inside")
+        settings_ = dataclasses.replace(collection.SETTINGS, table=self.server.address())
+        outside = Index.create(self.root, settings_)
+        for index in (inside, outside):
+            self.assert_update(index.update(), added=3)
+        self.assertFalse((outside.generation() / "table").exists())
+        for found, expected in zip(Index(self.root).snapshot()[1:], inside.snapshot()[1:], strict=True):
+            if isinstance(found, np.ndarray):
+                np.testing.assert_array_equal(found, expected)
+            else:
+                self.assertEqual([one.path for one in found], [one.path for one in expected])
+        picture = self.root / "1.png"
+        self.assertEqual(outside.search(picture)[0].entry.path, "1.png")
+
+        before = self.tables()
+        outside.rebuild()
+        outside.remove(["1.png"])
+        self.draw(3)
+        self.assert_update(outside.update(), added=1, unchanged=2)  # sweeps what the rebuild left
+        after = self.tables()
+        self.assertLen(after - before, 2)
+        self.assertEmpty(before & after)
+        self.assertEqual([entry.path for entry in outside.snapshot().entries], ["0.png", "2.png", "3.png"])
 
 
 if __name__ == "__main__":
