@@ -1,12 +1,26 @@
 """Strict settings for every test, however it is run: pytest, or python -m unittest.
 
 They must stand before the library is imported: 8 host devices for sharding, shapes and types in signatures checked at
-every call, no implicit rank or dtype promotion.
+every call, no implicit rank or dtype promotion. What one process of a run has compiled (pytest's workers, the drivers
+that tests start), the others read.
 """
 
+import atexit
 import os
+import pathlib
+import shutil
+import sys
+import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = pathlib.Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_compiled / "xla")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):  # two thirds of what it costs to start a driver
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(_compiled / "python")
+        sys.dont_write_bytecode = False
 
 import jax
 from absl import flags

@@ -90,7 +90,7 @@ class AblationTest(parameterized.TestCase):
         flags = [*self.flags, self.output, f"--cache={self.own / 'cache'}"]
         command = [sys.executable, "-m", "experiments.ablation", *flags]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, cwd=shared.ROOT, env=drivers.ENVIRONMENT, **quiet) as process:
+        with subprocess.Popen(command, cwd=shared.ROOT, **quiet) as process:
             deadline = time.monotonic() + 120
             while sum(np.fromfile(file, np.uint8).sum() for file in (self.own / "cache").rglob("done")) < 5:
                 self.assertIsNone(process.poll(), "ended before it could be killed")

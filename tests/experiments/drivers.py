@@ -1,27 +1,21 @@
 """Runs a driver as its users do, and makes small benchmarks out of real photographs."""
 
-import atexit
 import itertools
 import json
-import os
 import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 
 from tests import shared
 
 LANDMARK = "ashmolean"
-_COMPILED = tempfile.mkdtemp()  # what one process compiled, the next need not
-atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
-ENVIRONMENT = os.environ | {"JAX_COMPILATION_CACHE_DIR": _COMPILED, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
 def run(*flags, check=True, module="experiments.ablation"):
     """The finished process; its output as text."""
     command = [sys.executable, "-m", module, *flags]
-    done = subprocess.run(command, cwd=shared.ROOT, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    done = subprocess.run(command, cwd=shared.ROOT, capture_output=True, text=True, check=False)
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done

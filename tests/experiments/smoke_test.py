@@ -3,6 +3,8 @@
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
 import tempfile
 
 from absl.testing import absltest, parameterized
@@ -38,6 +40,15 @@ MORE = {
     "own_whitening": ["--images=4", "--ratios=0.5"],
 }
 """Flags beyond --smoke."""
+
+VARIANTS = """
+import dataclasses, json, sys
+from absl import flags
+from experiments import inputs, protocols
+flags.FLAGS(sys.argv)
+base, *others = [dataclasses.asdict(one) for _, one in protocols.variants(inputs.protocol_from_flags())]
+print(json.dumps([[name for name in base if one[name] != base[name] and name != "name"] for one in (base, *others)]))
+"""
 
 
 class SmokeTest(parameterized.TestCase):
@@ -83,6 +94,19 @@ class SmokeTest(parameterized.TestCase):
         for table in content["tables"]:
             self.assertNotEmpty(table["rows"])
             self.assertTrue(all(len(row) == len(table["columns"]) for row in table["rows"]), table["title"])
+
+    def test_protocols_differ_in_one_field_each_and_then_in_all(self):
+        for more, singles in ([], 14), (["--smoke"], 3):
+            command = [sys.executable, "-c", VARIANTS, *more]
+            printed = subprocess.run(command, cwd=shared.ROOT, capture_output=True, text=True, check=True).stdout
+            base, *single, everything = json.loads(printed)
+            self.assertEqual(base, [])
+            self.assertLen(single, singles)
+            fields = [field for fields in single for field in fields]
+            self.assertLen(set(fields), singles)
+            if not more:
+                self.assertEqual(fields, everything)
+            self.assertLen(everything, 14)
 
     def test_re_ranking_in_the_ablation(self):
         _, output = self.run_driver("ablation")

@@ -1,3 +1,4 @@
+import os
 import pathlib
 import subprocess
 import sys
@@ -8,7 +9,6 @@ import cwcf_jax
 from cwcf_jax import networks
 from cwcf_jax.training import read_metrics
 from tests import shared
-from tests.experiments import drivers
 from tests.training import tiny
 
 # Every argument is a command line; what each ends with is printed, but the last one may end the process as it likes.
@@ -65,7 +65,7 @@ class TrainCamTest(absltest.TestCase):
         last = f"{base} --output={root}/broken"
         done = subprocess.run(
             [sys.executable, "-c", CASES, *(command for command, _ in cases), last],
-            cwd=shared.ROOT, capture_output=True, text=True, check=False, env=drivers.ENVIRONMENT | {"XLA_FLAGS": ""},
+            cwd=shared.ROOT, capture_output=True, text=True, check=False, env=os.environ | {"XLA_FLAGS": ""},
         )  # fmt: skip
         outputs = done.stdout.split("command: ")[1:]
         self.assertLen(outputs, len(cases), done.stderr)

@@ -1,5 +1,7 @@
 """What every CAM network must satisfy, whatever its weights."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,10 @@ from absl.testing import absltest, parameterized
 from cwcf_jax import descriptors, networks
 from cwcf_jax.arrays import valid_mask
 from tests import shared
+from tests.compilation import quickly
 
 CAM_NETWORKS = [name for name, network in networks.NETWORKS.items() if network.spec.cam_layer is not None]
+SIZES, SIDE = ((1, 1), (33, 61), (64, 47)), 96
 
 
 def _random_params(network, seed=0):
@@ -24,23 +28,43 @@ def _random_params(network, seed=0):
     )
 
 
+@functools.cache
+def _inputs():
+    """Noise of several sizes: each alone, and all padded to one batch with the sizes."""
+    generator = np.random.default_rng(2)
+    alone = [generator.normal(size=(1, *size, 3)).astype(np.float32) * 50 for size in SIZES]
+    batch = np.zeros((len(SIZES), SIDE, SIDE, 3), np.float32)
+    for image, inputs, (height, width) in zip(batch, alone, SIZES, strict=True):
+        image[:height, :width] = inputs
+    return alone, batch, jnp.array(SIZES, jnp.int32)
+
+
+@functools.cache
+def _apply(network):
+    return jax.jit(network.apply)
+
+
+@functools.cache
+def _drawn(name):
+    """Random parameters, and what they make of the batch."""
+    network = networks.get(name)
+    params = _random_params(network)
+    return params, *_apply(network)(params, *_inputs()[1:])
+
+
 class ContractTest(parameterized.TestCase):
     @parameterized.parameters(*CAM_NETWORKS)
     def test_mean_of_raw_cam_plus_bias_is_the_logit(self, name):
-        network = networks.get(name)
-        self._check_identity(network, _random_params(network))
+        self._check_identity(networks.get(name), *_drawn(name))
 
     def test_the_same_with_released_weights(self):
         network = networks.get("googlenet")
-        self._check_identity(network, networks.load_params(network, shared.require("weights/googlenet_bvlc.npz")))
+        params = networks.load_params(network, shared.require("weights/googlenet_bvlc.npz"))
+        self._check_identity(network, params, *_apply(network)(params, *_inputs()[1:]))
 
-    def _check_identity(self, network, params):
-        images = np.random.default_rng(1).integers(0, 256, (2, 96, 128, 3)).astype(np.uint8)
-        sizes = jnp.array([[96, 128], [75, 101]], jnp.int32)
-        inputs = networks.preprocess(jnp.asarray(images), sizes, network.spec.preprocessing)
-        logits, activations = jax.jit(network.apply)(params, inputs, sizes)
-        map_sizes = network.map_sizes(sizes)[network.spec.cam_layer.name]
-        for i in range(2):
+    def _check_identity(self, network, params, logits, activations):
+        map_sizes = network.map_sizes(_inputs()[2])[network.spec.cam_layer.name]
+        for i in range(len(SIZES)):
             maps = activations[network.spec.cam_layer.name][i]
             if network.spec.classifier is None:
                 cams, bias = maps, 0.0
@@ -71,24 +95,19 @@ class ContractTest(parameterized.TestCase):
 
     @parameterized.parameters(*networks.NETWORKS)
     def test_padding_changes_no_map(self, name):
-        network = networks.get(name)
-        params = _random_params(network)
-        generator = np.random.default_rng(2)
-        apply = jax.jit(network.apply)
-        for height, width in ((1, 1), (33, 61), (64, 47)):
-            inputs = generator.normal(size=(1, height, width, 3)).astype(np.float32) * 50
-            padded = np.pad(inputs, ((0, 0), (0, 96 - height), (0, 96 - width), (0, 0)))
-            sizes = jnp.array([[height, width]], jnp.int32)
-            logits, activations = apply(params, inputs, sizes)
-            padded_logits, padded_activations = apply(params, padded, sizes)
+        params, padded_logits, padded_activations = _drawn(name)
+        apply = quickly(networks.get(name).apply)
+        alone, _, sizes = _inputs()
+        for i, inputs in enumerate(alone):
+            logits, activations = apply(params, inputs, sizes[i : i + 1])
             scale = float(jnp.abs(logits).max())
-            np.testing.assert_allclose(padded_logits, logits, atol=1e-5 * scale)
+            np.testing.assert_allclose(padded_logits[i], logits[0], atol=1e-5 * scale)
             for layer, maps in activations.items():
                 rows, columns = maps.shape[1:3]
                 scale = float(jnp.abs(maps).max()) + 1e-30
-                found = np.array(padded_activations[layer])
-                np.testing.assert_allclose(found[:, :rows, :columns], maps, atol=1e-5 * scale, err_msg=layer)
-                found[:, :rows, :columns] = 0
+                found = np.array(padded_activations[layer][i])
+                np.testing.assert_allclose(found[:rows, :columns], maps[0], atol=1e-5 * scale, err_msg=layer)
+                found[:rows, :columns] = 0
                 self.assertEqual(np.abs(found).max(), 0, layer)
 
 

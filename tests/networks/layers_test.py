@@ -1,3 +1,7 @@
+import functools
+import itertools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -10,20 +14,34 @@ from tests import oracles
 from tests.packages import package
 
 
+def _alone_and_padded(pool, maps, sizes, result_sizes):
+    """What a pool makes of each map by itself, and of all as one padded batch; each in one compilation."""
+    batch = np.zeros(
+        (len(maps), *(max(sides) + 5 for sides in zip(*sizes, strict=True)), maps[0].shape[-1]), np.float32
+    )
+    for image, one in zip(batch, maps, strict=True):
+        image[: one.shape[0], : one.shape[1]] = one
+    alone = jax.jit(lambda maps: [pool(one[None], result_sizes[i : i + 1])[0] for i, one in enumerate(maps)])
+    return zip(
+        alone([jnp.asarray(one, jnp.float32) for one in maps]), pool(jnp.asarray(batch), result_sizes), strict=True
+    )
+
+
 class MaxPoolTest(parameterized.TestCase):
-    @parameterized.product(kind=((2, 2, 0), (3, 2, 0), (3, 1, 1)), height=(1, 2, 3, 4, 7, 8), width=(1, 5, 6))
-    def test_rounds_up_like_caffe(self, kind, height, width):
-        window, stride, pad = kind
-        maps = np.random.default_rng(height * 10 + width).random((height, width, 4)).astype(np.float32)
-        expected = oracles.max_pool(maps, window=window, stride=stride, pad=pad)
-        sizes = layers.pooled_size(jnp.array([[height, width]], jnp.int32), window=window, stride=stride, pad=pad)
-        self.assertEqual(tuple(sizes[0].tolist()), expected.shape[:2])
-        padded = np.pad(maps, ((0, 5), (0, 4), (0, 0)))
-        for inputs in (maps, padded):
-            found = layers.max_pool(jnp.asarray(inputs)[None], sizes, window=window, stride=stride, pad=pad)[0]
-            whole = np.zeros_like(found)
-            whole[: expected.shape[0], : expected.shape[1]] = expected
-            np.testing.assert_array_equal(found, whole)
+    @parameterized.parameters((2, 2, 0), (3, 2, 0), (3, 1, 1))
+    def test_rounds_up_like_caffe(self, window, stride, pad):
+        options = dict(window=window, stride=stride, pad=pad)
+        sizes = list(itertools.product((1, 2, 3, 4, 7, 8), (1, 5, 6)))
+        maps = [np.random.default_rng(i).random((*size, 4)).astype(np.float32) for i, size in enumerate(sizes)]
+        result_sizes = layers.pooled_size(jnp.array(sizes, jnp.int32), **options)
+        pool = functools.partial(layers.max_pool, **options)
+        for i, found in enumerate(_alone_and_padded(pool, maps, sizes, result_sizes)):
+            expected = oracles.max_pool(maps[i], **options)
+            self.assertEqual(tuple(result_sizes[i].tolist()), expected.shape[:2])
+            for one in found:
+                whole = np.zeros_like(one)
+                whole[: expected.shape[0], : expected.shape[1]] = expected
+                np.testing.assert_array_equal(one, whole, err_msg=str(sizes[i]))
 
 
 class LocalResponseNormTest(absltest.TestCase):
@@ -86,38 +104,38 @@ class MeanPoolTest(absltest.TestCase):
 class TorchPoolsTest(parameterized.TestCase):
     """The pools of torch's networks, against torch, with and without padding of the batch."""
 
-    def check(self, pool, reference, maps, sizes):
+    def check(self, pool, reference, sizes, result_sizes):
         torch = package("torch")
-        nchw = torch.from_numpy(maps.transpose(2, 0, 1)[None].astype(np.float64))
-        expected = reference(torch.nn.functional, nchw)[0].numpy().transpose(1, 2, 0)
-        self.assertEqual(tuple(sizes[0].tolist()), expected.shape[:2])
-        for padded in (maps, np.pad(maps, ((0, 5), (0, 4), (0, 0)))):
-            found = np.array(pool(jnp.asarray(padded)[None], sizes)[0])
-            np.testing.assert_allclose(found[: sizes[0, 0], : sizes[0, 1]], expected, rtol=1e-6)
-            found[: sizes[0, 0], : sizes[0, 1]] = 0
-            self.assertEqual(np.abs(found).max(initial=0), 0)
+        maps = [np.random.default_rng(i).random((*size, 4)).astype(np.float32) for i, size in enumerate(sizes)]
+        for i, both in enumerate(_alone_and_padded(pool, maps, sizes, result_sizes)):
+            nchw = torch.from_numpy(maps[i].transpose(2, 0, 1)[None].astype(np.float64))
+            expected = reference(torch.nn.functional, nchw)[0].numpy().transpose(1, 2, 0)
+            rows, columns = result_sizes[i].tolist()
+            self.assertEqual((rows, columns), expected.shape[:2])
+            for found in map(np.array, both):
+                np.testing.assert_allclose(found[:rows, :columns], expected, rtol=1e-6, err_msg=str(sizes[i]))
+                found[:rows, :columns] = 0
+                self.assertEqual(np.abs(found).max(initial=0), 0)
 
-    @parameterized.product(height=(1, 2, 3, 8, 9), width=(4, 5), pad=(0, 1))
-    def test_max_pool_rounds_down(self, height, width, pad):
-        if height + 2 * pad < 3:
-            return  # torch has no pool without output
-        maps = np.random.default_rng(height).random((height, width, 4)).astype(np.float32)
+    @parameterized.parameters(0, 1)
+    def test_max_pool_rounds_down(self, pad):
         options = dict(window=3, stride=2, pad=pad, round_up=False)
+        # torch has no pool without output
+        sizes = [size for size in itertools.product((1, 2, 3, 8, 9), (4, 5)) if size[0] + 2 * pad >= 3]
         self.check(
-            lambda inputs, sizes: layers.max_pool(inputs, sizes, **options),
+            functools.partial(layers.max_pool, **options),
             lambda f, inputs: f.max_pool2d(inputs, 3, 2, pad),
-            maps,
-            layers.pooled_size(jnp.array([[height, width]], jnp.int32), **options),
+            sizes,
+            layers.pooled_size(jnp.array(sizes, jnp.int32), **options),
         )
 
-    @parameterized.product(height=(2, 3, 8, 9), width=(4, 5))
-    def test_mean_pool_2x2(self, height, width):
-        maps = np.random.default_rng(height).random((height, width, 4)).astype(np.float32)
+    def test_mean_pool_2x2(self):
+        sizes = list(itertools.product((2, 3, 8, 9), (4, 5)))
         self.check(
             layers.mean_pool_2x2,
             lambda f, inputs: f.avg_pool2d(inputs, 2, 2),
-            maps,
-            layers.pooled_size(jnp.array([[height, width]], jnp.int32), window=2, stride=2, round_up=False),
+            sizes,
+            layers.pooled_size(jnp.array(sizes, jnp.int32), window=2, stride=2, round_up=False),
         )
 
     def test_mean_pool_to(self):

@@ -1,6 +1,7 @@
 """Trainings that are killed with SIGKILL and started again, against one that ran through: real processes."""
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -10,7 +11,6 @@ import numpy as np
 from absl.testing import absltest
 
 from tests import shared
-from tests.experiments import drivers
 from tests.training import tiny
 
 # Argument 1 is when to die: "lines:3" once three lines are logged, "events:5" at the fifth time that Python opens,
@@ -59,7 +59,7 @@ class ResumeTest(absltest.TestCase):
             f"--workers=2 --output={output}"
             for output in outputs
         ]
-        environment = {k: v for k, v in drivers.ENVIRONMENT.items() if k != "XLA_FLAGS"}
+        environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
         return subprocess.run(
             [sys.executable, "-c", CHILD, die, *commands],
             cwd=shared.ROOT, capture_output=True, text=True, check=False, env=environment,
