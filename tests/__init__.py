@@ -13,6 +13,7 @@ import sys
 import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each of several busy processes waits for its own threads otherwise
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _compiled = pathlib.Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, _compiled, ignore_errors=True)

@@ -100,7 +100,8 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("tensorflow",
 
 class ImportTest(absltest.TestCase):
     def test_importing_does_nothing(self):
-        done = subprocess.run([sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-B", "-c", IMPORT]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_public_api_is_documented(self):

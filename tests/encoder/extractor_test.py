@@ -1,6 +1,5 @@
 """The maps of one layer, and what is pooled from them, against the network itself."""
 
-import functools
 import pathlib
 
 import jax.numpy as jnp
@@ -19,11 +18,6 @@ SIZES = [(11, 14), (16, 9)]
 def _images():
     """Noise beyond the valid areas, which must not matter."""
     return np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
-
-
-@functools.cache
-def _googlenet(**options):
-    return cwcf_jax.load("googlenet", shared.require("weights/googlenet_bvlc.npz"), **options)
 
 
 class ExtractorTest(parameterized.TestCase):
@@ -90,18 +84,19 @@ class ExtractorTest(parameterized.TestCase):
 
 class RawFeaturesTest(absltest.TestCase):
     def test_sums_of_pool(self):
+        network = tiny.network()
+        model = cwcf_jax.load(network, network.initialize(0))
         image = np.random.default_rng(1).integers(0, 256, (2, 128, 160, 3)).astype(np.uint8)
         sizes = [(128, 160), (90, 77)]
-        found = encoder.raw_features(_googlenet(), image, sizes=sizes)
-        expected = encoder.pool(_googlenet(), image, sizes=sizes, num_classes=1).sums
+        found = encoder.raw_features(model, image, sizes=sizes)
+        expected = encoder.pool(model, image, sizes=sizes, num_classes=1).sums
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
 
     def test_sums_of_the_maps_of_an_extractor(self):
         images = np.random.default_rng(2).integers(0, 256, (1, 100, 140, 3)).astype(np.uint8)
-        model = _googlenet(feature_layer="inception_3a")
-        extractor = encoder.load_extractor(
-            networks.get("googlenet"), shared.require("weights/googlenet_bvlc.npz"), layer="inception_3a"
-        )
+        weights = shared.require("weights/googlenet_bvlc.npz")
+        model = cwcf_jax.load("googlenet", weights, feature_layer="inception_3a")
+        extractor = encoder.load_extractor(networks.get("googlenet"), weights, layer="inception_3a")
         maps, _ = encoder.layer_maps(extractor, images, jnp.array([[100, 140]], jnp.int32))
         expected = np.asarray(maps, np.float64).sum(axis=(1, 2))
         found = encoder.raw_features(model, images)

@@ -39,6 +39,7 @@ class AblationTest(parameterized.TestCase):
             "--network=squeezenet1_1",
             f"--weights={cls.weights}",
             "--protocol=development",
+            "--resize=squash320x240",
             "--nc=1,4",
             "--npca=2",
             "--qe=0,3",
@@ -95,7 +96,7 @@ class AblationTest(parameterized.TestCase):
             while sum(np.fromfile(file, np.uint8).sum() for file in (self.own / "cache").rglob("done")) < 5:
                 self.assertIsNone(process.poll(), "ended before it could be killed")
                 self.assertLess(time.monotonic(), deadline)
-                time.sleep(0.05)
+                time.sleep(0.01)
             os.kill(process.pid, signal.SIGKILL)
         (done,) = (self.own / "cache").rglob("images/done")
         self.assertBetween(int(np.fromfile(done, np.uint8).sum()), 5, 20)

@@ -20,6 +20,7 @@ import cwcf_jax
 from cwcf_jax import encoder, networks
 from cwcf_jax.networks import CheckpointError, Preprocessing, definition, layers, layouts
 from tests import shared
+from tests.compilation import quickly
 from tests.networks import torch_oracles
 from tests.weights.formats import mutations, writers
 from weights import convert, manifest
@@ -84,7 +85,7 @@ def _drawn(name):
 
 @functools.cache
 def _apply(network):
-    return jax.jit(network.apply)
+    return quickly(network.apply)
 
 
 def _keras(layout):
