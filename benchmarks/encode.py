@@ -40,6 +40,10 @@ _OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
 Calls = dict[str, Callable[[], Any]]
 FORWARD, RAW, OURS, SUFFIX = "forward pass", "raw", "encode, N_C {}", ", N_C {}"
 PAUSE = 0.3
+"""Seconds, for threads of the one before that still spin."""
+
+WARM_UP = 3
+"""Rounds until memory that was scattered while the peers were built is in one piece again."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -78,9 +82,9 @@ def measure(model: Model, batch: int, height: int, width: int) -> dict[str, Any]
     sizes = np.tile(np.array([[height, width]], np.int32), (batch, 1))
     inputs = np.array(networks.preprocess(jnp.asarray(images), jnp.asarray(sizes), model.network.spec.preprocessing))
     own, mine = ours(model, images), OURS.format(_MINE.value)
-    cams = measuring.take_turns(own, _ROUNDS.value, pause=PAUSE)
+    cams = measuring.take_turns(own, _ROUNDS.value, WARM_UP, PAUSE)
     calls = {mine: own[mine], **theirs(model, inputs)}
-    seconds = measuring.take_turns(calls, _ROUNDS.value, pause=PAUSE)
+    seconds = measuring.take_turns(calls, _ROUNDS.value, WARM_UP, PAUSE)
     expected = calls[mine]()
     alike = [name for name in calls if name.endswith(SUFFIX.format(_MINE.value))]
     return {
