@@ -18,7 +18,7 @@ from absl import app, flags
 
 import cwcf_jax
 from benchmarks import measuring
-from cwcf_jax import datasets, encoder, indexing, networks
+from cwcf_jax import encoder, indexing, networks
 from cwcf_jax.datasets import Batch, Resize, Unreadable
 from cwcf_jax.encoder import EncoderConfig, Model
 from cwcf_jax.indexing import Extraction
@@ -78,14 +78,7 @@ def _encode(model: Model, batch: Batch) -> jax.Array:
 
 
 def _read(files: Sequence[pathlib.Path], extraction: Extraction) -> Iterator[Batch]:
-    batches = datasets.read_batches(
-        files,
-        range(len(files)),
-        resize=extraction.resize,
-        batch_size=extraction.rows(),
-        steps=encoder.BUCKET_STEPS,
-    )
-    for batch in batches:
+    for batch in indexing.read_pictures(files, range(len(files)), extraction):
         if isinstance(batch, Unreadable):
             raise ValueError(batch.reason)
         yield batch

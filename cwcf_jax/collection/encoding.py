@@ -49,13 +49,7 @@ def keep_maps(
     missing = [content for content in files if content not in maps]
     progress(len(files) - len(missing))
     refused: dict[str, str] = {}
-    batches = datasets.read_batches(
-        [files[content] for content in missing],
-        range(len(missing)),
-        resize=extraction.resize,
-        batch_size=extraction.rows(),
-        steps=encoder.BUCKET_STEPS,
-    )
+    batches = indexing.read_pictures([files[content] for content in missing], range(len(missing)), extraction)
     unreadable: list[datasets.Unreadable] = []
     for batch, made in indexing.passes(batches, functools.partial(_maps, model), unreadable, progress):
         found = {name: (np.asarray(one), np.asarray(size)) for name, (one, size) in made.items()}

@@ -2,7 +2,8 @@
 
 from cwcf_jax.indexing.class_vectors import fill_class_vectors, fingerprint_class_vectors, fingerprint_whitening
 from cwcf_jax.indexing.extraction import EXTRACTION, Extraction, fingerprint, fingerprint_files
-from cwcf_jax.indexing.filling import Progress, fill_maps, fill_rows, fill_store, model_maps, open_store, passes
+from cwcf_jax.indexing.filling import fill_maps, fill_rows, fill_store, model_maps, open_store
+from cwcf_jax.indexing.passes import Progress, passes, read_pictures
 
 __all__ = [
     "EXTRACTION",
@@ -19,4 +20,5 @@ __all__ = [
     "model_maps",
     "open_store",
     "passes",
+    "read_pictures",
 ]

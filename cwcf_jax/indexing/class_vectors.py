@@ -17,7 +17,8 @@ from cwcf_jax.datasets import Batch, ImageSet, Unreadable
 from cwcf_jax.descriptors import Whitening, quantize
 from cwcf_jax.encoder import Model
 from cwcf_jax.indexing.extraction import Extraction, fingerprint
-from cwcf_jax.indexing.filling import Progress, passes, picture_batches
+from cwcf_jax.indexing.filling import picture_batches
+from cwcf_jax.indexing.passes import Progress, passes
 from cwcf_jax.store import ClassVectorWriter
 
 WINDOW = 64

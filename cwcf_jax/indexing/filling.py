@@ -2,8 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +12,8 @@ from cwcf_jax import datasets, encoder
 from cwcf_jax.datasets import ImageSet, Unreadable
 from cwcf_jax.encoder import Model
 from cwcf_jax.indexing.extraction import Extraction, fingerprint
+from cwcf_jax.indexing.passes import Progress, passes, read_pictures
 from cwcf_jax.store import MapStore, PooledStore, RowStore
-
-Result = TypeVar("Result")
-
-Progress = Callable[[int], object]
-"""Called with how many more images are finished."""
 
 
 def open_store(
@@ -145,44 +140,7 @@ def picture_batches(
     """Pictures of the dataset, or of its queries, as passes take them."""
     pictures = images.query_pictures() if queries else images.paths
     crops = [query.box for query in images.queries] if queries and extraction.crop_queries else None
-    return datasets.read_batches(
-        pictures,
-        indices,
-        resize=extraction.resize,
-        batch_size=extraction.rows(),
-        steps=encoder.BUCKET_STEPS,
-        crops=crops,
-    )
-
-
-def passes(
-    batches: Iterable[datasets.Batch | Unreadable],
-    compute: Callable[[datasets.Batch], Result],
-    refused: list[Unreadable],
-    progress: Progress,
-) -> Iterator[tuple[datasets.Batch, Result]]:
-    """Batches with what is computed of them; the device has the next one before this one's result is waited for.
-
-    Args:
-        batches: to go through.
-        compute: returns arrays that may still be in the making.
-        refused: gets what cannot be read.
-        progress: hears of pictures when the caller is done with them.
-    """
-    waiting = None
-    for batch in batches:
-        if isinstance(batch, Unreadable):
-            refused.append(batch)
-            progress(1)
-            continue
-        begun = batch, compute(batch)
-        if waiting is not None:
-            yield waiting
-            progress(len(waiting[0].indices))
-        waiting = begun
-    if waiting is not None:
-        yield waiting
-        progress(len(waiting[0].indices))
+    return read_pictures(pictures, indices, extraction, crops)
 
 
 def _crop_logits(

@@ -17,15 +17,13 @@ from tests.collection.stores import DIM, entry, rows
 
 
 class PostgresCase(stores.StoreCase):
+    NAMED = "in .*host=.*"
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         packages.package("psycopg")
         cls.server = cls.enterClassContext(servers.postgres())
-
-    def setUp(self):
-        super().setUp()
-        self.start_anew()
 
     def start_anew(self):
         self.name = f'it\'s a "table" {uuid.uuid4().hex[:8]}'
@@ -43,11 +41,6 @@ class PostgresStoreTest(stores.StoreContract, PostgresCase):
     @given(stores.ANY_STEPS)
     def test_any_sequence_of_changes(self, steps):
         self.check_sequence(steps)
-
-    def test_another_number_of_dimensions(self):
-        self.open()
-        with self.assertRaisesRegex(ValueError, "is no table of an index of 4 dimensions"):
-            self.open(4)
 
     def test_a_server_that_was_killed_is_found_again(self):
         store = self.open()
@@ -91,12 +84,6 @@ class PostgresStoreTest(stores.StoreContract, PostgresCase):
         store = self.open()
         self.assertLen(store.entries(), 40)
         self.assertEqual(store.version(), 41)
-
-    def test_drop(self):
-        store = self.open()
-        store.put([entry("a")], rows(1))
-        store.drop()
-        self.assertEmpty(self.open(4).entries())
 
 
 class NearestTest(PostgresCase):

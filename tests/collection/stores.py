@@ -34,6 +34,12 @@ def rows(*firsts):
 class StoreCase(parameterized.TestCase):
     """What needs a store: `open` gives one more handle on the same, `start_anew` an empty one."""
 
+    NAMED = ""  # what errors call the place
+
+    def setUp(self):
+        super().setUp()
+        self.start_anew()
+
     def open(self, dim=DIM):
         raise NotImplementedError
 
@@ -120,3 +126,14 @@ class StoreContract:
         for wrong in (rows(1, 2), rows(1)[:, :2]):
             with self.assertRaisesRegex(ValueError, "1 pictures with descriptors of shape"):
                 self.open().put([entry("a")], wrong)
+
+    def test_another_number_of_dimensions(self):
+        self.open()
+        with self.assertRaisesRegex(ValueError, f"{self.NAMED} is no table of an index of 4 dimensions"):
+            self.open(4)
+
+    def test_drop(self):
+        store = self.open()
+        store.put([entry("a")], rows(1))
+        store.drop()
+        self.assertEmpty(self.open(4).entries())

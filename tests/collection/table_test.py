@@ -14,9 +14,7 @@ from tests.collection.stores import DIM, STRANGE, entry, rows
 
 
 class LanceCase(stores.StoreCase):
-    def setUp(self):
-        super().setUp()
-        self.start_anew()
+    NAMED = "it's a table"
 
     def start_anew(self):
         self.location = pathlib.Path(self.create_tempdir().full_path, "deep", "it's a table")
@@ -30,11 +28,6 @@ class LanceStoreTest(stores.StoreContract, LanceCase):
     @given(stores.ANY_STEPS)
     def test_any_sequence_of_changes(self, steps):
         self.check_sequence(steps)
-
-    def test_another_number_of_dimensions(self):
-        self.open()
-        with self.assertRaisesRegex(ValueError, "it's a table is no table of an index of 4 dimensions"):
-            self.open(4)
 
     def test_tidy_gives_space_back(self):
         store = self.open()

@@ -347,39 +347,5 @@ class MapsTest(TinyCase):
         self.assert_maps(store, 2, extraction.resize(self.own[2][y1:y2, x1:x2]))
 
 
-class PassesTest(absltest.TestCase):
-    def test_the_next_begins_before_this_one_is_used(self):
-        events, refused = [], []
-
-        def batch(index):
-            return datasets.Batch((index,), np.zeros((1, 2, 2, 3), np.uint8), *2 * [np.full((1, 2), 2, np.int32)])
-
-        def compute(one):
-            events.append(f"begin {one.indices[0]}")
-            return one.indices[0] * 10
-
-        unreadable = datasets.Unreadable(1, "gone")
-        given = [batch(0), unreadable, batch(2), batch(3)]
-        for one, result in indexing.passes(given, compute, refused, lambda count: events.append(f"done {count}")):
-            events.append(f"use {one.indices[0]}: {result}")
-        self.assertEqual(
-            events,
-            [
-                "begin 0",
-                "done 1",
-                "begin 2",
-                "use 0: 0",
-                "done 1",
-                "begin 3",
-                "use 2: 20",
-                "done 1",
-                "use 3: 30",
-                "done 1",
-            ],
-        )
-        self.assertEqual(refused, [unreadable])
-        self.assertEmpty(list(indexing.passes([], compute, refused, events.append)))
-
-
 if __name__ == "__main__":
     absltest.main()

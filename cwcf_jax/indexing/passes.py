@@ -1,0 +1,57 @@
+"""From files to what the device makes of them, with neither waiting for the other."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from cwcf_jax import datasets, encoder
+from cwcf_jax.datasets import Box, Picture, Unreadable
+from cwcf_jax.indexing.extraction import Extraction
+
+Result = TypeVar("Result")
+
+Progress = Callable[[int], object]
+"""Called with how many more images are finished."""
+
+
+def read_pictures(
+    pictures: Sequence[Picture], indices: Iterable[int], extraction: Extraction, crops: Sequence[Box] | None = None
+) -> Iterator[datasets.Batch | Unreadable]:
+    """`datasets.read_batches` as an extraction and the encoder's buckets want it."""
+    return datasets.read_batches(
+        pictures,
+        indices,
+        resize=extraction.resize,
+        batch_size=extraction.rows(),
+        steps=encoder.BUCKET_STEPS,
+        crops=crops,
+    )
+
+
+def passes(
+    batches: Iterable[datasets.Batch | Unreadable],
+    compute: Callable[[datasets.Batch], Result],
+    refused: list[Unreadable],
+    progress: Progress,
+) -> Iterator[tuple[datasets.Batch, Result]]:
+    """Batches with what is computed of them; the device has the next one before this one's result is waited for.
+
+    Args:
+        batches: to go through.
+        compute: returns arrays that may still be in the making.
+        refused: gets what cannot be read.
+        progress: hears of pictures when the caller is done with them.
+    """
+    waiting = None
+    for batch in batches:
+        if isinstance(batch, Unreadable):
+            refused.append(batch)
+            progress(1)
+            continue
+        begun = batch, compute(batch)
+        if waiting is not None:
+            yield waiting
+            progress(len(waiting[0].indices))
+        waiting = begun
+    if waiting is not None:
+        yield waiting
+        progress(len(waiting[0].indices))
