@@ -70,3 +70,36 @@ def postgres():
             yield server
         finally:
             server.stop()
+
+
+class RayCluster:
+    """Nodes of a Ray cluster on this machine, one processor each; the first is the head."""
+
+    def __init__(self, nodes):
+        from ray.cluster_utils import Cluster
+
+        self._options = {"num_cpus": 1, "object_store_memory": 200 * 2**20}
+        self._cluster = Cluster(initialize_head=True, head_node_args=self._options)
+        self._others = [self._cluster.add_node(**self._options) for _ in range(nodes - 1)]
+        self.address = self._cluster.address
+
+    def replace_node(self):
+        """Kills the oldest node that is not the head, and adds one."""
+        self._cluster.remove_node(self._others.pop(0), allow_graceful=False)
+        self._others.append(self._cluster.add_node(**self._options))
+
+    def stop(self):
+        """Ends it for good."""
+        packages.package("ray").shutdown()
+        self._cluster.shutdown()
+
+
+@contextlib.contextmanager
+def ray_cluster(nodes):
+    """A `RayCluster` while the context lasts; its processes see one device each."""
+    with mock.patch.dict(os.environ, {"XLA_FLAGS": ""}):
+        cluster = RayCluster(nodes)
+        try:
+            yield cluster
+        finally:
+            cluster.stop()

@@ -19,7 +19,7 @@ from cwcf_jax.collection.changes import read_content
 from cwcf_jax.descriptors import Whitening, quantize
 from cwcf_jax.encoder import Maps, Model
 from cwcf_jax.indexing import Extraction, Progress
-from cwcf_jax.store import MapFiles, read_maps
+from cwcf_jax.store import map_file, read_maps, write_maps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,18 +35,18 @@ class Described:
 
 
 def keep_maps(
-    maps: MapFiles, model: Model, extraction: Extraction, files: Mapping[str, pathlib.Path], progress: Progress
+    folder: pathlib.Path, model: Model, extraction: Extraction, files: Mapping[str, pathlib.Path], progress: Progress
 ) -> dict[str, str]:
     """The maps of pictures that are not there yet; returns why some have none.
 
     Args:
-        maps: where they go.
+        folder: of the `MapFiles` that they go to.
         model: that makes the pass.
         extraction: how pictures are read.
         files: content -> a file with it.
         progress: called with how many more are finished.
     """
-    missing = [content for content in files if content not in maps]
+    missing = [content for content in files if not map_file(folder, content).exists()]
     progress(len(files) - len(missing))
     refused: dict[str, str] = {}
     batches = indexing.read_pictures([files[content] for content in missing], range(len(missing)), extraction)
@@ -59,7 +59,7 @@ def keep_maps(
                 refused[content] = problem
                 continue
             valid = {name: one[place, : size[place, 0], : size[place, 1]] for name, (one, size) in found.items()}
-            maps.write(content, **valid)
+            write_maps(folder, content, **valid)
     return refused | {missing[one.index]: one.reason for one in unreadable}
 
 

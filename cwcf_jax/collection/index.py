@@ -17,6 +17,7 @@ from cwcf_jax.collection.queries import Corners
 from cwcf_jax.collection.search import Hit, Options, Searcher
 from cwcf_jax.collection.settings import Header, Settings, load_model, maps_folder
 from cwcf_jax.collection.updating import Progress, Update, Updater, forget_maps
+from cwcf_jax.collection.workers import Workers
 from cwcf_jax.store import MapFiles
 from cwcf_jax.store.folder import lock
 
@@ -105,8 +106,12 @@ class Index(Opened):
         fitted = whitening.read(self.generation()).fitted_on
         return Status(self.root, len(self.table().entries()), disk, fitted, self.settings)
 
-    def update(self, progress: Progress | None = None) -> Update:
+    def update(self, progress: Progress | None = None, *, ray: str | None = None) -> Update:
         """Makes the index what the folder is: only what is new or changed goes through the network.
+
+        Args:
+            progress: see `Progress`.
+            ray: address of a Ray cluster whose actors encode, see `on_ray.RayWorkers`; None: this process does.
 
         Raises:
             DatasetError: the folder is gone.
@@ -115,10 +120,12 @@ class Index(Opened):
         """
         paths = [path.as_posix() for path in datasets.list_pictures(self.root)]
         removed = set(self.header().removed)
-        return self._change([path for path in paths if path not in removed], progress, whole=True)
+        return self._change([path for path in paths if path not in removed], progress, ray, whole=True)
 
-    def add(self, paths: Iterable[str | pathlib.Path], progress: Progress | None = None) -> Update:
-        """Takes in some pictures of the folder, those that were removed included.
+    def add(
+        self, paths: Iterable[str | pathlib.Path], progress: Progress | None = None, *, ray: str | None = None
+    ) -> Update:
+        """Takes in some pictures of the folder, those that were removed included; arguments as in `update`.
 
         Raises:
             ValueError: a path that is not below the folder; else as `update`.
@@ -126,7 +133,7 @@ class Index(Opened):
         named = list(dict.fromkeys(self.relative(path) for path in paths))
         with self._locked():
             self._write_removed(set(self.header().removed) - set(named))
-        return self._change(named, progress, whole=False)
+        return self._change(named, progress, ray, whole=False)
 
     def remove(self, paths: Iterable[str | pathlib.Path]) -> int:
         """Forgets pictures, whose files stay where they are, until they are added by name; says how many there were.
@@ -172,12 +179,20 @@ class Index(Opened):
             return path.as_posix()
         raise ValueError(f"{path} is not below {self.root}, whose index this is")
 
-    def _change(self, paths: Sequence[str], progress: Progress | None, *, whole: bool) -> Update:
-        with self._locked():
-            return self._updater(progress).run(paths, whole=whole)
+    def _change(self, paths: Sequence[str], progress: Progress | None, ray: str | None, *, whole: bool) -> Update:
+        with self._locked(), contextlib.ExitStack() as stack:
+            workers = None if ray is None else stack.enter_context(self._on_ray(ray))
+            return self._updater(progress, workers).run(paths, whole=whole)
 
-    def _updater(self, progress: Progress | None) -> Updater:
-        return Updater(self.folder, self.root, lambda: self.model, progress or _silent)
+    def _on_ray(self, address: str) -> contextlib.AbstractContextManager[Workers]:
+        try:
+            from cwcf_jax.collection.on_ray import RayWorkers
+        except ImportError as error:
+            raise ValueError(f"{error.name} is not installed; pip install 'cwcf-jax[ray]'") from error
+        return RayWorkers(address, self.folder, self.header())
+
+    def _updater(self, progress: Progress | None, workers: Workers | None = None) -> Updater:
+        return Updater(self.folder, self.root, lambda: self.model, progress or _silent, workers)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

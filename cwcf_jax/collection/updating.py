@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from cwcf_jax import indexing, reranking
-from cwcf_jax.collection import encoding, whitening
+from cwcf_jax.collection import whitening
 from cwcf_jax.collection.changes import Changes, File, find_changes
 from cwcf_jax.collection.opened import drop_table, name_table, open_table
 from cwcf_jax.collection.settings import generation_folder, maps_folder, read_header
 from cwcf_jax.collection.table import Entry, Store
+from cwcf_jax.collection.workers import Here, Workers
 from cwcf_jax.datasets import ImageError, Resize, read_size
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
@@ -58,11 +59,19 @@ class Updater:
     """
 
     def __init__(
-        self, folder: pathlib.Path, root: pathlib.Path, model: Callable[[], Model], progress: Progress
+        self,
+        folder: pathlib.Path,
+        root: pathlib.Path,
+        model: Callable[[], Model],
+        progress: Progress,
+        workers: Workers | None = None,
     ) -> None:
         self._folder, self._root, self._load, self._progress = folder, root, model, progress
         self._header = read_header(folder)
-        self._extraction = Extraction(Resize.parse(self._header.settings.resize))
+        settings = self._header.settings
+        self._workers = workers or Here(
+            maps_folder(folder), model, Extraction(Resize.parse(settings.resize)), settings.num_classes
+        )
 
     def run(self, paths: Sequence[str], *, whole: bool) -> Update:
         """Looks at files; ``whole``: they are all that there are."""
@@ -81,7 +90,7 @@ class Updater:
             if self._header.generation:
                 table = table or self._table()
                 self._copy(table, (*changes.touched, *changes.copied))
-                refused |= self._encode(maps, {name: fresh[name] for name in fresh if name not in refused})
+                refused |= self._encode({name: fresh[name] for name in fresh if name not in refused})
                 table.remove([*changes.gone, *(file.path for file in changes.changed if file.content in refused)])
                 forget_maps(maps, table)
                 refused |= self._restore(maps, table) if whole else {}
@@ -100,7 +109,7 @@ class Updater:
     def _begin(self, maps: MapFiles, fresh: dict[str, list[File]]) -> dict[str, str]:
         """The first generation: its whitening, fitted on a sample of the pictures where there are enough."""
         sample = _sample(list(fresh))
-        refused = self._keep(maps, fresh, sample, 0, len(fresh))
+        refused = self._keep(fresh, sample, 0, len(fresh))
         sample = [content for content in sample if content in maps]
         if sample:
             place = self._new_generation(self._fit(maps, sample), len(fresh))
@@ -152,12 +161,10 @@ class Updater:
             by_content: dict[str, list[Entry]] = {}
             for entry in entries:
                 by_content.setdefault(entry.content, []).append(entry)
-            self._describe(maps, place, by_content)
+            self._describe(place, by_content)
         self._switch(number)
 
-    def _keep(
-        self, maps: MapFiles, files: dict[str, list[File]], contents: Sequence[str], start: int, total: int
-    ) -> dict[str, str]:
+    def _keep(self, files: dict[str, list[File]], contents: Sequence[str], start: int, total: int) -> dict[str, str]:
         """Maps of pictures by content, ``start`` of ``total`` being finished; why some have none."""
         done = start
 
@@ -167,13 +174,13 @@ class Updater:
             self._progress("encoding", done, total)
 
         paths = {content: self._root / files[content][0].path for content in contents}
-        return encoding.keep_maps(maps, self._load(), self._extraction, paths, count)
+        return self._workers.keep_maps(paths, count)
 
     def _restore(self, maps: MapFiles, table: Store) -> dict[str, str]:
         """Maps that were lost, made anew from files that are known to be as they were; why some cannot be."""
         there = maps.names()
         lost = {entry.content: self._root / entry.path for entry in table.entries() if entry.content not in there}
-        return encoding.keep_maps(maps, self._load(), self._extraction, lost, lambda _: None) if lost else {}
+        return self._workers.keep_maps(lost, lambda _: None) if lost else {}
 
     def _copy(self, table: Store, files: Sequence[File]) -> None:
         """Entries for files whose content is in the table under this or another path."""
@@ -188,14 +195,14 @@ class Updater:
         ]
         table.put(copies, descriptors[rows])
 
-    def _encode(self, maps: MapFiles, files: dict[str, list[File]]) -> dict[str, str]:
+    def _encode(self, files: dict[str, list[File]]) -> dict[str, str]:
         """Pictures by content through the network and into the current generation; why some cannot be."""
         refused: dict[str, str] = {}
         place = generation_folder(self._folder, self._header.generation)
-        contents, window = list(files), LARGE if len(files) >= MANY else SMALL
+        contents, window = list(files), max(self._workers.window, LARGE if len(files) >= MANY else SMALL)
         for start in range(0, len(contents), window):
             part = contents[start : start + window]
-            refused |= self._keep(maps, files, part, start, len(contents))
+            refused |= self._keep(files, part, start, len(contents))
             entries: dict[str, list[Entry]] = {}
             for name in part:
                 try:
@@ -203,10 +210,10 @@ class Updater:
                         entries[name] = [self._entry(file) for file in files[name]]
                 except ImageError as error:  # changed or gone since its pass
                     refused[name] = str(error)
-            self._describe(maps, place, entries)
+            self._describe(place, entries)
         return refused
 
-    def _describe(self, maps: MapFiles, place: pathlib.Path, entries: Mapping[str, Sequence[Entry]]) -> None:
+    def _describe(self, place: pathlib.Path, entries: Mapping[str, Sequence[Entry]]) -> None:
         """Pictures by content, whose maps are kept, into a generation: class vectors, then the table."""
         if not entries:
             return
@@ -216,7 +223,7 @@ class Updater:
         with ClassVectorWriter(place / "vectors", self._conditions(fitted), layout) as writer:
             for start in range(0, len(contents), layout.fragment):
                 part = contents[start : start + layout.fragment]
-                found = encoding.describe(maps.folder, part, self._load(), fitted, self._header.settings.num_classes)
+                found = self._workers.describe(part, fitted)
                 rows = dict(zip(part, itertools.count(writer.length), strict=False))
                 kept = [found[content] for content in part]
                 writer.append(np.stack([one.values for one in kept]), np.stack([one.scales for one in kept]))

@@ -29,7 +29,8 @@ def main(arguments: argparse.Namespace) -> int:
     with Bar() as bar:
         if arguments.refit:
             index.rebuild(bar, refit=True)
-        found = index.add(arguments.pictures, bar) if arguments.pictures else index.update(bar)
+        ray = arguments.ray
+        found = index.add(arguments.pictures, bar, ray=ray) if arguments.pictures else index.update(bar, ray=ray)
     seconds = time.monotonic() - before
     for reason in found.refused:
         print(f"left out: {reason}", file=sys.stderr)

@@ -78,6 +78,11 @@ def _index(commands: Any) -> None:
         metavar="ADDRESS",
         help="database of the pictures, for a new index: postgresql://..., s3://...; default: inside the index",
     )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="a Ray cluster that encodes: auto, HOST:PORT, local; default: this process",
+    )
     parser.add_argument("--refit", action="store_true", help="fit the whitening anew on the pictures there are now")
     parser.add_argument("--strict", action="store_true", help="exit code 1 if a picture could not be read")
 

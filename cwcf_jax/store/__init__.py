@@ -4,7 +4,7 @@ from cwcf_jax.store.class_vectors import ClassVectorStore, Runs
 from cwcf_jax.store.class_writer import ClassVectorWriter
 from cwcf_jax.store.folder import StaleStoreError, StoreBusyError
 from cwcf_jax.store.maps import DTYPES as MAP_DTYPES
-from cwcf_jax.store.maps import MapFiles, MapStore, read_maps
+from cwcf_jax.store.maps import MapFiles, MapStore, map_file, read_maps, write_maps
 from cwcf_jax.store.pooled import PooledStore
 from cwcf_jax.store.rows import RowStore
 from cwcf_jax.store.zarr import Layout, Location
@@ -22,5 +22,7 @@ __all__ = [
     "Runs",
     "StaleStoreError",
     "StoreBusyError",
+    "map_file",
     "read_maps",
+    "write_maps",
 ]

@@ -5,6 +5,7 @@ A store is a folder with ``fingerprint.json`` and one ``.npz`` file an image, re
 """
 
 import pathlib
+import uuid
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -70,9 +71,7 @@ class MapFiles(StoreFolder):
 
     def write(self, name: str, **maps: np.ndarray) -> None:
         """As in `MapStore`."""
-        file = map_file(self.folder, name)
-        file.parent.mkdir(exist_ok=True)
-        _write(file, maps, compact=True)
+        write_maps(self.folder, name, **maps)
 
     def remove(self, name: str) -> None:
         """Forgets an image; one that is not there does no harm."""
@@ -88,12 +87,19 @@ def map_file(folder: pathlib.Path, name: str) -> pathlib.Path:
     return folder / name[:2] / f"{name}.npz"
 
 
+def write_maps(folder: pathlib.Path, name: str, **maps: np.ndarray) -> None:
+    """Keeps an image in a `MapFiles`, which may be open elsewhere: a file appears whole, and twice is no harm."""
+    file = map_file(folder, name)
+    file.parent.mkdir(exist_ok=True)
+    _write(file, maps, compact=True, partial=f".{uuid.uuid4().hex}.partial")
+
+
 def read_maps(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     """The maps of an image of `MapFiles`, which may be open elsewhere; errors as in `MapStore.read`."""
     return _read(map_file(folder, name))
 
 
-def _write(file: pathlib.Path, maps: Mapping[str, np.ndarray], *, compact: bool) -> None:
+def _write(file: pathlib.Path, maps: Mapping[str, np.ndarray], *, compact: bool, partial: str = ".partial") -> None:
     arrays: dict[str, np.ndarray] = {}
     for name, values in maps.items():
         held = np.clip(values, -LARGEST, LARGEST)
@@ -101,10 +107,10 @@ def _write(file: pathlib.Path, maps: Mapping[str, np.ndarray], *, compact: bool)
             arrays[name], arrays[name + SCALES] = _quantize(held)
         else:
             arrays[name] = held.astype(np.float16)
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
+    begun = file.with_suffix(partial)
+    with begun.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
-    partial.replace(file)
+    begun.replace(file)
 
 
 def _read(file: pathlib.Path) -> dict[str, np.ndarray]:

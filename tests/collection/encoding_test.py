@@ -36,7 +36,7 @@ class EncodingCase(absltest.TestCase):
 
     def keep(self, files):
         counts = []
-        refused = encoding.keep_maps(self.maps, _model(), EXTRACTION, files, counts.append)
+        refused = encoding.keep_maps(self.maps.folder, _model(), EXTRACTION, files, counts.append)
         self.assertEqual(sum(counts), len(files))
         return refused
 

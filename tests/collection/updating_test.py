@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from cwcf_jax.collection import Index, LanceStore, updating, whitening
+from cwcf_jax.collection import Index, LanceStore, encoding, updating, whitening
 from cwcf_jax.datasets import DatasetError
 from tests import collection
 
@@ -47,7 +47,7 @@ class UpdateTest(collection.IndexCase):
             collection.draw(self.root / f"{name}.png", 1)
         self.draw(2)
         index = Index.create(self.root, collection.SETTINGS)
-        with mock.patch.object(updating.encoding, "_maps", wraps=updating.encoding._maps) as passes:
+        with mock.patch.object(encoding, "_maps", wraps=encoding._maps) as passes:
             self.assert_update(index.update(), added=4)
             self.assertEqual(passes.call_count, 2)
             self.assertEqual(self.class_rows(index), 2)
