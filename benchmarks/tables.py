@@ -46,11 +46,16 @@ class SqliteStore:
         rows = self._database.execute(f"SELECT {', '.join(FIELDS)} FROM pictures ORDER BY path")  # noqa: S608
         return tuple(Entry(*row) for row in rows)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, rows: range | None = None) -> Snapshot:
         """See `Store`."""
-        blobs = self._database.execute("SELECT descriptor FROM pictures ORDER BY path").fetchall()
-        values = np.frombuffer(b"".join(blob for (blob,) in blobs), np.float32).reshape(-1, self._dim)
-        return Snapshot(self.version(), self.entries(), values)
+        among = rows or range(2**62)
+        where = "WHERE row >= ? AND row < ? ORDER BY path"
+        found = self._database.execute(
+            f"SELECT {', '.join(FIELDS)}, descriptor FROM pictures {where}",  # noqa: S608
+            (among.start, among.stop),
+        ).fetchall()
+        values = np.frombuffer(b"".join(row[-1] for row in found), np.float32).reshape(-1, self._dim)
+        return Snapshot(self.version(), tuple(Entry(*row[:-1]) for row in found), values)
 
     def put(self, entries: Sequence[Entry], descriptors: Float[np.ndarray, "n d"]) -> None:
         """See `Store`."""

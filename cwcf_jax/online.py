@@ -28,19 +28,26 @@ class Hits(NamedTuple):
 class OnlineSearch:
     """Scores every image of a store under each query's own classes."""
 
-    def __init__(self, store: ClassVectorStore, *, resident: bool | None = None) -> None:
+    def __init__(self, store: ClassVectorStore, *, rows: range | None = None, resident: bool | None = None) -> None:
         """What it reads of the store.
 
         Args:
             store: whitened class vectors.
+            rows: of the images that are searched, from the first of a fragment to the last of one; None: all.
             resident: whether all of it is copied to the device first; None: on an accelerator whose memory it fits.
         """
         self.store = store
-        keep = _fits(store) if resident is None else resident
-        self._resident = [jax.device_put(runs) for _, runs in store.read(_everything(store))] if keep else None
+        self._fragments = range(len(store.fragments()))
+        if rows is not None:
+            self._fragments = self._fragments[
+                rows.start // store.layout.fragment : -(-rows.stop // store.layout.fragment)
+            ]
+        keep = _fits(store, len(self._fragments)) if resident is None else resident
+        everything = store.read(_everything(store), self._fragments)
+        self._resident = [(images, jax.device_put(runs)) for images, runs in everything] if keep else None
 
     def scores(self, query: Float[Array, " d"], class_ids: Int[np.ndarray, " n"]) -> Float[np.ndarray, " images"]:
-        """Cosine of the query with each image's descriptor under the query's classes.
+        """Cosine of the query with each image's descriptor under the query's classes, of all ``rows`` in their order.
 
         Args:
             query: descriptor of norm 1, made from the same classes with the store's whitening.
@@ -52,14 +59,11 @@ class OnlineSearch:
         dim = self.store.layout.dim
         if query.shape != (dim,):
             raise ValueError(f"the store holds vectors of {dim} numbers, the query has shape {query.shape}")
-        found = np.zeros(self.store.length, np.float32)
         pending = [
-            (images, retrieval.online_scores(*runs, query))
+            (images.stop - images.start, retrieval.online_scores(*runs, query))
             for images, runs in self._read(self.store.positions(class_ids))
         ]
-        for images, scores in pending:
-            found[images] = np.asarray(scores)[: images.stop - images.start]
-        return found
+        return np.concatenate([np.zeros(0, np.float32), *(np.asarray(scores)[:count] for count, scores in pending)])
 
     def search(self, query: Float[Array, " d"], class_ids: Int[np.ndarray, " n"], count: int) -> Hits:
         """The ``count`` best images of all; arguments and errors as in `scores`."""
@@ -93,9 +97,9 @@ class OnlineSearch:
 
     def _read(self, positions: np.ndarray) -> Iterator[tuple[slice, Runs]]:
         if self._resident is None:
-            yield from self.store.read(positions)
+            yield from self.store.read(positions, self._fragments)
             return
-        for images, runs in zip(self.store.fragments(), self._resident, strict=True):
+        for images, runs in self._resident:
             yield images, runs._replace(positions=positions)
 
 
@@ -115,8 +119,8 @@ def _everything(store: ClassVectorStore) -> np.ndarray:
     return np.arange(len(store.layout.classes), dtype=np.int32)
 
 
-def _fits(store: ClassVectorStore) -> bool:
+def _fits(store: ClassVectorStore, fragments: int) -> bool:
     if jax.default_backend() == "cpu":
         return False
     limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
-    return store.layout.image_bytes * store.layout.fragment * len(store.fragments()) < SHARE * limit
+    return store.layout.image_bytes * store.layout.fragment * fragments < SHARE * limit

@@ -45,7 +45,22 @@ PROCESS = """
     part = database[200 * process : 200 * process + 200]
     rows = jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec("batch")), part)
     nearest = retrieval.nearest_sharded(jnp.asarray(database[:7]), rows, 30, mesh=mesh, axis="batch")
+
+    random = np.random.default_rng(3)
+    values = random.integers(-127, 128, (5, 40, 16), dtype=np.int8)
+    scales = random.random((5, 40), dtype=np.float32)
+    values[:, 20:24], scales[:, 20:24] = values[:, :4], scales[:, :4]  # ties between the processes
+    images = slice(20 * process, 20 * process + 20)
+    spread = NamedSharding(mesh, PartitionSpec(None, "batch"))
+    values, scales = (
+        jax.make_array_from_process_local_data(spread, one[:, images]) for one in (values, scales)
+    )
+    positions = jnp.array([4, 0, 2])
+    online = retrieval.online_nearest_sharded(
+        values, scales, positions, jnp.asarray(database[0] / np.linalg.norm(database[0])), 10, mesh=mesh, axis="batch"
+    )
     result = {
+        "online": [np.asarray(online.rows).tolist(), np.asarray(online.scores).tolist()],
         "devices": jax.device_count(),
         "descriptors": np.concatenate([shard.data for shard in shards]).tolist(),
         "starts": [shard.index[0].start for shard in shards],
@@ -107,6 +122,20 @@ class DistributedTest(absltest.TestCase):
             np.testing.assert_allclose(part["scores"], expected.scores, atol=1e-6)
         for query, rows in enumerate(self.parts[0]["rows"]):
             self.assertEqual(rows[:2], [query, query + 200])
+
+    def test_two_processes_find_under_the_query_s_classes_what_one_does(self):
+        random = np.random.default_rng(3)
+        values = random.integers(-127, 128, (5, 40, 16), dtype=np.int8)
+        scales = random.random((5, 40), dtype=np.float32)
+        values[:, 20:24], scales[:, 20:24] = values[:, :4], scales[:, :4]
+        query = np.random.default_rng(2).normal(size=(400, 16)).astype(np.float32)[0]
+        query /= np.linalg.norm(query)
+        expected = np.asarray(retrieval.online_scores(values, scales, jnp.array([4, 0, 2]), jnp.asarray(query)))
+        order = np.argsort(-expected, kind="stable")[:10]
+        for part in self.parts:
+            (rows,), (scores,) = part["online"]
+            self.assertEqual(rows, order.tolist())
+            np.testing.assert_allclose(scores, expected[order], atol=1e-6)
 
 
 if __name__ == "__main__":

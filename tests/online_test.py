@@ -77,6 +77,14 @@ class PhotographsTest(parameterized.TestCase):
         self.assertEqual(among.rows.tolist(), everything.rows[[0, 1, 3]].tolist())
         np.testing.assert_allclose(among.scores, everything.scores[[0, 1, 3]], atol=1e-6)
 
+    def test_some_rows(self):
+        store = self.fill(dtype="int8", fragment=2)
+        whole = OnlineSearch(store).scores(self.query, self.classes)
+        for first, last in ((0, 4), (4, 6), (2, 6), (4, 4)):
+            for resident in (True, False):
+                search = OnlineSearch(store, rows=range(first, last), resident=resident)
+                np.testing.assert_array_equal(search.scores(self.query, self.classes), whole[first:last])
+
     def test_a_store_of_fewer_classes(self):
         kept = np.sort(self.classes[[0, 2, 5, 7]])
         search = OnlineSearch(self.fill(dtype="float16", classes=tuple(kept.tolist())))

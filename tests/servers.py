@@ -30,6 +30,11 @@ def s3_bucket():
         server.stop()
 
 
+def s3_environment(bucket):
+    """The variables by which programs find the server of `s3_bucket`."""
+    return {"AWS_ENDPOINT_URL": bucket["endpoint"], "AWS_REGION": bucket["aws_region"], "AWS_ALLOW_HTTP": "true"}
+
+
 class Postgres:
     """A server with pgvector from a wheel, on files in a folder of its own, reached through a socket there."""
 
@@ -73,12 +78,12 @@ def postgres():
 
 
 class RayCluster:
-    """Nodes of a Ray cluster on this machine, one processor each; the first is the head."""
+    """Nodes of a Ray cluster on this machine; the first is the head."""
 
-    def __init__(self, nodes):
+    def __init__(self, nodes, cpus):
         from ray.cluster_utils import Cluster
 
-        self._options = {"num_cpus": 1, "object_store_memory": 200 * 2**20}
+        self._options = {"num_cpus": cpus, "object_store_memory": 200 * 2**20}
         self._cluster = Cluster(initialize_head=True, head_node_args=self._options)
         self._others = [self._cluster.add_node(**self._options) for _ in range(nodes - 1)]
         self.address = self._cluster.address
@@ -95,10 +100,10 @@ class RayCluster:
 
 
 @contextlib.contextmanager
-def ray_cluster(nodes):
-    """A `RayCluster` while the context lasts; its processes see one device each."""
+def ray_cluster(nodes, cpus=1):
+    """A `RayCluster` while the context lasts, ``cpus`` processors a node; its processes see one device each."""
     with mock.patch.dict(os.environ, {"XLA_FLAGS": ""}):
-        cluster = RayCluster(nodes)
+        cluster = RayCluster(nodes, cpus)
         try:
             yield cluster
         finally:

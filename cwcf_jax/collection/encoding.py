@@ -1,4 +1,4 @@
-"""Pictures into what an index keeps of them: maps first, a file for each, then all that follows from maps.
+"""Pictures into what an index keeps of them: maps first, one by one, then all that follows from maps.
 
 The network sees a picture once. Whatever a killed run had finished is found again by the picture's content; another
 whitening needs no pass.
@@ -19,7 +19,7 @@ from cwcf_jax.collection.changes import read_content
 from cwcf_jax.descriptors import Whitening, quantize
 from cwcf_jax.encoder import Maps, Model
 from cwcf_jax.indexing import Extraction, Progress
-from cwcf_jax.store import map_file, read_maps, write_maps
+from cwcf_jax.store import Location, MapFiles, write_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,18 +35,18 @@ class Described:
 
 
 def keep_maps(
-    folder: pathlib.Path, model: Model, extraction: Extraction, files: Mapping[str, pathlib.Path], progress: Progress
+    maps: MapFiles, model: Model, extraction: Extraction, files: Mapping[str, pathlib.Path], progress: Progress
 ) -> dict[str, str]:
     """The maps of pictures that are not there yet; returns why some have none.
 
     Args:
-        folder: of the `MapFiles` that they go to.
+        maps: where they go.
         model: that makes the pass.
         extraction: how pictures are read.
         files: content -> a file with it.
         progress: called with how many more are finished.
     """
-    missing = [content for content in files if not map_file(folder, content).exists()]
+    missing = [content for content in files if content not in maps]
     progress(len(files) - len(missing))
     refused: dict[str, str] = {}
     batches = indexing.read_pictures([files[content] for content in missing], range(len(missing)), extraction)
@@ -59,7 +59,7 @@ def keep_maps(
                 refused[content] = problem
                 continue
             valid = {name: one[place, : size[place, 0], : size[place, 1]] for name, (one, size) in found.items()}
-            write_maps(folder, content, **valid)
+            maps.write(content, **valid)
     return refused | {missing[one.index]: one.reason for one in unreadable}
 
 
@@ -76,16 +76,42 @@ def _maps(model: Model, batch: datasets.Batch) -> dict[str, tuple[Array, Array]]
 
 
 def describe(
-    folder: pathlib.Path, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int
+    maps: MapFiles, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int
 ) -> dict[str, Described]:
     """Descriptors and class vectors of pictures from their kept maps."""
     found: dict[str, Described] = {}
     whitening = whitening.anonymous()
-    for places, maps in reranking.map_batches(functools.partial(read_maps, folder), contents):
-        descriptors, values, scales = map(np.asarray, _described(model, maps, whitening, num_classes=num_classes))
+    for places, made in reranking.map_batches(maps.read, contents):
+        descriptors, values, scales = map(np.asarray, _described(model, made, whitening, num_classes=num_classes))
         for i, place in enumerate(places):
             found[contents[place]] = Described(descriptors[i], values[i], scales[i])
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Pictures whose class vectors follow one another in a fragment of a store.
+
+    Attributes:
+        vectors: the store, where a writer reserved their rows.
+        first: row of the first.
+        contents: of the pictures, distinct.
+    """
+
+    vectors: Location
+    first: int
+    contents: tuple[str, ...]
+
+
+def keep_vectors(
+    maps: MapFiles, part: Part, model: Model, whitening: Whitening, num_classes: int
+) -> Float[np.ndarray, "n d"]:
+    """Writes the class vectors of pictures whose maps are kept; returns their descriptors."""
+    described = describe(maps, part.contents, model, whitening, num_classes)
+    found = [described[content] for content in part.contents]
+    values, scales = np.stack([one.values for one in found]), np.stack([one.scales for one in found])
+    write_images(part.vectors, part.first, values, scales)
+    return np.stack([one.descriptor for one in found])
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")

@@ -45,10 +45,9 @@ def explain(searcher: Searcher, query: Described, hit: Hit, options: Options, *,
 
     An expanded query has no classes of its own: its hits are explained by the query before.
     """
-    held = searcher.held()
-    model, whitening = searcher.index.model, held.whitening
-    entry = held.entry(hit.entry.path)
-    maps = queries.one_image(held.read(held.places[entry.path]))
+    model, whitening = searcher.index.model, searcher.whitening
+    entry = searcher.held().entry(hit.entry.path)
+    maps = queries.one_image(searcher.maps(entry))
     one = jax.tree.map(lambda part: part[0], maps)
     descriptor, asked, asked_vectors, cells = query.descriptor, query.class_ids, query.vectors, None
     if hit.cells is not None:

@@ -1,7 +1,9 @@
-"""A snapshot of an index in memory, ready to be scored."""
+"""The pictures of an index at one moment, ready to be ranked: what a search needs, and this process doing it."""
 
+import collections
 import functools
-import pathlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,65 +11,111 @@ from jaxtyping import Array, Float
 
 from cwcf_jax import retrieval
 from cwcf_jax.arrays import l2_normalize
-from cwcf_jax.collection import whitening
-from cwcf_jax.collection.settings import maps_folder
-from cwcf_jax.collection.table import Entry, Snapshot, Store
-from cwcf_jax.descriptors import Whitening
-from cwcf_jax.online import OnlineSearch
-from cwcf_jax.store import ClassVectorStore, read_maps
+from cwcf_jax.collection.opened import Places, open_table
+from cwcf_jax.collection.table import Entry, Snapshot
+from cwcf_jax.online import OnlineSearch, best
+from cwcf_jax.store import ClassVectorStore
 
 
-class Held:
-    """The pictures of one moment.
+class Found(NamedTuple):
+    """Pictures and their scores [n], in [-1, 1], best first; of equal ones the earlier path."""
 
-    Attributes:
-        generation: the folder that they are in.
-        snapshot: their entries and descriptors.
-        whitening: of the index.
-    """
+    entries: tuple[Entry, ...]
+    scores: np.ndarray
 
-    def __init__(self, folder: pathlib.Path, generation: pathlib.Path, table: Store) -> None:
-        self.generation, self._table = generation, table
-        self.snapshot: Snapshot = table.snapshot()
-        self.whitening: Whitening = whitening.read(generation).anonymous()
-        self._maps = maps_folder(folder)
-        self._database = jnp.asarray(self.snapshot.descriptors)
-        self._rows = np.array([entry.row for entry in self.snapshot.entries], np.int64)
 
-    def current(self, generation: pathlib.Path) -> bool:
+def merge(parts: Sequence[Found], count: int | None = None) -> Found:
+    """The best of several rankings of different pictures, at most ``count``."""
+    entries = [entry for part in parts for entry in part.entries]
+    scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
+    order = sorted(range(len(entries)), key=lambda i: (-scores[i], entries[i].path))[:count]
+    return Found(tuple(entries[i] for i in order), scores[order])
+
+
+@runtime_checkable
+class Pictures(Protocol):
+    """What a search needs of an index's pictures. ``class_ids``: the query's classes for OnA, None for OfA."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def current(self) -> bool:
         """Whether nothing changed since."""
-        return self.generation == generation and self._table.version() == self.snapshot.version
 
-    @functools.cached_property
-    def places(self) -> dict[str, int]:
-        """Path -> its place in the snapshot."""
-        return {entry.path: i for i, entry in enumerate(self.snapshot.entries)}
+    def best(self, query: Float[Array, " d"], class_ids: np.ndarray | None, count: int) -> Found:
+        """The best pictures for a query, at most ``count``."""
+
+    def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
+        """What pictures are ranked by."""
 
     def entry(self, path: str) -> Entry:
         """KeyError if there is no such picture."""
-        return self.snapshot.entries[self.places[path]]
 
-    @functools.cached_property
-    def _online(self) -> OnlineSearch:
-        return OnlineSearch(ClassVectorStore(self.generation / "vectors"))
+    def sides(self) -> collections.Counter[tuple[int, int]]:
+        """How many pictures have a height and a width."""
 
-    def scores(self, query: Float[Array, " d"]) -> np.ndarray:
-        """OfA: cosines with the pictures' own descriptors."""
-        return np.array(retrieval.similarities(query, self._database))
 
-    def online_scores(self, class_ids: np.ndarray, query: Float[Array, " d"]) -> np.ndarray:
-        """OnA: cosines with the pictures' descriptors under the query's classes."""
-        return self._online.scores(query, class_ids)[self._rows]
+class Held:
+    """`Pictures` in this process's memory, all or those whose class vectors are in some rows."""
 
-    def vectors(self, class_ids: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """OnA's descriptors of a few pictures."""
+    def __init__(self, places: Places, rows: range | None = None, *, resident: bool | None = None) -> None:
+        """Reads them.
+
+        Args:
+            places: of their generation.
+            rows: of the class-vector store; None: all pictures.
+            resident: see `OnlineSearch`.
+        """
+        self._table = open_table(places)
+        self.snapshot: Snapshot = self._table.snapshot(rows)
+        self._first = rows.start if rows else 0
+        self._open: Callable[[], OnlineSearch] = lambda: OnlineSearch(
+            ClassVectorStore(places.vectors), rows=rows, resident=resident
+        )
+        self._database = jnp.asarray(self.snapshot.descriptors)
+        self._rows = np.array([entry.row for entry in self.snapshot.entries], np.int64)
+
+    def __len__(self) -> int:
+        return len(self.snapshot.entries)
+
+    def current(self) -> bool:
+        """See `Pictures`."""
+        return self._table.version() == self.snapshot.version
+
+    def best(self, query: Float[Array, " d"], class_ids: np.ndarray | None, count: int) -> Found:
+        """See `Pictures`."""
+        found = best(self.scores(query, class_ids), count)
+        return Found(tuple(self.snapshot.entries[row] for row in found.rows.tolist()), found.scores)
+
+    def scores(self, query: Float[Array, " d"], class_ids: np.ndarray | None) -> Float[np.ndarray, " n"]:
+        """Cosines with the descriptors of all pictures, in the order of the snapshot."""
+        if class_ids is None:
+            return np.array(retrieval.similarities(query, self._database))
+        return self._online.scores(query, class_ids)[self._rows - self._first]
+
+    def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
+        """See `Pictures`."""
+        if class_ids is None:
+            return self.snapshot.descriptors[[self._places[entry.path] for entry in entries]]
         store = self._online.store
-        runs = store.vectors(self._rows[places], store.positions(class_ids))
+        runs = store.vectors(np.array([entry.row for entry in entries], np.int64), store.positions(class_ids))
         values = runs.values.astype(np.float32)
         if runs.scales is not None:
             values *= runs.scales[..., None]
         return np.asarray(l2_normalize(jnp.sum(jnp.asarray(values), axis=0)))
 
-    def read(self, place: int) -> dict[str, np.ndarray]:
-        """The maps of a picture."""
-        return read_maps(self._maps, self.snapshot.entries[place].content)
+    def entry(self, path: str) -> Entry:
+        """See `Pictures`."""
+        return self.snapshot.entries[self._places[path]]
+
+    def sides(self) -> collections.Counter[tuple[int, int]]:
+        """See `Pictures`."""
+        return collections.Counter((entry.height, entry.width) for entry in self.snapshot.entries)
+
+    @functools.cached_property
+    def _places(self) -> dict[str, int]:
+        return {entry.path: i for i, entry in enumerate(self.snapshot.entries)}
+
+    @functools.cached_property
+    def _online(self) -> OnlineSearch:
+        return self._open()

@@ -4,9 +4,11 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import importlib
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from cwcf_jax.collection import whitening
 from cwcf_jax.collection.opened import NAME, Opened
 from cwcf_jax.collection.queries import Corners
 from cwcf_jax.collection.search import Hit, Options, Searcher
-from cwcf_jax.collection.settings import Header, Settings, load_model, maps_folder
+from cwcf_jax.collection.settings import Header, Settings, load_model, maps_location
 from cwcf_jax.collection.updating import Progress, Update, Updater, forget_maps
 from cwcf_jax.collection.workers import Workers
 from cwcf_jax.store import MapFiles
@@ -98,6 +100,20 @@ class Index(Opened):
     def _searcher(self) -> Searcher:
         return Searcher(self)
 
+    def searcher(self, *, ray: str | None = None, deadline: float = 60.0) -> Searcher:
+        """For more than one search.
+
+        Args:
+            ray: address of a Ray cluster whose actors hold the pictures and rank them, see `ray_search`; None: this
+                process does.
+            deadline: seconds that they have for an answer.
+        """
+        if ray is None:
+            return Searcher(self)
+        module = _on_ray("ray_search")
+        actors = module.start(ray)
+        return Searcher(self, hold=lambda places: module.Shards(places, actors, deadline))
+
     def status(self) -> Status:
         """Its state, for people."""
         disk = sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
@@ -111,7 +127,7 @@ class Index(Opened):
 
         Args:
             progress: see `Progress`.
-            ray: address of a Ray cluster whose actors encode, see `on_ray.RayWorkers`; None: this process does.
+            ray: address of a Ray cluster whose actors encode, see `ray_workers.RayWorkers`; None: this process does.
 
         Raises:
             DatasetError: the folder is gone.
@@ -150,23 +166,23 @@ class Index(Opened):
                 raise ValueError(f"not in the index: {', '.join(absent)}")
             self._write_removed(set(self.header().removed) | set(named))
             table.remove(named)
-            with MapFiles(maps_folder(self.folder), self._header.conditions()) as maps:
-                forget_maps(maps, table)
+            forget_maps(MapFiles(maps_location(self.folder, self.settings)), table)
         return len(set(named))
 
-    def rebuild(self, progress: Progress | None = None, *, refit: bool = False) -> None:
+    def rebuild(self, progress: Progress | None = None, *, refit: bool = False, ray: str | None = None) -> None:
         """Makes descriptors and class vectors anew from the kept maps, without those of pictures long gone.
 
         Args:
             progress: see `Progress`.
             refit: fit the whitening anew, on the pictures there are now.
+            ray: as in `update`.
 
         Raises:
             FileNotFoundError: nothing was indexed yet; StoreBusyError: another process is changing the index.
         """
         self.generation()
-        with self._locked():
-            self._updater(progress).rebuild(refit=refit)
+        with self._changing(progress, ray) as updater:
+            updater.rebuild(refit=refit)
 
     def relative(self, path: str | pathlib.Path) -> str:
         """A path as the index has it: below the root; a relative one may also be meant from here."""
@@ -180,19 +196,18 @@ class Index(Opened):
         raise ValueError(f"{path} is not below {self.root}, whose index this is")
 
     def _change(self, paths: Sequence[str], progress: Progress | None, ray: str | None, *, whole: bool) -> Update:
+        with self._changing(progress, ray) as updater:
+            return updater.run(paths, whole=whole)
+
+    @contextlib.contextmanager
+    def _changing(self, progress: Progress | None, ray: str | None) -> Iterator[Updater]:
         with self._locked(), contextlib.ExitStack() as stack:
-            workers = None if ray is None else stack.enter_context(self._on_ray(ray))
-            return self._updater(progress, workers).run(paths, whole=whole)
+            workers = None if ray is None else stack.enter_context(self._workers(ray))
+            yield Updater(self.folder, self.root, lambda: self.model, progress or _silent, workers)
 
-    def _on_ray(self, address: str) -> contextlib.AbstractContextManager[Workers]:
-        try:
-            from cwcf_jax.collection.on_ray import RayWorkers
-        except ImportError as error:
-            raise ValueError(f"{error.name} is not installed; pip install 'cwcf-jax[ray]'") from error
-        return RayWorkers(address, self.folder, self.header())
-
-    def _updater(self, progress: Progress | None, workers: Workers | None = None) -> Updater:
-        return Updater(self.folder, self.root, lambda: self.model, progress or _silent, workers)
+    def _workers(self, address: str) -> contextlib.AbstractContextManager[Workers]:
+        maps = maps_location(self.folder, self.settings)
+        return _on_ray("ray_workers").RayWorkers(address, maps, self.header())
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -210,6 +225,14 @@ class Index(Opened):
         header = self.header()
         if removed != set(header.removed):
             dataclasses.replace(header, removed=tuple(sorted(removed))).write(self.folder)
+
+
+def _on_ray(module: str) -> Any:
+    """One of the modules that need Ray."""
+    try:
+        return importlib.import_module(f"cwcf_jax.collection.{module}")
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error.name} is not installed; pip install 'cwcf-jax[ray]'") from error
 
 
 def _silent(what: str, done: int, total: int) -> None:

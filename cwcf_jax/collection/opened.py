@@ -1,16 +1,21 @@
 """An index on disk, as whoever reads it sees it."""
 
 import atexit
+import dataclasses
 import functools
 import pathlib
+import shutil
 import uuid
 
 from cwcf_jax.collection.settings import Header, Settings, generation_folder, load_model, read_header
 from cwcf_jax.collection.table import LanceStore, Snapshot, Store
 from cwcf_jax.encoder import Model
+from cwcf_jax.store import remove
 
 NAME = ".cwcf"
 """The folder inside a folder of photographs that holds its index."""
+
+POSTGRES = "postgresql://", "postgres://"
 
 
 class Opened:
@@ -57,42 +62,77 @@ class Opened:
             raise FileNotFoundError(f"{self.folder} is an empty index; fill it with cwcf index")
         return generation_folder(self.folder, header.generation)
 
+    def places(self) -> Places:
+        """Where its parts are now; errors as in `generation`."""
+        return find_places(self.generation(), self.settings)
+
     def table(self) -> Store:
         """Its pictures and descriptors; errors as in `generation`."""
-        return open_table(self.generation(), self.settings)
+        return open_table(self.places())
 
     def snapshot(self) -> Snapshot:
         """Its pictures now; errors as in `generation`."""
         return self.table().snapshot()
 
 
-TABLE = "table.name"
-"""Inside a generation: what its table is called in a database that holds others too."""
+NAMED = "table.name"
+"""Inside a generation: what it is called in a database or a store that holds others too."""
 
 
-def name_table(generation: pathlib.Path) -> None:
-    """Gives the table of a new generation a name that no other has."""
-    (generation / TABLE).write_text(f"cwcf_{uuid.uuid4().hex}\n")
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where a generation keeps what grows with its pictures, the same for every process.
+
+    Attributes:
+        table: folder or address of a LanceDB, or of a PostgreSQL database.
+        name: of the table in that database.
+        dim: of its descriptors.
+        vectors: folder or address of the class-vector store.
+    """
+
+    table: str
+    name: str
+    dim: int
+    vectors: str
 
 
-def open_table(generation: pathlib.Path, settings: Settings) -> Store:
+def name_generation(generation: pathlib.Path) -> None:
+    """Gives a new generation a name that no other has."""
+    (generation / NAMED).write_text(f"cwcf_{uuid.uuid4().hex}\n")
+
+
+def find_places(generation: pathlib.Path, settings: Settings) -> Places:
+    """Where the parts of a generation are."""
+    if not (settings.table or settings.store):
+        return Places(str(generation / "table"), "", settings.dim, str(generation / "vectors"))
+    name = (generation / NAMED).read_text().strip()
+    place = f"{settings.store.rstrip('/')}/{name}" if settings.store else str(generation)
+    if not settings.table:
+        return Places(f"{place}/table", name, settings.dim, f"{place}/vectors")
+    postgres = settings.table.startswith(POSTGRES)
+    table = settings.table if postgres else f"{settings.table.rstrip('/')}/{name}"
+    return Places(table, name, settings.dim, f"{place}/vectors")
+
+
+def open_table(places: Places) -> Store:
     """The pictures and descriptors of a generation.
 
     Raises:
         ConnectionError: its database does not answer; ValueError: what talks to it is not installed.
     """
-    if not settings.table:
-        return LanceStore(generation / "table", settings.dim)
-    name = (generation / TABLE).read_text().strip()
-    if settings.table.startswith(("postgresql://", "postgres://")):
-        return _postgres(settings.table, settings.dim, name)
-    return LanceStore(f"{settings.table.rstrip('/')}/{name}", settings.dim)
+    if places.table.startswith(POSTGRES):
+        return _postgres(places.table, places.dim, places.name)
+    return LanceStore(places.table, places.dim)
 
 
-def drop_table(generation: pathlib.Path, settings: Settings) -> None:
-    """Removes what `open_table` keeps outside of a generation's folder."""
-    if settings.table and (generation / TABLE).exists():
-        open_table(generation, settings).drop()
+def remove_generation(generation: pathlib.Path, settings: Settings) -> None:
+    """Removes a generation with what it keeps elsewhere."""
+    if (settings.table or settings.store) and (generation / NAMED).exists():
+        places = find_places(generation, settings)
+        open_table(places).drop()
+        if settings.store:
+            remove(places.vectors)
+    shutil.rmtree(generation)
 
 
 @functools.cache

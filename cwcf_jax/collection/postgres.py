@@ -65,19 +65,21 @@ class PostgresStore:
         """See `Store`."""
         return self._transaction(lambda connection: _entries(connection.execute(self._select(FIELDS)).fetchall()))
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, rows: range | None = None) -> Snapshot:
         """See `Store`."""
+        among = rows or range(2**62)
+        chosen = sql.SQL('{} WHERE "row" >= %s AND "row" < %s').format(self._select((*FIELDS, "descriptor")))
 
         def read(connection: psycopg.Connection[Any]) -> Snapshot:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             version = self._version(connection)
             with connection.cursor(binary=True) as cursor:
-                rows = cursor.execute(self._select((*FIELDS, "descriptor"))).fetchall()
-            rows.sort(key=lambda row: row[0])
-            descriptors = np.zeros((len(rows), self._dim), np.float32)
-            for place, row in enumerate(rows):
+                found = cursor.execute(chosen, (among.start, among.stop)).fetchall()
+            found.sort(key=lambda row: row[0])
+            descriptors = np.zeros((len(found), self._dim), np.float32)
+            for place, row in enumerate(found):
                 descriptors[place] = row[-1].to_numpy()
-            return Snapshot(version, _entries([row[:-1] for row in rows]), descriptors)
+            return Snapshot(version, _entries([row[:-1] for row in found]), descriptors)
 
         return self._transaction(read)
 

@@ -1,18 +1,24 @@
 """Searching an index by a picture or a region of one: describe, rank, look again at regions, expand."""
 
 import dataclasses
-import functools
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from cwcf_jax import networks, reranking, retrieval
 from cwcf_jax.collection import queries
-from cwcf_jax.collection.held import Held
-from cwcf_jax.collection.opened import Opened, open_table
+from cwcf_jax.collection import whitening as kept_whitening
+from cwcf_jax.collection.held import Found, Held, Pictures, merge
+from cwcf_jax.collection.opened import Opened, Places, find_places
 from cwcf_jax.collection.queries import Corners, Described, Prepared
+from cwcf_jax.collection.settings import maps_location
 from cwcf_jax.collection.table import Entry
 from cwcf_jax.datasets import Resize
+from cwcf_jax.descriptors import Whitening
+from cwcf_jax.store import MapFiles
 
 AGGREGATIONS = "ofa", "ona"
 
@@ -66,17 +72,33 @@ class Hit:
 class Searcher:
     """An index held ready for queries; changes to it are seen at the next query. Not for several threads at once."""
 
-    def __init__(self, index: Opened) -> None:
+    def __init__(self, index: Opened, *, hold: Callable[[Places], Pictures] = Held) -> None:
+        """``hold``: who ranks the pictures of a generation, such as `ray_search.Shards` of a cluster."""
         self.index = index
+        self._hold = hold
         self._resize = Resize.parse(index.settings.resize)
-        self._held: Held | None = None
+        self._maps = MapFiles(maps_location(index.folder, index.settings))
+        self._held: tuple[pathlib.Path, Pictures, Whitening] | None = None
 
-    def held(self) -> Held:
+    def held(self) -> Pictures:
         """Its pictures as they are now; errors as in `Opened.generation`."""
+        return self._now()[1]
+
+    @property
+    def whitening(self) -> Whitening:
+        """Of the index as it is now; errors as in `Opened.generation`."""
+        return self._now()[2]
+
+    def _now(self) -> tuple[pathlib.Path, Pictures, Whitening]:
         generation = self.index.generation()
-        if self._held is None or not self._held.current(generation):
-            self._held = Held(self.index.folder, generation, open_table(generation, self.index.settings))
+        if self._held is None or self._held[0] != generation or not self._held[1].current():
+            pictures = self._hold(find_places(generation, self.index.settings))
+            self._held = generation, pictures, kept_whitening.read(generation).anonymous()
         return self._held
+
+    def maps(self, entry: Entry) -> dict[str, np.ndarray]:
+        """The kept maps of a picture; StaleStoreError if they are gone or damaged."""
+        return self._maps.read(entry.content)
 
     def prepare(self, image: np.ndarray) -> Prepared:
         """A picture [height, width, 3], uint8 RGB, through the network, once for any number of queries."""
@@ -84,10 +106,8 @@ class Searcher:
 
     def prepare_indexed(self, path: str) -> Prepared:
         """A picture of the index, from its kept maps; KeyError if there is none of that path."""
-        held = self.held()
-        place = held.places[path]
-        entry = held.snapshot.entries[place]
-        return Prepared(queries.one_image(held.read(place)), entry.height, entry.width)
+        entry = self.held().entry(path)
+        return Prepared(queries.one_image(self.maps(entry)), entry.height, entry.width)
 
     def describe(self, prepared: Prepared, box: Corners | None = None, classes: tuple[str, ...] = ()) -> Described:
         """A query from a picture or a region of it, ``x1 y1 x2 y2`` in its upright pixels.
@@ -99,59 +119,71 @@ class Searcher:
         ids = list(dict.fromkeys(networks.class_index(spec, name) for name in classes))
         count = self.index.settings.num_classes
         return queries.describe(
-            self.index.model, self.held().whitening, prepared, num_classes=count, box=box, class_ids=ids or None
+            self.index.model, self.whitening, prepared, num_classes=count, box=box, class_ids=ids or None
         )
 
     def search(self, query: Described, options: Options | None = None, *, count: int = 20, first: int = 0) -> list[Hit]:
         """The best pictures, from the ``first``; of equal ones the earlier path comes first."""
         options = options or Options()
-        held = self.held()
-        if not held.snapshot.entries:
+        _, held, whitening = self._now()
+        class_ids = query.class_ids if options.online else None
+        need = max(first + count, options.rerank, options.expand)
+        if not len(held) or not need:
             return []
-        score = functools.partial(held.online_scores, query.class_ids) if options.online else held.scores
-        scores = score(query.descriptor)
-        order = np.argsort(-scores, kind="stable")
-        regions: reranking.BestRegions | None = None
+        found, regions = held.best(query.descriptor, class_ids, need), None
         if options.rerank:
-            order, regions = self._look_again(held, query, order, options.rerank)
-        looked_at = order[: len(regions.scores)] if regions else order[:0]
+            found, regions = self._look_again(query, found, options.rerank, whitening)
         if options.expand:
-            best = order[: options.expand]
-            rows = held.vectors(query.class_ids, best) if options.online else held.snapshot.descriptors[best]
+            rows = held.vectors(found.entries[: options.expand], class_ids)
             if regions:
-                rows = rows.copy()
-                rows[: len(looked_at)] = regions.vectors[: len(rows)]
+                rows = np.concatenate([regions.vectors[: len(rows)], rows[len(regions.vectors) :]])
             expanded = retrieval.mean_vector(jnp.concatenate([query.descriptor[None], jnp.asarray(rows)]))
-            scores = score(expanded)
+            found = held.best(expanded, class_ids, need + options.rerank)
             if regions:
-                scores[looked_at] = regions.vectors @ np.asarray(expanded)
-            order = np.argsort(-scores, kind="stable")
-        elif regions:
-            scores[looked_at] = regions.scores
-        cells = dict(zip(looked_at.tolist(), regions.boxes, strict=True)) if regions else {}
-        return [
-            self._hit(held, row, float(scores[row]), cells.get(row)) for row in order[first : first + count].tolist()
-        ]
+                found = _replace(found, Found(regions.entries, regions.vectors @ np.asarray(expanded)))
+        cells = {entry.path: box for entry, box in zip(regions.entries, regions.boxes, strict=True)} if regions else {}
+        asked = zip(found.entries[first : first + count], found.scores[first : first + count].tolist(), strict=True)
+        return [self._hit(entry, score, cells.get(entry.path)) for entry, score in asked]
 
-    def _look_again(
-        self, held: Held, query: Described, order: np.ndarray, count: int
-    ) -> tuple[np.ndarray, reranking.BestRegions]:
-        rows = order[:count]
+    def _look_again(self, query: Described, found: Found, count: int, whitening: Whitening) -> tuple[Found, "_Regions"]:
+        """The best by their regions, the others as they were; and those regions."""
+        entries = found.entries[:count]
         config, short = region_query(query)
-        found = reranking.best_regions(
-            self.index.model, held.read, rows, short, query.class_ids, held.whitening, config
+        best = reranking.best_regions(
+            self.index.model,
+            lambda place: self.maps(entries[place]),
+            np.arange(len(entries)),
+            short,
+            query.class_ids,
+            whitening,
+            config,
         )
-        again = np.argsort(-found.scores, kind="stable")
-        found = reranking.BestRegions(found.scores[again], found.vectors[again], found.boxes[again])
-        return np.concatenate([rows[again], order[count:]]), found
+        again = np.argsort(-best.scores, kind="stable")
+        regions = _Regions(tuple(entries[i] for i in again.tolist()), best.vectors[again], best.boxes[again])
+        scores = np.concatenate([best.scores[again], found.scores[count:]])
+        return Found((*regions.entries, *found.entries[count:]), scores), regions
 
-    def _hit(self, held: Held, place: int, score: float, cells: np.ndarray | None) -> Hit:
-        entry = held.snapshot.entries[place]
+    def _hit(self, entry: Entry, score: float, cells: np.ndarray | None) -> Hit:
         if cells is None:
             return Hit(entry, score)
-        height, width = held.read(place)["features"].shape[:2]
+        height, width = self.maps(entry)["features"].shape[:2]
         box = np.rint(cells * np.array([entry.width / width, entry.height / height] * 2)).astype(int)
         return Hit(entry, score, *(tuple(corners.tolist()) for corners in (box, cells)))
+
+
+class _Regions(NamedTuple):
+    """Pictures that were looked at again, best first: their regions' descriptors [r, d], and boxes [r, 4] in cells."""
+
+    entries: tuple[Entry, ...]
+    vectors: np.ndarray
+    boxes: np.ndarray
+
+
+def _replace(found: Found, better: Found) -> Found:
+    """A ranking in which some pictures have other scores."""
+    known = {entry.path for entry in better.entries}
+    others = [place for place, entry in enumerate(found.entries) if entry.path not in known]
+    return merge([Found(tuple(found.entries[place] for place in others), found.scores[others]), better])
 
 
 def region_query(query: Described) -> tuple[reranking.RegionConfig, jnp.ndarray]:

@@ -26,8 +26,10 @@ class Settings:
         num_classes: N_C, classes of an offline descriptor and of a query.
         dim: numbers of a descriptor.
         table: address of the database that keeps pictures and descriptors: ``postgresql://...``, or what LanceDB takes,
-            such as ``s3://bucket/folder``; empty: a LanceDB inside the index. It must not hold a password; libpq finds
-            that in ``~/.pgpass`` or ``PGPASSWORD``.
+            such as ``s3://bucket/folder``; empty: a LanceDB in the store. It must not hold a password; libpq finds that
+            in ``~/.pgpass`` or ``PGPASSWORD``.
+        store: address of all that grows with the pictures, maps, class vectors and the table: ``s3://bucket/folder`` or
+            ``gs://bucket/folder``, of this index alone; empty: inside the index.
     """
 
     network: str
@@ -37,6 +39,7 @@ class Settings:
     num_classes: int = 64
     dim: int = 256
     table: str = ""
+    store: str = ""
 
     def __post_init__(self) -> None:
         Resize.parse(self.resize)
@@ -113,9 +116,9 @@ def read_header(folder: pathlib.Path) -> Header:
         raise ValueError(f"{file} cannot be used ({error}); remove {folder} and index again") from error
 
 
-def maps_folder(folder: pathlib.Path) -> pathlib.Path:
-    """The maps of an index's pictures, see `store.MapFiles`; a picture's name there is its content."""
-    return folder / "maps"
+def maps_location(folder: pathlib.Path, settings: Settings) -> str:
+    """Where the maps of an index's pictures are, see `store.MapFiles`; a picture's name there is its content."""
+    return f"{settings.store.rstrip('/')}/maps" if settings.store else str(folder / "maps")
 
 
 def generation_folder(folder: pathlib.Path, generation: int) -> pathlib.Path:

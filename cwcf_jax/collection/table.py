@@ -37,7 +37,7 @@ class Entry:
 
 
 class Snapshot(NamedTuple):
-    """All pictures at one moment, in the order of their paths, and their descriptors [n, d], float32."""
+    """Pictures at one moment, in the order of their paths, and their descriptors [n, d], float32."""
 
     version: int
     entries: tuple[Entry, ...]
@@ -54,8 +54,8 @@ class Store(Protocol):
     def entries(self) -> tuple[Entry, ...]:
         """All pictures, in the order of their paths."""
 
-    def snapshot(self) -> Snapshot:
-        """All pictures with their descriptors."""
+    def snapshot(self, rows: range | None = None) -> Snapshot:
+        """All pictures with their descriptors, or those whose ``row`` is among some."""
 
     def put(self, entries: Sequence[Entry], descriptors: Float[np.ndarray, "n d"]) -> None:
         """Adds pictures; those whose path is there already are replaced."""
@@ -110,14 +110,15 @@ class LanceStore:
         self._table.checkout_latest()
         return _entries(self._table.search().select(list(FIELDS)).to_arrow())
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, rows: range | None = None) -> Snapshot:
         """See `Store`."""
         self._table.checkout_latest()
         version = int(self._table.version)
-        rows = self._table.to_arrow().sort_by("path")
-        values = rows["descriptor"].combine_chunks()
-        flat = values.flatten() if rows.num_rows else pyarrow.array([], pyarrow.float32())
-        return Snapshot(version, _entries(rows), np.asarray(flat, np.float32).reshape(-1, self._dim))
+        found = self._table.to_arrow() if rows is None else self._table.search().where(_among(rows)).to_arrow()
+        found = found.sort_by("path")
+        values = found["descriptor"].combine_chunks()
+        flat = values.flatten() if found.num_rows else pyarrow.array([], pyarrow.float32())
+        return Snapshot(version, _entries(found), np.asarray(flat, np.float32).reshape(-1, self._dim))
 
     def put(self, entries: Sequence[Entry], descriptors: Float[np.ndarray, "n d"]) -> None:
         """See `Store`."""
@@ -143,6 +144,10 @@ class LanceStore:
     def drop(self) -> None:
         """See `Store`."""
         self._database.drop_table("pictures")
+
+
+def _among(rows: range) -> str:
+    return f"row >= {rows.start} AND row < {rows.stop}"
 
 
 def _entries(rows: pyarrow.Table) -> tuple[Entry, ...]:

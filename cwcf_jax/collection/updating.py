@@ -2,10 +2,8 @@
 
 import collections
 import dataclasses
-import functools
 import itertools
 import pathlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -13,15 +11,15 @@ import numpy as np
 from cwcf_jax import indexing, reranking
 from cwcf_jax.collection import whitening
 from cwcf_jax.collection.changes import Changes, File, find_changes
-from cwcf_jax.collection.opened import drop_table, name_table, open_table
-from cwcf_jax.collection.settings import generation_folder, maps_folder, read_header
+from cwcf_jax.collection.encoding import Part
+from cwcf_jax.collection.opened import Places, find_places, name_generation, open_table, remove_generation
+from cwcf_jax.collection.settings import generation_folder, maps_location, read_header
 from cwcf_jax.collection.table import Entry, Store
 from cwcf_jax.collection.workers import Here, Workers
-from cwcf_jax.datasets import ImageError, Resize, read_size
+from cwcf_jax.datasets import ImageError, read_size
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
-from cwcf_jax.indexing import Extraction
-from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, MapFiles, read_maps
+from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, MapFiles
 
 SMALL, LARGE = 64, 512
 """Pictures that are committed, and kept together in the class-vector store, in a small and in a large collection."""
@@ -68,13 +66,15 @@ class Updater:
     ) -> None:
         self._folder, self._root, self._load, self._progress = folder, root, model, progress
         self._header = read_header(folder)
-        settings = self._header.settings
-        self._workers = workers or Here(
-            maps_folder(folder), model, Extraction(Resize.parse(settings.resize)), settings.num_classes
-        )
+        self._settings = self._header.settings
+        maps = maps_location(folder, self._settings)
+        self._maps = MapFiles(maps)
+        self._workers = workers or Here(maps, model, self._settings)
 
     def run(self, paths: Sequence[str], *, whole: bool) -> Update:
         """Looks at files; ``whole``: they are all that there are."""
+        self._maps.claim(self._header.conditions())
+        self._maps.sweep()
         table = self._table() if self._header.generation else None
         known = {entry.path: entry for entry in table.entries()} if table else {}
         self._sweep()
@@ -84,44 +84,44 @@ class Updater:
         for file in (*changes.changed, *changes.added):
             fresh.setdefault(file.content, []).append(file)
         refused: dict[str, str] = {}
-        with MapFiles(maps_folder(self._folder), self._header.conditions()) as maps:
-            if fresh and table is None:
-                refused = self._begin(maps, fresh)
-            if self._header.generation:
-                table = table or self._table()
-                self._copy(table, (*changes.touched, *changes.copied))
-                refused |= self._encode({name: fresh[name] for name in fresh if name not in refused})
-                table.remove([*changes.gone, *(file.path for file in changes.changed if file.content in refused)])
-                forget_maps(maps, table)
-                refused |= self._restore(maps, table) if whole else {}
-                if changes.gone or changes.touched or changes.copied or fresh:
-                    table.tidy()
-        if table and ClassVectorStore(self._vectors()).length > 2 * len(table.entries()) + LARGE:
+        if fresh and table is None:
+            refused = self._begin(fresh)
+        if self._header.generation:
+            table = table or self._table()
+            self._copy(table, (*changes.touched, *changes.copied))
+            refused |= self._encode({name: fresh[name] for name in fresh if name not in refused})
+            table.remove([*changes.gone, *(file.path for file in changes.changed if file.content in refused)])
+            forget_maps(self._maps, table)
+            refused |= self._restore(table) if whole else {}
+            if changes.gone or changes.touched or changes.copied or fresh:
+                table.tidy()
+        if table and ClassVectorStore(self._places().vectors).length > 2 * len(table.entries()) + LARGE:
             self.rebuild(refit=False)
         return _update(changes, known, refused)
 
-    def _vectors(self) -> pathlib.Path:
-        return generation_folder(self._folder, self._header.generation) / "vectors"
+    def _generation(self) -> pathlib.Path:
+        return generation_folder(self._folder, self._header.generation)
+
+    def _places(self) -> Places:
+        return find_places(self._generation(), self._settings)
 
     def _table(self) -> Store:
-        return open_table(generation_folder(self._folder, self._header.generation), self._header.settings)
+        return open_table(self._places())
 
-    def _begin(self, maps: MapFiles, fresh: dict[str, list[File]]) -> dict[str, str]:
+    def _begin(self, fresh: dict[str, list[File]]) -> dict[str, str]:
         """The first generation: its whitening, fitted on a sample of the pictures where there are enough."""
         sample = _sample(list(fresh))
         refused = self._keep(fresh, sample, 0, len(fresh))
-        sample = [content for content in sample if content in maps]
+        sample = [content for content in sample if content in self._maps]
         if sample:
-            place = self._new_generation(self._fit(maps, sample), len(fresh))
-            self._switch(place)
+            self._switch(self._new_generation(self._fit(sample), len(fresh)))
         return refused
 
-    def _fit(self, maps: MapFiles, sample: Sequence[str]) -> Whitening:
-        model, dim = self._load(), self._header.settings.dim
+    def _fit(self, sample: Sequence[str]) -> Whitening:
+        model, dim = self._load(), self._settings.dim
         if len(sample) < whitening.ENOUGH:
             return whitening.none(dim, model.feature_dim)
-        read = functools.partial(read_maps, maps.folder)
-        batches = (found for _, found in reranking.map_batches(read, sample))
+        batches = (found for _, found in reranking.map_batches(self._maps.read, sample))
         return whitening.fit(model, batches, dim, f"{len(sample)} pictures of the folder")
 
     def _new_generation(self, fitted: Whitening, pictures: int) -> int:
@@ -130,19 +130,19 @@ class Updater:
         self._sweep()
         place = generation_folder(self._folder, number)
         place.mkdir()
-        name_table(place)
+        name_generation(place)
         whitening.save(fitted, place)
         classes = tuple(range(self._load().network.spec.num_classes))
         layout = Layout(classes, fitted.dim, "int8", LARGE if pictures >= MANY else SMALL)
-        ClassVectorWriter(place / "vectors", self._conditions(fitted), layout).close()
+        vectors = find_places(place, self._settings).vectors
+        ClassVectorWriter(vectors, self._conditions(fitted), layout).close()
         return number
 
     def _sweep(self) -> None:
         """Removes all generations but the current: earlier ones, and what a killed process left of a later one."""
         for other in self._folder.glob("generation-*"):
-            if other != generation_folder(self._folder, self._header.generation):
-                drop_table(other, self._header.settings)
-                shutil.rmtree(other)
+            if other != self._generation():
+                remove_generation(other, self._settings)
 
     def _switch(self, number: int) -> None:
         """From now on this generation counts; the one before stays for a while, for searches that began with it."""
@@ -151,17 +151,14 @@ class Updater:
 
     def rebuild(self, *, refit: bool) -> None:
         """A new generation from the maps of all pictures, with the same whitening or one fitted on them."""
-        before = generation_folder(self._folder, self._header.generation)
-        entries = open_table(before, self._header.settings).entries()
+        entries = self._table().entries()
         contents = list(dict.fromkeys(entry.content for entry in entries))
-        with MapFiles(maps_folder(self._folder), self._header.conditions()) as maps:
-            fitted = self._fit(maps, _sample(contents)) if refit and contents else whitening.read(before)
-            number = self._new_generation(fitted, len(contents))
-            place = generation_folder(self._folder, number)
-            by_content: dict[str, list[Entry]] = {}
-            for entry in entries:
-                by_content.setdefault(entry.content, []).append(entry)
-            self._describe(place, by_content)
+        fitted = self._fit(_sample(contents)) if refit and contents else whitening.read(self._generation())
+        number = self._new_generation(fitted, len(contents))
+        by_content: dict[str, list[Entry]] = {}
+        for entry in entries:
+            by_content.setdefault(entry.content, []).append(entry)
+        self._describe(generation_folder(self._folder, number), by_content)
         self._switch(number)
 
     def _keep(self, files: dict[str, list[File]], contents: Sequence[str], start: int, total: int) -> dict[str, str]:
@@ -176,9 +173,9 @@ class Updater:
         paths = {content: self._root / files[content][0].path for content in contents}
         return self._workers.keep_maps(paths, count)
 
-    def _restore(self, maps: MapFiles, table: Store) -> dict[str, str]:
+    def _restore(self, table: Store) -> dict[str, str]:
         """Maps that were lost, made anew from files that are known to be as they were; why some cannot be."""
-        there = maps.names()
+        there = self._maps.names()
         lost = {entry.content: self._root / entry.path for entry in table.entries() if entry.content not in there}
         return self._workers.keep_maps(lost, lambda _: None) if lost else {}
 
@@ -198,7 +195,6 @@ class Updater:
     def _encode(self, files: dict[str, list[File]]) -> dict[str, str]:
         """Pictures by content through the network and into the current generation; why some cannot be."""
         refused: dict[str, str] = {}
-        place = generation_folder(self._folder, self._header.generation)
         contents, window = list(files), max(self._workers.window, LARGE if len(files) >= MANY else SMALL)
         for start in range(0, len(contents), window):
             part = contents[start : start + window]
@@ -210,26 +206,31 @@ class Updater:
                         entries[name] = [self._entry(file) for file in files[name]]
                 except ImageError as error:  # changed or gone since its pass
                     refused[name] = str(error)
-            self._describe(place, entries)
+            self._describe(self._generation(), entries)
         return refused
 
-    def _describe(self, place: pathlib.Path, entries: Mapping[str, Sequence[Entry]]) -> None:
+    def _describe(self, generation: pathlib.Path, pictures: Mapping[str, Sequence[Entry]]) -> None:
         """Pictures by content, whose maps are kept, into a generation: class vectors, then the table."""
-        if not entries:
+        if not pictures:
             return
-        fitted, table = whitening.read(place), open_table(place, self._header.settings)
-        layout = ClassVectorStore(place / "vectors").layout
-        contents = list(entries)
-        with ClassVectorWriter(place / "vectors", self._conditions(fitted), layout) as writer:
-            for start in range(0, len(contents), layout.fragment):
-                part = contents[start : start + layout.fragment]
-                found = self._workers.describe(part, fitted)
-                rows = dict(zip(part, itertools.count(writer.length), strict=False))
-                kept = [found[content] for content in part]
-                writer.append(np.stack([one.values for one in kept]), np.stack([one.scales for one in kept]))
-                writer.flush()
-                put = [dataclasses.replace(entry, row=rows[name]) for name in part for entry in entries[name]]
-                table.put(put, np.stack([found[entry.content].descriptor for entry in put]))
+        fitted, places = whitening.read(generation), find_places(generation, self._settings)
+        table, layout = open_table(places), ClassVectorStore(places.vectors).layout
+        contents, window = list(pictures), max(self._workers.window, layout.fragment)
+        with ClassVectorWriter(places.vectors, self._conditions(fitted), layout) as writer:
+            for start in range(0, len(contents), window):
+                following = iter(contents[start : start + window])
+                rows = writer.reserve(min(window, len(contents) - start))
+                parts = [
+                    Part(places.vectors, one.start, tuple(itertools.islice(following, one.stop - one.start)))
+                    for one in rows
+                ]
+                entries, descriptors = [], []
+                for part, found in self._workers.keep_vectors(parts, fitted):
+                    for row, (content, descriptor) in enumerate(zip(part.contents, found, strict=True), part.first):
+                        entries += [dataclasses.replace(entry, row=row) for entry in pictures[content]]
+                        descriptors += [descriptor] * len(pictures[content])
+                writer.commit(rows[-1].stop - rows[0].start)
+                table.put(entries, np.stack(descriptors))
 
     def _entry(self, file: File) -> Entry:
         height, width = read_size(self._root / file.path)

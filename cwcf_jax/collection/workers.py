@@ -1,16 +1,23 @@
 """Who encodes the pictures of an index: the process that updates it, or others for it."""
 
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
 
 from cwcf_jax.collection import encoding
-from cwcf_jax.collection.encoding import Described
+from cwcf_jax.collection.encoding import Part
+from cwcf_jax.collection.settings import Settings
+from cwcf_jax.datasets import Resize
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
 from cwcf_jax.indexing import Extraction, Progress
+from cwcf_jax.store import Location, MapFiles
 
 
+@runtime_checkable
 class Workers(Protocol):
     """What an update needs of them. Work that is done twice changes nothing: all of it goes by content.
 
@@ -23,8 +30,10 @@ class Workers(Protocol):
     def keep_maps(self, files: Mapping[str, pathlib.Path], progress: Progress) -> dict[str, str]:
         """See `encoding.keep_maps`."""
 
-    def describe(self, contents: Sequence[str], whitening: Whitening) -> dict[str, Described]:
-        """See `encoding.describe`."""
+    def keep_vectors(
+        self, parts: Sequence[Part], whitening: Whitening
+    ) -> Iterator[tuple[Part, Float[np.ndarray, "n d"]]]:
+        """See `encoding.keep_vectors`: parts of distinct fragments, in any order."""
 
 
 class Here:
@@ -32,16 +41,19 @@ class Here:
 
     window = 0
 
-    def __init__(
-        self, folder: pathlib.Path, model: Callable[[], Model], extraction: Extraction, num_classes: int
-    ) -> None:
-        """``folder`` is that of the maps; the model is loaded when it is needed."""
-        self._folder, self._model, self._extraction, self._num_classes = folder, model, extraction, num_classes
+    def __init__(self, maps: Location, model: Callable[[], Model], settings: Settings) -> None:
+        """``maps``: where they are kept; the model is loaded when it is needed."""
+        self._maps, self._model, self._settings = MapFiles(maps), model, settings
 
     def keep_maps(self, files: Mapping[str, pathlib.Path], progress: Progress) -> dict[str, str]:
         """See `Workers`."""
-        return encoding.keep_maps(self._folder, self._model(), self._extraction, files, progress)
+        extraction = Extraction(Resize.parse(self._settings.resize))
+        return encoding.keep_maps(self._maps, self._model(), extraction, files, progress)
 
-    def describe(self, contents: Sequence[str], whitening: Whitening) -> dict[str, Described]:
+    def keep_vectors(
+        self, parts: Sequence[Part], whitening: Whitening
+    ) -> Iterator[tuple[Part, Float[np.ndarray, "n d"]]]:
         """See `Workers`."""
-        return encoding.describe(self._folder, contents, self._model(), whitening, self._num_classes)
+        for part in parts:
+            count = self._settings.num_classes
+            yield part, encoding.keep_vectors(self._maps, part, self._model(), whitening, count)

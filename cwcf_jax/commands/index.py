@@ -27,9 +27,9 @@ def main(arguments: argparse.Namespace) -> int:
     index = _opened(arguments, folder, place)
     before = time.monotonic()
     with Bar() as bar:
-        if arguments.refit:
-            index.rebuild(bar, refit=True)
         ray = arguments.ray
+        if arguments.refit or arguments.compact:
+            index.rebuild(bar, refit=arguments.refit, ray=ray)
         found = index.add(arguments.pictures, bar, ray=ray) if arguments.pictures else index.update(bar, ray=ray)
     seconds = time.monotonic() - before
     for reason in found.refused:
@@ -59,7 +59,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     if not weights:
         raise ValueError(NO_WEIGHTS)
     network, file = _split(weights)
-    chosen = {"resize": arguments.resize, "dim": arguments.dim, "num_classes": arguments.nc, "table": arguments.table}
+    chosen = {"resize": arguments.resize, "dim": arguments.dim, "num_classes": arguments.nc}
+    chosen |= {"table": arguments.table, "store": arguments.store}
     given = {name: value for name, value in chosen.items() if value is not None}
     return settings_for(file, network, **given)
 
@@ -72,6 +73,7 @@ def _split(weights: str) -> tuple[str, pathlib.Path]:
 def _check_same(arguments: argparse.Namespace, settings: Settings) -> None:
     wanted = {"--resize": (arguments.resize, settings.resize), "--dim": (arguments.dim, settings.dim)}
     wanted |= {"--nc": (arguments.nc, settings.num_classes), "--table": (arguments.table, settings.table)}
+    wanted["--store"] = arguments.store, settings.store
     if arguments.weights:
         wanted["--weights"] = str(_split(arguments.weights)[1].resolve()), settings.weights
     for flag, (asked, held) in wanted.items():

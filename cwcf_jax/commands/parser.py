@@ -1,6 +1,7 @@
 """What can be typed after ``cwcf``, and its help."""
 
 import argparse
+import math
 import pathlib
 from typing import Any
 
@@ -76,14 +77,16 @@ def _index(commands: Any) -> None:
     parser.add_argument(
         "--table",
         metavar="ADDRESS",
-        help="database of the pictures, for a new index: postgresql://..., s3://...; default: inside the index",
+        help="database of the pictures, for a new index: postgresql://..., s3://...; default: in the store",
     )
     parser.add_argument(
-        "--ray",
+        "--store",
         metavar="ADDRESS",
-        help="a Ray cluster that encodes: auto, HOST:PORT, local; default: this process",
+        help="what grows with the pictures, for a new index: s3://BUCKET/FOLDER, gs://...; default: inside the index",
     )
+    _ray(parser, "encodes")
     parser.add_argument("--refit", action="store_true", help="fit the whitening anew on the pictures there are now")
+    parser.add_argument("--compact", action="store_true", help="leave nothing of pictures and versions that are gone")
     parser.add_argument("--strict", action="store_true", help="exit code 1 if a picture could not be read")
 
 
@@ -111,6 +114,7 @@ def _search(commands: Any) -> None:
     parser.add_argument("--first", type=_number, default=0, help="of the best, how many are passed over")
     parser.add_argument("--explain", action="store_true", help="what carried each score")
     parser.add_argument("--json", action="store_true", help="for programs")
+    _ray(parser, "holds the pictures", deadline=True)
 
 
 def _status(commands: Any) -> None:
@@ -150,6 +154,17 @@ def _serve(commands: Any) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=_number, default=8008, help="0: any that is free (default: 8008)")
     parser.add_argument("--token", help="that clients must know; default: none on this machine, a new one elsewhere")
+    _ray(parser, "holds the pictures", deadline=True)
+
+
+def _ray(parser: argparse.ArgumentParser, does: str, *, deadline: bool = False) -> None:
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help=f"a Ray cluster that {does}: auto, HOST:PORT, local; default: this process"
+    )
+    if deadline:
+        parser.add_argument(
+            "--deadline", type=_seconds, default=60.0, metavar="SECONDS", help="for the cluster's answer (default: 60)"
+        )
 
 
 def _box(text: str) -> tuple[float, float, float, float]:
@@ -164,6 +179,16 @@ def _number(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
 
 
 def _names(text: str) -> tuple[str, ...]:

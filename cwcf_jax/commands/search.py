@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from cwcf_jax import datasets, networks
-from cwcf_jax.collection import Described, Explanation, Hit, Index, Options, Searcher, explain
+from cwcf_jax.collection import Described, Explanation, Hit, Index, Options, explain
 from cwcf_jax.commands.finding import find_index
 
 
@@ -14,7 +14,7 @@ def main(arguments: argparse.Namespace) -> int:
     options = Options(arguments.aggregation, arguments.rerank, arguments.expand, arguments.classes)
     image = datasets.read_image(arguments.image.expanduser())
     index = find_index(arguments.index, [arguments.image.expanduser().parent])
-    searcher = Searcher(index)
+    searcher = index.searcher(ray=arguments.ray, deadline=arguments.deadline)
     query = searcher.describe(searcher.prepare(image), arguments.box, options.classes)
     hits = searcher.search(query, options, count=arguments.count, first=arguments.first)
     reasons = [explain(searcher, query, hit, options) if arguments.explain else None for hit in hits]

@@ -13,6 +13,7 @@ def main(arguments: argparse.Namespace) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         serve(
             index,
+            searcher=index.searcher(ray=arguments.ray, deadline=arguments.deadline),
             host=arguments.host,
             port=arguments.port,
             token=arguments.token,

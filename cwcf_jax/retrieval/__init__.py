@@ -12,7 +12,7 @@ from cwcf_jax.retrieval.metrics import (
     precision_at,
     recall_at,
 )
-from cwcf_jax.retrieval.online import online_scores
+from cwcf_jax.retrieval.online import online_nearest_sharded, online_scores
 from cwcf_jax.retrieval.reranking import reorder, replace_rows
 from cwcf_jax.retrieval.search import rank, similarities
 
@@ -31,6 +31,7 @@ __all__ = [
     "mean_vector",
     "nearest",
     "nearest_sharded",
+    "online_nearest_sharded",
     "online_scores",
     "paired_difference",
     "precision_at",

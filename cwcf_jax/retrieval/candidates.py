@@ -87,6 +87,14 @@ class _Groups(NamedTuple):
     last: Int[Array, " g"]
 
 
+def merge_shards(found: Neighbours, length: int, *, count: int, axis: str) -> Neighbours:
+    """The best of what each device of a mesh's ``axis`` found in its own ``length`` rows, inside `shard_map`."""
+    rows = found.rows + jax.lax.axis_index(axis) * length
+    scores, rows = (jax.lax.all_gather(one, axis, axis=1, tiled=True) for one in (found.scores, rows))
+    scores, rows = jax.lax.sort((-scores, rows), num_keys=2)
+    return Neighbours(-scores[:, :count], rows[:, :count])
+
+
 def find(queries: Float[Array, "q d"], database: Rows, *, compact: Compact | None, count: int, scoring: str) -> Found:
     """The ``count`` nearest rows, and whether no row that was not looked at can be one of them.
 

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from cwcf_jax.retrieval import candidates
-from cwcf_jax.retrieval.candidates import Compact, Found, Neighbours, Rows
+from cwcf_jax.retrieval.candidates import Compact, Found, Neighbours, Rows, merge_shards
 from cwcf_jax.retrieval.search import similarities
 
 QUERIES = 256
@@ -112,7 +112,7 @@ _EXHAUSTIVE = "exhaustive"
 
 @functools.cache
 def _over(mesh: Mesh, axis: str, count: int, way: str) -> Callable[[Array, Array], Found]:
-    local = functools.partial(_merge_shards, count=count, axis=axis, way=way)
+    local = functools.partial(_search_shard, count=count, axis=axis, way=way)
     whole, rows = PartitionSpec(), PartitionSpec(axis)  # type: ignore[no-untyped-call]
     return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(whole, rows), out_specs=whole, check_vma=False))
 
@@ -163,14 +163,12 @@ def _first_certain(
     return found
 
 
-def _merge_shards(
+def _search_shard(
     queries: Float[Array, "q d"], shard: Float[Array, "n d"], *, count: int, axis: str, way: str
 ) -> Found:
     if way == _EXHAUSTIVE:
         found, certain = exhaustive(queries, shard, count), jnp.ones(queries.shape[0], bool)
     else:
         found, certain = candidates.find(queries, shard, compact=None, count=count, scoring=way)
-    rows = found.rows + jax.lax.axis_index(axis) * shard.shape[0]
-    scores, rows = (jax.lax.all_gather(one, axis, axis=1, tiled=True) for one in (found.scores, rows))
-    scores, rows = jax.lax.sort((-scores, rows), num_keys=2)
-    return Found(Neighbours(-scores[:, :count], rows[:, :count]), jnp.all(jax.lax.all_gather(certain, axis), axis=0))
+    best = merge_shards(found, shard.shape[0], count=count, axis=axis)
+    return Found(best, jnp.all(jax.lax.all_gather(certain, axis), axis=0))

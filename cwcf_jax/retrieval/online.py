@@ -1,8 +1,14 @@
 """Online aggregation: scores of a query against images whose class vectors are stored, class by class."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Num
+
+from cwcf_jax.retrieval.candidates import Neighbours, merge_shards
 
 UNROLL = 8
 """Classes that one step adds up: the sum is read and written once for all of them."""
@@ -32,6 +38,59 @@ def online_scores(
     square = jnp.sum(jnp.square(sums), axis=-1)
     norm = jax.lax.rsqrt(jnp.where(square > 0, square, 1.0))
     return jnp.sum(sums * query[None, :], axis=-1) * norm
+
+
+def online_nearest_sharded(
+    values: Num[Array, "c n d"],
+    scales: Float[Array, "c n"] | None,
+    positions: Int[Array, " p"],
+    query: Float[Array, " d"],
+    count: int,
+    *,
+    mesh: Mesh,
+    axis: str,
+) -> Neighbours:
+    """The ``count`` images of the highest `online_scores`, their class vectors spread over the devices of a mesh.
+
+    Every device scores its own images; what travels is k of them a device.
+
+    Args:
+        values: as in `online_scores`, the images spread evenly over the mesh's ``axis``.
+        scales: likewise.
+        positions: the query's classes.
+        query: descriptor of norm 1.
+        count: k, at most the images of one device.
+        mesh: of the devices, of one process or several.
+        axis: of the mesh.
+
+    Returns:
+        ``scores`` and ``rows``, both [1, k]; of equal scores the earlier image comes first.
+
+    Raises:
+        ValueError: the devices would have different numbers of images, or fewer than k.
+    """
+    shard = values.shape[1] // mesh.shape[axis]
+    if shard * mesh.shape[axis] != values.shape[1] or not 1 <= count <= shard:
+        raise ValueError(
+            f"{values.shape[1]} images over {mesh.shape[axis]} devices: each needs as many, and at least {count}"
+        )
+    return _over(mesh, axis, count, scales is not None)(values, scales, positions, query)
+
+
+@functools.cache
+def _over(mesh: Mesh, axis: str, count: int, scaled: bool) -> Callable[..., Neighbours]:
+    def local(
+        values: Num[Array, "c b d"],
+        scales: Float[Array, "c b"] | None,
+        positions: Int[Array, " p"],
+        query: Float[Array, " d"],
+    ) -> Neighbours:
+        best = jax.lax.top_k(online_scores(values, scales, positions, query)[None], count)
+        return merge_shards(Neighbours(*best), values.shape[1], count=count, axis=axis)
+
+    whole, images = PartitionSpec(), PartitionSpec(None, axis)  # type: ignore[no-untyped-call]
+    specs = images, images if scaled else None, whole, whole
+    return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=whole, check_vma=False))
 
 
 def _sums(

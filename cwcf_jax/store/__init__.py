@@ -1,13 +1,14 @@
 """Descriptors and class vectors on disk."""
 
 from cwcf_jax.store.class_vectors import ClassVectorStore, Runs
-from cwcf_jax.store.class_writer import ClassVectorWriter
+from cwcf_jax.store.class_writer import ClassVectorWriter, write_images
 from cwcf_jax.store.folder import StaleStoreError, StoreBusyError
+from cwcf_jax.store.map_files import MapFiles
 from cwcf_jax.store.maps import DTYPES as MAP_DTYPES
-from cwcf_jax.store.maps import MapFiles, MapStore, map_file, read_maps, write_maps
+from cwcf_jax.store.maps import MapStore
 from cwcf_jax.store.pooled import PooledStore
 from cwcf_jax.store.rows import RowStore
-from cwcf_jax.store.zarr import Layout, Location
+from cwcf_jax.store.zarr import Layout, Location, remove
 
 __all__ = [
     "MAP_DTYPES",
@@ -22,7 +23,6 @@ __all__ = [
     "Runs",
     "StaleStoreError",
     "StoreBusyError",
-    "map_file",
-    "read_maps",
-    "write_maps",
+    "remove",
+    "write_images",
 ]

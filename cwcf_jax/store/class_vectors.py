@@ -98,8 +98,8 @@ class ClassVectorStore:
         size = self.layout.fragment
         return [slice(start, min(start + size, self.length)) for start in range(0, self.length, size)]
 
-    def read(self, positions: np.ndarray) -> Iterator[tuple[slice, Runs]]:
-        """Each fragment's images and the vectors of some classes, the next ones asked for meanwhile.
+    def read(self, positions: np.ndarray, fragments: range | None = None) -> Iterator[tuple[slice, Runs]]:
+        """Some fragments' images, by default all, and their vectors of some classes, the next asked for meanwhile.
 
         The vectors beyond the images of the last fragment mean nothing.
         """
@@ -107,10 +107,11 @@ class ClassVectorStore:
         waiting: collections.deque[Callable[[], Runs]] = collections.deque()
         with futures.ThreadPoolExecutor(READERS) as pool:
             pieces = self.fragments()
-            for i, piece in enumerate(pieces):
-                while len(waiting) <= ahead and i + len(waiting) < len(pieces):
-                    waiting.append(self._ask(i + len(waiting), positions, pool))
-                yield piece, waiting.popleft()()
+            chosen = range(len(pieces)) if fragments is None else fragments
+            for i, fragment in enumerate(chosen):
+                while len(waiting) <= ahead and i + len(waiting) < len(chosen):
+                    waiting.append(self._ask(chosen[i + len(waiting)], positions, pool))
+                yield pieces[fragment], waiting.popleft()()
 
     def vectors(self, rows: np.ndarray, positions: np.ndarray) -> Runs:
         """The vectors of any images, ``values`` [n, r, d], for a second look at a few."""

@@ -1,6 +1,7 @@
 """Writing a class-vector store: image after image in, fragments out."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Mapping
@@ -90,11 +91,36 @@ class ClassVectorWriter:
         if self.length == self._committed:
             return
         images = slice(self._start, self._start + self.layout.fragment)
+        self._resize(images.stop)
         if self._scales is not None:
-            self._scales = self._scales.resize(exclusive_max=[None, images.stop], expand_only=True).result()
             self._scales[:, images].write(self._scale_buffer).result()
-        self._values = self._values.resize(exclusive_max=[None, images.stop, None], expand_only=True).result()
         self._values[:, images].write(self._buffer).result()
+        self._commit()
+
+    def reserve(self, images: int) -> list[slice]:
+        """Room for more images, which others fill by `write_images`; none count before `commit`.
+
+        Returns:
+            The rows of each fragment that is touched, in order: what one process writes at once.
+        """
+        self.flush()
+        size, first, last = self.layout.fragment, self.length, self.length + images
+        self._resize(-(-last // size) * size)
+        starts = [first, *range((first // size + 1) * size, last, size)]
+        return [slice(start, stop) for start, stop in itertools.pairwise([*starts, last])]
+
+    def commit(self, images: int) -> None:
+        """From now on that many more images count, all of which were written."""
+        self.length += images
+        self._commit()
+        self._begin_fragment()
+
+    def _resize(self, images: int) -> None:
+        if self._scales is not None:
+            self._scales = self._scales.resize(exclusive_max=[None, images], expand_only=True).result()
+        self._values = self._values.resize(exclusive_max=[None, images, None], expand_only=True).result()
+
+    def _commit(self) -> None:
         zarr.write_json(self._kvstore, "length.json", {"images": self.length})
         self._committed = self.length
 
@@ -133,6 +159,23 @@ class ClassVectorWriter:
             self._buffer[:, : self.length - self._start] = self._values[:, images].read().result()
             if self._scales is not None:
                 self._scale_buffer[:, : self.length - self._start] = self._scales[:, images].read().result()
+
+
+def write_images(location: Location, first: int, values: np.ndarray, scales: np.ndarray | None = None) -> None:
+    """Images into rows of one fragment that a writer reserved; again does no harm. One process at a time a fragment.
+
+    Args:
+        location: of the store.
+        first: row of the first.
+        values: [images, classes, dim] of the layout's type.
+        scales: [images, classes], for int8.
+    """
+    kvstore = zarr.connect(location)
+    _, layout = parse_header(zarr.read_json(kvstore, "store.json"), location)
+    images = slice(first, first + len(values))
+    if scales is not None:
+        zarr.open_scales(kvstore, layout, create=True)[:, images].write(scales.T).result()
+    zarr.open_values(kvstore, layout, create=True)[:, images].write(values.swapaxes(0, 1)).result()
 
 
 def _flat(fingerprint: Mapping[str, Any], layout: Layout) -> dict[str, Any]:

@@ -6,6 +6,7 @@ uncompressed: a class's run is read by itself, from a local disk without a copy.
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,8 @@ DTYPES: dict[str, np.dtype[Any]] = {"int8": np.dtype("i1"), "float16": np.dtype(
 
 Location = str | pathlib.Path | Mapping[str, Any]
 """A folder; an address such as ``s3://bucket/name`` or ``gs://bucket/name``; or a key-value store as TensorStore
-describes it in JSON, where an address does not say enough (an endpoint, a region)."""
+describes it in JSON, where an address does not say enough. Where the S3 API is not Amazon's, ``AWS_ENDPOINT_URL`` and
+``AWS_REGION`` say of whom it is, here as in LanceDB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +63,23 @@ def connect(location: Location) -> tensorstore.KvStore:
     path = local_folder(location)
     if path is not None:
         return tensorstore.KvStore.open({"driver": "file", "path": f"{path}/"}).result()
-    if isinstance(location, Mapping):
-        found = tensorstore.KvStore.open(dict(location)).result()
-    else:
-        found = tensorstore.KvStore.open(str(location)).result()
+    found = tensorstore.KvStore.open(dict(location) if isinstance(location, Mapping) else _spec(str(location))).result()
     return found if found.path.endswith("/") else found / "/"
+
+
+def _spec(address: str) -> str | dict[str, Any]:
+    """The address; with what the AWS variables say of a server that is not Amazon's."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint or not address.startswith("s3://"):
+        return address
+    bucket, _, path = address.removeprefix("s3://").partition("/")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return {"driver": "s3", "bucket": bucket, "path": f"{path}/", "endpoint": endpoint, "aws_region": region}
+
+
+def remove(location: Location) -> None:
+    """Removes all that is at a location."""
+    connect(location).delete_range(tensorstore.KvStore.KeyRange()).result()
 
 
 def local_folder(location: Location) -> pathlib.Path | None:

@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from cwcf_jax.collection import Index
+from cwcf_jax.collection import Index, Searcher
 from cwcf_jax.datasets import ImageError
 from cwcf_jax.version import __version__
 from cwcf_jax.web import messages, uploads
@@ -31,15 +31,18 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 BODY = {"requestBody": {"required": True, "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
-def create_app(index: Index, *, token: str | None = None, hosts: tuple[str, ...] = ("*",)) -> FastAPI:
+def create_app(
+    index: Index, *, token: str | None = None, hosts: tuple[str, ...] = ("*",), searcher: Searcher | None = None
+) -> FastAPI:
     """An ASGI application that answers for an index.
 
     Args:
         index: an index that is filled, see `collection.Index`.
         token: that every request must know; None: none.
         hosts: names by which browsers may call it; ``*``: any.
+        searcher: of the index, see `Index.searcher`; None: in this process.
     """
-    searching = Searching(index)
+    searching = Searching(index, searcher)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

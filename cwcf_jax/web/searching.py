@@ -1,6 +1,6 @@
 """The searches behind the API; one at a time, since a search already uses every core."""
 
-import collections
+import contextlib
 import hashlib
 import pathlib
 import threading
@@ -10,7 +10,7 @@ from fastapi import HTTPException
 
 from cwcf_jax import encoder, networks
 from cwcf_jax.collection import Described, Explanation, Hit, Index, Options, Prepared, Searcher, explain
-from cwcf_jax.collection.held import Held
+from cwcf_jax.collection.held import Pictures
 from cwcf_jax.collection.table import Entry
 from cwcf_jax.web import messages, uploads
 from cwcf_jax.web.asked import Asked
@@ -21,20 +21,19 @@ GONE = "the uploaded picture is no longer kept; send it again"
 class Searching:
     """An index that answers many clients."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, searcher: Searcher | None = None) -> None:
         self.index = index
-        self._searcher = Searcher(index)
+        self._searcher = searcher or Searcher(index)
         self._asked = Asked()
-        self._latest: Held | None = None
+        self._latest: Pictures | None = None
         self._lock, self._decoding = threading.Lock(), threading.BoundedSemaphore(2)
         self._names = networks.class_names(index.model.network.spec)
 
     def warm_up(self) -> None:
         """Compiles what the first client would wait for, on pictures of the most usual size."""
         with self._lock:
-            entries = self._current().snapshot.entries
-            if entries:
-                sides = collections.Counter((entry.height, entry.width) for entry in entries)
+            sides = self._current().sides()
+            if sides:
                 blank = np.zeros((*sides.most_common(1)[0][0], 3), np.uint8)
                 query = self._searcher.describe(self._searcher.prepare(blank))
                 for options in (Options(), Options("ona", rerank=1)):
@@ -87,7 +86,7 @@ class Searching:
         with self._lock:
             described = self._described(self._prepared(asked), asked)
             hits = self._searcher.search(described, options, count=asked.count, first=asked.first)
-            return hits, len(self._current().snapshot.entries)
+            return hits, len(self._current())
 
     def explain(self, asked: messages.Explain) -> Explanation:
         """Why a picture was found."""
@@ -102,13 +101,14 @@ class Searching:
 
     def picture(self, path: str) -> tuple[pathlib.Path, str]:
         """The file of a picture of the index, and its content's sha256."""
-        held = self._latest  # no search is waited for, unless the picture is new
-        if held is None or path not in held.places:
-            with self._lock:
-                held = self._current()
-        return self.index.root / path, _entry(held, path).content
+        latest = self._latest
+        if latest is not None:
+            with contextlib.suppress(KeyError):  # no search is waited for, unless the picture is new
+                return self.index.root / path, latest.entry(path).content
+        with self._lock:
+            return self.index.root / path, _entry(self._current(), path).content
 
-    def _current(self) -> Held:
+    def _current(self) -> Pictures:
         self._latest = self._searcher.held()
         return self._latest
 
@@ -130,7 +130,7 @@ class Searching:
             raise HTTPException(422, str(error)) from error
 
 
-def _entry(held: Held, path: str) -> Entry:
+def _entry(held: Pictures, path: str) -> Entry:
     try:
         return held.entry(path)
     except KeyError:

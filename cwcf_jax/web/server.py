@@ -6,13 +6,21 @@ from collections.abc import Callable
 
 import uvicorn
 
-from cwcf_jax.collection import Index
+from cwcf_jax.collection import Index, Searcher
 from cwcf_jax.web.app import create_app
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def serve(index: Index, *, host: str, port: int, token: str | None, ready: Callable[[str], object]) -> None:
+def serve(
+    index: Index,
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    ready: Callable[[str], object],
+    searcher: Searcher | None = None,
+) -> None:
     """Serves until it is told to stop.
 
     Args:
@@ -21,6 +29,7 @@ def serve(index: Index, *, host: str, port: int, token: str | None, ready: Calla
         port: 0: any that is free.
         token: that clients must know.
         ready: called with the address to open, once requests are taken.
+        searcher: of the index, see `Index.searcher`; None: in this process.
 
     Raises:
         OSError: the port is taken, or the address is not this machine's.
@@ -28,7 +37,8 @@ def serve(index: Index, *, host: str, port: int, token: str | None, ready: Calla
     index.generation()
     local = host in LOCAL
     token = token or (None if local else secrets.token_urlsafe(24))
-    app = create_app(index, token=token, hosts=("127.0.0.1", "localhost", "[::1]", "::1") if local else ("*",))
+    hosts = ("127.0.0.1", "localhost", "[::1]", "::1") if local else ("*",)
+    app = create_app(index, token=token, hosts=hosts, searcher=searcher)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     shown = f"[{host}]" if ":" in host else host
     if host in ("0.0.0.0", "::"):  # noqa: S104

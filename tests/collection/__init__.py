@@ -8,6 +8,7 @@ from absl.testing import parameterized
 from PIL import Image
 
 from cwcf_jax.collection import Index, Options, Searcher, Update, settings_for
+from cwcf_jax.collection.settings import maps_location
 from cwcf_jax.store import ClassVectorStore, MapFiles
 from tests import oracles, shared
 
@@ -60,7 +61,7 @@ def float64_whitened(vectors, whitening):
 
 def class_vectors(index, rows):
     """[rows, classes, d] in float64 as they are stored, and the steps [rows, classes] that they are rounded to."""
-    store = ClassVectorStore(index.generation() / "vectors")
+    store = ClassVectorStore(index.places().vectors)
     runs = store.vectors(np.asarray(rows, np.int64), np.arange(len(store.layout.classes)))
     values, scales = runs.values[runs.positions], runs.scales[runs.positions]
     return (values.astype(np.float64) * scales[..., None]).swapaxes(0, 1), scales.T
@@ -71,8 +72,8 @@ def assert_whole(test, index):
     _, entries, _ = index.snapshot()
     files = {path.relative_to(index.root).as_posix() for path in index.root.rglob("*.png")}
     test.assertEqual({entry.path for entry in entries}, files)
-    with MapFiles(index.folder / "maps", index.header().conditions()) as maps:
-        test.assertEqual(maps.names(), {entry.content for entry in entries})
+    maps = MapFiles(maps_location(index.folder, index.settings))
+    test.assertEqual(maps.names(), {entry.content for entry in entries})
 
 
 def assert_same(test, index, expected):

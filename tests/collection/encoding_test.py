@@ -10,7 +10,7 @@ from cwcf_jax import datasets, encoder
 from cwcf_jax.collection import encoding
 from cwcf_jax.datasets import Resize
 from cwcf_jax.indexing import Extraction
-from cwcf_jax.store import MapFiles, read_maps
+from cwcf_jax.store import MapFiles
 from tests import collection, oracles
 
 EXTRACTION = Extraction(Resize("squash", 48, 32))
@@ -25,8 +25,7 @@ class EncodingCase(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        self.maps = MapFiles(self.folder / "maps", {})
-        self.addCleanup(self.maps.close)
+        self.maps = MapFiles(self.folder / "maps")
 
     def files(self, count):
         files = [self.folder / f"{seed}.png" for seed in range(count)]
@@ -36,7 +35,7 @@ class EncodingCase(absltest.TestCase):
 
     def keep(self, files):
         counts = []
-        refused = encoding.keep_maps(self.maps.folder, _model(), EXTRACTION, files, counts.append)
+        refused = encoding.keep_maps(self.maps, _model(), EXTRACTION, files, counts.append)
         self.assertEqual(sum(counts), len(files))
         return refused
 
@@ -48,7 +47,7 @@ class KeepMapsTest(EncodingCase):
         for content, file in files.items():
             image = EXTRACTION.resize(datasets.read_image(file))
             expected = encoder.feature_maps(_model(), image[None])
-            found = read_maps(self.maps.folder, content)
+            found = self.maps.read(content)
             for name, size in (("features", expected.feature_size), ("cam_features", expected.cam_size)):
                 height, width = np.asarray(size[0]).tolist()
                 wanted = np.asarray(getattr(expected, name))[0, :height, :width]
@@ -92,11 +91,11 @@ class DescribeTest(EncodingCase):
         self.keep(files)
         model, random = _model(), np.random.default_rng(0)
         fitted = cwcf_jax.fit_pca_whitening(random.random((60, model.feature_dim)), dim=6, fitted_on="noise")
-        found = encoding.describe(self.maps.folder, contents, model, fitted, 5)
+        found = encoding.describe(self.maps, contents, model, fitted, 5)
         self.assertCountEqual(found, contents)
         kernel, bias = (np.asarray(model.params["classifier"][name], np.float64) for name in ("kernel", "bias"))
         for content, one in found.items():
-            maps = read_maps(self.maps.folder, content)
+            maps = self.maps.read(content)
             vectors = collection.float64_vectors(model, maps, np.arange(len(bias)))
             embedded = collection.float64_whitened(vectors, fitted)
             logits = np.asarray(maps["cam_features"], np.float64).mean(axis=(0, 1)) @ kernel + bias

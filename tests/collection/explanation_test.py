@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax import datasets, networks
 from cwcf_jax.collection import Options, Searcher, explain, whitening
-from cwcf_jax.store import read_maps
+from cwcf_jax.store import MapFiles
 from tests import collection, oracles
 
 COUNT = 8
@@ -52,7 +52,7 @@ class ExplainTest(parameterized.TestCase):
             self.assertAlmostEqual(found.score, hit.score, delta=atol)
             self.assertAlmostEqual(sum(pair.share for pair in found.pairs) + found.rest, found.score, delta=1e-6)
             self.assertAlmostEqual(np.sum(found.cells, dtype=np.float64) + found.constant, found.score, delta=1e-5)
-            maps = read_maps(self.index.folder / "maps", hit.entry.content)
+            maps = MapFiles(self.index.folder / "maps").read(hit.entry.content)
             self.assertEqual(found.cells.shape, maps["features"].shape[:2])
 
     def test_of_a_region_nothing_outside_counts(self):
@@ -60,9 +60,9 @@ class ExplainTest(parameterized.TestCase):
         query, hits = self.hits(options)
         hit = dataclasses.replace(hits[0], cells=(1, 2, 5, 4))
         found = explain(self.searcher, query, hit, options)
-        maps = read_maps(self.index.folder / "maps", hit.entry.content)
+        maps = MapFiles(self.index.folder / "maps").read(hit.entry.content)
         vectors = collection.float64_vectors(self.index.model, maps, query.class_ids[:6], np.s_[2:4, 1:5])
-        region = oracles.l2(collection.float64_whitened(vectors, self.searcher.held().whitening).sum(axis=0))
+        region = oracles.l2(collection.float64_whitened(vectors, self.searcher.whitening).sum(axis=0))
         short = oracles.l2(np.asarray(query.vectors[:6], np.float64).sum(axis=0))
         self.assertAlmostEqual(found.score, float(region @ short), delta=1e-5)
         cells = found.cells.copy()

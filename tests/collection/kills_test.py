@@ -120,7 +120,7 @@ class KillTest(parameterized.TestCase):
     def check_readable(self, root):
         """Whatever is there can be searched; how much that is."""
         searcher = Searcher(Index(root))
-        entries = searcher.held().snapshot.entries
+        entries = Index(root).snapshot().entries
         query = searcher.describe(searcher.prepare_indexed("5.png"))
         for aggregation in "ofa", "ona":
             hits = searcher.search(query, Options(aggregation, rerank=3), count=100)

@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 from cwcf_jax import datasets
 from cwcf_jax.collection import Index, Options, Searcher
 from cwcf_jax.datasets import ImageError
-from cwcf_jax.store import read_maps
+from cwcf_jax.store import MapFiles
 from tests import collection, oracles
 from tests.packages import package
 
@@ -33,7 +33,7 @@ def _picture(name="12.png"):
 def _best_region(index, content, query, whitening):
     """Section 4.5 of the paper for one picture, region by region, in float64: score, vector and box in cells."""
     kernel = np.asarray(index.model.params["classifier"]["kernel"], np.float64)
-    maps = read_maps(index.folder / "maps", content)
+    maps = MapFiles(index.folder / "maps").read(content)
     cams = np.moveaxis(np.asarray(maps["cam_features"], np.float64) @ kernel[:, query.class_ids[:2]], -1, 0)
     heat = np.mean([oracles.min_max(cam) if cam.max() > 0 else 0 * cam for cam in cams], axis=0)
     short = oracles.l2(np.asarray(query.vectors[:6], np.float64).sum(axis=0))
@@ -133,7 +133,7 @@ class SecondLookTest(SearchCase):
         hits = self.search(aggregation=aggregation, rerank=9)
         self.assertEqual({hit.entry for hit in hits[:9]}, {hit.entry for hit in before[:9]})
         self.assertEqual(hits[9:], before[9:])
-        whitening = self.searcher.held().whitening
+        whitening = self.searcher.whitening
         scores = [hit.score for hit in hits[:9]]
         self.assertEqual(scores, sorted(scores, reverse=True))
         for hit in hits[:9]:
@@ -144,7 +144,7 @@ class SecondLookTest(SearchCase):
     def test_boxes_are_in_pixels_of_the_picture(self):
         smaller = 0
         for hit in self.search(rerank=COUNT):
-            height, width = read_maps(self.index.folder / "maps", hit.entry.content)["features"].shape[:2]
+            height, width = MapFiles(self.index.folder / "maps").read(hit.entry.content)["features"].shape[:2]
             smaller += hit.cells != (0, 0, width, height)
             x1, y1, x2, y2 = hit.cells
             across, down = hit.entry.width / width, hit.entry.height / height
@@ -159,7 +159,7 @@ class SecondLookTest(SearchCase):
         paths = [entry.path for entry in self.snapshot.entries]
         order = [paths.index(hit.entry.path) for hit in before]
         database = self.snapshot.descriptors.astype(np.float64) if aggregation == "ofa" else self.online(self.query)
-        whitening = self.searcher.held().whitening
+        whitening = self.searcher.whitening
         for place in order[:rerank]:  # the regions stand in for their pictures
             content = self.snapshot.entries[place].content
             database[place] = _best_region(self.index, content, self.query, whitening)[1]

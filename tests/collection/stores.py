@@ -54,6 +54,13 @@ class StoreCase(parameterized.TestCase):
         self.assertEqual(store.entries(), snapshot.entries)
         wanted = rows(*(expected[path][1] for path in sorted(expected))).reshape(-1, DIM)
         np.testing.assert_array_equal(snapshot.descriptors, wanted, strict=True)
+        some = range(1, 3)
+        chosen = [path for path in sorted(expected) if expected[path][0].row in some]
+        part = store.snapshot(some)
+        self.assertEqual(part.entries, tuple(expected[path][0] for path in chosen))
+        wanted = rows(*(expected[path][1] for path in chosen)).reshape(-1, DIM)
+        np.testing.assert_array_equal(part.descriptors, wanted, strict=True)
+        self.assertEqual(part.version, snapshot.version)
 
 
 ANY_STEPS = st.lists(

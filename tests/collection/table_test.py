@@ -54,8 +54,7 @@ class ObjectStoreTest(LanceCase):
         stack = contextlib.ExitStack()
         self.addCleanup(stack.close)
         bucket = stack.enter_context(servers.s3_bucket())
-        address = {"AWS_ENDPOINT_URL": bucket["endpoint"], "AWS_REGION": bucket["aws_region"], "AWS_ALLOW_HTTP": "true"}
-        stack.enter_context(mock.patch.dict(os.environ, address))
+        stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
         self.location = "s3://bucket/deep/table"
 
     def test_pictures_come_and_go(self):

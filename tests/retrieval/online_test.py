@@ -1,6 +1,10 @@
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
+from jax.sharding import Mesh
 
 from cwcf_jax import retrieval
 
@@ -36,6 +40,34 @@ class OnlineScoresTest(parameterized.TestCase):
         query = jnp.asarray(random.normal(size=33), jnp.float32)
         found = retrieval.online_scores(values, np.ones((5, 37), np.float32), np.arange(5, dtype=np.int32), query)
         self.assertLen(np.unique(np.asarray(found)), 1)
+
+
+class ShardedTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        mesh = Mesh(np.array(jax.devices()[:8]), ("images",))
+        self.nearest = functools.partial(retrieval.online_nearest_sharded, mesh=mesh, axis="images")
+
+    @parameterized.parameters("int8", "float32")
+    def test_as_one_device_ties_included(self, dtype):
+        random = np.random.default_rng(0)
+        values = random.integers(-9, 10, (7, 48, 5)).astype(dtype)
+        scales = random.uniform(0.5, 2.0, (7, 48)).astype(np.float32) if dtype == "int8" else None
+        values[:, 30:34] = values[:, 2:3]
+        if scales is not None:
+            scales[:, 30:34] = scales[:, 2:3]
+        query = jnp.asarray(random.normal(size=5), jnp.float32)
+        positions = np.array([6, 0, 3], np.int32)
+        scores = np.asarray(retrieval.online_scores(values, scales, positions, query))
+        found = self.nearest(values, scales, positions, query, 6)
+        order = np.argsort(-scores, kind="stable")[:6]
+        np.testing.assert_array_equal(found.rows[0], order)
+        np.testing.assert_allclose(found.scores[0], scores[order], atol=1e-6)
+
+    def test_uneven_stores_are_refused(self):
+        for images, count in ((15, 1), (16, 3), (16, 0)):
+            with self.assertRaisesRegex(ValueError, f"{images} images over 8 devices: each needs as many"):
+                self.nearest(np.ones((2, images, 3), np.float32), None, np.zeros(1, np.int32), jnp.ones(3), count)
 
 
 if __name__ == "__main__":

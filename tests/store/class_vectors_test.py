@@ -12,7 +12,16 @@ from absl.testing import absltest, parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, StaleStoreError, StoreBusyError, class_vectors
+from cwcf_jax.store import (
+    ClassVectorStore,
+    ClassVectorWriter,
+    Layout,
+    StaleStoreError,
+    StoreBusyError,
+    class_vectors,
+    remove,
+    write_images,
+)
 from tests import servers, shared
 
 FINGERPRINT = {"weights": "abc", "protocol": "paper", "whitening": "123"}
@@ -196,6 +205,61 @@ class ReadTest(StoreCase):
     def test_image_bytes(self):
         self.assertEqual(Layout(tuple(range(1000)), 512).image_bytes, 516_000)
         self.assertEqual(Layout(CLASSES, DIM, "float16").image_bytes, 48)
+
+
+class SharedWritingTest(StoreCase):
+    """Fragments of one store written by others, in any order and some of them twice."""
+
+    @parameterized.product(dtype=("int8", "float16"), first=(0, 5, 8), more=(3, 4, 21))
+    def test_byte_for_byte_as_by_one_writer(self, dtype, first, more):
+        vectors = self.fill(first + more, dtype=dtype)
+        expected = contents(self.folder)
+        self.folder = pathlib.Path(self.create_tempdir().full_path, "other")
+        with self.open(dtype=dtype) as writer:
+            writer.append(*(part[:first] for part in vectors))
+            rows = writer.reserve(more)
+            self.assertEqual([rows[0].start, rows[-1].stop], [first, first + more])
+            self.assertLen({one.start // FRAGMENT for one in rows}, len(rows))
+            for one in (*rows[::-1], rows[0]):
+                write_images(self.folder, one.start, *(part[one] for part in vectors))
+            self.assertLen(ClassVectorStore(self.folder), first)
+            writer.commit(more)
+            self.assertLen(ClassVectorStore(self.folder), first + more)
+        self.assertEqual(contents(self.folder), expected)
+
+    def test_a_killed_commit_leaves_what_was_and_goes_on(self):
+        values, scales = self.fill(10)
+        other = make(9, seed=1)
+        with self.open() as writer:
+            for one in writer.reserve(9):
+                write_images(self.folder, one.start, *(part[one.start - 10 : one.stop - 10] for part in other))
+        store = ClassVectorStore(self.folder)
+        self.assertLen(store, 10)
+        np.testing.assert_array_equal(read_all(store, np.array([2]))[0], values[:, [2]])
+        more = make(6, seed=2)
+        with self.open() as writer:
+            writer.append(*more)
+        found = read_all(ClassVectorStore(self.folder), np.arange(4))
+        for part, before, after in zip(found, (values, scales), more, strict=True):
+            np.testing.assert_array_equal(part, np.concatenate([before, after]))
+
+    def test_on_an_object_store(self):
+        vectors = make(21)
+        with servers.s3_bucket() as bucket, mock.patch.dict(os.environ, servers.s3_environment(bucket)):
+            location = "s3://bucket/deep/vectors"
+            with ClassVectorWriter(location, FINGERPRINT, Layout(CLASSES, DIM, "int8", FRAGMENT)) as writer:
+                for one in writer.reserve(21):
+                    write_images(location, one.start, *(part[one] for part in vectors))
+                writer.commit(21)
+            store = ClassVectorStore(location, FINGERPRINT)
+            for part, expected in zip(read_all(store, np.array([3, 1])), vectors, strict=True):
+                np.testing.assert_array_equal(part, expected[:, [3, 1]])
+            some = list(store.read(np.array([2]), range(1, 3)))
+            self.assertEqual([images for images, _ in some], [slice(8, 16), slice(16, 21)])
+            np.testing.assert_array_equal(some[1][1].values[0, :5], vectors[0][16:21, 2])
+            remove(location)
+            with self.assertRaises(FileNotFoundError):
+                ClassVectorStore(location)
 
 
 class WriteTest(StoreCase):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cwcf_jax.store import MapFiles, MapStore, StaleStoreError, StoreBusyError, read_maps
+from cwcf_jax.store import MapStore, StaleStoreError, StoreBusyError
 from cwcf_jax.store import maps as maps_module
 from tests import shared
 
@@ -299,35 +299,6 @@ class OpeningTest(MapStoreCase):
         other = os.open(os.devnull, os.O_RDONLY)  # which takes over the number of the lock's file
         store.close()
         os.close(other)
-
-
-class MapFilesTest(absltest.TestCase):
-    def test_images_come_and_go(self):
-        folder = pathlib.Path(self.create_tempdir().full_path, "maps")
-        maps = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
-        with MapFiles(folder, FINGERPRINT) as store:
-            self.assertNotIn("ab12", store)
-            store.write("ab12", features=maps)
-            store.write("ab34", features=2 * maps)
-            self.assertIn("ab12", store)
-            self.assertEqual(store.names(), {"ab12", "ab34"})
-            step = np.abs(maps).max(axis=(0, 1)) / 127
-            self.assertTrue(np.all(np.abs(read_maps(folder, "ab12")["features"] - maps) <= 1.0001 * step))
-            store.remove("ab12")
-            store.remove("ab12")
-            self.assertEqual(store.names(), {"ab34"})
-            with self.assertRaisesRegex(StaleStoreError, "ab12.npz cannot be read"):
-                read_maps(folder, "ab12")
-        with self.assertRaisesRegex(StaleStoreError, 'weights: "abc" there, "other" now'):
-            MapFiles(folder, FINGERPRINT | {"weights": "other"})
-
-    def test_what_a_killed_write_left_is_swept(self):
-        folder = pathlib.Path(self.create_tempdir().full_path, "maps")
-        with MapFiles(folder, FINGERPRINT) as store:
-            store.write("ab12", features=np.ones((3, 4, 5), np.float32))
-        (folder / "ab" / "ab34.partial").write_bytes(b"half")
-        MapFiles(folder, FINGERPRINT).close()
-        self.assertEqual([file.name for file in (folder / "ab").iterdir()], ["ab12.npz"])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """`Workers` on a Ray cluster: actors that hold the weights and what was compiled, one a device.
 
-The folder of photographs, the index and the weights must have the same paths on every node. What an actor keeps goes by
-content and appears whole, so a task that is lost is given to another, and one that ran twice changes nothing.
+The photographs and the weights must have the same paths on every node, and so must the index, unless its store is at an
+address. What an actor keeps goes by content and appears whole, so a task that is lost is given to another, and one that
+ran twice changes nothing.
 """
 
 import functools
@@ -15,15 +16,15 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 import ray
+from jaxtyping import Float
 from ray import exceptions
 
-from cwcf_jax.collection import encoding
-from cwcf_jax.collection.encoding import Described
-from cwcf_jax.collection.settings import Header, load_model, maps_folder
-from cwcf_jax.datasets import Resize
+from cwcf_jax.collection import cluster
+from cwcf_jax.collection.encoding import Part
+from cwcf_jax.collection.settings import Header, load_model
+from cwcf_jax.collection.workers import Here
 from cwcf_jax.descriptors import Whitening
-from cwcf_jax.encoder import Model
-from cwcf_jax.indexing import Extraction, Progress
+from cwcf_jax.indexing import Progress
 
 Task = TypeVar("Task")
 
@@ -33,50 +34,39 @@ CHUNK = 16
 AHEAD = 2
 """Tasks that an actor has waiting, so that it need not."""
 
+PATIENCE = 60.0
+"""Seconds until somebody hears that the cluster is full."""
+
 
 class Actor:
-    """One device's part of an index's encoding."""
+    """One device's part of an index's encoding: `Here`, there."""
 
-    def __init__(self, folder: str, header: Header) -> None:
-        self._folder, self._header = maps_folder(pathlib.Path(folder)), header
-
-    @functools.cached_property
-    def _model(self) -> Model:
-        return load_model(self._header)
+    def __init__(self, maps: str, header: Header) -> None:
+        self._here = Here(maps, functools.cache(functools.partial(load_model, header)), header.settings)
 
     def ready(self) -> None:
         """Answers when the actor is there."""
 
     def keep_maps(self, files: Mapping[str, str]) -> dict[str, str]:
-        """See `encoding.keep_maps`."""
-        extraction = Extraction(Resize.parse(self._header.settings.resize))
+        """See `Workers`."""
         paths = {content: pathlib.Path(file) for content, file in files.items()}
-        return encoding.keep_maps(self._folder, self._model, extraction, paths, lambda _: None)
+        return self._here.keep_maps(paths, lambda _: None)
 
-    def describe(self, contents: Sequence[str], whitening: Whitening) -> dict[str, Described]:
-        """See `encoding.describe`; the whitening's arrays are numpy's, as they travel."""
-        return encoding.describe(self._folder, contents, self._model, whitening, self._header.settings.num_classes)
+    def keep_vectors(self, part: Part, whitening: Whitening) -> np.ndarray:
+        """Descriptors, see `Workers`; the whitening's arrays are numpy's, as they travel."""
+        return next(found for _, found in self._here.keep_vectors([part], whitening))
 
 
 class RayWorkers:
     """As many actors as the cluster has GPUs, or nodes where it has none."""
 
-    def __init__(self, address: str, folder: pathlib.Path, header: Header) -> None:
-        """Joins a cluster: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; ``local`` starts one on this machine.
-
-        Raises:
-            ConnectionError: there is none at the address.
-        """
-        if not ray.is_initialized():
-            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus = int(resources.get("GPU", 0))
-        nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
-        needs = {"num_gpus": 1} if gpus else {"num_cpus": max(1, int(resources.get("CPU", 1)) // nodes)}
+    def __init__(self, address: str, maps: str, header: Header) -> None:
+        """``address`` and errors: see `cluster.join`; ``maps``: where they are kept."""
+        devices = cluster.join(address)
         make: Any = ray.remote(Actor)
-        make = make.options(**needs)
-        self._pool = _Pool(lambda: make.remote(str(folder), header), gpus or nodes)
-        self.window = CHUNK * AHEAD * (gpus or nodes)
+        make = make.options(num_gpus=devices.gpus, num_cpus=devices.cpus)
+        self._pool = _Pool(lambda: make.remote(maps, header), devices.count)
+        self.window = CHUNK * AHEAD * devices.count
 
     def keep_maps(self, files: Mapping[str, pathlib.Path], progress: Progress) -> dict[str, str]:
         """See `Workers`."""
@@ -87,13 +77,12 @@ class RayWorkers:
             progress(len(task))
         return refused
 
-    def describe(self, contents: Sequence[str], whitening: Whitening) -> dict[str, Described]:
+    def keep_vectors(
+        self, parts: Sequence[Part], whitening: Whitening
+    ) -> Iterator[tuple[Part, Float[np.ndarray, "n d"]]]:
         """See `Workers`."""
         shared = ray.put(jax.tree.map(np.asarray, whitening))
-        described: dict[str, Described] = {}
-        for _, found in self._pool.map(lambda actor, task: actor.describe.remote(task, shared), _chunks(contents)):
-            described |= found
-        return described
+        yield from self._pool.map(lambda actor, part: actor.keep_vectors.remote(part, shared), parts)
 
     def __enter__(self) -> "RayWorkers":
         return self
@@ -124,6 +113,8 @@ class _Pool:
         given: dict[Any, tuple[Any, Task]] = {}
         arriving = {actor.ready.remote(): actor for actor in self._actors}
         while waiting or given:
+            if not given and not ray.wait([*arriving], timeout=PATIENCE)[0]:
+                logging.warning("the cluster has had no room for an actor for %g s; still waiting", PATIENCE)
             (done, *_), _ = ray.wait([*arriving, *given])
             actor, task = (arriving.pop(done), None) if done in arriving else given.pop(done)
             try:

@@ -1,6 +1,8 @@
 """A whole index encoded by three nodes of a Ray cluster on this machine, some of which are lost."""
 
+import contextlib
 import dataclasses
+import os
 import pathlib
 import threading
 from unittest import mock
@@ -8,26 +10,28 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from cwcf_jax.collection import Index, encoding
+from cwcf_jax.collection import Index, Searcher, encoding
 from tests import collection, packages, servers
 
 
-class RayCase(collection.IndexCase):
+class RayWorkersTest(collection.IndexCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         packages.package("ray")
-        cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=3))
+        with contextlib.ExitStack() as stack:
+            bucket = stack.enter_context(servers.s3_bucket())
+            stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
+            cls.cluster = stack.enter_context(servers.ray_cluster(nodes=3))
+            cls.addClassCleanup(stack.pop_all().close)
 
     def inside(self, index):
-        """The same folder's index made by this process."""
+        """The same folder's index made by this process, in a folder."""
         place = pathlib.Path(self.create_tempdir().full_path)
-        expected = Index.create(self.root, index.settings, folder=place)
+        expected = Index.create(self.root, dataclasses.replace(index.settings, store=""), folder=place)
         expected.update()
         return expected
 
-
-class RayTest(RayCase):
     def test_as_by_this_process(self):
         self.draw(*range(70))
         (self.root / "broken.png").write_bytes(b"no picture")
@@ -38,15 +42,17 @@ class RayTest(RayCase):
         self.assertEqual(dataclasses.replace(found, refused=()), dataclasses.replace(collection.NOTHING, added=70))
         self.assertIn("broken.png: cannot be read as a picture", found.refused[0])
         self.assertEqual(counts[-1], ("encoding", 71, 71))
-        collection.assert_same(self, index, self.inside(index))
-        np.testing.assert_allclose(index.snapshot().descriptors, self.inside(index).snapshot().descriptors, atol=1e-6)
+        expected = self.inside(index)
+        collection.assert_same(self, index, expected)
+        np.testing.assert_allclose(index.snapshot().descriptors, expected.snapshot().descriptors, atol=1e-6)
 
     def test_nodes_that_are_lost_lose_nothing(self):
         self.draw(*range(90))
-        index = Index.create(self.root, collection.SETTINGS)
+        index = Index.create(self.root, dataclasses.replace(collection.SETTINGS, store="s3://bucket/lost"))
         killed, random = [], np.random.default_rng(0)
 
         def count(what, done, total):
+            del total
             if what == "encoding" and len(killed) < 3 and done > 20 * len(killed):
                 killed.append(done)
                 thread = threading.Timer(random.uniform(0, 0.5), self.cluster.replace_node)
@@ -56,7 +62,23 @@ class RayTest(RayCase):
         found = index.update(count, ray=self.cluster.address)
         self.assertEqual(found, dataclasses.replace(collection.NOTHING, added=90))
         self.assertLen(killed, 3)
+        self.assertLess(sum(file.stat().st_size for file in index.folder.rglob("*")), 100_000)  # the store has the rest
         collection.assert_same(self, index, self.inside(index))
+        self.check_changes(index)
+
+    def check_changes(self, index):
+        (self.root / "3.png").rename(self.root / "moved.png")
+        (self.root / "4.png").unlink()
+        self.draw(100)
+        found = index.update(ray=self.cluster.address)
+        self.assertEqual(found, dataclasses.replace(collection.NOTHING, added=1, moved=1, removed=1, unchanged=88))
+        collection.assert_same(self, index, self.inside(index))
+        index.rebuild(ray=self.cluster.address)
+        index.update()
+        collection.assert_same(self, Index(self.root), self.inside(index))
+        searcher = index.searcher(ray=self.cluster.address)
+        query = searcher.describe(searcher.prepare_indexed("moved.png"))
+        self.assertEqual(searcher.search(query), Searcher(index).search(query))
 
 
 if __name__ == "__main__":

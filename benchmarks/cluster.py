@@ -1,0 +1,177 @@
+"""An index made on a Ray cluster against one made by this process: what Ray costs, and what lost nodes cost.
+
+python -m benchmarks.cluster --pictures=../shared/data --weights=../shared/weights/squeezenet_v1.1.npz --kills=10
+
+Cluster and object store are on this machine, as the tests start them (`pip install -e '.[test]'`): first one worker
+and an index in a folder, in turns with the plain loop; then three nodes, of which one is killed at random moments, and
+an S3 API. That index must be the plain loop's, picture for picture; the run fails if it is not.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import measuring
+from cwcf_jax.collection import Index, Options, Searcher, settings_for
+from tests import servers
+
+_PICTURES = flags.DEFINE_string("pictures", None, "A folder with photographs below.", required=True)
+_WEIGHTS = flags.DEFINE_string("weights", None, "[NETWORK:]FILE", required=True)
+_RESIZE = flags.DEFINE_string("resize", "max640", "Of every picture.")
+_COUNT = flags.DEFINE_integer("count", 1000, "Pictures on the cluster that loses nodes.", lower_bound=1)
+_SOME = flags.DEFINE_integer("some", 200, "Pictures that one worker indexes, against the loop.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Of each.", lower_bound=1)
+_KILLS = flags.DEFINE_integer("kills", 10, "Nodes that are killed.", lower_bound=0)
+_OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures, compares and keeps the JSON."""
+    del argv
+    files = sorted(path for path in pathlib.Path(_PICTURES.value).rglob("*") if path.suffix.lower() in (".jpg", ".png"))
+    result: dict[str, Any] = {"what": "an index made on Ray", "machine": measuring.machine(), "resize": _RESIZE.value}
+    if _ROUNDS.value:
+        result["one worker"] = one_worker(files)
+    result["nodes that are lost"] = lost_nodes(files)
+    measuring.write(result, _OUTPUT.value)
+
+
+def one_worker(files: Sequence[pathlib.Path]) -> dict[str, Any]:
+    """Seconds a picture of an update by this process and by one worker, once it is under way; and seconds in all."""
+    step = max(1, len(files) // _SOME.value)
+    seconds: dict[str, list[float]] = {"loop": [], "ray": [], "loop in all": [], "ray in all": []}
+    with (
+        _folder(files[::step][: _SOME.value]) as root,
+        servers.ray_cluster(nodes=1, cpus=os.cpu_count() or 1) as cluster,
+    ):
+        for _ in range(_ROUNDS.value):
+            for name, address in (("loop", None), ("ray", cluster.address)):
+                with tempfile.TemporaryDirectory() as place:
+                    index = _create(root, place)
+                    watch = _Watch()
+                    start = time.perf_counter()
+                    index.update(watch, ray=address)
+                    seconds[f"{name} in all"].append(time.perf_counter() - start)
+                    seconds[name].append(watch.seconds())
+    return {
+        "pictures": min(len(files), _SOME.value),
+        "seconds": {name: measuring.spread(found) for name, found in seconds.items()},
+        "ray, of the loop": measuring.ratio(seconds["ray"], seconds["loop"]),
+        "ray, of the loop, in all": measuring.ratio(seconds["ray in all"], seconds["loop in all"]),
+    }
+
+
+def lost_nodes(files: Sequence[pathlib.Path]) -> dict[str, Any]:
+    """An index in a bucket, by three nodes of which one at a time is killed and replaced; against the loop's."""
+    moments = sorted(random.Random(0).uniform(0.02, 0.95) * _COUNT.value for _ in range(_KILLS.value))  # noqa: S311
+    with contextlib.ExitStack() as stack:
+        bucket = stack.enter_context(servers.s3_bucket())
+        stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
+        root = stack.enter_context(_folder(files, _COUNT.value))
+        cluster = stack.enter_context(servers.ray_cluster(nodes=3))
+        alone = _create(root, stack.enter_context(tempfile.TemporaryDirectory()))
+        start = time.perf_counter()
+        expected = alone.update()
+        loop = time.perf_counter() - start
+        index = _create(root, stack.enter_context(tempfile.TemporaryDirectory()), store="s3://bucket/index")
+        killer = _Killer(cluster, moments)
+        start = time.perf_counter()
+        found = index.update(killer, ray=cluster.address)
+        taken = time.perf_counter() - start
+        if found != expected or killer.killed != len(moments):
+            raise AssertionError(f"{found} instead of {expected}, {killer.killed} nodes killed")
+        return {
+            "pictures": found.added,
+            "killed at": [round(moment) for moment in moments],
+            "seconds": {"loop": loop, "three nodes": taken},
+            **compare(index, alone),
+        }
+
+
+def compare(index: Index, expected: Index) -> dict[str, float]:
+    """Largest differences; fails if the pictures, or what is found among them, are not the same."""
+    _, entries, descriptors = index.snapshot()
+    _, others, wanted = expected.snapshot()
+    if [(one.path, one.content) for one in entries] != [(one.path, one.content) for one in others]:
+        raise AssertionError("not the same pictures")
+    if len({one.row for one in entries}) != len({one.content for one in entries}):
+        raise AssertionError("pictures share class vectors")
+    searchers = Searcher(index), Searcher(expected)
+    scores = []
+    for path in [one.path for one in entries[:: max(1, len(entries) // 20)]]:
+        for aggregation in "ofa", "ona":
+            found, again = (
+                searcher.search(searcher.describe(searcher.prepare_indexed(path)), Options(aggregation), count=50)
+                for searcher in searchers
+            )
+            scores.append(max(abs(a.score - b.score) for a, b in zip(found, again, strict=True)))
+    return {"descriptors differ by": float(np.abs(descriptors - wanted).max()), "scores differ by": max(scores)}
+
+
+class _Watch:
+    """How long a picture takes between the first that were finished and the last."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[int, float]] = []
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        del total
+        if what == "encoding" and done:
+            self._seen.append((done, time.perf_counter()))
+
+    def seconds(self) -> float:
+        (some, first), (all_of_them, last) = self._seen[0], self._seen[-1]
+        return (last - first) / (all_of_them - some)
+
+
+class _Killer:
+    """Replaces a node when so many pictures are finished, while the update goes on."""
+
+    def __init__(self, cluster: servers.RayCluster, moments: Sequence[float]) -> None:
+        self._cluster, self._moments, self.killed = cluster, list(moments), 0
+        self._killing = threading.Thread()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        del total
+        while what == "encoding" and self.killed < len(self._moments) and done >= self._moments[self.killed]:
+            if self._killing.ident is not None:
+                self._killing.join()
+            self._killing = threading.Thread(target=self._cluster.replace_node)
+            self._killing.start()
+            self.killed += 1
+
+
+def _create(root: pathlib.Path, place: str, **choices: str) -> Index:
+    network, _, weights = _WEIGHTS.value.rpartition(":")
+    settings = settings_for(weights, network, resize=_RESIZE.value)
+    return Index.create(root, dataclasses.replace(settings, **choices), folder=pathlib.Path(place) / "index")
+
+
+@contextlib.contextmanager
+def _folder(files: Sequence[pathlib.Path], count: int = 0) -> Iterator[pathlib.Path]:
+    """Links to photographs; beyond their number, upper halves of them, so that there are ``count``."""
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as folder:
+        for number, file in enumerate(files[: count or None]):
+            (pathlib.Path(folder) / f"{number:05d}{file.suffix}").symlink_to(file.resolve())
+        for number in range(len(files), count):
+            with Image.open(files[number % len(files)]) as image:
+                half = image.convert("RGB").crop((0, 0, image.width, image.height // 2))
+                half.save(pathlib.Path(folder) / f"{number:05d}.jpg")
+        yield pathlib.Path(folder)
+
+
+if __name__ == "__main__":
+    app.run(main)

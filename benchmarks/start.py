@@ -1,0 +1,94 @@
+"""From starting Python to the first descriptor: imports, weights, compilation or its cache, a pass.
+
+python -m benchmarks.start --network=vgg16_cam --size=720x960
+
+Processes start one after the other over one cache of compiled code: the first fills it, the others are what a user
+waits for. Weights are random, from a file. Imports need Python's bytecode to be quick: see docs/performance.md.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import measuring
+from cwcf_jax import networks
+
+_NETWORK = flags.DEFINE_string("network", "vgg16_cam", "A CAM network.")
+_SIZE = flags.DEFINE_string("size", "720x960", "Rows and columns.")
+_NC = flags.DEFINE_integer("nc", 64, "N_C.")
+_STARTS = flags.DEFINE_integer("starts", 5, "Processes after the first.", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
+
+PROCESS = """
+import json, sys, time
+start = time.perf_counter()
+import jax, numpy as np
+import cwcf_jax
+from cwcf_jax import compilations
+imported = time.perf_counter()
+network, weights, height, width, count = sys.argv[1:]
+compilations.keep()
+model = jax.block_until_ready(cwcf_jax.load(network, weights))
+loaded = time.perf_counter()
+image = np.random.default_rng(0).integers(0, 256, (1, int(height), int(width), 3), np.uint8)
+def encode():
+    return np.asarray(cwcf_jax.encode(model, image, num_classes=int(count)))
+encode()
+first = time.perf_counter()
+encode()
+second = time.perf_counter()
+print(json.dumps({
+    "imports": imported - start, "weights": loaded - imported, "first descriptor": first - loaded,
+    "all of this": first - start, "a pass": second - first,
+}))
+"""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Starts them, prints and keeps the JSON."""
+    del argv
+    network = networks.get(_NETWORK.value)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = pathlib.Path(folder, "weights.npz")
+        values = {
+            f"{layer}/{name}": np.asarray(value)
+            for layer, part in network.initialize(0).items()
+            for name, value in part.items()
+        }
+        np.savez(weights, **values)
+        begin = functools.partial(
+            _begin, [network.spec.name, str(weights), *_SIZE.value.split("x"), str(_NC.value)], folder
+        )
+        first, *others = [begin() for _ in range(1 + _STARTS.value)]
+    result = {
+        "what": "seconds of a process from its first line to its first descriptor",
+        "network": network.spec.name,
+        "size": _SIZE.value,
+        "machine": measuring.machine(),
+        "first": first,
+        "later": {name: measuring.spread(one[name] for one in others) for name in first},
+    }
+    measuring.write(result, _OUTPUT.value)
+
+
+def _begin(arguments: Sequence[str], folder: str) -> dict[str, float]:
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    command = [sys.executable, "-c", PROCESS, *arguments]
+    start = time.perf_counter()
+    said = subprocess.run(
+        command, env=environment | {"XDG_CACHE_HOME": folder}, check=True, capture_output=True, text=True
+    ).stdout
+    return {**json.loads(said), "process": time.perf_counter() - start}
+
+
+if __name__ == "__main__":
+    app.run(main)

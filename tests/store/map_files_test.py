@@ -1,0 +1,108 @@
+import contextlib
+import os
+import pathlib
+from unittest import mock
+
+import numpy as np
+import tensorstore
+from absl.testing import absltest
+
+from cwcf_jax.store import MapFiles, StaleStoreError
+from tests import servers
+
+FINGERPRINT = {"weights": "abc", "resize": "none"}
+
+
+def maps(seed=0):
+    random = np.random.default_rng(seed)
+    return {
+        "features": random.normal(size=(3, 4, 5)).astype(np.float32),
+        "cam_features": np.ones((2, 2, 3), np.float32),
+    }
+
+
+class MapFilesCase(absltest.TestCase):
+    """What a folder and an object store have in common."""
+
+    def start_anew(self):
+        self.location = pathlib.Path(self.create_tempdir().full_path, "maps")
+
+    def setUp(self):
+        super().setUp()
+        self.start_anew()
+        self.store = MapFiles(self.location)
+
+    def assert_holds(self, name, expected):
+        found = MapFiles(self.location).read(name)
+        self.assertEqual(found.keys(), expected.keys())
+        for key, values in expected.items():
+            step = np.abs(values).max(axis=(0, 1)) / 127
+            self.assertTrue(np.all(np.abs(found[key] - values) <= 0.5001 * step), key)
+
+
+class MapFilesTest(MapFilesCase):
+    def test_images_come_and_go(self):
+        self.assertNotIn("ab12", self.store)
+        self.assertEqual(self.store.names(), set())
+        self.store.write("ab12", **maps())
+        self.store.write("ab123", **maps(1))  # one name begins like another
+        self.store.write("cd34", **maps(2))
+        self.assertIn("ab12", self.store)
+        self.assertNotIn("ab1", self.store)
+        self.assertEqual(MapFiles(self.location).names(), {"ab12", "ab123", "cd34"})
+        self.assert_holds("ab12", maps())
+        self.store.write("ab12", **maps(3))
+        self.assert_holds("ab12", maps(3))
+        self.store.remove("ab12")
+        self.store.remove("ab12")
+        self.assertEqual(self.store.names(), {"ab123", "cd34"})
+        self.assert_holds("ab123", maps(1))
+        with self.assertRaisesRegex(StaleStoreError, "ab12.npz cannot be read"):
+            self.store.read("ab12")
+
+    def test_what_the_maps_depend_on(self):
+        self.store.claim(FINGERPRINT)
+        MapFiles(self.location).claim(FINGERPRINT)
+        with self.assertRaisesRegex(StaleStoreError, 'weights: "abc" there, "other" now'):
+            self.store.claim(FINGERPRINT | {"weights": "other"})
+        self.store.write("ab12", **maps())
+        self.assertEqual(self.store.names(), {"ab12"})
+
+    def test_a_damaged_image_is_named(self):
+        self.store.write("ab12", **maps())
+        place = tensorstore.KvStore.open(self.kvstore()).result()
+        whole = place.read("ab/ab12.npz").result().value
+        for damaged in (b"", whole[:100], whole[:-1]):
+            place.write("ab/ab12.npz", damaged).result()
+            with self.assertRaisesRegex(StaleStoreError, "ab/ab12.npz cannot be read .*; remove it to make it anew"):
+                MapFiles(self.location).read("ab12")
+
+    def kvstore(self):
+        return {"driver": "file", "path": f"{self.location}/"}
+
+    def test_what_killed_writers_left_is_swept(self):
+        if not isinstance(self.location, pathlib.Path):
+            return  # an object appears whole, there is nothing to sweep
+        self.store.write("ab12", **maps())
+        (self.location / "ab" / "ab34.0123.partial").write_bytes(b"half")
+        self.assertEqual(self.store.names(), {"ab12"})
+        self.store.sweep()
+        self.assertEqual([file.name for file in (self.location / "ab").iterdir()], ["ab12.npz"])
+
+
+class ObjectsTest(MapFilesTest):
+    """The same on an S3 server, found by the environment."""
+
+    def start_anew(self):
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        self.bucket = stack.enter_context(servers.s3_bucket())
+        stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(self.bucket)))
+        self.location = "s3://bucket/deep/maps"
+
+    def kvstore(self):
+        return self.bucket | {"path": "deep/maps/"}
+
+
+if __name__ == "__main__":
+    absltest.main()
