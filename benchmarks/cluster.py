@@ -8,7 +8,6 @@ an S3 API. That index must be the plain loop's, picture for picture; the run fai
 """
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 import random
@@ -154,8 +153,8 @@ class _Killer:
 
 def _create(root: pathlib.Path, place: str, **choices: str) -> Index:
     network, _, weights = _WEIGHTS.value.rpartition(":")
-    settings = settings_for(weights, network, resize=_RESIZE.value)
-    return Index.create(root, dataclasses.replace(settings, **choices), folder=pathlib.Path(place) / "index")
+    settings = settings_for(weights, network, resize=_RESIZE.value, **choices)
+    return Index.create(root, settings, folder=pathlib.Path(place) / "index")
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
             run["roofline"] = roofline(model, run, rates[dtype]["median"], copied["median"])
             result["runs"].append(run)
             print(table(run), flush=True)
-    measuring.write(result, _OUTPUT.value)
+            measuring.keep(result, _OUTPUT.value)
 
 
 def random_model(name: str, dtype: str) -> Model:

@@ -79,12 +79,16 @@ def peak_memory() -> dict[str, int]:
 
 def write(result: Mapping[str, Any], output: str) -> None:
     """Prints the result as JSON, and keeps it in a file if one is named."""
-    text = json.dumps(result, indent=1)
-    print(text)
+    print(json.dumps(result, indent=1))
+    keep(result, output)
+
+
+def keep(result: Mapping[str, Any], output: str) -> None:
+    """Keeps the result in a file if one is named; again, when there is more of it."""
     if output:
         path = pathlib.Path(output)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
+        path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def _processor() -> str:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
     network = networks.get(_NETWORK.value)
     with tempfile.TemporaryDirectory() as folder:
         weights = pathlib.Path(folder, "weights.npz")
-        values = {
+        values: dict[str, Any] = {
             f"{layer}/{name}": np.asarray(value)
             for layer, part in network.initialize(0).items()
             for name, value in part.items()

@@ -131,8 +131,8 @@ class ResidentTest(absltest.TestCase):
                 mock.patch("jax.default_backend", return_value="gpu"),
                 mock.patch("jax.devices", return_value=[device]),
             ):
-                self.assertEqual(online._fits(store), kept)
-        self.assertFalse(online._fits(store))
+                self.assertEqual(online._fits(store, 2), kept)
+        self.assertFalse(online._fits(store, 2))
         query = jnp.array([1.0, 0.0, 0.0, 0.0])
         search = OnlineSearch(store)
         np.testing.assert_allclose(search.scores(query, np.array([1])), np.full(9, 0.5), rtol=1e-6)

@@ -3,7 +3,10 @@
 import contextlib
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
+import threading
 import urllib.request
 from unittest import mock
 
@@ -77,26 +80,50 @@ def postgres():
             server.stop()
 
 
+RAY = """
+import sys
+from ray.cluster_utils import Cluster
+
+options = {"num_cpus": int(sys.argv[2]), "object_store_memory": 200 * 2**20}
+cluster = Cluster(initialize_head=True, head_node_args=options)
+others = [cluster.add_node(**options) for _ in range(int(sys.argv[1]) - 1)]
+print(cluster.address, flush=True)
+for line in sys.stdin:
+    cluster.remove_node(others.pop(0), allow_graceful=False)
+    others.append(cluster.add_node(**options))
+    print("replaced", flush=True)
+cluster.shutdown()
+"""
+
+
 class RayCluster:
-    """Nodes of a Ray cluster on this machine; the first is the head."""
+    """Nodes of a Ray cluster on this machine, started by a process of their own."""
 
     def __init__(self, nodes, cpus):
-        from ray.cluster_utils import Cluster
-
-        self._options = {"num_cpus": cpus, "object_store_memory": 200 * 2**20}
-        self._cluster = Cluster(initialize_head=True, head_node_args=self._options)
-        self._others = [self._cluster.add_node(**self._options) for _ in range(nodes - 1)]
-        self.address = self._cluster.address
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", RAY, str(nodes), str(cpus)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.address = self._process.stdout.readline().strip()
+        if not self.address:
+            raise RuntimeError("no Ray cluster could be started")
 
     def replace_node(self):
         """Kills the oldest node that is not the head, and adds one."""
-        self._cluster.remove_node(self._others.pop(0), allow_graceful=False)
-        self._others.append(self._cluster.add_node(**self._options))
+        with self._lock:
+            print("replace", file=self._process.stdin, flush=True)
+            if (said := self._process.stdout.readline()) != "replaced\n":
+                raise RuntimeError(f"the Ray cluster said {said!r}")
 
     def stop(self):
         """Ends it for good."""
         packages.package("ray").shutdown()
-        self._cluster.shutdown()
+        with self._process:
+            self._process.stdin.close()
 
 
 @contextlib.contextmanager

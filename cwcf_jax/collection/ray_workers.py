@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
 import ray
 from jaxtyping import Float
@@ -28,11 +27,17 @@ from cwcf_jax.indexing import Progress
 
 Task = TypeVar("Task")
 
-CHUNK = 16
-"""Pictures of a task."""
+CHUNK = 64
+"""Pictures of a task, at most."""
 
 AHEAD = 2
-"""Tasks that an actor has waiting, so that it need not."""
+"""Tasks that an actor is given at once, so that it need not wait for the next."""
+
+WINDOW = 4
+"""Tasks an actor between two commits."""
+
+LOSSES = 5
+"""Tasks an actor that may be lost while none is finished; after that something is wrong with the work itself."""
 
 PATIENCE = 60.0
 """Seconds until somebody hears that the cluster is full."""
@@ -53,7 +58,7 @@ class Actor:
         return self._here.keep_maps(paths, lambda _: None)
 
     def keep_vectors(self, part: Part, whitening: Whitening) -> np.ndarray:
-        """Descriptors, see `Workers`; the whitening's arrays are numpy's, as they travel."""
+        """Descriptors, see `Workers`."""
         return next(found for _, found in self._here.keep_vectors([part], whitening))
 
 
@@ -66,11 +71,13 @@ class RayWorkers:
         make: Any = ray.remote(Actor)
         make = make.options(num_gpus=devices.gpus, num_cpus=devices.cpus)
         self._pool = _Pool(lambda: make.remote(maps, header), devices.count)
-        self.window = CHUNK * AHEAD * devices.count
+        self._count, self.window = devices.count, CHUNK * WINDOW * devices.count
 
     def keep_maps(self, files: Mapping[str, pathlib.Path], progress: Progress) -> dict[str, str]:
         """See `Workers`."""
-        tasks = [{content: str(files[content].absolute()) for content in part} for part in _chunks(list(files))]
+        paths = [(content, str(file.absolute())) for content, file in files.items()]
+        size = min(CHUNK, -(-len(paths) // (AHEAD * self._count)) or 1)
+        tasks = [dict(paths[start : start + size]) for start in range(0, len(paths), size)]
         refused: dict[str, str] = {}
         for task, found in self._pool.map(lambda actor, task: actor.keep_maps.remote(task), tasks):
             refused |= found
@@ -81,7 +88,7 @@ class RayWorkers:
         self, parts: Sequence[Part], whitening: Whitening
     ) -> Iterator[tuple[Part, Float[np.ndarray, "n d"]]]:
         """See `Workers`."""
-        shared = ray.put(jax.tree.map(np.asarray, whitening))
+        shared = ray.put(whitening)
         yield from self._pool.map(lambda actor, part: actor.keep_vectors.remote(part, shared), parts)
 
     def __enter__(self) -> "RayWorkers":
@@ -108,8 +115,11 @@ class _Pool:
         """Tasks with their results, as they are done; errors of a task itself are raised here.
 
         An actor is given work once it answers, so that one that waits for a node keeps nothing waiting.
+
+        Raises:
+            RuntimeError: a task was lost again and again.
         """
-        waiting = deque(tasks)
+        waiting, lost = deque(tasks), 0
         given: dict[Any, tuple[Any, Task]] = {}
         arriving = {actor.ready.remote(): actor for actor in self._actors}
         while waiting or given:
@@ -119,8 +129,11 @@ class _Pool:
             actor, task = (arriving.pop(done), None) if done in arriving else given.pop(done)
             try:
                 found = ray.get(done)
-            except exceptions.RayActorError:
+            except (exceptions.RayActorError, exceptions.ObjectLostError) as error:
                 waiting.extendleft([] if task is None else [task])
+                lost += 1
+                if lost > LOSSES * len(self._actors):
+                    raise RuntimeError(f"{lost} tasks were lost with their actors: {error}") from error
                 if actor in self._actors:
                     self._actors.remove(actor)
                     self._actors.append(replacement := self._make())
@@ -130,8 +143,5 @@ class _Pool:
             for following in [waiting.popleft() for _ in range(min(AHEAD - busy, len(waiting)))]:
                 given[start(actor, following)] = actor, following
             if task is not None:
+                lost = 0
                 yield task, found
-
-
-def _chunks(contents: Sequence[str]) -> list[Sequence[str]]:
-    return [contents[start : start + CHUNK] for start in range(0, len(contents), CHUNK)]

@@ -116,9 +116,10 @@ class ClassVectorWriter:
         self._begin_fragment()
 
     def _resize(self, images: int) -> None:
-        if self._scales is not None:
+        if self._scales is not None and self._scales.shape[1] < images:
             self._scales = self._scales.resize(exclusive_max=[None, images], expand_only=True).result()
-        self._values = self._values.resize(exclusive_max=[None, images, None], expand_only=True).result()
+        if self._values.shape[1] < images:
+            self._values = self._values.resize(exclusive_max=[None, images, None], expand_only=True).result()
 
     def _commit(self) -> None:
         zarr.write_json(self._kvstore, "length.json", {"images": self.length})

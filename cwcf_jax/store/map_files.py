@@ -71,7 +71,7 @@ class MapFiles:
 
     def read(self, name: str) -> dict[str, np.ndarray]:
         """The maps of one image, float32; StaleStoreError names what is damaged or not there."""
-        place = f"{self._kvstore.url}{_key(name)}" if self._folder is None else self._folder / _key(name)
+        place = f"{self.location}/{_key(name)}" if self._folder is None else self._folder / _key(name)
         try:
             if isinstance(place, pathlib.Path):
                 with place.open("rb") as stream:  # numpy leaves a damaged file open

@@ -4,10 +4,11 @@ A store is a folder with ``fingerprint.json`` and one ``.npz`` file an image, re
 `MapStore` numbers the images of a dataset; `map_files` names them, for collections that change.
 """
 
+import io
 import pathlib
 import zipfile
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class MapStore(StoreFolder):
         return self.folder / f"{row:07d}.npz"
 
 
-def dump(stream: BinaryIO, maps: Mapping[str, np.ndarray], *, compact: bool) -> None:
+def dump(stream: io.BufferedIOBase, maps: Mapping[str, np.ndarray], *, compact: bool) -> None:
     """Writes the maps of one image; ``compact``: in int8."""
     arrays: dict[str, np.ndarray] = {}
     for name, values in maps.items():
@@ -78,7 +79,7 @@ def dump(stream: BinaryIO, maps: Mapping[str, np.ndarray], *, compact: bool) -> 
     np.savez(stream, allow_pickle=False, **arrays)
 
 
-def load(stream: BinaryIO) -> dict[str, np.ndarray]:
+def load(stream: io.BufferedIOBase) -> dict[str, np.ndarray]:
     """What `dump` wrote; one of ``DAMAGE`` if it is something else."""
     with np.load(stream) as content:
         names = [name for name in content.files if not name.endswith(SCALES)]

@@ -149,7 +149,7 @@ def read_json(kvstore: tensorstore.KvStore, key: str) -> Any:
     try:
         return json.loads(found.value)
     except ValueError as error:
-        raise StaleStoreError(f"{key} of {kvstore.url} is damaged ({error}); make the store anew") from error
+        raise StaleStoreError(f"{kvstore.path}{key} is damaged ({error}); make the store anew") from error
 
 
 def write_json(kvstore: tensorstore.KvStore, key: str, value: Any) -> None:

@@ -59,7 +59,8 @@ class ShardedTest(parameterized.TestCase):
         query = jnp.asarray(random.normal(size=5), jnp.float32)
         positions = np.array([6, 0, 3], np.int32)
         scores = np.asarray(retrieval.online_scores(values, scales, positions, query))
-        found = self.nearest(values, scales, positions, query, 6)
+        spread = [None if one is None else jnp.asarray(one) for one in (values, scales, positions)]
+        found = self.nearest(*spread, query, 6)
         order = np.argsort(-scores, kind="stable")[:6]
         np.testing.assert_array_equal(found.rows[0], order)
         np.testing.assert_allclose(found.scores[0], scores[order], atol=1e-6)
@@ -67,7 +68,7 @@ class ShardedTest(parameterized.TestCase):
     def test_uneven_stores_are_refused(self):
         for images, count in ((15, 1), (16, 3), (16, 0)):
             with self.assertRaisesRegex(ValueError, f"{images} images over 8 devices: each needs as many"):
-                self.nearest(np.ones((2, images, 3), np.float32), None, np.zeros(1, np.int32), jnp.ones(3), count)
+                self.nearest(jnp.ones((2, images, 3)), None, jnp.zeros(1, jnp.int32), jnp.ones(3), count)
 
 
 if __name__ == "__main__":
