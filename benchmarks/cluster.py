@@ -8,9 +8,11 @@ an S3 API. That index must be the plain loop's, picture for picture; the run fai
 """
 
 import contextlib
+import json
 import os
 import pathlib
-import random
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -32,7 +34,24 @@ _COUNT = flags.DEFINE_integer("count", 1000, "Pictures on the cluster that loses
 _SOME = flags.DEFINE_integer("some", 200, "Pictures that one worker indexes, against the loop.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Of each.", lower_bound=1)
 _KILLS = flags.DEFINE_integer("kills", 10, "Nodes that are killed.", lower_bound=0)
+_PAUSE = flags.DEFINE_float("pause", 10.0, "Seconds before the next is killed, at most.", lower_bound=0.0)
 _OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
+
+
+PROCESS = """
+import json, sys, time
+start = time.perf_counter()
+from cwcf_jax import compilations
+from cwcf_jax.collection import Index
+compilations.keep()
+seen = []
+def watch(what, done, total):
+    if what == "encoding" and done >= 64:
+        seen.append((done, time.perf_counter()))
+Index(sys.argv[1]).update(watch, ray=sys.argv[2] or None)
+(some, first), (all_of_them, last) = seen[0], seen[-1]
+print(json.dumps({"in all": time.perf_counter() - start, "a picture": (last - first) / (all_of_them - some)}))
+"""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -47,33 +66,34 @@ def main(argv: Sequence[str]) -> None:
 
 
 def one_worker(files: Sequence[pathlib.Path]) -> dict[str, Any]:
-    """Seconds a picture of an update by this process and by one worker, once it is under way; and seconds in all."""
+    """Seconds of a process that makes an index by itself or by one worker: in all, and a picture once it is under way.
+
+    The first run, which is not counted, fills the cache of compiled code.
+    """
     step = max(1, len(files) // _SOME.value)
-    seconds: dict[str, list[float]] = {"loop": [], "ray": [], "loop in all": [], "ray in all": []}
+    found: dict[str, list[dict[str, float]]] = {"loop": [], "ray": []}
     with (
         _folder(files[::step][: _SOME.value]) as root,
         servers.ray_cluster(nodes=1, cpus=os.cpu_count() or 1) as cluster,
     ):
-        for _ in range(_ROUNDS.value):
-            for name, address in (("loop", None), ("ray", cluster.address)):
+        for counted in range(-1, _ROUNDS.value):
+            for name, address in (("loop", ""), ("ray", cluster.address)):
                 with tempfile.TemporaryDirectory() as place:
-                    index = _create(root, place)
-                    watch = _Watch()
-                    start = time.perf_counter()
-                    index.update(watch, ray=address)
-                    seconds[f"{name} in all"].append(time.perf_counter() - start)
-                    seconds[name].append(watch.seconds())
+                    _create(root, place)
+                    command = [sys.executable, "-c", PROCESS, f"{place}/index", address]
+                    run = subprocess.run(command, check=True, capture_output=True, text=True)
+                    if counted >= 0:
+                        found[name].append(json.loads(run.stdout))
+    pairs = {kind: {name: [one[kind] for one in found[name]] for name in found} for kind in ("in all", "a picture")}
     return {
         "pictures": min(len(files), _SOME.value),
-        "seconds": {name: measuring.spread(found) for name, found in seconds.items()},
-        "ray, of the loop": measuring.ratio(seconds["ray"], seconds["loop"]),
-        "ray, of the loop, in all": measuring.ratio(seconds["ray in all"], seconds["loop in all"]),
+        **{kind: {name: measuring.spread(taken) for name, taken in pair.items()} for kind, pair in pairs.items()},
+        **{f"{kind}, ray of loop": measuring.ratio(pair["ray"], pair["loop"]) for kind, pair in pairs.items()},
     }
 
 
 def lost_nodes(files: Sequence[pathlib.Path]) -> dict[str, Any]:
     """An index in a bucket, by three nodes of which one at a time is killed and replaced; against the loop's."""
-    moments = sorted(random.Random(0).uniform(0.02, 0.95) * _COUNT.value for _ in range(_KILLS.value))  # noqa: S311
     with contextlib.ExitStack() as stack:
         bucket = stack.enter_context(servers.s3_bucket())
         stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
@@ -84,15 +104,16 @@ def lost_nodes(files: Sequence[pathlib.Path]) -> dict[str, Any]:
         expected = alone.update()
         loop = time.perf_counter() - start
         index = _create(root, stack.enter_context(tempfile.TemporaryDirectory()), store="s3://bucket/index")
-        killer = _Killer(cluster, moments)
+        killer = _Killer(cluster)
+        stack.callback(killer.stop)
         start = time.perf_counter()
         found = index.update(killer, ray=cluster.address)
         taken = time.perf_counter() - start
-        if found != expected or killer.killed != len(moments):
-            raise AssertionError(f"{found} instead of {expected}, {killer.killed} nodes killed")
+        if found != expected or len(killer.killed) < _KILLS.value:
+            raise AssertionError(f"{found} instead of {expected}, nodes killed at {killer.killed}")
         return {
             "pictures": found.added,
-            "killed at": [round(moment) for moment in moments],
+            "pictures finished when a node was killed": killer.killed,
             "seconds": {"loop": loop, "three nodes": taken},
             **compare(index, alone),
         }
@@ -118,37 +139,28 @@ def compare(index: Index, expected: Index) -> dict[str, float]:
     return {"descriptors differ by": float(np.abs(descriptors - wanted).max()), "scores differ by": max(scores)}
 
 
-class _Watch:
-    """How long a picture takes between the first that were finished and the last."""
-
-    def __init__(self) -> None:
-        self._seen: list[tuple[int, float]] = []
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        del total
-        if what == "encoding" and done:
-            self._seen.append((done, time.perf_counter()))
-
-    def seconds(self) -> float:
-        (some, first), (all_of_them, last) = self._seen[0], self._seen[-1]
-        return (last - first) / (all_of_them - some)
-
-
 class _Killer:
-    """Replaces a node when so many pictures are finished, while the update goes on."""
+    """Kills and replaces a node at random moments, one at a time, and notes how many pictures were finished then."""
 
-    def __init__(self, cluster: servers.RayCluster, moments: Sequence[float]) -> None:
-        self._cluster, self._moments, self.killed = cluster, list(moments), 0
-        self._killing = threading.Thread()
+    def __init__(self, cluster: servers.RayCluster) -> None:
+        self._cluster, self._done, self._ended = cluster, 0, threading.Event()
+        self.killed: list[int] = []
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         del total
-        while what == "encoding" and self.killed < len(self._moments) and done >= self._moments[self.killed]:
-            if self._killing.ident is not None:
-                self._killing.join()
-            self._killing = threading.Thread(target=self._cluster.replace_node)
-            self._killing.start()
-            self.killed += 1
+        self._done = done if what == "encoding" else self._done
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        random = np.random.default_rng(0)
+        while len(self.killed) < _KILLS.value and not self._ended.wait(random.uniform(0, _PAUSE.value)):
+            self.killed.append(self._done)
+            self._cluster.replace_node()
 
 
 def _create(root: pathlib.Path, place: str, **choices: str) -> Index:

@@ -15,6 +15,7 @@ import ray
 from jaxtyping import Float
 from ray import exceptions
 
+from cwcf_jax import compilations
 from cwcf_jax.collection import cluster
 from cwcf_jax.collection.held import Found, Held, merge
 from cwcf_jax.collection.opened import Places, open_table
@@ -44,6 +45,7 @@ class Shard:
     """One actor. Whatever it is asked, it is told what it holds, so that one that was started anew knows."""
 
     def __init__(self) -> None:
+        compilations.keep()
         self._share: Share | None = None
 
     def best(self, share: Share, query: np.ndarray, class_ids: np.ndarray | None, count: int) -> Found:

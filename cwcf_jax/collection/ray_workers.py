@@ -18,6 +18,7 @@ import ray
 from jaxtyping import Float
 from ray import exceptions
 
+from cwcf_jax import compilations
 from cwcf_jax.collection import cluster
 from cwcf_jax.collection.encoding import Part
 from cwcf_jax.collection.settings import Header, load_model
@@ -47,6 +48,7 @@ class Actor:
     """One device's part of an index's encoding: `Here`, there."""
 
     def __init__(self, maps: str, header: Header) -> None:
+        compilations.keep()
         self._here = Here(maps, functools.cache(functools.partial(load_model, header)), header.settings)
 
     def ready(self) -> None:
