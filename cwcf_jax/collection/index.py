@@ -20,7 +20,7 @@ from cwcf_jax.collection.search import Hit, Options, Searcher
 from cwcf_jax.collection.settings import Header, Settings, load_model, maps_location
 from cwcf_jax.collection.updating import Progress, Update, Updater, forget_maps
 from cwcf_jax.collection.workers import Workers
-from cwcf_jax.store import MapFiles
+from cwcf_jax.store import MapFiles, take
 from cwcf_jax.store.folder import lock
 
 
@@ -50,7 +50,7 @@ class Index(Opened):
             folder: where the index goes; None: ``.cwcf`` inside ``root``.
 
         Raises:
-            FileExistsError: there is an index already.
+            FileExistsError: there is an index already, or the store is another's.
             ValueError, FileNotFoundError: the settings cannot be used.
         """
         root = pathlib.Path(root).absolute()
@@ -64,6 +64,8 @@ class Index(Opened):
         count = min(settings.num_classes, model.network.spec.num_classes)
         settings = dataclasses.replace(settings, dim=dim, num_classes=count, feature_layer=model.config.feature_layer)
         place.mkdir(parents=True, exist_ok=True)
+        if settings.store:
+            take(settings.store, f"the index {place} of {root}")
         dataclasses.replace(header, settings=settings).write(place)
         index = cls(place)
         index.__dict__["model"] = model

@@ -43,6 +43,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         Resize.parse(self.resize)
+        if self.store and "://" not in self.store:
+            raise ValueError(f"a store is an address such as s3://bucket/folder, not {self.store}")
         for name in ("num_classes", "dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")

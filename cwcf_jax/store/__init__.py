@@ -8,7 +8,7 @@ from cwcf_jax.store.maps import DTYPES as MAP_DTYPES
 from cwcf_jax.store.maps import MapStore
 from cwcf_jax.store.pooled import PooledStore
 from cwcf_jax.store.rows import RowStore
-from cwcf_jax.store.zarr import Layout, Location, remove
+from cwcf_jax.store.zarr import Layout, Location, remove, take
 
 __all__ = [
     "MAP_DTYPES",
@@ -24,5 +24,6 @@ __all__ = [
     "StaleStoreError",
     "StoreBusyError",
     "remove",
+    "take",
     "write_images",
 ]

@@ -77,6 +77,19 @@ def _spec(address: str) -> str | dict[str, Any]:
     return {"driver": "s3", "bucket": bucket, "path": f"{path}/", "endpoint": endpoint, "aws_region": region}
 
 
+def take(location: Location, owner: str) -> None:
+    """Marks a location as somebody's.
+
+    Raises:
+        FileExistsError: it is somebody's already.
+    """
+    kvstore = connect(location)
+    taken = read_json(kvstore, "owner.json")
+    if taken is not None:
+        raise FileExistsError(f"{location} is in use by {taken.get('owner')}; name another folder, or empty this one")
+    write_json(kvstore, "owner.json", {"owner": owner})
+
+
 def remove(location: Location) -> None:
     """Removes all that is at a location."""
     connect(location).delete_range(tensorstore.KvStore.KeyRange()).result()

@@ -1,14 +1,16 @@
+import contextlib
 import dataclasses
 import os
 import pathlib
 import shutil
+from unittest import mock
 
 from absl.testing import absltest
 
 from cwcf_jax.collection import Index, settings_for, whitening
 from cwcf_jax.datasets import DatasetError
-from cwcf_jax.store import StaleStoreError
-from tests import collection
+from cwcf_jax.store import StaleStoreError, zarr
+from tests import collection, servers
 
 
 class CreateTest(collection.IndexCase):
@@ -117,6 +119,53 @@ class AddRemoveTest(collection.IndexCase):
         os.chdir(self.root / "sub")
         for path in ("a.png", "sub/a.png", "../sub/a.png", self.root / "sub" / ".." / "sub" / "a.png"):
             self.assertEqual(index.relative(path), "sub/a.png")
+
+
+class ObjectStoreTest(collection.IndexCase):
+    """An index whose maps, class vectors and table are in a bucket."""
+
+    def setUp(self):
+        super().setUp()
+        with contextlib.ExitStack() as stack:
+            bucket = stack.enter_context(servers.s3_bucket())
+            stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
+            self.addCleanup(stack.pop_all().close)
+        self.store = f"s3://bucket/{self.id()}"
+        self.settings = dataclasses.replace(collection.SETTINGS, store=self.store)
+
+    def objects(self):
+        return {key.decode() for key in zarr.connect(self.store).list().result()}
+
+    def test_as_inside(self):
+        index = self.make(*range(5), settings=self.settings)
+        place = pathlib.Path(self.create_tempdir().full_path) / "index"
+        inside = Index.create(self.root, collection.SETTINGS, folder=place)
+        inside.update()
+        collection.assert_same(self, index, inside)
+        self.assertEqual(
+            {path.name for path in index.folder.rglob("*") if path.is_file()},
+            {"index.json", "lock", "table.name", "whitening.npz"},
+        )
+        (self.root / "0.png").rename(self.root / "moved.png")
+        self.draw(1, 7)
+        (self.root / "1.png").write_bytes((self.root / "7.png").read_bytes())
+        self.assertEqual(Index(self.root).update(), inside.update())
+        self.assertEqual((index.remove(["2.png"]), inside.remove(["2.png"])), (1, 1))
+        index.rebuild()
+        inside.rebuild()
+        (self.root / "2.png").unlink()
+        self.assert_update(index.update(), unchanged=5)
+        collection.assert_same(self, index, inside)
+        name = (index.generation() / "table.name").read_text().strip()
+        folders = {key.split("/")[0] for key in self.objects()}
+        self.assertEqual(folders, {name, "maps", "owner.json"})  # nothing of the generation before
+
+    def test_a_store_belongs_to_one_index(self):
+        self.make(0, settings=self.settings)
+        place = pathlib.Path(self.create_tempdir().full_path) / "other"
+        with self.assertRaisesRegex(FileExistsError, f"{self.store} is in use by the index .*; name another folder"):
+            Index.create(self.root, self.settings, folder=place)
+        self.assertEmpty(list(place.glob("*")))
 
 
 class DamageTest(collection.IndexCase):

@@ -86,6 +86,7 @@ class RaySearchTest(parameterized.TestCase):
             self.assert_as_alone(self.searcher, Options("ona"))
 
     def test_a_shard_that_does_not_answer_is_an_error_at_the_deadline(self):
+        self.assert_as_alone(self.searcher, Options())  # they have read their fragments, and compiled what they need
         searcher = Searcher(self.index, hold=lambda places: self.ray_search.Shards(places, self.actors, 4.0))
         searcher.held()
         number = process(self.actors[1])
@@ -97,7 +98,7 @@ class RaySearchTest(parameterized.TestCase):
             self.assertLess(time.monotonic() - start, 15)
         finally:
             os.kill(number, signal.SIGCONT)
-        self.assert_as_alone(searcher, Options("ona"))
+        self.assert_as_alone(self.searcher, Options())
 
     def test_an_actor_that_comes_back_to_a_changed_index(self):
         held = self.searcher.held()

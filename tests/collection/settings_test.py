@@ -37,6 +37,7 @@ class SettingsForTest(parameterized.TestCase):
     @parameterized.parameters(
         ({"num_classes": 0}, "num_classes must be at least 1, not 0"),
         ({"dim": -1}, "dim must be at least 1, not -1"),
+        ({"store": "/mnt/store"}, "a store is an address such as s3://bucket/folder, not /mnt/store"),
         ({"resize": "big"}, "unknown resize 'big'"),
     )
     def test_choices_that_cannot_be(self, choice, message):
