@@ -8,7 +8,6 @@ an S3 API. That index must be the plain loop's, picture for picture; the run fai
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import subprocess
@@ -31,7 +30,7 @@ _PICTURES = flags.DEFINE_string("pictures", None, "A folder with photographs bel
 _WEIGHTS = flags.DEFINE_string("weights", None, "[NETWORK:]FILE", required=True)
 _RESIZE = flags.DEFINE_string("resize", "max640", "Of every picture.")
 _COUNT = flags.DEFINE_integer("count", 1000, "Pictures on the cluster that loses nodes.", lower_bound=1)
-_SOME = flags.DEFINE_integer("some", 200, "Pictures that one worker indexes, against the loop.", lower_bound=1)
+_SOME = flags.DEFINE_list("some", ["100", "300"], "Pictures that one worker indexes, against the loop.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Of each.", lower_bound=1)
 _KILLS = flags.DEFINE_integer("kills", 10, "Nodes that are killed.", lower_bound=0)
 _PAUSE = flags.DEFINE_float("pause", 10.0, "Seconds before the next is killed, at most.", lower_bound=0.0)
@@ -39,18 +38,11 @@ _OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
 
 
 PROCESS = """
-import json, sys, time
-start = time.perf_counter()
+import sys
 from cwcf_jax import compilations
 from cwcf_jax.collection import Index
 compilations.keep()
-seen = []
-def watch(what, done, total):
-    if what == "encoding" and done >= 64:
-        seen.append((done, time.perf_counter()))
-Index(sys.argv[1]).update(watch, ray=sys.argv[2] or None)
-(some, first), (all_of_them, last) = seen[0], seen[-1]
-print(json.dumps({"in all": time.perf_counter() - start, "a picture": (last - first) / (all_of_them - some)}))
+Index(sys.argv[1]).update(ray=sys.argv[2] or None)
 """
 
 
@@ -60,35 +52,32 @@ def main(argv: Sequence[str]) -> None:
     files = sorted(path for path in pathlib.Path(_PICTURES.value).rglob("*") if path.suffix.lower() in (".jpg", ".png"))
     result: dict[str, Any] = {"what": "an index made on Ray", "machine": measuring.machine(), "resize": _RESIZE.value}
     if _ROUNDS.value:
-        result["one worker"] = one_worker(files)
-    result["nodes that are lost"] = lost_nodes(files)
+        result["one worker"] = [one_worker(files, int(count)) for count in _SOME.value]
+    if _KILLS.value:
+        result["nodes that are lost"] = lost_nodes(files)
     measuring.write(result, _OUTPUT.value)
 
 
-def one_worker(files: Sequence[pathlib.Path]) -> dict[str, Any]:
-    """Seconds of a process that makes an index by itself or by one worker: in all, and a picture once it is under way.
+def one_worker(files: Sequence[pathlib.Path], count: int) -> dict[str, Any]:
+    """Seconds of a process that makes an index by itself or by one worker, from start to end.
 
     The first run, which is not counted, fills the cache of compiled code.
     """
-    step = max(1, len(files) // _SOME.value)
-    found: dict[str, list[dict[str, float]]] = {"loop": [], "ray": []}
-    with (
-        _folder(files[::step][: _SOME.value]) as root,
-        servers.ray_cluster(nodes=1, cpus=os.cpu_count() or 1) as cluster,
-    ):
+    seconds: dict[str, list[float]] = {"loop": [], "ray": []}
+    step = max(1, len(files) // count)
+    with _folder(files[::step][:count]) as root, servers.ray_cluster(nodes=1, cpus=os.cpu_count() or 1) as cluster:
         for counted in range(-1, _ROUNDS.value):
             for name, address in (("loop", ""), ("ray", cluster.address)):
                 with tempfile.TemporaryDirectory() as place:
                     _create(root, place)
-                    command = [sys.executable, "-c", PROCESS, f"{place}/index", address]
-                    run = subprocess.run(command, check=True, capture_output=True, text=True)
+                    start = time.perf_counter()
+                    subprocess.run([sys.executable, "-c", PROCESS, f"{place}/index", address], check=True)
                     if counted >= 0:
-                        found[name].append(json.loads(run.stdout))
-    pairs = {kind: {name: [one[kind] for one in found[name]] for name in found} for kind in ("in all", "a picture")}
+                        seconds[name].append(time.perf_counter() - start)
     return {
-        "pictures": min(len(files), _SOME.value),
-        **{kind: {name: measuring.spread(taken) for name, taken in pair.items()} for kind, pair in pairs.items()},
-        **{f"{kind}, ray of loop": measuring.ratio(pair["ray"], pair["loop"]) for kind, pair in pairs.items()},
+        "pictures": count,
+        "seconds": {name: measuring.spread(taken) for name, taken in seconds.items()},
+        "ray, of the loop": measuring.ratio(seconds["ray"], seconds["loop"]),
     }
 
 
