@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import socket
 import threading
 from unittest import mock
 
@@ -46,6 +47,17 @@ class RayWorkersTest(collection.IndexCase):
         expected = self.inside(index)
         collection.assert_same(self, index, expected)
         np.testing.assert_allclose(index.snapshot().descriptors, expected.snapshot().descriptors, atol=1e-6)
+
+    def test_no_cluster_is_said_and_nothing_lost(self):
+        packages.package("ray").shutdown()  # this process is in one, and would stay there
+        index = self.make(0)
+        self.draw(1)
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))  # nobody listens
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            with self.assertRaisesRegex(ConnectionError, f"no Ray cluster answers at {address}"):
+                index.update(ray=address)
+        self.assert_update(index.update(), added=1, unchanged=1)
 
     def test_nodes_that_are_lost_lose_nothing(self):
         self.draw(*range(90))
