@@ -68,14 +68,17 @@ class RaySearchTest(parameterized.TestCase):
     def test_a_node_lost_during_queries_delays_them(self):
         before = set(map(process, self.actors))
         self.searcher.held()
-        killing = threading.Thread(target=self.cluster.replace_node)
-        killing.start()
-        for _ in range(5):
-            for options in OPTIONS[:2]:
-                self.assert_as_alone(self.searcher, options)
-        killing.join()
-        self.assert_as_alone(self.searcher, Options("ona"))
-        self.assertLess(len(before & set(map(process, self.actors))), 4)
+        for _ in range(3):  # nodes besides the head: Ray may have put no actor on one of them
+            killing = threading.Thread(target=self.cluster.replace_node)
+            killing.start()
+            for _ in range(5):
+                for options in OPTIONS[:2]:
+                    self.assert_as_alone(self.searcher, options)
+            killing.join()
+            self.assert_as_alone(self.searcher, Options("ona"))
+            if set(map(process, self.actors)) != before:
+                return
+        self.fail("no actor was on any of the nodes that were killed")
 
     def test_a_shard_killed_during_a_query(self):
         self.searcher.held()
