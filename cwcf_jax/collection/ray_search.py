@@ -24,9 +24,6 @@ from cwcf_jax.store import ClassVectorStore
 
 Answer = TypeVar("Answer")
 
-DEADLINE = 60.0
-"""Seconds."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Share:
@@ -46,7 +43,7 @@ class Shard:
 
     def __init__(self) -> None:
         compilations.keep()
-        self._share: Share | None = None
+        self._held: tuple[Share, Held] | None = None
 
     def best(self, share: Share, query: np.ndarray, class_ids: np.ndarray | None, count: int) -> Found:
         """See `Pictures`."""
@@ -72,20 +69,20 @@ class Shard:
         return self._hold(share).sides()
 
     def _hold(self, share: Share) -> Held:
-        if share != self._share:
-            self._share = None  # not both at once in memory
+        if self._held is None or self._held[0] != share:
+            self._held = None  # not both at once in memory
             distant = "://" in share.places.vectors
-            self._held = Held(share.places, share.rows, resident=True if distant else None)
-            if self._held.snapshot.version != share.version:
-                raise ChangedError(f"version {self._held.snapshot.version} instead of {share.version}")
-            self._share = share
-        return self._held
+            held = Held(share.places, share.rows, resident=True if distant else None)
+            if held.snapshot.version != share.version:
+                raise ChangedError(f"version {held.snapshot.version} instead of {share.version}")
+            self._held = share, held
+        return self._held[1]
 
 
 class Shards:
     """A generation's pictures on actors."""
 
-    def __init__(self, places: Places, actors: Sequence[Any], deadline: float = DEADLINE) -> None:
+    def __init__(self, places: Places, actors: Sequence[Any], deadline: float) -> None:
         """Has the actors of `start` read their fragments; ``deadline``: seconds for each answer."""
         self._places, self._actors, self._deadline = places, actors, deadline
         self._table = open_table(places)

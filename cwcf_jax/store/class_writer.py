@@ -55,7 +55,7 @@ class ClassVectorWriter:
             self._values = zarr.open_values(self._kvstore, layout, create=True)
             self._scales = zarr.open_scales(self._kvstore, layout, create=True) if layout.dtype == "int8" else None
             self._committed = read_length(self._kvstore)
-            self._begin_fragment()
+            self.length, self._start = self._committed, -1
         except BaseException:
             self.release()
             raise
@@ -75,6 +75,8 @@ class ClassVectorWriter:
             raise ValueError("int8 vectors come with scales [images, classes], others without")
         done = 0
         while done < len(values):
+            if self._start < 0:
+                self._begin_fragment()
             place = self.length - self._start
             count = min(len(values) - done, self.layout.fragment - place)
             self._buffer[:, place : place + count] = values[done : done + count].swapaxes(0, 1)
@@ -84,7 +86,7 @@ class ClassVectorWriter:
             done += count
             if self.length - self._start == self.layout.fragment:
                 self.flush()
-                self._begin_fragment()
+                self._start = -1
 
     def flush(self) -> None:
         """Writes what waits, and then how many images there are."""
@@ -111,9 +113,8 @@ class ClassVectorWriter:
 
     def commit(self, images: int) -> None:
         """From now on that many more images count, all of which were written."""
-        self.length += images
+        self.length, self._start = self.length + images, -1
         self._commit()
-        self._begin_fragment()
 
     def _resize(self, images: int) -> None:
         if self._scales is not None and self._scales.shape[1] < images:
