@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
@@ -14,10 +14,13 @@ import cwcf_jax
 from cwcf_jax import encoder, indexing, networks, store
 from cwcf_jax.benchmark import Collection
 from cwcf_jax.datasets import ImageSet
-from cwcf_jax.indexing import Extraction
+from cwcf_jax.indexing import Extraction, Filler
 from cwcf_jax.protocol import Protocol
 from experiments import data, protocol_flags
 from experiments.data import Source
+
+if TYPE_CHECKING:  # Ray need not be there
+    from cwcf_jax.indexing.ray_filling import RayFiller
 
 flags.adopt_module_key_flags(protocol_flags)
 
@@ -54,6 +57,9 @@ _BATCH = flags.DEFINE_integer(
 _MAPS = flags.DEFINE_enum(
     "maps", "float16", store.MAP_DTYPES, "How maps for re-ranking are kept; int8 takes half the bytes."
 )
+_RAY = flags.DEFINE_string(
+    "ray", None, "A Ray cluster that makes the network's passes: auto, HOST:PORT or local; default: this process."
+)
 _SMOKE = flags.DEFINE_bool("smoke", False, "The whole driver on a few pictures: does it run here?")
 
 
@@ -62,7 +68,7 @@ class Inputs:
     """A benchmark after its network passes.
 
     Attributes:
-        model: the network with its weights.
+        filler: who makes the passes.
         weights: sha256 of the weights file.
         protocol: every choice that is not the method.
         sources: the benchmark, then the datasets that whitenings are fitted on.
@@ -72,7 +78,7 @@ class Inputs:
         data: name, size, release and sha256 over names and contents of each dataset, the benchmark first.
     """
 
-    model: cwcf_jax.Model
+    filler: "Filler | RayFiller"
     weights: str
     protocol: Protocol
     sources: tuple[Source, ...]
@@ -80,6 +86,11 @@ class Inputs:
     whitening: tuple[Collection, ...]
     left_out: tuple[str, ...]
     data: tuple[dict[str, str | int], ...]
+
+    @property
+    def model(self) -> cwcf_jax.Model:
+        """The network with its weights."""
+        return self.filler.model
 
     @property
     def benchmark(self) -> ImageSet:
@@ -123,13 +134,14 @@ def prepare(stack: contextlib.ExitStack, chosen: Protocol, weights: str) -> Inpu
     extraction = chosen.extraction(_BATCH.value)
     model = load_model(weights, chosen)
     fingerprint = networks.fingerprint(split_weights(weights)[1])
+    filler = _filler(stack, model)
     collections: list[Collection] = []
     left_out: list[str] = []
     described: list[dict[str, str | int]] = []
     for source in sources:
         files = indexing.fingerprint_files(source.images)
         described.append(describe_data(source.images, files))
-        collection, reasons = _extract(stack, model, source, extraction, chosen, weights=fingerprint, files=files)
+        collection, reasons = _extract(stack, filler, source, extraction, chosen, weights=fingerprint, files=files)
         collections.append(collection)
         left_out += reasons
     report_left_out(left_out)
@@ -138,7 +150,7 @@ def prepare(stack: contextlib.ExitStack, chosen: Protocol, weights: str) -> Inpu
         raise ValueError("a query's picture could not be read, see above; nothing can be measured without it")
     database, *whitening = collections
     return Inputs(
-        model, fingerprint, chosen, tuple(sources), database, tuple(whitening), tuple(left_out), tuple(described)
+        filler, fingerprint, chosen, tuple(sources), database, tuple(whitening), tuple(left_out), tuple(described)
     )
 
 
@@ -162,14 +174,7 @@ def fill_maps(given: Inputs, maps: store.MapStore, rows: np.ndarray) -> None:
     if not len(maps.missing(rows)):
         return
     with tqdm(total=len(rows), desc=f"{given.benchmark.name} maps", unit="image", disable=None) as bar:
-        indexing.fill_maps(
-            maps,
-            given.benchmark,
-            given.extraction,
-            rows,
-            functools.partial(indexing.model_maps, given.model),
-            progress=bar.update,
-        )
+        given.filler.fill_maps(maps, given.benchmark, given.extraction, rows, progress=bar.update)
 
 
 def protocol_from_flags() -> Protocol:
@@ -258,9 +263,21 @@ def network_of(weights: str) -> networks.Network:
     return networks.adapt(networks.get(name), record)
 
 
+def _filler(stack: contextlib.ExitStack, model: cwcf_jax.Model) -> "Filler | RayFiller":
+    if _RAY.value is None:
+        return Filler(model)
+    try:
+        from cwcf_jax.indexing.ray_filling import RayFiller
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--ray: {error.name} is not installed; pip install -e '.[experiments,ray]'") from error
+    filler = RayFiller(_RAY.value, model)
+    stack.callback(filler.close)
+    return filler
+
+
 def _extract(
     stack: contextlib.ExitStack,
-    model: cwcf_jax.Model,
+    filler: "Filler | RayFiller",
     source: Source,
     extraction: Extraction,
     chosen: Protocol,
@@ -269,7 +286,8 @@ def _extract(
     files: str,
 ) -> tuple[Collection, list[str]]:
     settings = (chosen.resize, chosen.cam_normalization, chosen.negative_maps, chosen.pixel_mean)
-    folder, images = cache_folder(source, model, *settings), source.images
+    model, images = filler.model, source.images
+    folder = cache_folder(source, model, *settings)
     kinds = {"images": False}
     if images.queries:
         kinds["-".join(("queries", chosen.query_boxes, chosen.query_features, chosen.query_classes))] = True
@@ -281,6 +299,6 @@ def _extract(
         stack.enter_context(opened)
         what = "queries" if queries else "images"
         with tqdm(total=opened.length, desc=f"{images.name} {what}", unit="image", disable=None) as bar:
-            left_out += indexing.fill_store(opened, model, images, extraction, queries=queries, progress=bar.update)
+            left_out += filler.fill_store(opened, images, extraction, queries=queries, progress=bar.update)
         stores.append(opened)
     return Collection(images.name, *stores), left_out

@@ -8,7 +8,7 @@ Needs the extra ``collection``.
 """
 
 from cwcf_jax.collection.explanation import Explanation, Pair, explain
-from cwcf_jax.collection.index import Index, Status
+from cwcf_jax.collection.index import Index, Status, default_folder
 from cwcf_jax.collection.opened import NAME
 from cwcf_jax.collection.queries import Described, Prepared
 from cwcf_jax.collection.search import AGGREGATIONS, Hit, Options, Searcher
@@ -35,6 +35,7 @@ __all__ = [
     "Status",
     "Store",
     "Update",
+    "default_folder",
     "explain",
     "settings_for",
 ]

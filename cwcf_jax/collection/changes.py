@@ -1,15 +1,23 @@
 """What happened to a folder since it was indexed: files by content, so that moves and copies cost nothing."""
 
+import concurrent.futures
 import dataclasses
 import hashlib
-import pathlib
+import itertools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from cwcf_jax.collection.table import Entry
+from cwcf_jax.datasets import Picture, Root
 
 RESOLUTION = 2_000_000_000
 """Nanoseconds within which a second change may leave a file's time as it was, on the coarsest of file systems."""
+
+READERS = 16
+"""Files that are looked at at once: disks and object stores answer many in the time of one."""
+
+WAITING = 1024
+"""Files that are taken up before the first of them is done with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Changes:
     unreadable: tuple[str, ...]
 
 
-def find_changes(root: pathlib.Path, paths: Iterable[str], known: Mapping[str, Entry], *, whole: bool) -> Changes:
+def find_changes(root: Root, paths: Iterable[str], known: Mapping[str, Entry], *, whole: bool) -> Changes:
     """Compares files with what is known.
 
     Args:
@@ -70,24 +78,14 @@ def find_changes(root: pathlib.Path, paths: Iterable[str], known: Mapping[str, E
     copied: list[File] = []
     changed: list[File] = []
     added: list[File] = []
-    for path in paths:
+    for path, file in _look_at(root, paths, known):
         looked_at.add(path)
         before = known.get(path)
-        try:
-            path.encode()
-            state = (root / path).stat()
-            if before and _same(before, state.st_size, state.st_mtime_ns):
-                unchanged += 1
-                continue
-            file = read_file(root, path)
-        except OSError as error:
-            unreadable.append(f"{root / path}: {error.strerror or error}")
-            continue
-        except UnicodeEncodeError:
-            shown = str(root / path).encode(errors="backslashreplace").decode()
-            unreadable.append(f"{shown}: its name is not UTF-8; rename it")
-            continue
-        if before and before.content == file.content:
+        if file is None:
+            unchanged += 1
+        elif isinstance(file, str):
+            unreadable.append(file)
+        elif before and before.content == file.content:
             touched.append(file)
         elif file.content in contents:
             copied.append(file)
@@ -97,7 +95,29 @@ def find_changes(root: pathlib.Path, paths: Iterable[str], known: Mapping[str, E
     return Changes(unchanged, tuple(touched), tuple(copied), tuple(changed), tuple(added), gone, tuple(unreadable))
 
 
-def read_file(root: pathlib.Path, path: str) -> File:
+def _look_at(root: Root, paths: Iterable[str], known: Mapping[str, Entry]) -> Iterator[tuple[str, File | str | None]]:
+    """Files in their order: read if they may have changed, None if not, or why they cannot be."""
+
+    def look_at(path: str) -> File | str | None:
+        try:
+            path.encode()
+            state = (root / path).stat()
+            before = known.get(path)
+            unchanged = before is not None and _same(before, state.st_size, state.st_mtime_ns)
+            return None if unchanged else read_file(root, path)
+        except OSError as error:
+            return f"{root / path}: {error.strerror or error}"
+        except UnicodeEncodeError:
+            shown = str(root / path).encode(errors="backslashreplace").decode()
+            return f"{shown}: its name is not UTF-8; rename it"
+
+    remaining = iter(paths)
+    with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+        while taken := list(itertools.islice(remaining, WAITING)):
+            yield from zip(taken, pool.map(look_at, taken), strict=True)
+
+
+def read_file(root: Root, path: str) -> File:
     """A file's content and times, read now; OSError if it cannot be."""
     seen = time.time_ns()
     content = read_content(root / path)
@@ -105,7 +125,7 @@ def read_file(root: pathlib.Path, path: str) -> File:
     return File(path, content, state.st_size, state.st_mtime_ns, seen)
 
 
-def read_content(file: pathlib.Path) -> str:
+def read_content(file: Picture) -> str:
     """The sha256 of a file as it is now; OSError if it cannot be read."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

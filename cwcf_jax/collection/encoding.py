@@ -6,7 +6,8 @@ whitening needs no pass.
 
 import dataclasses
 import functools
-import pathlib
+import hashlib
+import io
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -15,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cwcf_jax import datasets, encoder, indexing, reranking
-from cwcf_jax.collection.changes import read_content
+from cwcf_jax.arrays import Shape
+from cwcf_jax.datasets import ImageError, Picture
 from cwcf_jax.descriptors import Whitening, quantize
 from cwcf_jax.encoder import Maps, Model
 from cwcf_jax.indexing import Extraction, Progress
@@ -35,7 +37,7 @@ class Described:
 
 
 def keep_maps(
-    maps: MapFiles, model: Model, extraction: Extraction, files: Mapping[str, pathlib.Path], progress: Progress
+    maps: MapFiles, model: Model, extraction: Extraction, files: Mapping[str, Picture], progress: Progress
 ) -> dict[str, str]:
     """The maps of pictures that are not there yet; returns why some have none.
 
@@ -48,27 +50,39 @@ def keep_maps(
     """
     missing = [content for content in files if content not in maps]
     progress(len(files) - len(missing))
-    refused: dict[str, str] = {}
-    batches = indexing.read_pictures([files[content] for content in missing], range(len(missing)), extraction)
+    pictures = [_Known(files[content], content) for content in missing]
     unreadable: list[datasets.Unreadable] = []
-    for batch, made in indexing.passes(batches, functools.partial(_maps, model), unreadable, progress):
-        found = {name: (np.asarray(one), np.asarray(size)) for name, (one, size) in made.items()}
-        for place, index in enumerate(batch.indices):
-            content = missing[index]
-            if problem := _changed(files[content], content):
-                refused[content] = problem
-                continue
-            valid = {name: one[place, : size[place, 0], : size[place, 1]] for name, (one, size) in found.items()}
-            maps.write(content, **valid)
-    return refused | {missing[one.index]: one.reason for one in unreadable}
+
+    def compile_bucket(bucket: Shape) -> None:
+        encoder.compile_ahead(encoder.feature_maps, model, (extraction.rows(), *bucket))
+
+    with indexing.Ahead(compile_bucket) as ahead:
+        batches = indexing.read_pictures(pictures, range(len(missing)), extraction, coming=ahead.coming)
+        compute = ahead.before(functools.partial(_maps, model))
+        for batch, made in indexing.passes(batches, compute, unreadable, progress):
+            found = {name: (np.asarray(one), np.asarray(size)) for name, (one, size) in made.items()}
+            for place, index in enumerate(batch.indices):
+                valid = {name: one[place, : size[place, 0], : size[place, 1]] for name, (one, size) in found.items()}
+                maps.write(missing[index], **valid)
+    return {missing[one.index]: one.reason for one in unreadable}
 
 
-def _changed(file: pathlib.Path, content: str) -> str | None:
-    """Why what was just read from a file may not be its content of before; None if it is."""
-    try:
-        return None if read_content(file) == content else f"{file}: changed while it was read; index it again"
-    except OSError as error:
-        return f"{file}: {error.strerror or error}"
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """A picture that opens only while its file holds the content that it is known by."""
+
+    file: Picture
+    content: str
+
+    def open(self, mode: str, /) -> io.BytesIO:
+        with self.file.open(mode) as stream:
+            body = stream.read()
+        if hashlib.sha256(body).hexdigest() != self.content:
+            raise ImageError(f"{self.file}: changed while it was read; index it again")
+        return io.BytesIO(body)
+
+    def __str__(self) -> str:
+        return str(self.file)
 
 
 def _maps(model: Model, batch: datasets.Batch) -> dict[str, tuple[Array, Array]]:

@@ -20,6 +20,7 @@ from cwcf_jax.collection.search import Hit, Options, Searcher
 from cwcf_jax.collection.settings import Header, Settings, load_model, maps_location
 from cwcf_jax.collection.updating import Progress, Update, Updater, forget_maps
 from cwcf_jax.collection.workers import Workers
+from cwcf_jax.datasets import ObjectFolder, Picture, Root, find_root
 from cwcf_jax.store import MapFiles, take
 from cwcf_jax.store.folder import lock
 
@@ -28,7 +29,7 @@ from cwcf_jax.store.folder import lock
 class Status:
     """An index at a glance: pictures, bytes on disk, what its whitening was fitted on, and how it was made."""
 
-    root: pathlib.Path
+    root: Root
     pictures: int
     disk: int
     whitening: str
@@ -39,26 +40,26 @@ class Index(Opened):
     """The index of one folder; any number of processes read it, one at a time changes it."""
 
     @classmethod
-    def create(
-        cls, root: str | pathlib.Path, settings: Settings, *, folder: str | pathlib.Path | None = None
-    ) -> "Index":
+    def create(cls, root: str | Root, settings: Settings, *, folder: str | pathlib.Path | None = None) -> "Index":
         """An empty index of a folder of photographs; `update` fills it.
 
         Args:
-            root: the photographs.
+            root: the folder of the photographs, or its address on an object store such as ``s3://bucket/folder``.
             settings: see `settings_for`.
-            folder: where the index goes; None: ``.cwcf`` inside ``root``.
+            folder: where the index goes; None: ``.cwcf`` inside ``root``, which must not be an address then.
 
         Raises:
             FileExistsError: there is an index already, or the store is another's.
             ValueError, FileNotFoundError: the settings cannot be used.
         """
-        root = pathlib.Path(root).absolute()
+        root = find_root(root)
+        root = root.absolute() if isinstance(root, pathlib.Path) else root
         datasets.list_pictures(root)  # an error if there is no such folder
-        place = root / NAME if folder is None else pathlib.Path(folder).absolute()
+        place = default_folder(root) if folder is None else pathlib.Path(folder).absolute()
         if (place / "index.json").exists():
             raise FileExistsError(f"{place} is an index already")
-        header = Header(".." if place == root / NAME else str(root), settings, networks.fingerprint(settings.weights))
+        inside = isinstance(root, pathlib.Path) and place == root / NAME
+        header = Header(".." if inside else str(root), settings, networks.fingerprint(settings.weights))
         model = load_model(header)
         dim = min(settings.dim, model.feature_dim)
         count = min(settings.num_classes, model.network.spec.num_classes)
@@ -73,7 +74,7 @@ class Index(Opened):
 
     def search(
         self,
-        picture: str | pathlib.Path | np.ndarray,
+        picture: str | Picture | np.ndarray,
         *,
         box: Corners | None = None,
         options: Options | None = None,
@@ -83,7 +84,7 @@ class Index(Opened):
         """The pictures that are most like one, or a region of it, best first; see `Searcher` for more than one search.
 
         Args:
-            picture: a file, or [height, width, 3] uint8 RGB.
+            picture: a file's path, an address, or [height, width, 3] uint8 RGB.
             box: the region, ``x1 y1 x2 y2`` in pixels of the upright picture.
             options: how to search.
             count: how many.
@@ -93,7 +94,7 @@ class Index(Opened):
             ImageError: the file is no picture; ValueError: no such region or class; errors of `generation`.
         """
         options = options or Options()
-        image = picture if isinstance(picture, np.ndarray) else datasets.read_image(pathlib.Path(picture))
+        image = picture if isinstance(picture, np.ndarray) else datasets.read_image(picture)
         searcher = self._searcher
         query = searcher.describe(searcher.prepare(image), box, options.classes)
         return searcher.search(query, options, count=count, first=first)
@@ -188,6 +189,8 @@ class Index(Opened):
 
     def relative(self, path: str | pathlib.Path) -> str:
         """A path as the index has it: below the root; a relative one may also be meant from here."""
+        if isinstance(self.root, ObjectFolder):
+            return self.root.relative(str(path))
         path, root = pathlib.Path(path), self.root.resolve()
         for meant in (path, self.root / path):
             place = meant.parent.resolve() / meant.name  # a link is a picture of its own
@@ -227,6 +230,13 @@ class Index(Opened):
         header = self.header()
         if removed != set(header.removed):
             dataclasses.replace(header, removed=tuple(sorted(removed))).write(self.folder)
+
+
+def default_folder(root: Root) -> pathlib.Path:
+    """Where the index of a folder of photographs goes; ValueError for an address, where none can be."""
+    if isinstance(root, pathlib.Path):
+        return root / NAME
+    raise ValueError(f"the index of {root} needs a folder on this machine: --index=FOLDER, in Python folder=")
 
 
 def _on_ray(module: str) -> Any:

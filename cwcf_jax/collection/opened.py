@@ -9,6 +9,7 @@ import uuid
 
 from cwcf_jax.collection.settings import Header, Settings, generation_folder, load_model, read_header
 from cwcf_jax.collection.table import LanceStore, Snapshot, Store
+from cwcf_jax.datasets import Root, find_root
 from cwcf_jax.encoder import Model
 from cwcf_jax.store import remove
 
@@ -83,7 +84,7 @@ class Opened:
 
     Attributes:
         folder: where the index is.
-        root: the folder of photographs.
+        root: the folder of photographs, or its address on an object store.
     """
 
     def __init__(self, folder: str | pathlib.Path) -> None:
@@ -95,7 +96,8 @@ class Opened:
         folder = pathlib.Path(folder)
         self.folder = folder / NAME if (folder / NAME).is_dir() else folder
         self._header = read_header(self.folder)
-        self.root = (self.folder / self._header.root).resolve()
+        root = find_root(self._header.root)
+        self.root: Root = (self.folder / root).resolve() if isinstance(root, pathlib.Path) else root
 
     @property
     def settings(self) -> Settings:

@@ -15,8 +15,7 @@ import ray
 from jaxtyping import Float
 from ray import exceptions
 
-from cwcf_jax import compilations
-from cwcf_jax.collection import cluster
+from cwcf_jax import cluster, compilations
 from cwcf_jax.collection.held import Found, Held, merge
 from cwcf_jax.collection.opened import Places, open_table
 from cwcf_jax.collection.table import Entry

@@ -71,7 +71,7 @@ class Header:
     """``index.json``.
 
     Attributes:
-        root: the folder whose pictures these are; relative to the index where that lies inside it.
+        root: the folder whose pictures these are; relative to the index where that lies inside it; or its address.
         settings: how they are described.
         weights: `networks.fingerprint` of the weights.
         generation: the folder with the whitening and all that was made with it; 0 before there is one.

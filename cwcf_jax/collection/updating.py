@@ -16,7 +16,7 @@ from cwcf_jax.collection.opened import Places, find_places, name_generation, ope
 from cwcf_jax.collection.settings import generation_folder, maps_location, read_header
 from cwcf_jax.collection.table import Entry, Store
 from cwcf_jax.collection.workers import Here, Workers
-from cwcf_jax.datasets import ImageError, read_size
+from cwcf_jax.datasets import ImageError, Root, read_size
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
 from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, MapFiles
@@ -59,7 +59,7 @@ class Updater:
     def __init__(
         self,
         folder: pathlib.Path,
-        root: pathlib.Path,
+        root: Root,
         model: Callable[[], Model],
         progress: Progress,
         workers: Workers | None = None,

@@ -1,6 +1,5 @@
 """Who encodes the pictures of an index: the process that updates it, or others for it."""
 
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from cwcf_jax.collection import encoding
 from cwcf_jax.collection.encoding import Part
 from cwcf_jax.collection.settings import Settings
-from cwcf_jax.datasets import Resize
+from cwcf_jax.datasets import Picture, Resize
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
 from cwcf_jax.indexing import Extraction, Progress
@@ -27,7 +26,7 @@ class Workers(Protocol):
 
     window: int
 
-    def keep_maps(self, files: Mapping[str, pathlib.Path], progress: Progress) -> dict[str, str]:
+    def keep_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
         """See `encoding.keep_maps`."""
 
     def keep_vectors(
@@ -45,7 +44,7 @@ class Here:
         """``maps``: where they are kept; the model is loaded when it is needed."""
         self._maps, self._model, self._settings = MapFiles(maps), model, settings
 
-    def keep_maps(self, files: Mapping[str, pathlib.Path], progress: Progress) -> dict[str, str]:
+    def keep_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
         """See `Workers`."""
         extraction = Extraction(Resize.parse(self._settings.resize))
         return encoding.keep_maps(self._maps, self._model(), extraction, files, progress)

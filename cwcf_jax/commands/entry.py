@@ -9,7 +9,9 @@ from absl import app, logging
 
 from cwcf_jax.commands.parser import build
 
-TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=2"
+TUNABLES = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1000000000000"
+)
 
 EXPECTED = (ValueError, OSError, RuntimeError)
 """Errors whose message says what to do; others are defects and show where."""
@@ -58,8 +60,9 @@ def _complain(message: str) -> int:
 def _tune_memory() -> None:
     """Starts over with glibc told how to allocate, unless the user did; it reads this only when a process begins.
 
-    Huge pages: a pass takes and returns hundreds of megabytes, whose pages cost a fifth of its time otherwise. Few
-    arenas: what one of many threads frees serves the others.
+    A pass takes and returns hundreds of megabytes, whose pages cost a fifth of its time or more: so huge pages, and
+    nothing given back to the system that the next pass needs. One arena: what one of many threads frees serves the
+    others (docs/performance.md).
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = TUNABLES

@@ -9,8 +9,9 @@ from types import TracebackType
 
 import tqdm
 
-from cwcf_jax.collection import NAME, Index, Settings, settings_for
+from cwcf_jax.collection import Index, Settings, default_folder, settings_for
 from cwcf_jax.collection.whitening import ENOUGH
+from cwcf_jax.datasets import Root, find_root
 
 NO_WEIGHTS = (
     "a new index needs a network: --weights=[NETWORK:]FILE or the variable CWCF_WEIGHTS; "
@@ -20,11 +21,11 @@ NO_WEIGHTS = (
 
 def main(arguments: argparse.Namespace) -> int:
     """Makes the index if there is none, and brings it up to date."""
-    folder = arguments.folder.expanduser()
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
-    place = arguments.index.expanduser() if arguments.index else folder / NAME
-    index = _opened(arguments, folder, place)
+    root = find_root(arguments.folder)
+    if isinstance(root, pathlib.Path) and not root.is_dir():
+        raise ValueError(f"{root}: no such folder")
+    place = arguments.index.expanduser() if arguments.index else default_folder(root)
+    index = _opened(arguments, root, place)
     before = time.monotonic()
     with Bar() as bar:
         ray = arguments.ray
@@ -44,12 +45,12 @@ def main(arguments: argparse.Namespace) -> int:
     return 1 if found.refused and arguments.strict else 0
 
 
-def _opened(arguments: argparse.Namespace, folder: pathlib.Path, place: pathlib.Path) -> Index:
+def _opened(arguments: argparse.Namespace, root: Root, place: pathlib.Path) -> Index:
     if not (place / "index.json").exists():
-        return Index.create(folder, _settings(arguments), folder=place)
+        return Index.create(root, _settings(arguments), folder=place)
     index = Index(place)
-    if index.root != folder.resolve():
-        raise ValueError(f"{place} is the index of {index.root}, not of {folder}")
+    if index.root != (root.resolve() if isinstance(root, pathlib.Path) else root):
+        raise ValueError(f"{place} is the index of {index.root}, not of {root}")
     _check_same(arguments, index.settings)
     return index
 

@@ -63,8 +63,8 @@ def _index(commands: Any) -> None:
         "  cwcf index /media/card --index=~/card    the index elsewhere, where the folder cannot be written\n",
         index=False,
     )
-    parser.add_argument("folder", type=pathlib.Path, nargs="?", default=pathlib.Path(), help="default: this one")
-    parser.add_argument("pictures", type=pathlib.Path, nargs="*", help="pictures of the folder; default: all")
+    parser.add_argument("folder", nargs="?", default=".", help="or s3://BUCKET/FOLDER, gs://...; default: this one")
+    parser.add_argument("pictures", nargs="*", help="pictures of the folder; default: all")
     parser.add_argument("--index", type=pathlib.Path, metavar="PLACE", help="default: .cwcf in the folder")
     parser.add_argument(
         "--weights",
@@ -99,7 +99,7 @@ def _search(commands: Any) -> None:
         "  cwcf search church.jpg --aggregation=ona --rerank=100 --expand=5\n"
         "  cwcf search church.jpg --classes=church,dome --json\n",
     )
-    parser.add_argument("image", type=pathlib.Path, help="a picture, of the index or not")
+    parser.add_argument("image", help="a picture, of the index or not")
     parser.add_argument("--box", type=_box, metavar="X1,Y1,X2,Y2", help="the part of it that counts, in pixels")
     parser.add_argument(
         "--aggregation",
@@ -129,7 +129,7 @@ def _remove(commands: Any) -> None:
         "Takes pictures out of an index; the files stay, and stay out of it until they are indexed by name.",
         "  cwcf remove holiday/blurred.jpg\n",
     )
-    parser.add_argument("pictures", type=pathlib.Path, nargs="+", help="of the index")
+    parser.add_argument("pictures", nargs="+", help="of the index")
 
 
 def _export(commands: Any) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import pathlib
 from typing import Any
 
 from cwcf_jax import datasets, networks
@@ -12,8 +13,9 @@ from cwcf_jax.commands.finding import find_index
 def main(arguments: argparse.Namespace) -> int:
     """Searches, and prints a line a picture or JSON."""
     options = Options(arguments.aggregation, arguments.rerank, arguments.expand, arguments.classes)
-    image = datasets.read_image(arguments.image.expanduser())
-    index = find_index(arguments.index, [arguments.image.expanduser().parent])
+    picture = datasets.find_picture(arguments.image)
+    image = datasets.read_image(picture)
+    index = find_index(arguments.index, [picture.parent] if isinstance(picture, pathlib.Path) else [])
     searcher = index.searcher(ray=arguments.ray, deadline=arguments.deadline)
     query = searcher.describe(searcher.prepare(image), arguments.box, options.classes)
     hits = searcher.search(query, options, count=arguments.count, first=arguments.first)

@@ -5,11 +5,11 @@ import concurrent.futures
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from cwcf_jax.arrays import bucket_shape
+from cwcf_jax.arrays import Shape, bucket_shape
 from cwcf_jax.datasets.images import Box, ImageError, Resize, load_image
 from cwcf_jax.datasets.imagesets import Picture
 
@@ -56,15 +56,25 @@ def read_batches(
     batch_size: int,
     steps: Sequence[int],
     crops: Sequence[Box] | None = None,
+    coming: Callable[[Shape], object] | None = None,
 ) -> Iterator[Batch | Unreadable]:
     """Decodes ``paths[i]``, or its part ``crops[i]``, in threads and yields full batches of one bucket each.
 
     Buckets are `bucket_shape`s of ``steps``. A batch comes out when its bucket is full, the rest at the end, all of
     ``batch_size`` rows. Memory is bounded whatever the shapes: at most `AHEAD` decoded pictures wait outside the
     buckets and `PARTIAL` batches' worth inside; beyond that the fullest bucket is filled up and comes out.
+
+    ``coming`` is called, in any thread, with the bucket of each picture as soon as it is decoded.
     """
     waiting: dict[tuple[int, int], list[tuple[int, np.ndarray, tuple[int, int]]]] = collections.defaultdict(list)
-    for index, outcome in _decoded(paths, iter(indices), resize, crops):
+
+    def load(index: int) -> tuple[np.ndarray, tuple[int, int]]:
+        image, original = load_image(paths[index], resize, None if crops is None else crops[index])
+        if coming is not None:
+            coming(bucket_shape(image.shape[:2], *steps))
+        return image, original
+
+    for index, outcome in _decoded(load, iter(indices)):
         if isinstance(outcome, ImageError):
             yield Unreadable(index, str(outcome))
             continue
@@ -81,14 +91,10 @@ def read_batches(
 
 
 def _decoded(
-    paths: Sequence[Picture], indices: Iterator[int], resize: Resize, crops: Sequence[Box] | None
+    load: Callable[[int], tuple[np.ndarray, tuple[int, int]]], indices: Iterator[int]
 ) -> Iterator[tuple[int, tuple[np.ndarray, tuple[int, int]] | ImageError]]:
     with concurrent.futures.ThreadPoolExecutor(DECODERS) as pool:
-
-        def submit(index: int) -> concurrent.futures.Future[tuple[np.ndarray, tuple[int, int]]]:
-            return pool.submit(load_image, paths[index], resize, None if crops is None else crops[index])
-
-        pending = collections.deque((index, submit(index)) for index in itertools.islice(indices, AHEAD))
+        pending = collections.deque((index, pool.submit(load, index)) for index in itertools.islice(indices, AHEAD))
         while pending:
             index, future = pending.popleft()
             try:
@@ -96,7 +102,7 @@ def _decoded(
             except ImageError as error:
                 yield index, error
             for following in itertools.islice(indices, 1):
-                pending.append((following, submit(following)))
+                pending.append((following, pool.submit(load, following)))
 
 
 def _batch(pictures: list[tuple[int, np.ndarray, tuple[int, int]]], bucket: tuple[int, int], batch_size: int) -> Batch:

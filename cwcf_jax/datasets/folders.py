@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from cwcf_jax.datasets.images import ImageError, read_size
 from cwcf_jax.datasets.imagesets import DatasetError, ImageSet, Query
+from cwcf_jax.datasets.objects import ObjectFolder, Root
 
 SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
@@ -35,8 +36,10 @@ def read_folder(folder: str | pathlib.Path) -> ImageSet:
     return ImageSet(name, tuple(path.as_posix() for path in relative), tuple(folder / path for path in relative))
 
 
-def list_pictures(folder: pathlib.Path) -> list[pathlib.Path]:
+def list_pictures(folder: Root) -> list[pathlib.PurePath]:
     """The paths of all pictures below ``folder``, relative to it and in order; DatasetError if there is no folder."""
+    if isinstance(folder, ObjectFolder):
+        return sorted(path for path in folder.list() if path.suffix.lower() in SUFFIXES and not _hidden(path))
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder")
     return sorted(
@@ -231,5 +234,5 @@ def _lines(file: pathlib.Path) -> list[tuple[int, str]]:
         raise DatasetError(f"{file}: cannot be read ({error})") from error
 
 
-def _hidden(path: pathlib.Path) -> bool:
+def _hidden(path: pathlib.PurePath) -> bool:
     return any(part.startswith(".") for part in path.parts)

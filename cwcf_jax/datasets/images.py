@@ -1,7 +1,6 @@
 """Decoding and resizing photographs with Pillow."""
 
 import dataclasses
-import pathlib
 import re
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from cwcf_jax.datasets.imagesets import Picture
+from cwcf_jax.datasets.objects import find_picture
 
 MAX_PIXELS = 178_956_970
 """Largest picture that is decoded, where Pillow's own limit stands: 540 MB. A larger file is refused unread."""
@@ -22,7 +22,7 @@ class ImageError(ValueError):
 
 
 def read_image(path: str | Picture) -> np.ndarray:
-    """Decodes a picture as [height, width, 3] uint8 RGB, upright.
+    """Decodes a picture, of a path or an address, as [height, width, 3] uint8 RGB, upright.
 
     EXIF orientation is applied; grey, palette and CMYK are converted; transparency is laid over white; 16-bit grey is
     scaled to 8; of an animation the first frame is taken. Pillow's warnings (odd metadata, 89 million pixels and more)
@@ -60,7 +60,7 @@ def read_size(path: str | Picture) -> tuple[int, int]:
 
 
 def _opened(path: str | Picture) -> Any:  # a file: `BytesIO` and what `open` gives share no type that Pillow takes
-    return (pathlib.Path(path) if isinstance(path, str) else path).open("rb")
+    return (find_picture(path) if isinstance(path, str) else path).open("rb")
 
 
 _TURNS = {

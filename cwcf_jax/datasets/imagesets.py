@@ -4,7 +4,7 @@ import dataclasses
 import io
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 
 class DatasetError(ValueError):
@@ -35,7 +35,15 @@ class Record:
         return self.name
 
 
-Picture = pathlib.Path | Record
+@runtime_checkable
+class Opens(Protocol):
+    """A picture that is not a file but opens like one; ``str`` is what messages call it."""
+
+    def open(self, mode: str, /) -> io.BytesIO:
+        """The encoded picture; only ``rb``."""
+
+
+Picture = pathlib.Path | Opens
 """Where an encoded picture is."""
 
 

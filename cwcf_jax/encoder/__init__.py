@@ -1,5 +1,6 @@
 """The road of one image up to its descriptor."""
 
+from cwcf_jax.encoder.ahead import compile_ahead
 from cwcf_jax.encoder.arguments import BUCKET_STEPS
 from cwcf_jax.encoder.embedding import Embeddings, class_vectors_from_maps, embed_classes, embed_maps
 from cwcf_jax.encoder.explanation import Evidence, explain
@@ -33,6 +34,7 @@ __all__ = [
     "class_maps",
     "class_vectors",
     "class_vectors_from_maps",
+    "compile_ahead",
     "describe_regions",
     "embed_classes",
     "embed_maps",

@@ -3,17 +3,44 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from cwcf_jax import datasets, encoder
+from cwcf_jax.arrays import Shape
 from cwcf_jax.datasets import ImageSet, Unreadable
 from cwcf_jax.encoder import Model
+from cwcf_jax.indexing.ahead import Ahead
 from cwcf_jax.indexing.extraction import Extraction, fingerprint
 from cwcf_jax.indexing.passes import Progress, passes, read_pictures
-from cwcf_jax.store import MapStore, PooledStore, RowStore
+from cwcf_jax.store import MapStore, PooledStore
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """What takes rows: a `RowStore`, or who carries them to one."""
+
+    length: int
+
+    def missing(self) -> np.ndarray:
+        """Indices of those that it lacks."""
+
+    def write(self, index: int, **rows: np.ndarray) -> None:
+        """Takes one."""
+
+
+@runtime_checkable
+class MapRows(Protocol):
+    """What takes maps: a `MapStore`, or who carries them to one."""
+
+    def missing(self, rows: np.ndarray, /) -> np.ndarray:
+        """Those that it lacks."""
+
+    def write(self, index: int, **maps: np.ndarray) -> None:
+        """Takes one."""
 
 
 def open_store(
@@ -38,11 +65,16 @@ def open_store(
 
 
 def fill_store(
-    store: PooledStore, model: Model, images: ImageSet, extraction: Extraction, *, queries: bool, progress: Progress
+    store: Rows, model: Model, images: ImageSet, extraction: Extraction, *, queries: bool, progress: Progress
 ) -> list[str]:
     """Encodes what the store lacks, and says which pictures were left out and why."""
     everything = jnp.arange(model.network.spec.num_classes)
     logits, refused = _crop_logits(store, model, images, extraction) if queries else ({}, {})
+    boxes = queries and not extraction.crop_queries
+
+    def compile_bucket(bucket: Shape) -> None:
+        shape = extraction.rows(), *bucket
+        encoder.compile_ahead(encoder.pool, model, shape, class_ids=everything, boxes=boxes)
 
     def pooled(batch: datasets.Batch, boxes: np.ndarray | None) -> dict[str, Array | np.ndarray]:
         found = encoder.pool(model, batch.images, sizes=batch.sizes, boxes=boxes, class_ids=everything)
@@ -52,17 +84,21 @@ def fill_store(
             rows["logits"] = np.stack([logits[index] for index in _padded_indices(batch)])
         return rows
 
-    return fill_rows(store, images, extraction, pooled, queries=queries, refused=refused, progress=progress)
+    with Ahead(compile_bucket) as ahead:
+        return fill_rows(
+            store, images, extraction, pooled, queries=queries, refused=refused, ahead=ahead, progress=progress
+        )
 
 
 def fill_rows(
-    store: RowStore,
+    store: Rows,
     images: ImageSet,
     extraction: Extraction,
     compute: Callable[[datasets.Batch, np.ndarray | None], Mapping[str, Array | np.ndarray]],
     *,
     queries: bool,
     refused: Mapping[int, str] | None = None,
+    ahead: Ahead | None = None,
     progress: Progress,
 ) -> list[str]:
     """Fills what a store lacks with what ``compute`` makes of it, and says what was left out and why.
@@ -75,6 +111,7 @@ def fill_rows(
             meant; returns a row of every field for each picture of the batch, perhaps still in the making.
         queries: whether the store's rows are the queries.
         refused: rows that are left out, and why.
+        ahead: what compiles ``compute``.
         progress: called with how many more are finished.
     """
     refused = refused or {}
@@ -86,8 +123,8 @@ def fill_rows(
     def start(batch: datasets.Batch) -> Mapping[str, Array | np.ndarray]:
         return compute(batch, _scale_boxes(images, batch, extraction) if cut else None)
 
-    batches = picture_batches(images, missing, extraction, queries=queries)
-    for batch, found in passes(batches, start, unreadable, progress):
+    batches = picture_batches(images, missing, extraction, queries=queries, coming=ahead.coming if ahead else None)
+    for batch, found in passes(batches, ahead.before(start) if ahead else start, unreadable, progress):
         rows = {name: np.asarray(value) for name, value in found.items()}
         for row, index in enumerate(batch.indices):
             store.write(index, **{name: value[row] for name, value in rows.items()})
@@ -95,7 +132,7 @@ def fill_rows(
 
 
 def fill_maps(
-    store: MapStore,
+    store: MapRows,
     images: ImageSet,
     extraction: Extraction,
     rows: np.ndarray,
@@ -134,17 +171,43 @@ def model_maps(model: Model, batch: datasets.Batch) -> dict[str, tuple[Array, Ar
     return {"features": (maps.features, maps.feature_size), "cam_features": (maps.cam_features, maps.cam_size)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Filler:
+    """`fill_store` and `fill_maps` by a model in this process; `ray_filling.RayFiller` does the same on a cluster."""
+
+    model: Model
+
+    def fill_store(
+        self, store: PooledStore, images: ImageSet, extraction: Extraction, *, queries: bool, progress: Progress
+    ) -> list[str]:
+        """See `fill_store`."""
+        return fill_store(store, self.model, images, extraction, queries=queries, progress=progress)
+
+    def fill_maps(
+        self, store: MapStore, images: ImageSet, extraction: Extraction, rows: np.ndarray, *, progress: Progress
+    ) -> list[str]:
+        """See `fill_maps`, with `model_maps`."""
+        return fill_maps(
+            store, images, extraction, rows, lambda batch: model_maps(self.model, batch), progress=progress
+        )
+
+
 def picture_batches(
-    images: ImageSet, indices: Iterable[int], extraction: Extraction, *, queries: bool
+    images: ImageSet,
+    indices: Iterable[int],
+    extraction: Extraction,
+    *,
+    queries: bool,
+    coming: Callable[[Shape], object] | None = None,
 ) -> Iterable[datasets.Batch | Unreadable]:
     """Pictures of the dataset, or of its queries, as passes take them."""
     pictures = images.query_pictures() if queries else images.paths
     crops = [query.box for query in images.queries] if queries and extraction.crop_queries else None
-    return read_pictures(pictures, indices, extraction, crops)
+    return read_pictures(pictures, indices, extraction, crops, coming)
 
 
 def _crop_logits(
-    store: PooledStore, model: Model, images: ImageSet, extraction: Extraction
+    store: Rows, model: Model, images: ImageSet, extraction: Extraction
 ) -> tuple[dict[int, np.ndarray], dict[int, str]]:
     """The logits of the missing queries' boxes, each an image of its own, and why some have none."""
     found: dict[int, np.ndarray] = {}

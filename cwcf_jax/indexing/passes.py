@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from cwcf_jax import datasets, encoder
+from cwcf_jax.arrays import Shape
 from cwcf_jax.datasets import Box, Picture, Unreadable
 from cwcf_jax.indexing.extraction import Extraction
 
@@ -14,7 +15,11 @@ Progress = Callable[[int], object]
 
 
 def read_pictures(
-    pictures: Sequence[Picture], indices: Iterable[int], extraction: Extraction, crops: Sequence[Box] | None = None
+    pictures: Sequence[Picture],
+    indices: Iterable[int],
+    extraction: Extraction,
+    crops: Sequence[Box] | None = None,
+    coming: Callable[[Shape], object] | None = None,
 ) -> Iterator[datasets.Batch | Unreadable]:
     """`datasets.read_batches` as an extraction and the encoder's buckets want it."""
     return datasets.read_batches(
@@ -24,6 +29,7 @@ def read_pictures(
         batch_size=extraction.rows(),
         steps=encoder.BUCKET_STEPS,
         crops=crops,
+        coming=coming,
     )
 
 

@@ -44,9 +44,9 @@ class MapStore(StoreFolder):
         """Those of the given rows that hold nothing yet."""
         return np.array([row for row in rows.tolist() if not self._file(row).exists()], np.int64)
 
-    def write(self, row: int, **maps: np.ndarray) -> None:
+    def write(self, index: int, **maps: np.ndarray) -> None:
         """Keeps the maps of one image; values beyond float16 are cut to its largest."""
-        file = self._file(row)
+        file = self._file(index)
         partial = file.with_suffix(".partial")
         with partial.open("wb") as stream:
             dump(stream, maps, compact=self._compact)

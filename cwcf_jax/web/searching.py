@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import pathlib
 import threading
 
 import numpy as np
@@ -12,6 +11,7 @@ from cwcf_jax import encoder, networks
 from cwcf_jax.collection import Described, Explanation, Hit, Index, Options, Prepared, Searcher, explain
 from cwcf_jax.collection.held import Pictures
 from cwcf_jax.collection.table import Entry
+from cwcf_jax.datasets import Picture
 from cwcf_jax.web import messages, uploads
 from cwcf_jax.web.asked import Asked
 
@@ -99,7 +99,7 @@ class Searching:
                 _options(asked),
             )
 
-    def picture(self, path: str) -> tuple[pathlib.Path, str]:
+    def picture(self, path: str) -> tuple[Picture, str]:
         """The file of a picture of the index, and its content's sha256."""
         latest = self._latest
         if latest is not None:

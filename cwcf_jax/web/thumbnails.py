@@ -2,12 +2,12 @@
 
 import collections
 import io
-import pathlib
 import threading
 
 from PIL import Image
 
 from cwcf_jax import datasets
+from cwcf_jax.datasets import Picture
 
 SIDES = (320, 1280)
 """The longer sides that can be asked for, pixels."""
@@ -23,7 +23,7 @@ class Thumbnails:
         self._bytes, self._lock = 0, threading.Lock()
         self._decoding = threading.BoundedSemaphore(2)
 
-    def get(self, file: pathlib.Path, content: str, side: int) -> bytes:
+    def get(self, file: Picture, content: str, side: int) -> bytes:
         """A JPEG whose longer side is ``side`` at most; ImageError if the file is gone or damaged."""
         with self._lock:
             if (content, side) in self._held:

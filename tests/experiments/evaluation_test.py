@@ -14,6 +14,7 @@ from cwcf_jax.benchmark import Collection
 from cwcf_jax.datasets import ImageSet, Query
 from cwcf_jax.descriptors import fit_pca_whitening
 from cwcf_jax.encoder import EncoderConfig, Model
+from cwcf_jax.indexing import Filler
 from cwcf_jax.store import PooledStore
 from experiments import evaluation, inputs
 from experiments.data import Source
@@ -57,7 +58,7 @@ class EvaluationTest(parameterized.TestCase):
         benchmark = ImageSet(name, names, tuple(map(pathlib.Path, names)), queries)
         rows = Collection(name, self._store("images", images, unreadable), self._store("queries", len(queries)))
         model = Model({}, networks.get("vgg16_cam"), EncoderConfig(layer))
-        return Inputs(model, "sha", chosen, (Source(benchmark, "here"),), rows, (), (), ())
+        return Inputs(Filler(model), "sha", chosen, (Source(benchmark, "here"),), rows, (), (), ())
 
     def _evaluate(self, given, queries, images, *steps, method="OfA", counts=(64,), maps=None):
         """``queries`` [m, q] and ``images`` [m, n] in degrees."""

@@ -1,0 +1,126 @@
+"""A Ray cluster, as what runs on it sees it, and actors that share out work there."""
+
+import dataclasses
+import functools
+import logging
+import socket
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import ray
+from ray import exceptions
+
+Task = TypeVar("Task")
+
+ANSWER = 10.0
+"""Seconds until an address counts as one where nobody is."""
+
+AHEAD = 2
+"""Tasks that an actor is given at once, so that it need not wait for the next."""
+
+LOSSES = 5
+"""Tasks an actor that may be lost while none is finished; after that something is wrong with the work itself."""
+
+PATIENCE = 60.0
+"""Seconds until somebody hears that the cluster is full."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """What a cluster computes on: GPUs, or where it has none, nodes; how many, and what an actor needs for one."""
+
+    count: int
+    gpus: int
+    cpus: int
+
+
+def join(address: str) -> Devices:
+    """Joins a cluster: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; ``local`` starts one on this machine.
+
+    Raises:
+        ConnectionError: there is none at the address.
+    """
+    if not ray.is_initialized():
+        _check_answers(address)
+        with warnings.catch_warnings():  # LanceDB's, of forks; Ray's programs are other processes at once
+            warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    if gpus := int(resources.get("GPU", 0)):
+        return Devices(gpus, gpus=1, cpus=0)
+    nodes: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
+    cpus = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
+    return Devices(len([one for one in cpus if one]), gpus=0, cpus=min(one for one in cpus if one))
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=ANSWER).close()
+        except OSError as error:
+            raise ConnectionError(f"no Ray cluster answers at {address} ({error}); start one with ray start") from error
+
+
+class Pool:
+    """Actors that share out tasks; one that is lost is replaced, and what it had is given to others."""
+
+    def __init__(self, devices: Devices, kind: type, *arguments: Any) -> None:
+        """Starts an actor on each device, of a class that is called with ``arguments`` and has `ready`."""
+        remote: Any = ray.remote(kind)
+        remote = remote.options(num_gpus=devices.gpus, num_cpus=devices.cpus)
+        self._make = functools.partial(remote.remote, *arguments)
+        self._actors = [self._make() for _ in range(devices.count)]
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends them."""
+        for actor in self._actors:
+            ray.kill(actor)
+        self._actors = []
+
+    def map(self, start: Callable[[Any, Task], Any], tasks: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
+        """Tasks with their results, as they are done; errors of a task itself are raised here.
+
+        An actor is given work once it answers, so that one that waits for a node keeps nothing waiting.
+
+        Raises:
+            RuntimeError: a task was lost again and again.
+        """
+        waiting, lost = deque(tasks), 0
+        given: dict[Any, tuple[Any, Task]] = {}
+        arriving = {actor.ready.remote(): actor for actor in self._actors}
+        while waiting or given:
+            if not given and not ray.wait([*arriving], timeout=PATIENCE)[0]:
+                logging.warning("the cluster has had no room for an actor for %g s; still waiting", PATIENCE)
+            (done, *_), _ = ray.wait([*arriving, *given])
+            actor, task = (arriving.pop(done), None) if done in arriving else given.pop(done)
+            try:
+                found = ray.get(done)
+            except (exceptions.RayActorError, exceptions.ObjectLostError) as error:
+                waiting.extendleft([] if task is None else [task])
+                lost += 1
+                if lost > LOSSES * len(self._actors):
+                    raise RuntimeError(f"{lost} tasks were lost with their actors: {error}") from error
+                if actor in self._actors:
+                    self._actors.remove(actor)
+                    self._actors.append(replacement := self._make())
+                    arriving[replacement.ready.remote()] = replacement
+                continue
+            busy = sum(other is actor for other, _ in given.values())
+            for following in [waiting.popleft() for _ in range(min(AHEAD - busy, len(waiting)))]:
+                given[start(actor, following)] = actor, following
+            if task is not None:
+                lost = 0
+                yield task, found
