@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import pathlib
 import sys
-from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
@@ -14,15 +13,14 @@ import cwcf_jax
 from cwcf_jax import encoder, indexing, networks, store
 from cwcf_jax.benchmark import Collection
 from cwcf_jax.datasets import ImageSet
-from cwcf_jax.indexing import Extraction, Filler
+from cwcf_jax.indexing import Extraction
 from cwcf_jax.protocol import Protocol
-from experiments import data, protocol_flags
+from experiments import data, passes, protocol_flags
 from experiments.data import Source
-
-if TYPE_CHECKING:  # Ray need not be there
-    from cwcf_jax.indexing.ray_filling import RayFiller
+from experiments.passes import AnyFiller
 
 flags.adopt_module_key_flags(protocol_flags)
+flags.adopt_module_key_flags(passes)
 
 ROOT = pathlib.Path(__file__).parent.parent
 SHIPPED = ROOT / "weights" / "vgg_small_cam.npz"
@@ -57,9 +55,6 @@ _BATCH = flags.DEFINE_integer(
 _MAPS = flags.DEFINE_enum(
     "maps", "float16", store.MAP_DTYPES, "How maps for re-ranking are kept; int8 takes half the bytes."
 )
-_RAY = flags.DEFINE_string(
-    "ray", None, "A Ray cluster that makes the network's passes: auto, HOST:PORT or local; default: this process."
-)
 _SMOKE = flags.DEFINE_bool("smoke", False, "The whole driver on a few pictures: does it run here?")
 
 
@@ -78,7 +73,7 @@ class Inputs:
         data: name, size, release and sha256 over names and contents of each dataset, the benchmark first.
     """
 
-    filler: "Filler | RayFiller"
+    filler: AnyFiller
     weights: str
     protocol: Protocol
     sources: tuple[Source, ...]
@@ -134,7 +129,7 @@ def prepare(stack: contextlib.ExitStack, chosen: Protocol, weights: str) -> Inpu
     extraction = chosen.extraction(_BATCH.value)
     model = load_model(weights, chosen)
     fingerprint = networks.fingerprint(split_weights(weights)[1])
-    filler = _filler(stack, model)
+    filler = passes.filler(stack, model)
     collections: list[Collection] = []
     left_out: list[str] = []
     described: list[dict[str, str | int]] = []
@@ -263,21 +258,9 @@ def network_of(weights: str) -> networks.Network:
     return networks.adapt(networks.get(name), record)
 
 
-def _filler(stack: contextlib.ExitStack, model: cwcf_jax.Model) -> "Filler | RayFiller":
-    if _RAY.value is None:
-        return Filler(model)
-    try:
-        from cwcf_jax.indexing.ray_filling import RayFiller
-    except ModuleNotFoundError as error:
-        raise ValueError(f"--ray: {error.name} is not installed; pip install -e '.[experiments,ray]'") from error
-    filler = RayFiller(_RAY.value, model)
-    stack.callback(filler.close)
-    return filler
-
-
 def _extract(
     stack: contextlib.ExitStack,
-    filler: "Filler | RayFiller",
+    filler: AnyFiller,
     source: Source,
     extraction: Extraction,
     chosen: Protocol,

@@ -119,6 +119,10 @@ class Network:
     layouts: Callable[[], tuple[Layout, ...]] = tuple
     rebuild: Callable[[NetworkSpec], "Network"] | None = None
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Travels to other processes as what it is made of, since its functions cannot."""
+        return super().__reduce_ex__(protocol) if self.rebuild is None else (self.rebuild, (self.spec,))
+
     def with_spec(self, **changes: Any) -> "Network":
         """The architecture with another number or names of classes, or another preprocessing.
 

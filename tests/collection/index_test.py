@@ -168,6 +168,67 @@ class ObjectStoreTest(collection.IndexCase):
         self.assertEmpty(list(place.glob("*")))
 
 
+class PicturesOnAnObjectStoreTest(collection.IndexCase):
+    """The same pictures in a folder and in a bucket."""
+
+    def setUp(self):
+        super().setUp()
+        with contextlib.ExitStack() as stack:
+            bucket = stack.enter_context(servers.s3_bucket())
+            stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
+            self.addCleanup(stack.pop_all().close)
+        options = {"endpoint_url": bucket["endpoint"], "region_name": bucket["aws_region"]}
+        self.client = packages.package("boto3").client("s3", **options)
+        self.address = "s3://bucket/photographs"
+        self.place = pathlib.Path(self.create_tempdir().full_path) / "index"
+
+    def put(self, *names):
+        for name in names:
+            self.client.put_object(Bucket="bucket", Key=f"photographs/{name}", Body=(self.root / name).read_bytes())
+
+    def delete(self, name):
+        self.client.delete_object(Bucket="bucket", Key=f"photographs/{name}")
+
+    def test_follows_the_bucket(self):
+        inside = self.make(*range(4))
+        self.put(*(f"{seed}.png" for seed in range(4)))
+        index = Index.create(self.address, collection.SETTINGS, folder=self.place)
+        self.assert_update(index.update(), added=4)
+        self.assert_update(index.update(), unchanged=4)
+        self.draw(7)
+        (self.root / "1.png").write_bytes((self.root / "7.png").read_bytes())
+        (self.root / "0.png").rename(self.root / "moved.png")
+        (self.root / "broken.png").write_bytes(b"no picture")
+        self.put("1.png", "moved.png", "7.png", "broken.png")
+        self.delete("0.png")
+        found = Index(self.place).update()
+        self.assertEqual(dataclasses.replace(found, refused=()), dataclasses.replace(inside.update(), refused=()))
+        self.assertRegex(found.refused[0], f"^{self.address}/broken.png: cannot be read as a picture")
+        self.assertEqual(self.paths(index), self.paths(inside))
+        np.testing.assert_allclose(index.snapshot().descriptors, inside.snapshot().descriptors, atol=1e-6)
+        self.assertEqual(index.status().root, ObjectFolder(self.address))
+        hits = index.search(f"{self.address}/2.png", count=1)
+        self.assertEqual(hits[0].entry.path, "2.png")
+
+    def test_some_pictures(self):
+        self.draw(0, 1)
+        self.put("0.png", "1.png")
+        index = Index.create(self.address, collection.SETTINGS, folder=self.place)
+        self.assert_update(index.add([f"{self.address}/1.png"]), added=1)
+        self.assertEqual(index.remove(["1.png"]), 1)
+        self.assert_update(index.update(), added=1)
+        self.assertEqual(self.paths(index), ["0.png"])
+
+    def test_the_index_needs_a_folder_and_the_pictures_must_be_there(self):
+        self.draw(0)
+        self.put("0.png")
+        with self.assertRaisesRegex(ValueError, f"the index of {self.address} needs a folder on this machine: --index"):
+            Index.create(self.address, collection.SETTINGS)
+        with self.assertRaisesRegex(datasets.DatasetError, "s3://bucket/elsewhere: no such folder"):
+            Index.create("s3://bucket/elsewhere", collection.SETTINGS, folder=self.place)
+        self.assertFalse(self.place.exists())
+
+
 class DamageTest(collection.IndexCase):
     def test_the_header(self):
         index = self.make(0)

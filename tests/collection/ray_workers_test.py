@@ -48,6 +48,21 @@ class RayWorkersTest(collection.IndexCase):
         collection.assert_same(self, index, expected)
         np.testing.assert_allclose(index.snapshot().descriptors, expected.snapshot().descriptors, atol=1e-6)
 
+    def test_pictures_in_a_bucket(self):
+        self.draw(*range(12))
+        address = "s3://bucket/photographs"
+        client = packages.package("boto3").client("s3")  # finds the server by the same variables
+        for path in self.root.iterdir():
+            client.upload_file(str(path), "bucket", f"photographs/{path.name}")
+        place = pathlib.Path(self.create_tempdir().full_path) / "index"
+        index = Index.create(address, dataclasses.replace(collection.SETTINGS, store="s3://bucket/index"), folder=place)
+        with mock.patch.object(encoding, "keep_maps", side_effect=AssertionError("not by this process")):
+            found = index.update(ray=self.cluster.address)
+        self.assertEqual(found, dataclasses.replace(collection.NOTHING, added=12))
+        expected = self.inside(index).snapshot()
+        self.assertEqual(self.paths(index), [entry.path for entry in expected.entries])
+        np.testing.assert_allclose(index.snapshot().descriptors, expected.descriptors, atol=1e-6)
+
     def test_no_cluster_is_said_and_nothing_lost(self):
         packages.package("ray").shutdown()  # this process is in one, and would stay there
         index = self.make(0)

@@ -1,5 +1,7 @@
 """What of a model is a choice of its own: here the type that the network computes in."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,13 @@ class DtypeTest(absltest.TestCase):
 
     def test_parameters_stay_float32(self):
         self.assertEqual({leaf.dtype for leaf in jax.tree.leaves(self.half)}, {jnp.dtype(jnp.float32)})
+
+    def test_other_processes_get_the_same_model(self):
+        copy = pickle.loads(pickle.dumps(jax.device_get(self.half)))
+        self.assertEqual((copy.network.spec, copy.config), (self.half.network.spec, self.half.config))
+        jax.tree.map(np.testing.assert_array_equal, copy.params, self.half.params)
+        image = self.images[:1]
+        np.testing.assert_array_equal(cwcf_jax.encode(copy, image), cwcf_jax.encode(self.half, image))
 
     def test_unknown(self):
         with self.assertRaisesRegex(ValueError, "unknown dtype 'float16'; known: float32, bfloat16"):

@@ -317,7 +317,7 @@ class RegionsOfQueryTest(EvaluationTest):
         given = self._inputs(1, _query("q", {0}))
         for classes, expected in ((1, (1, 1)), (4, (2, 4))):
             network = given.model.network.with_spec(num_classes=classes, class_names=("one",) * classes)
-            few = dataclasses.replace(given, model=dataclasses.replace(given.model, network=network))
+            few = dataclasses.replace(given, filler=Filler(dataclasses.replace(given.model, network=network)))
             config = evaluation.region_config(few)
             self.assertEqual((config.heat_classes, config.num_classes), expected)
 
