@@ -39,9 +39,10 @@ def compile_ahead(
     Raises:
         ValueError: another function; else as the function itself.
     """
+    count = num_classes if function in (passes.encode, passes.class_vectors, passes.pool) else 1
     images = np.zeros((*shape, 3), np.uint8)
     regions = np.zeros((shape[0], 4), np.float32) if boxes else None
-    arguments = prepare_arguments(model, images, None, regions, class_ids, num_classes, whitening)
+    arguments = prepare_arguments(model, images, None, regions, class_ids, count, whitening)
     if function is passes.encode:
         whitening = whitening and whitening.anonymous()
         lowered = passes._encode.lower(model, *arguments, whitening, num_classes=num_classes)

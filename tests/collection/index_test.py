@@ -5,12 +5,13 @@ import pathlib
 import shutil
 from unittest import mock
 
+import numpy as np
 from absl.testing import absltest
 
 from cwcf_jax.collection import Index, settings_for, whitening
-from cwcf_jax.datasets import DatasetError
+from cwcf_jax.datasets import DatasetError, ObjectFolder
 from cwcf_jax.store import StaleStoreError, zarr
-from tests import collection, servers
+from tests import collection, packages, servers
 
 
 class CreateTest(collection.IndexCase):
@@ -179,15 +180,15 @@ class PicturesOnAnObjectStoreTest(collection.IndexCase):
             self.addCleanup(stack.pop_all().close)
         options = {"endpoint_url": bucket["endpoint"], "region_name": bucket["aws_region"]}
         self.client = packages.package("boto3").client("s3", **options)
-        self.address = "s3://bucket/photographs"
+        self.address = f"s3://bucket/{self.id()}"
         self.place = pathlib.Path(self.create_tempdir().full_path) / "index"
 
     def put(self, *names):
         for name in names:
-            self.client.put_object(Bucket="bucket", Key=f"photographs/{name}", Body=(self.root / name).read_bytes())
+            self.client.put_object(Bucket="bucket", Key=f"{self.id()}/{name}", Body=(self.root / name).read_bytes())
 
     def delete(self, name):
-        self.client.delete_object(Bucket="bucket", Key=f"photographs/{name}")
+        self.client.delete_object(Bucket="bucket", Key=f"{self.id()}/{name}")
 
     def test_follows_the_bucket(self):
         inside = self.make(*range(4))
@@ -224,7 +225,7 @@ class PicturesOnAnObjectStoreTest(collection.IndexCase):
         self.put("0.png")
         with self.assertRaisesRegex(ValueError, f"the index of {self.address} needs a folder on this machine: --index"):
             Index.create(self.address, collection.SETTINGS)
-        with self.assertRaisesRegex(datasets.DatasetError, "s3://bucket/elsewhere: no such folder"):
+        with self.assertRaisesRegex(DatasetError, "s3://bucket/elsewhere: no such folder"):
             Index.create("s3://bucket/elsewhere", collection.SETTINGS, folder=self.place)
         self.assertFalse(self.place.exists())
 

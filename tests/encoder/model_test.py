@@ -44,7 +44,7 @@ class DtypeTest(absltest.TestCase):
         self.assertEqual({leaf.dtype for leaf in jax.tree.leaves(self.half)}, {jnp.dtype(jnp.float32)})
 
     def test_other_processes_get_the_same_model(self):
-        copy = pickle.loads(pickle.dumps(jax.device_get(self.half)))
+        copy = pickle.loads(pickle.dumps(jax.device_get(self.half)))  # noqa: S301  (what it just wrote)
         self.assertEqual((copy.network.spec, copy.config), (self.half.network.spec, self.half.config))
         jax.tree.map(np.testing.assert_array_equal, copy.params, self.half.params)
         image = self.images[:1]
