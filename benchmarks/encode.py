@@ -121,15 +121,17 @@ def roofline(model: Model, run: Mapping[str, Any], products: float, copied: floa
 def ours(model: Model, images: np.ndarray) -> Calls:
     """The library's passes as its users call them, an array in, an array out; and the network alone up to its logits.
 
-    Raw features end at the layer that is pooled: what comes after it is no part of that pass.
+    Raw features end at the layer that is pooled: what comes after it is no part of that pass. The forward pass gets its
+    images' sizes when it runs, as the others do: were they known to XLA, it would leave out what keeps padding zero.
     """
-    forward = jax.jit(lambda model, images: encoder.pool(model, images, num_classes=1)[3:])
+    forward = jax.jit(lambda model, images, sizes: encoder.pool(model, images, sizes=sizes, num_classes=1)[3:])
+    sizes = np.tile(np.array([images.shape[1:3]], np.int32), (len(images), 1))
     raw = jax.jit(encoder.raw_features)
     whole = {
         OURS.format(count): functools.partial(cwcf_jax.encode, model, images, num_classes=int(count))
         for count in _NC.value
     }
-    calls: Calls = {FORWARD: lambda: forward(model, images), RAW: lambda: raw(model, images), **whole}
+    calls: Calls = {FORWARD: lambda: forward(model, images, sizes), RAW: lambda: raw(model, images), **whole}
     return {name: functools.partial(_finished, call) for name, call in calls.items()}
 
 
