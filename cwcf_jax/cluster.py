@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import os
 import socket
 import warnings
 from collections import deque
@@ -44,7 +45,7 @@ def join(address: str) -> Devices:
         ConnectionError: there is none at the address.
     """
     if not ray.is_initialized():
-        _check_answers(address)
+        _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         with warnings.catch_warnings():  # LanceDB's, of forks; Ray's programs are other processes at once
             warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)

@@ -1,6 +1,7 @@
 """Photographs on an object store, found and read as those of a folder are."""
 
 import dataclasses
+import errno
 import functools
 import io
 import os
@@ -47,7 +48,7 @@ class ObjectFile:
         files, path = _connect(self.address)
         found = _state(files.get_file_info(path))
         if found is None:
-            raise FileNotFoundError(f"{self.address}: no such object")
+            raise FileNotFoundError(errno.ENOENT, "no such object", self.address)
         return found
 
     def __str__(self) -> str:

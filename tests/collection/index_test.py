@@ -219,6 +219,8 @@ class PicturesOnAnObjectStoreTest(collection.IndexCase):
         self.assertEqual(index.remove(["1.png"]), 1)
         self.assert_update(index.update(), added=1)
         self.assertEqual(self.paths(index), ["0.png"])
+        found = index.add(["nothing.png"])
+        self.assertEqual(found.refused, (f"{self.address}/nothing.png: no such object",))
 
     def test_the_index_needs_a_folder_and_the_pictures_must_be_there(self):
         self.draw(0)

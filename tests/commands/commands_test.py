@@ -20,7 +20,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.collection import Index, Options
 from cwcf_jax.commands import entry, parser
-from tests import collection
+from tests import collection, packages, servers
 
 MAKE = "--weights", str(collection.WEIGHTS), "--resize=none", "--dim=16", "--nc=8"
 
@@ -103,6 +103,24 @@ class IndexTest(CommandCase):
         found = self.run_command("search", root / "1.png", cwd=self.home, CWCF_INDEX=str(place))
         self.assertIn("1.png", found.stdout)
         self.assertIn("is the index of", self.fails("index", self.root, f"--index={place}"))
+
+    def test_pictures_on_an_object_store(self):
+        address, place = "s3://bucket/pictures", self.home / "of a bucket"
+        with servers.s3_bucket() as bucket:
+            settings = {**servers.s3_environment(bucket), "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
+            options = {"endpoint_url": bucket["endpoint"], "region_name": bucket["aws_region"]}
+            client = packages.package("boto3").client("s3", **options)
+            for path in sorted(self.root.rglob("*.png"))[:2]:
+                client.upload_file(str(path), "bucket", f"pictures/{path.name}")
+            self.assertIn("needs a folder on this machine: --index=", self.fails("index", address, *MAKE, **settings))
+            done = self.run_command("index", address, f"--index={place}", *MAKE, **settings)
+            self.assertIn("2 added", done.stdout)
+            self.assertIn("is the index of", self.fails("index", f"{address}2", f"--index={place}", **settings))
+            done = self.run_command("search", f"{address}/1.png", f"--index={place}", "--json", **settings)
+            content = json.loads(done.stdout)
+            self.assertEqual((content["root"], content["hits"][0]["path"]), (address, "1.png"))
+            status = json.loads(self.run_command("status", "--json", f"--index={place}", **settings).stdout)
+            self.assertEqual((status["root"], status["pictures"]), (address, 2))
 
     def test_weights_from_the_environment(self):
         root = self.home / "environment"

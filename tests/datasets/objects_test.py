@@ -107,7 +107,7 @@ class ObjectFileTest(ObjectsCase):
         gone = ObjectFile("s3://bucket/broken/gone.png")
         with self.assertRaisesRegex(ImageError, "^s3://bucket/broken/gone.png: no such file"):
             datasets.read_image(gone)
-        with self.assertRaisesRegex(FileNotFoundError, "gone.png: no such object"):
+        with self.assertRaisesRegex(FileNotFoundError, "no such object: 's3://bucket/broken/gone.png'"):
             gone.stat()
 
 
