@@ -7,7 +7,7 @@ import functools
 import importlib
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -137,9 +137,11 @@ class Index(Opened):
             StoreBusyError: another process is changing the index.
             OSError: the disk is full or cannot be written; what was there before can still be searched.
         """
-        paths = [path.as_posix() for path in datasets.list_pictures(self.root)]
+        root = self.root.listed() if isinstance(self.root, ObjectFolder) else self.root
+        paths = [path.as_posix() for path in datasets.list_pictures(root)]
         removed = set(self.header().removed)
-        return self._change([path for path in paths if path not in removed], progress, ray, whole=True)
+        with self._changing(progress, ray, root) as updater:
+            return updater.run([path for path in paths if path not in removed], whole=True)
 
     def add(
         self, paths: Iterable[str | pathlib.Path], progress: Progress | None = None, *, ray: str | None = None
@@ -152,7 +154,8 @@ class Index(Opened):
         named = list(dict.fromkeys(self.relative(path) for path in paths))
         with self._locked():
             self._write_removed(set(self.header().removed) - set(named))
-        return self._change(named, progress, ray, whole=False)
+        with self._changing(progress, ray) as updater:
+            return updater.run(named, whole=False)
 
     def remove(self, paths: Iterable[str | pathlib.Path]) -> int:
         """Forgets pictures, whose files stay where they are, until they are added by name; says how many there were.
@@ -200,15 +203,11 @@ class Index(Opened):
             return path.as_posix()
         raise ValueError(f"{path} is not below {self.root}, whose index this is")
 
-    def _change(self, paths: Sequence[str], progress: Progress | None, ray: str | None, *, whole: bool) -> Update:
-        with self._changing(progress, ray) as updater:
-            return updater.run(paths, whole=whole)
-
     @contextlib.contextmanager
-    def _changing(self, progress: Progress | None, ray: str | None) -> Iterator[Updater]:
+    def _changing(self, progress: Progress | None, ray: str | None, root: Root | None = None) -> Iterator[Updater]:
         with self._locked(), contextlib.ExitStack() as stack:
             workers = None if ray is None else stack.enter_context(self._workers(ray))
-            yield Updater(self.folder, self.root, lambda: self.model, progress or _silent, workers)
+            yield Updater(self.folder, root or self.root, lambda: self.model, progress or _silent, workers)
 
     def _workers(self, address: str) -> contextlib.AbstractContextManager[Workers]:
         maps = maps_location(self.folder, self.settings)

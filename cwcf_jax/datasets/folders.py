@@ -39,7 +39,7 @@ def read_folder(folder: str | pathlib.Path) -> ImageSet:
 def list_pictures(folder: Root) -> list[pathlib.PurePath]:
     """The paths of all pictures below ``folder``, relative to it and in order; DatasetError if there is no folder."""
     if isinstance(folder, ObjectFolder):
-        return sorted(path for path in folder.list() if path.suffix.lower() in SUFFIXES and not _hidden(path))
+        return sorted(path for path in folder.paths() if path.suffix.lower() in SUFFIXES and not _hidden(path))
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder")
     return sorted(

@@ -6,6 +6,7 @@ import functools
 import io
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cwcf_jax.datasets.imagesets import DatasetError
@@ -27,7 +28,7 @@ class ObjectFile:
 
     Attributes:
         address: such as ``s3://bucket/folder/picture.jpg``.
-        listed: its state when its folder was listed; None: it is asked for.
+        listed: its state when its folder was listed, see `ObjectFolder.listed`; None: it is asked for.
     """
 
     address: str
@@ -63,13 +64,24 @@ class ObjectFolder:
         name: the last part of it.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, states: Mapping[str, ObjectState] | None = None) -> None:
+        """``states``: of all objects by path, see `listed`."""
         self.address = address.rstrip("/")
         self.name = self.address.rpartition("/")[2]
-        self._listed: dict[str, ObjectState] = {}
+        self._states = states
 
-    def list(self) -> list[pathlib.PurePosixPath]:
-        """The paths of all objects, relative to the folder; DatasetError if there are none or it cannot be read."""
+    def paths(self) -> list[pathlib.PurePosixPath]:
+        """Of all objects, relative to the folder; errors as in `listed`."""
+        return [pathlib.PurePosixPath(name) for name in self.listed()._states or ()]
+
+    def listed(self) -> "ObjectFolder":
+        """The folder with the states of its objects as they are now, none of which is asked for again.
+
+        Raises:
+            DatasetError: there are none, or they cannot be listed.
+        """
+        if self._states is not None:
+            return self
         files, path = _connect(self.address)
         try:
             found = files.get_file_info(_pyarrow_fs().FileSelector(path, recursive=True))
@@ -78,18 +90,17 @@ class ObjectFolder:
                 raise DatasetError(f"{self.address}: no such folder") from error
             raise DatasetError(f"{self.address}: cannot be read ({error})") from error
         states = {one.path[len(path) :].lstrip("/"): _state(one) for one in found}
-        self._listed = {name: state for name, state in states.items() if state is not None}
-        return [pathlib.PurePosixPath(name) for name in self._listed]
+        return ObjectFolder(self.address, {name: state for name, state in states.items() if state is not None})
 
     def relative(self, path: str) -> str:
-        """A path as `list` has it, of an address or of such a path; ValueError for an address elsewhere."""
+        """A path as `paths` has it, of an address or of such a path; ValueError for an address elsewhere."""
         below = path.removeprefix(f"{self.address}/")
         if "://" in below:
             raise ValueError(f"{path} is not below {self.address}")
         return below
 
     def __truediv__(self, path: str) -> ObjectFile:
-        return ObjectFile(f"{self.address}/{path}", self._listed.get(path))
+        return ObjectFile(f"{self.address}/{path}", (self._states or {}).get(path))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ObjectFolder) and other.address == self.address

@@ -219,6 +219,9 @@ class PicturesOnAnObjectStoreTest(collection.IndexCase):
         self.assertEqual(index.remove(["1.png"]), 1)
         self.assert_update(index.update(), added=1)
         self.assertEqual(self.paths(index), ["0.png"])
+        (self.root / "0.png").write_bytes((self.root / "1.png").read_bytes())
+        self.put("0.png")
+        self.assert_update(index.add(["0.png"]), changed=1)
         found = index.add(["nothing.png"])
         self.assertEqual(found.refused, (f"{self.address}/nothing.png: no such object",))
 
