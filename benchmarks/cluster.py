@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from absl import app, flags
@@ -84,8 +83,7 @@ def one_worker(files: Sequence[pathlib.Path], count: int) -> dict[str, Any]:
 def lost_nodes(files: Sequence[pathlib.Path]) -> dict[str, Any]:
     """An index in a bucket, by three nodes of which one at a time is killed and replaced; against the loop's."""
     with contextlib.ExitStack() as stack:
-        bucket = stack.enter_context(servers.s3_bucket())
-        stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
+        stack.enter_context(servers.s3_client())
         root = stack.enter_context(_folder(files, _COUNT.value))
         cluster = stack.enter_context(servers.ray_cluster(nodes=3))
         alone = _create(root, stack.enter_context(tempfile.TemporaryDirectory()))

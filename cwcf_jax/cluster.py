@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import ray
 from ray import exceptions
 
+Item = TypeVar("Item")
 Task = TypeVar("Task")
 
 ANSWER = 10.0
@@ -90,6 +91,11 @@ class Pool:
         for actor in self._actors:
             ray.kill(actor)
         self._actors = []
+
+    def share_out(self, items: Sequence[Item], most: int) -> list[Sequence[Item]]:
+        """Pieces of ``most`` items at most, smaller where that keeps every actor busy."""
+        size = max(1, min(most, -(-len(items) // (AHEAD * len(self._actors)))))
+        return [items[start : start + size] for start in range(0, len(items), size)]
 
     def map(self, start: Callable[[Any, Task], Any], tasks: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
         """Tasks with their results, as they are done; errors of a task itself are raised here.

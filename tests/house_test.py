@@ -10,6 +10,7 @@ from absl.testing import absltest
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = {
     "version": 0,
+    "addresses": 0,
     "cluster": 0,
     "compilations": 0,
     "arrays": 0,

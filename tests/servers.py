@@ -38,6 +38,13 @@ def s3_environment(bucket):
     return {"AWS_ENDPOINT_URL": bucket["endpoint"], "AWS_REGION": bucket["aws_region"], "AWS_ALLOW_HTTP": "true"}
 
 
+@contextlib.contextmanager
+def s3_client():
+    """`s3_bucket` as programs find it by variables, here and in processes started meanwhile; yields boto3's client."""
+    with s3_bucket() as bucket, mock.patch.dict(os.environ, s3_environment(bucket)):
+        yield packages.package("boto3").client("s3")
+
+
 class Postgres:
     """A server with pgvector from a wheel, on files in a folder of its own, reached through a socket there."""
 

@@ -6,7 +6,6 @@ that ran twice changes nothing.
 """
 
 import functools
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
@@ -18,7 +17,7 @@ from cwcf_jax import cluster, compilations
 from cwcf_jax.collection.encoding import Part
 from cwcf_jax.collection.settings import Header, load_model
 from cwcf_jax.collection.workers import Here
-from cwcf_jax.datasets import Picture
+from cwcf_jax.datasets import Picture, absolute
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.indexing import Progress
 
@@ -55,15 +54,12 @@ class RayWorkers:
         """``address`` and errors: see `cluster.join`; ``maps``: where they are kept."""
         devices = cluster.join(address)
         self._pool = cluster.Pool(devices, Actor, maps, header)
-        self._count, self.window = devices.count, CHUNK * WINDOW * devices.count
+        self.window = CHUNK * WINDOW * devices.count
 
     def keep_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
         """See `Workers`."""
-        items = [
-            (content, file.absolute() if isinstance(file, pathlib.Path) else file) for content, file in files.items()
-        ]
-        size = min(CHUNK, -(-len(items) // (cluster.AHEAD * self._count)) or 1)
-        tasks = [dict(items[start : start + size]) for start in range(0, len(items), size)]
+        items = [(content, absolute(file)) for content, file in files.items()]
+        tasks = [dict(piece) for piece in self._pool.share_out(items, CHUNK)]
         refused: dict[str, str] = {}
         for task, found in self._pool.map(lambda actor, task: actor.keep_maps.remote(task), tasks):
             refused |= found

@@ -47,6 +47,11 @@ Picture = pathlib.Path | Opens
 """Where an encoded picture is."""
 
 
+def absolute(picture: Picture) -> Picture:
+    """One that means the same wherever a process was started."""
+    return picture.absolute() if isinstance(picture, pathlib.Path) else picture
+
+
 @dataclasses.dataclass(frozen=True)
 class Query:
     """One query of an instance-search benchmark.

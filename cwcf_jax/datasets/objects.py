@@ -4,11 +4,11 @@ import dataclasses
 import errno
 import functools
 import io
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from cwcf_jax.addresses import s3_server
 from cwcf_jax.datasets.imagesets import DatasetError
 
 ANSWER, ATTEMPTS = 10.0, 3
@@ -134,24 +134,21 @@ def _state(found: Any) -> ObjectState | None:
 
 
 def _connect(address: str) -> tuple[Any, str]:
-    """The file system of an address and the path there; ValueError if no file system knows such addresses.
-
-    ``AWS_ENDPOINT_URL`` and ``AWS_REGION`` say of whom the S3 API is where it is not Amazon's.
-    """
+    """The file system of an address and the path there; ValueError if no file system knows such addresses."""
     scheme, _, path = address.partition("://")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "")
-    return _file_system(scheme, path.partition("/")[0], endpoint, region), path
+    return _file_system(scheme, path.partition("/")[0], *s3_server()), path
 
 
 @functools.cache
 def _file_system(scheme: str, bucket: str, endpoint: str, region: str) -> Any:
     module = _pyarrow_fs()
     if scheme == "s3":
-        patience = {"connect_timeout": ANSWER, "retry_strategy": module.AwsStandardS3RetryStrategy(ATTEMPTS)}
-        if endpoint:
-            return module.S3FileSystem(endpoint_override=endpoint, region=region or "us-east-1", **patience)
-        return module.S3FileSystem(region=region or module.resolve_s3_region(bucket), **patience)
+        return module.S3FileSystem(
+            endpoint_override=endpoint or None,
+            region=region or module.resolve_s3_region(bucket),
+            connect_timeout=ANSWER,
+            retry_strategy=module.AwsStandardS3RetryStrategy(ATTEMPTS),
+        )
     try:
         return module.FileSystem.from_uri(f"{scheme}://{bucket}")[0]
     except ValueError as error:

@@ -1,6 +1,7 @@
 """Images through the network into a store: once, resumably, leaving out what cannot be read."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, runtime_checkable
@@ -187,9 +188,8 @@ class Filler:
         self, store: MapStore, images: ImageSet, extraction: Extraction, rows: np.ndarray, *, progress: Progress
     ) -> list[str]:
         """See `fill_maps`, with `model_maps`."""
-        return fill_maps(
-            store, images, extraction, rows, lambda batch: model_maps(self.model, batch), progress=progress
-        )
+        compute = functools.partial(model_maps, self.model)
+        return fill_maps(store, images, extraction, rows, compute, progress=progress)
 
 
 def picture_batches(

@@ -5,7 +5,6 @@ The pictures must have the same paths on every node; the weights travel.
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import ray
 
 from cwcf_jax import cluster, compilations, encoder
-from cwcf_jax.datasets import ImageSet, Picture
+from cwcf_jax.datasets import ImageSet, absolute
 from cwcf_jax.encoder import Model
 from cwcf_jax.indexing import filling
 from cwcf_jax.indexing.extraction import Extraction
@@ -70,14 +69,12 @@ class RayFiller:
         left_out: list[str] = []
         if not len(missing):
             return left_out
-        size = min(CHUNK, -(-len(missing) // (cluster.AHEAD * self._devices.count)))
-        tasks = [tuple(missing[start : start + size].tolist()) for start in range(0, len(missing), size)]
         shared = ray.put(_absolute(images))
 
-        def start(actor: Any, task: tuple[int, ...]) -> Any:
+        def start(actor: Any, task: Sequence[int]) -> Any:
             return getattr(actor, method).remote(shared, task, *arguments)
 
-        for task, (rows, refused) in self._pool.map(start, tasks):
+        for task, (rows, refused) in self._pool.map(start, self._pool.share_out(missing.tolist(), CHUNK)):
             for index, row in rows.items():
                 write(index, **row)
             progress(len(task))
@@ -132,10 +129,6 @@ class Taken:
 
 def _absolute(images: ImageSet) -> ImageSet:
     """With paths that mean the same wherever a process was started."""
-
-    def absolute(picture: Picture) -> Picture:
-        return picture.absolute() if isinstance(picture, pathlib.Path) else picture
-
     queries = [
         query if query.picture is None else dataclasses.replace(query, picture=absolute(query.picture))
         for query in images.queries

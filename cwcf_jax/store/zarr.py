@@ -6,7 +6,6 @@ uncompressed: a class's run is read by itself, from a local disk without a copy.
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorstore
 
+from cwcf_jax.addresses import s3_server
 from cwcf_jax.store.folder import StaleStoreError
 
 DTYPES: dict[str, np.dtype[Any]] = {"int8": np.dtype("i1"), "float16": np.dtype("<f2")}
@@ -69,11 +69,10 @@ def connect(location: Location) -> tensorstore.KvStore:
 
 def _spec(address: str) -> str | dict[str, Any]:
     """The address; with what the AWS variables say of a server that is not Amazon's."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    endpoint, region = s3_server()
     if not endpoint or not address.startswith("s3://"):
         return address
     bucket, _, path = address.removeprefix("s3://").partition("/")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     return {"driver": "s3", "bucket": bucket, "path": f"{path}/", "endpoint": endpoint, "aws_region": region}
 
 

@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 import os
 import pathlib
@@ -11,7 +10,7 @@ from absl.testing import absltest
 from cwcf_jax.collection import Index, changes, settings_for, whitening
 from cwcf_jax.datasets import DatasetError, ObjectFolder
 from cwcf_jax.store import StaleStoreError, zarr
-from tests import collection, packages, servers
+from tests import collection, servers
 
 
 class CreateTest(collection.IndexCase):
@@ -127,10 +126,7 @@ class ObjectStoreTest(collection.IndexCase):
 
     def setUp(self):
         super().setUp()
-        with contextlib.ExitStack() as stack:
-            bucket = stack.enter_context(servers.s3_bucket())
-            stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
-            self.addCleanup(stack.pop_all().close)
+        self.enterContext(servers.s3_client())
         self.store = f"s3://bucket/{self.id()}"
         self.settings = dataclasses.replace(collection.SETTINGS, store=self.store)
 
@@ -174,12 +170,7 @@ class PicturesOnAnObjectStoreTest(collection.IndexCase):
 
     def setUp(self):
         super().setUp()
-        with contextlib.ExitStack() as stack:
-            bucket = stack.enter_context(servers.s3_bucket())
-            stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
-            self.addCleanup(stack.pop_all().close)
-        options = {"endpoint_url": bucket["endpoint"], "region_name": bucket["aws_region"]}
-        self.client = packages.package("boto3").client("s3", **options)
+        self.client = self.enterContext(servers.s3_client())
         self.address = f"s3://bucket/{self.id()}"
         self.place = pathlib.Path(self.create_tempdir().full_path) / "index"
 

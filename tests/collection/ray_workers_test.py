@@ -1,8 +1,6 @@
 """A whole index encoded by three nodes of a Ray cluster on this machine, some of which are lost."""
 
-import contextlib
 import dataclasses
-import os
 import pathlib
 import socket
 import threading
@@ -20,11 +18,8 @@ class RayWorkersTest(collection.IndexCase):
     def setUpClass(cls):
         super().setUpClass()
         packages.package("ray")
-        with contextlib.ExitStack() as stack:
-            bucket = stack.enter_context(servers.s3_bucket())
-            stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
-            cls.cluster = stack.enter_context(servers.ray_cluster(nodes=3))
-            cls.addClassCleanup(stack.pop_all().close)
+        cls.client = cls.enterClassContext(servers.s3_client())
+        cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=3))
 
     def inside(self, index):
         """The same folder's index made by this process, in a folder."""
@@ -51,9 +46,8 @@ class RayWorkersTest(collection.IndexCase):
     def test_pictures_in_a_bucket(self):
         self.draw(*range(12))
         address = "s3://bucket/photographs"
-        client = packages.package("boto3").client("s3")  # finds the server by the same variables
         for path in self.root.iterdir():
-            client.upload_file(str(path), "bucket", f"photographs/{path.name}")
+            self.client.upload_file(str(path), "bucket", f"photographs/{path.name}")
         place = pathlib.Path(self.create_tempdir().full_path) / "index"
         index = Index.create(address, dataclasses.replace(collection.SETTINGS, store="s3://bucket/index"), folder=place)
         with mock.patch.object(encoding, "keep_maps", side_effect=AssertionError("not by this process")):

@@ -1,6 +1,4 @@
-import contextlib
 import datetime
-import os
 import pathlib
 from unittest import mock
 
@@ -51,10 +49,7 @@ class ObjectStoreTest(LanceCase):
 
     def setUp(self):
         super().setUp()
-        stack = contextlib.ExitStack()
-        self.addCleanup(stack.close)
-        bucket = stack.enter_context(servers.s3_bucket())
-        stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
+        self.enterContext(servers.s3_client())
         self.location = "s3://bucket/deep/table"
 
     def test_pictures_come_and_go(self):

@@ -20,7 +20,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.collection import Index, Options
 from cwcf_jax.commands import entry, parser
-from tests import collection, packages, servers
+from tests import collection, servers
 
 MAKE = "--weights", str(collection.WEIGHTS), "--resize=none", "--dim=16", "--nc=8"
 
@@ -106,20 +106,17 @@ class IndexTest(CommandCase):
 
     def test_pictures_on_an_object_store(self):
         address, place = "s3://bucket/pictures", self.home / "of a bucket"
-        with servers.s3_bucket() as bucket:
-            settings = {**servers.s3_environment(bucket), "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
-            options = {"endpoint_url": bucket["endpoint"], "region_name": bucket["aws_region"]}
-            client = packages.package("boto3").client("s3", **options)
+        with servers.s3_client() as client:
             for path in sorted(self.root.rglob("*.png"))[:2]:
                 client.upload_file(str(path), "bucket", f"pictures/{path.name}")
-            self.assertIn("needs a folder on this machine: --index=", self.fails("index", address, *MAKE, **settings))
-            done = self.run_command("index", address, f"--index={place}", *MAKE, **settings)
+            self.assertIn("needs a folder on this machine: --index=", self.fails("index", address, *MAKE))
+            done = self.run_command("index", address, f"--index={place}", *MAKE)
             self.assertIn("2 added", done.stdout)
-            self.assertIn("is the index of", self.fails("index", f"{address}2", f"--index={place}", **settings))
-            done = self.run_command("search", f"{address}/1.png", f"--index={place}", "--json", **settings)
+            self.assertIn("is the index of", self.fails("index", f"{address}2", f"--index={place}"))
+            done = self.run_command("search", f"{address}/1.png", f"--index={place}", "--json")
             content = json.loads(done.stdout)
             self.assertEqual((content["root"], content["hits"][0]["path"]), (address, "1.png"))
-            status = json.loads(self.run_command("status", "--json", f"--index={place}", **settings).stdout)
+            status = json.loads(self.run_command("status", "--json", f"--index={place}").stdout)
             self.assertEqual((status["root"], status["pictures"]), (address, 2))
 
     def test_weights_from_the_environment(self):
@@ -262,7 +259,7 @@ class ProcessTest(CommandCase):
             server.send_signal(signal.SIGINT)
             self.assertEqual(server.wait(20), 0)
 
-    @absltest.skipUnless(sys.platform == "linux", "NOT RUN: glibc is Linux's")
+    @absltest.skipUnless(sys.platform == "linux", "DID NOT RUN: needs glibc, which only Linux has")
     def test_memory_is_allocated_as_told(self):
         for given, expected in (None, "glibc.malloc.hugetlb=1"), ("", ""):  # glibc writes a 0 where a colon was
             environment = {} if given is None else {"GLIBC_TUNABLES": given}

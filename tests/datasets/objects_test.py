@@ -1,6 +1,5 @@
 """Pictures behind a real S3 API on loopback."""
 
-import contextlib
 import io
 import os
 import pathlib
@@ -21,12 +20,7 @@ class ObjectsCase(absltest.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         packages.package("pyarrow")
-        with contextlib.ExitStack() as stack:
-            bucket = stack.enter_context(servers.s3_bucket())
-            stack.enter_context(mock.patch.dict(os.environ, servers.s3_environment(bucket)))
-            options = {"endpoint_url": bucket["endpoint"], "region_name": bucket["aws_region"]}
-            cls.client = packages.package("boto3").client("s3", **options)
-            cls.addClassCleanup(stack.pop_all().close)
+        cls.client = cls.enterClassContext(servers.s3_client())
 
     def put(self, key, body):
         self.client.put_object(Bucket="bucket", Key=key, Body=body)

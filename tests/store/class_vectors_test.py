@@ -48,7 +48,7 @@ class ReadTest(StoreCase):
         for part, expected in zip(found, vectors, strict=True):
             np.testing.assert_array_equal(part, expected[:, [3, 1]])
 
-    @absltest.skipUnless(hasattr(os, "RWF_NOWAIT"), "THIS SYSTEM DOES NOT SAY what its page cache holds")
+    @absltest.skipUnless(hasattr(os, "RWF_NOWAIT"), "DID NOT RUN: needs a system that says what its page cache holds")
     def test_what_the_page_cache_holds(self):
         file = pathlib.Path(self.create_tempdir().full_path, "file")
         page = os.sysconf("SC_PAGE_SIZE")

@@ -1,10 +1,8 @@
 import contextlib
 import json
-import os
 import pathlib
 import subprocess
 import sys
-from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -95,7 +93,7 @@ class SharedWritingTest(StoreCase):
 
     def test_on_an_object_store(self):
         vectors = make(21)
-        with servers.s3_bucket() as bucket, mock.patch.dict(os.environ, servers.s3_environment(bucket)):
+        with servers.s3_client():
             location = "s3://bucket/deep/vectors"
             with ClassVectorWriter(location, FINGERPRINT, Layout(CLASSES, DIM, "int8", FRAGMENT)) as writer:
                 for one in writer.reserve(21):
