@@ -7,7 +7,8 @@ N_C; the peers' forward pass alone, and with maps, pooling and aggregation as `b
 random, the same for all. Beside the times a roofline: the operations and bytes that XLA counts in the compiled
 encoding, and the machine's own rates of matrix products and of copying, which say how fast it could be at best.
 
-Peers are channels last; on a GPU also bfloat16, theirs through `torch.compile`.
+Peers are channels last; on a GPU also bfloat16, theirs through `torch.compile`. Pixels are on the device before the
+clock starts, ours and theirs. JAX leaves PyTorch memory there with XLA_PYTHON_CLIENT_MEM_FRACTION=.5.
 """
 
 import functools
@@ -34,7 +35,8 @@ _NC = flags.DEFINE_list("nc", ["1", "8", "32", "64", "1000"], "Numbers of CAMs."
 _MINE = flags.DEFINE_integer("mine", 64, "Of --nc, the one that is compared with the peers.")
 _WHOLE = flags.DEFINE_bool("whole", True, "Whether the peers are also timed with maps and pooling.")
 _DTYPES = flags.DEFINE_list("dtypes", [], "Default: float32, and bfloat16 where there is an accelerator.")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Passes of each kind.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds, each with every kind in turn.", lower_bound=1)
+_PASSES = flags.DEFINE_integer("passes", 0, "Passes before the results are waited for; 0: 1 on a CPU, elsewhere 20.")
 _OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
 
 Calls = dict[str, Callable[[], Any]]
@@ -82,28 +84,59 @@ def measure(model: Model, batch: int, height: int, width: int) -> dict[str, Any]
     sizes = np.tile(np.array([[height, width]], np.int32), (batch, 1))
     inputs = np.array(networks.preprocess(jnp.asarray(images), jnp.asarray(sizes), model.network.spec.preprocessing))
     own, mine = ours(model, images), OURS.format(_MINE.value)
-    cams = measuring.take_turns(own, _ROUNDS.value, WARM_UP, PAUSE)
+    cams = in_turns(own)
     calls = {mine: own[mine], **theirs(model, inputs)}
-    seconds = measuring.take_turns(calls, _ROUNDS.value, WARM_UP, PAUSE)
-    expected = calls[mine]()
-    alike = [name for name in calls if name.endswith(SUFFIX.format(_MINE.value))]
+    seconds = in_turns(calls)
+    expected = on_host(calls[mine]())
+    alike = [calls[name]() for name in calls if name.endswith(SUFFIX.format(_MINE.value))]
     return {
         "network": model.network.spec.name,
         "dtype": model.config.dtype,
         "shape": [batch, height, width],
-        "operations": peers.operations(peers.build(model), inputs),
+        "operations": peers.operations(peers.build(model), inputs.shape),
         "alone": {name: measuring.spread(batch / second for second in taken) for name, taken in cams.items()},
         "in_turns": {name: measuring.spread(batch / second for second in taken) for name, taken in seconds.items()},
         "times_as_fast_as": {
             name: measuring.ratio(taken, seconds[mine]) for name, taken in seconds.items() if name != mine
         },
         "times_of_the_forward_pass": {name: measuring.ratio(taken, cams[FORWARD]) for name, taken in cams.items()},
-        "largest_difference_of_descriptors": max(float(np.abs(calls[name]() - expected).max()) for name in alike),
+        "largest_difference_of_descriptors": max(
+            float(np.abs(on_host(calls[name]()) - expected).max()) for name in alike
+        ),
     }
 
 
+def in_turns(calls: Calls) -> dict[str, list[float]]:
+    """Seconds of a pass of each, round by round, until its results are on the host."""
+    passes = _passes()
+    runs = {name: functools.partial(_in_a_row, call, passes) for name, call in calls.items()}
+    taken = measuring.take_turns(runs, _ROUNDS.value, WARM_UP, PAUSE)
+    return {name: [second / passes for second in seconds] for name, seconds in taken.items()}
+
+
+def _passes() -> int:
+    return _PASSES.value or (1 if jax.default_backend() == "cpu" else 20)
+
+
+def _in_a_row(call: Callable[[], Any], passes: int) -> None:
+    for _ in range(passes):
+        found = call()
+    on_host(found)
+
+
+def on_host(found: Any) -> Any:
+    """Results of either library as numpy arrays, once they are there."""
+    if isinstance(found, torch.Tensor):
+        return found.float().cpu().numpy()
+    return jax.tree.map(np.asarray, found)
+
+
 def roofline(model: Model, run: Mapping[str, Any], products: float, copied: float) -> dict[str, float]:
-    """What the compiled encoding does, how long it takes at these rates at least, and the share of that reached."""
+    """What the compiled encoding does, how long it takes at these rates at least, and the share of that reached.
+
+    Beside it the rate of the network's pass, with its convolutions counted as direct ones, as a share of the rate of
+    matrix products.
+    """
     shape = jax.ShapeDtypeStruct((*run["shape"], 3), jnp.uint8)  # type: ignore[no-untyped-call]
     compiled = jax.jit(functools.partial(cwcf_jax.encode, num_classes=_MINE.value)).lower(model, shape).compile()
     counted = compiled.cost_analysis()
@@ -115,6 +148,10 @@ def roofline(model: Model, run: Mapping[str, Any], products: float, copied: floa
         "bytes": counted["bytes accessed"],
         "seconds_at_least": least,
         "share": least / taken,
+        "forward_pass_of_matrix_products": run["operations"]
+        / run["shape"][0]
+        * run["alone"][FORWARD]["median"]
+        / products,
     }
 
 
@@ -125,18 +162,14 @@ def ours(model: Model, images: np.ndarray) -> Calls:
     images' sizes when it runs, as the others do: were they known to XLA, it would leave out what keeps padding zero.
     """
     forward = jax.jit(lambda model, images, sizes: encoder.pool(model, images, sizes=sizes, num_classes=1)[3:])
+    images = jax.device_put(images)
     sizes = np.tile(np.array([images.shape[1:3]], np.int32), (len(images), 1))
     raw = jax.jit(encoder.raw_features)
     whole = {
         OURS.format(count): functools.partial(cwcf_jax.encode, model, images, num_classes=int(count))
         for count in _NC.value
     }
-    calls: Calls = {FORWARD: lambda: forward(model, images, sizes), RAW: lambda: raw(model, images), **whole}
-    return {name: functools.partial(_finished, call) for name, call in calls.items()}
-
-
-def _finished(call: Callable[[], Any]) -> Any:
-    return jax.tree.map(np.asarray, call())
+    return {FORWARD: lambda: forward(model, images, sizes), RAW: lambda: raw(model, images), **whole}
 
 
 def theirs(model: Model, inputs: np.ndarray) -> Calls:
@@ -154,17 +187,26 @@ def theirs(model: Model, inputs: np.ndarray) -> Calls:
 def copies(megabytes: int = 512, rounds: int = 5) -> list[float]:
     """Bytes a second, read and written, of adding to a large array."""
     values = jnp.zeros(megabytes * 1_000_000 // 4, jnp.float32)
-    add = jax.jit(lambda a: a + 1.0)
-    seconds = measuring.take_turns({"add": lambda: add(values).block_until_ready()}, rounds)["add"]
-    return [2 * values.nbytes / second for second in seconds]
+    return [2 * values.nbytes / second for second in _seconds(lambda a: a + 1.0, values, rounds=rounds)]
 
 
-def matrix_products(dtype: Any, side: int = 4096, rounds: int = 5) -> list[float]:
-    """Operations a second of products of square matrices."""
-    left, right = (jnp.full((side, side), 0.5, dtype) for _ in range(2))
-    product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST))
-    seconds = measuring.take_turns({"product": lambda: product(left, right).block_until_ready()}, rounds)["product"]
-    return [2 * side**3 / second for second in seconds]
+def matrix_products(dtype: Any, rounds: int = 5) -> list[float]:
+    """Operations a second of products of square matrices of normal numbers."""
+    side = 4096 if jax.default_backend() == "cpu" else 8192
+    left, right = (jax.random.normal(jax.random.key(i), (side, side), dtype) for i in range(2))
+    product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    return [2 * side**3 / second for second in _seconds(product, left, right, rounds=rounds)]
+
+
+def _seconds(function: Callable[..., jax.Array], *arguments: jax.Array, rounds: int) -> list[float]:
+    compiled, passes = jax.jit(function), _passes()
+
+    def run() -> None:
+        for _ in range(passes):
+            found = compiled(*arguments)
+        found.block_until_ready()
+
+    return [second / passes for second in measuring.take_turns({"": run}, rounds)[""]]
 
 
 def table(run: Mapping[str, Any]) -> str:
@@ -182,7 +224,8 @@ def table(run: Mapping[str, Any]) -> str:
     found = run["roofline"]
     lines.append(
         f"  compiled: {found['operations'] / batch / 1e9:.0f} GFLOP and {found['bytes'] / batch / 1e9:.1f} GB "
-        f"an image, {found['share']:.2f} of what the machine can do at best"
+        f"an image, {found['share']:.2f} of what the machine can do at best; "
+        f"the forward pass runs at {found['forward_pass_of_matrix_products']:.2f} of the rate of matrix products"
     )
     return "\n".join(lines)
 

@@ -176,7 +176,7 @@ class Encoder(nn.Module):
 def torch_call(
     module: nn.Module, inputs: np.ndarray, device: str, dtype: torch.dtype = torch.float32
 ) -> Callable[[], Any]:
-    """What runs a module once on [b, h, w, 3], compiled where there is an accelerator; the result is on the host."""
+    """What runs a module once on [b, h, w, 3], compiled where there is an accelerator; its last result."""
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()
     x = torch.from_numpy(inputs.transpose(0, 3, 1, 2)).to(device=device, dtype=dtype)  # so channels are last in memory
     run = torch.compile(module) if device == "cuda" else module
@@ -184,8 +184,7 @@ def torch_call(
     def call() -> Any:
         with torch.inference_mode():
             found = run(x)
-        last = found if isinstance(found, torch.Tensor) else found[-1]
-        return last.float().cpu().numpy()
+        return found if isinstance(found, torch.Tensor) else found[-1]
 
     return call
 
@@ -201,13 +200,14 @@ def onnx_call(module: nn.Module, inputs: np.ndarray) -> Callable[[], Any]:
     return lambda: session.run(None, {"x": x})[-1]
 
 
-def operations(module: nn.Module, inputs: np.ndarray) -> int:
-    """Floating point operations of a pass, two a multiplication and addition, as PyTorch counts them."""
+def operations(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """Operations of a pass on [b, h, w, 3], two a multiplication and addition, as PyTorch counts them."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    batch, height, width, channels = shape
     counter = FlopCounterMode(display=False)
     with counter, torch.inference_mode():
-        module.cpu().float()(torch.from_numpy(inputs.transpose(0, 3, 1, 2)))
+        module.to("meta")(torch.empty(batch, channels, height, width, device="meta"))
     return int(counter.get_total_flops())
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from cwcf_jax.networks import layers
 from cwcf_jax.networks.spec import Layout, Network, NetworkSpec, Params, Sizes
 
 
@@ -26,7 +27,7 @@ def define_network(
     The module's graph is traced once, abstractly and on first use: defining a network allocates nothing. Equal specs
     give the same functions, so that what was compiled for one serves the other.
     """
-    apply, shapes, initialize = _as_functions(module, spec.num_classes)
+    apply, shapes, initialize = _as_functions(module, map_sizes, spec.num_classes)
     return Network(spec, apply, map_sizes, shapes, initialize, layouts, _Rebuild(module, map_sizes, layouts))
 
 
@@ -44,7 +45,7 @@ class _Rebuild:
 
 @functools.cache
 def _as_functions(
-    module: Callable[..., nnx.Module], num_classes: int
+    module: Callable[..., nnx.Module], map_sizes: Callable[[Sizes], dict[str, Sizes]], num_classes: int
 ) -> tuple[Callable[..., Any], Callable[[], Params], Callable[[int], Params]]:
     make = functools.partial(module, num_classes=num_classes)
 
@@ -56,7 +57,9 @@ def _as_functions(
         graph, abstract = split()
         state = jax.tree.map(lambda leaf: leaf, abstract)  # replace_by_pure_dict writes in place
         nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graph, state)(inputs, sizes)
+        logits, maps = nnx.merge(graph, state)(inputs, sizes)
+        valid = map_sizes(sizes)
+        return logits, {name: layers.keep_valid(one, valid[name]) for name, one in maps.items()}
 
     def shapes() -> Params:
         return nnx.to_pure_dict(split()[1])

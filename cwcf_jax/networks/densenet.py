@@ -44,9 +44,9 @@ class DenseLayer(nnx.Module):
         self.conv2 = layers.Conv(BOTTLENECK * GROWTH, GROWTH, 3, bias=False, rngs=rngs)
 
     def __call__(self, maps: layers.Maps, sizes: Sizes) -> layers.Maps:
-        maps = layers.conv_relu(self.norm1, maps, sizes)
+        maps = layers.affine_relu(self.norm1, maps, sizes)
         maps = layers.conv_relu(self.conv1, maps, sizes)
-        return layers.keep_valid(self.conv2(maps), sizes)
+        return layers.seal(self.conv2(maps), sizes)
 
 
 class DenseNet161(nnx.Module):
@@ -81,7 +81,7 @@ class DenseNet161(nnx.Module):
             for i in range(1, count + 1):
                 added = getattr(self, f"block{block}_{i}")(maps, size[norm])
                 maps = jnp.concatenate([maps, added], axis=-1)
-            maps = activations[norm] = layers.conv_relu(getattr(self, norm), maps, size[norm])
+            maps = activations[norm] = layers.affine_relu(getattr(self, norm), maps, size[norm])
         return self.classifier(layers.mean_pool(maps, size["norm5"])), activations
 
 

@@ -34,7 +34,7 @@ class Bottleneck(nnx.Module):
         beside = self.downsample(maps) if self.projects else maps
         maps = layers.conv_relu(self.conv1, maps, sizes_in)
         maps = layers.conv_relu(self.conv2, maps, sizes)
-        return layers.keep_valid(jax.nn.relu(self.conv3(maps) + beside), sizes)
+        return layers.seal(jax.nn.relu(self.conv3(maps) + beside), sizes)
 
 
 class ResNet50(nnx.Module):

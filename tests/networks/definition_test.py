@@ -22,7 +22,7 @@ class Tiny(nnx.Module):
         self.classifier = layers.Dense(2, num_classes, rngs=rngs)
 
     def __call__(self, inputs, sizes):
-        maps = layers.conv_relu(self.norm, layers.conv_relu(self.conv, inputs, sizes), sizes)
+        maps = layers.affine_relu(self.norm, layers.conv_relu(self.conv, inputs, sizes), sizes)
         return self.classifier(layers.mean_pool(maps, sizes)), {"conv": maps}
 
 
