@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +48,31 @@ class BucketShapeTest(absltest.TestCase):
 
 
 class EinsumTest(absltest.TestCase):
+    def test_bfloat16_by_float32_is_as_exact_as_float32(self):
+        generator = np.random.default_rng(0)
+        narrow = jnp.asarray(generator.normal(size=(2, 40, 300)), jnp.bfloat16)
+        wide = np.exp(3 * generator.normal(size=(300, 7))).astype(np.float32)
+        # The largest sum of magnitudes is what a sum in float32 errs in proportion to.
+        expected, magnitude = (
+            np.einsum("bhc,cn->bhn", *map(change, (np.asarray(narrow, np.float64), wide)))
+            for change in (lambda x: np.asarray(x, np.float64), np.abs)
+        )
+        for product in (arrays.einsum, arrays.einsum_of_parts):
+            for found in (
+                jax.jit(functools.partial(product, "bhc,cn->bhn"))(narrow, wide),
+                jax.jit(functools.partial(product, "cn,bhc->bhn"))(wide, narrow),
+            ):
+                self.assertEqual(found.dtype, jnp.float32)
+                self.assertLess(np.max(np.abs(found - expected) / magnitude), 2e-6)
+
+    @settings(deadline=None, max_examples=60)
+    @given(hnp.arrays(np.float32, 8, elements=st.floats(-(2.0**100), 2.0**100, width=32)))
+    def test_parts_lose_nothing(self, values):
+        values = np.where(np.abs(values) > 1e-30, values, 0)
+        parts = jax.jit(arrays.bfloat16_parts)(values)
+        self.assertEqual([part.dtype for part in parts], [jnp.bfloat16] * 3)
+        np.testing.assert_array_equal(sum(np.asarray(part, np.float64) for part in parts), values.astype(np.float64))
+
     def test_accumulates_in_float32(self):
         ones = jnp.ones(4096, jnp.bfloat16)
         total = arrays.einsum("i,i->", ones, ones)  # in bfloat16 the sum would stop at 256

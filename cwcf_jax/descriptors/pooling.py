@@ -94,7 +94,7 @@ def class_sums(
     features: Float[Array, "h w k"], cams: Float[Array, "h w n"], region: Bool[Array, "h w"]
 ) -> Float[Array, "n k"]:
     """``sum_ij X_ij^k CAM_ij^c`` over the region's cells: Eq. 4 without the channel weight, all classes at once."""
-    return einsum("hwn,hwk->nk", jnp.where(region[..., None], cams, 0.0), features.astype(cams.dtype))
+    return einsum("hwn,hwk->nk", jnp.where(region[..., None], cams, 0.0), features)
 
 
 def class_vectors(

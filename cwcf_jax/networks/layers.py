@@ -73,6 +73,8 @@ class Conv(nnx.Conv):
         rngs: nnx.Rngs,
     ):
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
+        if pad and max(size) // 2 > MARGIN:
+            raise ValueError(f"a kernel of {size[0]} x {size[1]} reads beyond the margin of {MARGIN} cells")
         super().__init__(
             inputs,
             outputs,

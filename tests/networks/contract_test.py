@@ -1,6 +1,7 @@
 """What every CAM network must satisfy, whatever its weights."""
 
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax import descriptors, networks
 from cwcf_jax.arrays import valid_mask
+from cwcf_jax.networks import layers
 from tests import shared
 from tests.compilation import quickly
 
@@ -109,6 +111,31 @@ class ContractTest(parameterized.TestCase):
                 np.testing.assert_allclose(found[:rows, :columns], maps[0], atol=1e-5 * scale, err_msg=layer)
                 found[:rows, :columns] = 0
                 self.assertEqual(np.abs(found).max(), 0, layer)
+
+
+class OnGPUsTest(parameterized.TestCase):
+    """What GPUs compute, here: margins instead of masks, pixels side by side, no Winograd."""
+
+    @parameterized.parameters(*networks.NETWORKS)
+    def test_the_same_maps(self, name):
+        params, expected_logits, expected = _drawn(name)
+        taken = []
+
+        def on_a_gpu(*arguments, default, **branches):
+            taken.append(branches.get("cuda", default))
+            return taken[-1](*arguments)
+
+        def apply(*arguments):  # not the function itself, whose trace is kept
+            return networks.get(name).apply(*arguments)
+
+        with mock.patch.object(jax.lax, "platform_dependent", on_a_gpu):
+            logits, activations = quickly(apply)(params, *_inputs()[1:])
+        self.assertIn(layers.zero_margin, taken)
+        scale = float(jnp.abs(expected_logits).max())
+        np.testing.assert_allclose(logits, expected_logits, atol=1e-5 * scale)
+        for layer, maps in expected.items():
+            scale = float(jnp.abs(maps).max()) + 1e-30
+            np.testing.assert_allclose(activations[layer], maps, atol=1e-5 * scale, err_msg=layer)
 
 
 class RegistryTest(absltest.TestCase):

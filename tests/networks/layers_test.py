@@ -91,6 +91,22 @@ class ConvTest(parameterized.TestCase):
             np.testing.assert_allclose(one, layers.conv_relu(conv, maps, sizes), atol=1e-6)
 
 
+class ZeroMarginTest(absltest.TestCase):
+    def test_rows_and_columns_after_the_valid_area(self):
+        maps = jnp.asarray(np.random.default_rng(0).normal(size=(4, 9, 8, 2)), jnp.float32)
+        sizes = np.array([[9, 8], [4, 2], [1, 7], [7, 5]])
+        found = layers.zero_margin(maps, jnp.asarray(sizes))
+        for before, after, (height, width) in zip(np.array(maps), np.array(found), sizes, strict=True):
+            before[height : height + layers.MARGIN] = 0
+            before[:, width : width + layers.MARGIN] = 0
+            np.testing.assert_array_equal(after, before)
+
+    def test_a_kernel_that_reads_farther_is_refused(self):
+        layers.Conv(1, 1, 7, rngs=nnx.Rngs(0))
+        with self.assertRaisesRegex(ValueError, "a kernel of 9 x 3 reads beyond the margin of 3 cells"):
+            layers.Conv(1, 1, (9, 3), rngs=nnx.Rngs(0))
+
+
 class MeanPoolTest(absltest.TestCase):
     @settings(deadline=None, max_examples=20)
     @given(st.integers(1, 6), st.integers(1, 6))
