@@ -31,13 +31,19 @@ def read_image(path: str | Picture) -> np.ndarray:
     Raises:
         ImageError: missing, truncated, not a picture, of a kind without defined brightness, or above `MAX_PIXELS`.
     """
+    return np.array(_read(path))
+
+
+def _read(path: str | Picture) -> Image.Image:
+    """`read_image` before it becomes an array, which Pillow makes slowly and under Python's lock."""
     try:
         with _opened(path) as file, Image.open(file) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(f"{path}: {width} x {height} pixels, more than the {MAX_PIXELS} that are decoded")
             turn = _TURNS.get(_orientation(image))
-            return np.array(_rgb(image if turn is None else image.transpose(turn)))
+            image.load()
+            return _rgb(image if turn is None else image.transpose(turn))
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -150,15 +156,19 @@ class Resize:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Resizes [height, width, 3] uint8; ValueError if the result is beyond `MAX_RESIZED_PIXELS`."""
-        height, width = self.target(*image.shape[:2])
+        picture = Image.fromarray(image)
+        resized = self.picture(picture)
+        return image if resized is picture else np.asarray(resized)
+
+    def picture(self, image: Image.Image) -> Image.Image:
+        """The same for Pillow's picture; itself if its size is right."""
+        height, width = self.target(image.height, image.width)
         if height * width > MAX_RESIZED_PIXELS:
             raise ValueError(
-                f"{image.shape[1]} x {image.shape[0]} pixels under resize {self} make {width} x {height}, more than "
+                f"{image.width} x {image.height} pixels under resize {self} make {width} x {height}, more than "
                 f"the {MAX_RESIZED_PIXELS} pixels a network is given; crop it or choose a smaller resize"
             )
-        if (height, width) == image.shape[:2]:
-            return image
-        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 Box = tuple[float, float, float, float]
@@ -170,18 +180,18 @@ def load_image(path: str | Picture, resize: Resize, crop: Box | None = None) -> 
 
     ``crop`` is cut at whole pixels, each side rounded down, to the picture; at least one pixel is left.
     """
-    image = read_image(path)
+    image = _read(path)
     if crop is not None:
-        image = _cut(image, crop)
+        image = image.crop(_pixels(image, crop))
     try:
-        return resize(image), image.shape[:2]
+        return np.asarray(resize.picture(image)), (image.height, image.width)
     except ValueError as error:
         raise ImageError(f"{path}: {error}") from error
 
 
-def _cut(image: np.ndarray, crop: Box) -> np.ndarray:
-    (x1, x2), (y1, y2) = (
+def _pixels(image: Image.Image, crop: Box) -> tuple[int, int, int, int]:
+    (left, right), (top, bottom) = (
         (min(max(0, int(low)), length - 1), min(int(high), length))
-        for low, high, length in ((crop[0], crop[2], image.shape[1]), (crop[1], crop[3], image.shape[0]))
+        for low, high, length in ((crop[0], crop[2], image.width), (crop[1], crop[3], image.height))
     )
-    return image[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
+    return left, top, max(right, left + 1), max(bottom, top + 1)
