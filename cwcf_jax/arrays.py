@@ -5,6 +5,7 @@ Dimension names in signatures: ``b`` batch, ``h w`` rows and columns of a map, `
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -20,22 +21,36 @@ Shape = tuple[int, ...]
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
 
+LEAST_FREE = 256
+"""Size of both operands' own dimensions from which on `einsum_of_parts` is faster (docs/performance.md)."""
+
+
 def einsum(subscripts: str, *operands: Array | np.ndarray) -> Float[Array, "..."]:
     """`jnp.einsum` that multiplies in full precision on every backend and accumulates in float32.
 
-    A float32 is the sum of three bfloat16: where one of two operands is bfloat16, accelerators multiply it by each part
-    of the other, which is as exact and runs in their matrix units at several times the speed.
+    Where one of two large operands is bfloat16, accelerators multiply it by each part of the other.
     """
-    narrow = [operand.dtype == jnp.bfloat16 for operand in operands]
-    if len(operands) != 2 or sum(narrow) != 1:
+    if len(operands) != 2 or not _gains_from_parts(subscripts, *operands):
         return _einsum(subscripts, *operands)
     return jax.lax.platform_dependent(
         *operands, cpu=functools.partial(_einsum, subscripts), default=functools.partial(einsum_of_parts, subscripts)
     )
 
 
+def _gains_from_parts(subscripts: str, left: Array | np.ndarray, right: Array | np.ndarray) -> bool:
+    if (left.dtype == jnp.bfloat16) == (right.dtype == jnp.bfloat16):
+        return False
+    letters = subscripts.split("->")[0].split(",")
+    sizes = dict(zip("".join(letters), left.shape + right.shape, strict=True))
+    own = (set(letters[0]) - set(letters[1]), set(letters[1]) - set(letters[0]))
+    return all(math.prod(sizes[letter] for letter in some) >= LEAST_FREE for some in own)
+
+
 def einsum_of_parts(subscripts: str, left: Float[Array, "..."], right: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`einsum` of a bfloat16 and a float32 operand as three of bfloat16, the least part first."""
+    """`einsum` of a bfloat16 and a float32 operand as three of bfloat16, the least part first.
+
+    As exact, since a float32 is the sum of three bfloat16, and in matrix units that multiply these far faster.
+    """
     if left.dtype == jnp.bfloat16:
         products = [_einsum(subscripts, left, part) for part in bfloat16_parts(right)]
     else:

@@ -1,4 +1,5 @@
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +65,20 @@ class EinsumTest(absltest.TestCase):
             ):
                 self.assertEqual(found.dtype, jnp.float32)
                 self.assertLess(np.max(np.abs(found - expected) / magnitude), 2e-6)
+
+    def test_parts_where_both_operands_are_large(self):
+        for kinds, classes, expected in (
+            ((jnp.bfloat16, jnp.float32), 256, 1),
+            ((jnp.float32, jnp.bfloat16), 256, 1),
+            ((jnp.bfloat16, jnp.float32), 255, 0),
+            ((jnp.float32, jnp.float32), 256, 0),
+            ((jnp.bfloat16, jnp.bfloat16), 256, 0),
+        ):
+            operands = jnp.ones((16, 16, 3), kinds[0]), jnp.ones((3, classes), kinds[1])
+            with mock.patch.object(jax.lax, "platform_dependent", wraps=jax.lax.platform_dependent) as chosen:
+                found = arrays.einsum("hwc,cn->hwn", *operands)
+            self.assertEqual(chosen.call_count, expected, f"{kinds} {classes}")
+            np.testing.assert_array_equal(found, np.full((16, 16, classes), 3))
 
     @settings(deadline=None, max_examples=60)
     @given(hnp.arrays(np.float32, 8, elements=st.floats(-(2.0**100), 2.0**100, width=32)))
