@@ -242,7 +242,7 @@ def class_maps(model: Model, maps: Maps, class_ids: Int[Array, " n"]) -> Float[A
         kernel = model.params[spec.classifier]["kernel"]
         cams = descriptors.class_activation_maps(maps.cam_features, kernel[:, class_ids])
     else:
-        cams = maps.cam_features[..., class_ids]
+        cams = maps.cam_features[..., class_ids].astype(jnp.float32)
     evident = descriptors.has_evidence(cams, valid)
     cams = descriptors.NORMALIZATIONS[model.config.cam_normalization](cams, valid)
     if model.config.drop_negative:

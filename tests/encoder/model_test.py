@@ -9,6 +9,7 @@ from absl.testing import absltest
 
 import cwcf_jax
 from cwcf_jax import datasets, encoder, networks
+from cwcf_jax.encoder import passes
 from tests import shared
 
 
@@ -37,8 +38,12 @@ class DtypeTest(absltest.TestCase):
             np.testing.assert_array_equal(leaf.astype(jnp.bfloat16).astype(jnp.float32), leaf)
         text = jax.jit(encoder.feature_maps).lower(self.half, self.images).as_text()
         self.assertNotRegex(text, r"stablehlo.convolution.*-> tensor<[0-9x]*f32>")
-        pooled = jax.eval_shape(encoder.pool, self.half, self.images)
+        pooled = encoder.pool(self.half, self.images, num_classes=8)
         self.assertEqual({leaf.dtype for leaf in pooled if leaf is not pooled.class_ids}, {jnp.dtype(jnp.float32)})
+        sizes = jnp.full((len(self.images), 2), 240)
+        expected = jax.vmap(lambda *one: passes.pool_maps(self.half, *one, None, None, num_classes=8))(maps, sizes)
+        for found, wanted in zip(pooled, expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-5 * float(jnp.abs(wanted).max()))
 
     def test_parameters_stay_float32(self):
         self.assertEqual({leaf.dtype for leaf in jax.tree.leaves(self.half)}, {jnp.dtype(jnp.float32)})

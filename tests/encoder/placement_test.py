@@ -1,5 +1,6 @@
 """A model spread over 8 devices of one process; for several processes see tests/distributed_test.py."""
 
+import functools
 import re
 
 import jax
@@ -8,8 +9,11 @@ from absl.testing import absltest
 from jax.sharding import Mesh
 
 import cwcf_jax
-from cwcf_jax import encoder, networks
+from cwcf_jax import arrays, encoder, networks
+from cwcf_jax.networks import layers
+from tests import on_gpus
 
+COLLECTIVES = re.compile("all-gather|all-reduce|all-to-all|collective-permute")
 BOXES = [(10.0 * i, 0.0, 60.0 + 5 * i, 70.0) for i in range(8)]
 
 
@@ -35,11 +39,24 @@ class DevicesTest(absltest.TestCase):
         found = cwcf_jax.encode(self.spread, _images())
         images = jax.device_put(_images(), found.sharding)
         compiled = jax.jit(cwcf_jax.encode).lower(self.spread, images).compile()
-        self.assertEmpty(re.findall("all-gather|all-reduce|all-to-all|collective-permute", compiled.as_text()))
+        self.assertEmpty(COLLECTIVES.findall(compiled.as_text()))
 
         few = cwcf_jax.encode(self.spread, _images()[:3])  # cannot be shared out evenly
         np.testing.assert_allclose(few, found[:3], atol=1e-6)
         self.assertTrue(few.is_fully_replicated)
+
+    def test_nor_by_what_gpus_compute(self):
+        model = cwcf_jax.load(self.model.network, self.model.params, dtype="bfloat16")
+        spread = encoder.spread(model, Mesh(np.array(jax.devices()[:8]), ("batch",)))
+        expected = cwcf_jax.encode(model, _images(), num_classes=256)
+        images = jax.device_put(_images(), cwcf_jax.encode(spread, _images()).sharding)
+        with on_gpus.chosen() as taken:
+            encode = jax.jit(functools.partial(cwcf_jax.encode, num_classes=256))
+            compiled = encode.lower(spread, images).compile()
+        self.assertEmpty(COLLECTIVES.findall(compiled.as_text()))
+        self.assertIn(layers.zero_margin, taken)
+        self.assertIn(arrays.einsum_of_parts, [getattr(one, "func", one) for one in taken])
+        np.testing.assert_allclose(compiled(spread, images), expected, atol=1e-3)
 
     def test_on_a_cpu_only_when_told(self):
         self.assertIs(encoder.spread(self.model), self.model)

@@ -1,7 +1,6 @@
 """What every CAM network must satisfy, whatever its weights."""
 
 import functools
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from absl.testing import absltest, parameterized
 from cwcf_jax import descriptors, networks
 from cwcf_jax.arrays import valid_mask
 from cwcf_jax.networks import layers
-from tests import shared
+from tests import on_gpus, shared
 from tests.compilation import quickly
 
 CAM_NETWORKS = [name for name, network in networks.NETWORKS.items() if network.spec.cam_layer is not None]
@@ -119,17 +118,8 @@ class OnGPUsTest(parameterized.TestCase):
     @parameterized.parameters(*networks.NETWORKS)
     def test_the_same_maps(self, name):
         params, expected_logits, expected = _drawn(name)
-        taken = []
-
-        def on_a_gpu(*arguments, default, **branches):
-            taken.append(branches.get("cuda", default))
-            return taken[-1](*arguments)
-
-        def apply(*arguments):  # not the function itself, whose trace is kept
-            return networks.get(name).apply(*arguments)
-
-        with mock.patch.object(jax.lax, "platform_dependent", on_a_gpu):
-            logits, activations = quickly(apply)(params, *_inputs()[1:])
+        with on_gpus.chosen() as taken:
+            logits, activations = quickly(networks.get(name).apply)(params, *_inputs()[1:])
         self.assertIn(layers.zero_margin, taken)
         scale = float(jnp.abs(expected_logits).max())
         np.testing.assert_allclose(logits, expected_logits, atol=1e-5 * scale)
