@@ -156,19 +156,26 @@ class Resize:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Resizes [height, width, 3] uint8; ValueError if the result is beyond `MAX_RESIZED_PIXELS`."""
-        picture = Image.fromarray(image)
-        resized = self.picture(picture)
-        return image if resized is picture else np.asarray(resized)
+        target = self._allowed(*image.shape[:2])
+        return image if target == image.shape[:2] else np.asarray(_resized(Image.fromarray(image), target))
 
     def picture(self, image: Image.Image) -> Image.Image:
-        """The same for Pillow's picture; itself if its size is right."""
-        height, width = self.target(image.height, image.width)
-        if height * width > MAX_RESIZED_PIXELS:
+        """The same for Pillow's picture."""
+        target = self._allowed(image.height, image.width)
+        return image if target == (image.height, image.width) else _resized(image, target)
+
+    def _allowed(self, height: int, width: int) -> tuple[int, int]:
+        rows, columns = self.target(height, width)
+        if rows * columns > MAX_RESIZED_PIXELS:
             raise ValueError(
-                f"{image.width} x {image.height} pixels under resize {self} make {width} x {height}, more than "
-                f"the {MAX_RESIZED_PIXELS} pixels a network is given; crop it or choose a smaller resize"
+                f"{width} x {height} pixels under resize {self} make {columns} x {rows}, more than the "
+                f"{MAX_RESIZED_PIXELS} pixels a network is given; crop it or choose a smaller resize"
             )
-        return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+        return rows, columns
+
+
+def _resized(image: Image.Image, target: tuple[int, int]) -> Image.Image:
+    return image.resize(target[::-1], Image.Resampling.BILINEAR)
 
 
 Box = tuple[float, float, float, float]

@@ -56,8 +56,8 @@ def zero_margin(maps: Maps, sizes: Sizes) -> Maps:
 class Conv(nnx.Conv):
     """A convolution padded by half its odd kernel, in full float32 on every backend.
 
-    On CPUs wide 3x3 layers go through `winograd`, on GPUs those of pixels through `stem`; other algorithms GPUs'
-    libraries choose themselves.
+    On CPUs wide 3x3 layers go through `winograd`, on GPUs those of pixels in bfloat16 through `stem`; other algorithms
+    GPUs' libraries choose themselves.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Conv(nnx.Conv):
         faster: dict[str, Callable[..., Maps]] = {}
         if self.winograd and winograd.pays(*inputs.shape[1:3]):
             faster = {"cpu": _biased(winograd.convolve)}
-        if self.of_pixels and stem.fits(inputs.shape[2], self.stride):
+        if self.of_pixels and inputs.dtype == jnp.bfloat16 and stem.fits(inputs.shape[2], self.stride):
             faster = dict.fromkeys(("cuda", "rocm"), functools.partial(stem.convolve, stride=self.stride))
         if not faster:
             return super().__call__(inputs)

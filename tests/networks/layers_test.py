@@ -9,8 +9,8 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cwcf_jax.networks import layers
-from tests import oracles
+from cwcf_jax.networks import layers, stem
+from tests import on_gpus, oracles
 from tests.packages import package
 
 
@@ -79,6 +79,20 @@ class ConvTest(parameterized.TestCase):
         found = conv(maps)
         self.assertEqual(found.dtype, jnp.bfloat16)
         np.testing.assert_allclose(found[0, 5:9, 5:9], kernel**2 * (512 + 127), rtol=2**-8)
+
+    @parameterized.parameters((3, 1, jnp.bfloat16, 1), (7, 2, jnp.bfloat16, 1), (3, 1, jnp.float32, 0))
+    def test_pixels_in_bfloat16_are_put_together_on_gpus(self, kernel, stride, dtype, times):
+        conv = layers.Conv(3, 6, kernel, stride=stride, rngs=nnx.Rngs(0))
+        conv.bias[...] = jnp.linspace(-0.5, 0.5, 6)
+        conv.kernel.set_value(conv.kernel[...].astype(dtype))
+        conv.bias.set_value(conv.bias[...].astype(dtype))
+        maps = jnp.asarray(np.random.default_rng(0).normal(size=(2, 9, 16, 3)), dtype)
+        expected = conv(maps)
+        with on_gpus.chosen() as taken:
+            found = conv(maps)
+        self.assertEqual([one.func for one in taken], [stem.convolve] * times)
+        self.assertEqual((found.dtype, expected.dtype), (dtype, dtype))
+        np.testing.assert_allclose(found.astype(jnp.float32), expected.astype(jnp.float32), atol=2**-6)
 
     def test_beside_one_another_is_each_alone(self):
         convs = [layers.Conv(5, outputs, 1, rngs=nnx.Rngs(outputs)) for outputs in (3, 1, 4)]
