@@ -8,7 +8,6 @@ turn until `BUFFERED` pictures wait: the more pictures a round has, the less tha
 
 import functools
 import itertools
-import pathlib
 from collections.abc import Iterator, Sequence
 
 import grain  # type: ignore[import-untyped]
@@ -17,7 +16,7 @@ from absl import app, flags
 
 from benchmarks import measuring
 from cwcf_jax import datasets, indexing
-from cwcf_jax.datasets import Resize
+from cwcf_jax.datasets import Picture, Resize
 from cwcf_jax.indexing import Extraction
 
 _PICTURES = flags.DEFINE_string("pictures", None, "A folder of photographs.", required=True)
@@ -35,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     """Measures, prints a summary and keeps the JSON."""
     del argv
     resize = Resize.parse(_RESIZE.value)
-    files = sorted(path for path in pathlib.Path(_PICTURES.value).iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
+    files = datasets.read_folder(_PICTURES.value).paths
     some = list(itertools.islice(itertools.cycle(files), _COUNT.value))
     workers = _WORKERS.value or datasets.batches.DECODERS
     extraction = Extraction(resize, batch_size=16)
@@ -61,14 +60,14 @@ def main(argv: Sequence[str]) -> None:
     measuring.write(result, _OUTPUT.value)
 
 
-def by_grain(files: Sequence[pathlib.Path], resize: Resize, workers: int) -> Iterator[np.ndarray]:
+def by_grain(files: Sequence[Picture], resize: Resize, workers: int) -> Iterator[np.ndarray]:
     """The pictures over and over, from processes that stay."""
-    pictures = grain.MapDataset.source([str(path) for path in files]).repeat().map(functools.partial(_picture, resize))
+    pictures = grain.MapDataset.source(files).repeat().map(functools.partial(_picture, resize))
     ahead = pictures.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=BUFFERED))
     return iter(ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=BUFFERED)))
 
 
-def _picture(resize: Resize, path: str) -> np.ndarray:
+def _picture(resize: Resize, path: Picture) -> np.ndarray:
     return datasets.load_image(path, resize)[0]
 
 

@@ -116,10 +116,10 @@ def _passes() -> int:
     return _PASSES.value or (1 if jax.default_backend() == "cpu" else 20)
 
 
-def _in_a_row(call: Callable[[], Any], passes: int) -> None:
+def _in_a_row(call: Callable[[], Any], passes: int, wait: Callable[[Any], Any] | None = None) -> None:
     for _ in range(passes):
         found = call()
-    on_host(found)
+    (wait or on_host)(found)
 
 
 def on_host(found: Any) -> Any:
@@ -197,13 +197,8 @@ def matrix_products(dtype: Any, rounds: int = 5) -> list[float]:
 
 
 def _seconds(function: Callable[..., jax.Array], *arguments: jax.Array, rounds: int) -> list[float]:
-    compiled, passes = jax.jit(function), _passes()
-
-    def run() -> None:
-        for _ in range(passes):
-            found = compiled(*arguments)
-        found.block_until_ready()
-
+    passes, call = _passes(), functools.partial(jax.jit(function), *arguments)
+    run = functools.partial(_in_a_row, call, passes, jax.block_until_ready)
     return [second / passes for second in measuring.take_turns({"": run}, rounds)[""]]
 
 

@@ -99,27 +99,20 @@ class Conv(nnx.Conv):
             return _pointwise(inputs, self.kernel[0, 0], bias)
         faster: dict[str, Callable[..., Maps]] = {}
         if self.winograd and winograd.pays(*inputs.shape[1:3]):
-            faster = {"cpu": _biased(winograd.convolve)}
+            faster = {"cpu": _winograd}
         if self.of_pixels and inputs.dtype == jnp.bfloat16 and stem.fits(inputs.shape[2], self.stride):
             faster = dict.fromkeys(("cuda", "rocm"), functools.partial(stem.convolve, stride=self.stride))
         if not faster:
             return super().__call__(inputs)
-        direct = functools.partial(
-            jax.lax.conv_general_dilated,
-            window_strides=(self.stride, self.stride),
-            padding=[(side // 2, side // 2) for side in self.kernel_size],
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=self.precision,
+        direct = super().__call__
+        return jax.lax.platform_dependent(
+            inputs, self.kernel[...], bias, **faster, default=lambda maps, *_: direct(maps)
         )
-        return jax.lax.platform_dependent(inputs, self.kernel[...], bias, **faster, default=_biased(direct))
 
 
-def _biased(convolve: Callable[[Maps, Array], Maps]) -> Callable[[Maps, Array, Array | None], Maps]:
-    def convolve_and_add(maps: Maps, kernel: Array, bias: Array | None) -> Maps:
-        found = convolve(maps, kernel)
-        return found if bias is None else found + bias.reshape(1, 1, 1, -1)
-
-    return convolve_and_add
+def _winograd(maps: Maps, kernel: Float[Array, "3 3 c n"], bias: Float[Array, " n"] | None) -> Maps:
+    found = winograd.convolve(maps, kernel)
+    return found if bias is None else found + bias.reshape(1, 1, 1, -1)
 
 
 class Dense(nnx.Linear):
