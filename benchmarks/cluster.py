@@ -22,7 +22,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import measuring
-from cwcf_jax.collection import Index, Options, Searcher, settings_for
+from cwcf_jax.index import Index, Options, Searcher, settings_for
 from tests import servers
 
 _PICTURES = flags.DEFINE_string("pictures", None, "A folder with photographs below.", required=True)
@@ -38,9 +38,9 @@ _OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
 
 PROCESS = """
 import sys
-from cwcf_jax import compilations
-from cwcf_jax.collection import Index
-compilations.keep()
+from cwcf_jax import compilation_cache
+from cwcf_jax.index import Index
+compilation_cache.enable()
 Index(sys.argv[1]).update(ray=sys.argv[2] or None)
 """
 

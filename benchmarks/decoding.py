@@ -15,9 +15,8 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import measuring
-from cwcf_jax import datasets, indexing
-from cwcf_jax.datasets import Picture, Resize
-from cwcf_jax.indexing import Extraction
+from cwcf_jax.extraction import Extraction, read_pictures
+from cwcf_jax.images import Picture, Resize, batches, load_image, read_folder
 
 _PICTURES = flags.DEFINE_string("pictures", None, "A folder of photographs.", required=True)
 _RESIZE = flags.DEFINE_string("resize", "none", "As in a protocol: none, min720, max1024, squash1024x720.")
@@ -34,14 +33,14 @@ def main(argv: Sequence[str]) -> None:
     """Measures, prints a summary and keeps the JSON."""
     del argv
     resize = Resize.parse(_RESIZE.value)
-    files = datasets.read_folder(_PICTURES.value).paths
+    files = read_folder(_PICTURES.value).paths
     some = list(itertools.islice(itertools.cycle(files), _COUNT.value))
-    workers = _WORKERS.value or datasets.batches.DECODERS
+    workers = _WORKERS.value or batches.DECODERS
     extraction = Extraction(resize, batch_size=16)
     stream = by_grain(some, resize, workers)
     seconds = measuring.take_turns(
         {
-            "threads": lambda: sum(1 for _ in indexing.read_pictures(some, range(len(some)), extraction)),
+            "threads": lambda: sum(1 for _ in read_pictures(some, range(len(some)), extraction)),
             "Grain": lambda: sum(1 for _ in itertools.islice(stream, len(some))),
         },
         _ROUNDS.value,
@@ -68,7 +67,7 @@ def by_grain(files: Sequence[Picture], resize: Resize, workers: int) -> Iterator
 
 
 def _picture(resize: Resize, path: Picture) -> np.ndarray:
-    return datasets.load_image(path, resize)[0]
+    return load_image(path, resize)[0]
 
 
 if __name__ == "__main__":

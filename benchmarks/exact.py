@@ -16,8 +16,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import measuring
-from cwcf_jax import retrieval
-from cwcf_jax.retrieval import exact
+from cwcf_jax.search import Compact, compact, exact, nearest
 
 _ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of the database.", lower_bound=1)
 _DIM = flags.DEFINE_integer("dim", 512, "Numbers of a row.", lower_bound=1)
@@ -39,14 +38,14 @@ def main(argv: Sequence[str]) -> None:
     index = faiss.IndexFlatIP(_DIM.value)
     index.add(database)
     held = database if jax.default_backend() == "cpu" else jax.device_put(database)
-    compact = retrieval.compact(jnp.asarray(database))
+    compacted = compact(jnp.asarray(database))
     rows = []
     for count in map(int, _QUERIES.value):
         queries = np.array(unit_rows(random, count, centres))
         asked = jnp.asarray(queries)
         run: dict[str, Callable[[], Any]] = {
             "ours": functools.partial(search, asked, held, None),
-            "ours, compact": functools.partial(search, asked, held, compact),
+            "ours, compact": functools.partial(search, asked, held, compacted),
             "faiss": functools.partial(index.search, queries, _COUNT.value),
         }
         seconds = measuring.take_turns(run, _ROUNDS.value)
@@ -78,10 +77,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def search(
-    queries: jax.Array, database: jax.Array | np.ndarray, compact: retrieval.Compact | None
+    queries: jax.Array, database: jax.Array | np.ndarray, compact: Compact | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and rows on the host, as faiss gives them."""
-    found = retrieval.nearest(queries, database, _COUNT.value, compact=compact)
+    found = nearest(queries, database, _COUNT.value, compact=compact)
     return np.asarray(found.scores), np.asarray(found.rows)
 
 

@@ -18,10 +18,10 @@ from absl import app, flags
 
 import cwcf_jax
 from benchmarks import measuring
-from cwcf_jax import encoder, indexing, networks
-from cwcf_jax.datasets import Batch, Resize, Unreadable
+from cwcf_jax import encoder, networks
 from cwcf_jax.encoder import EncoderConfig, Model
-from cwcf_jax.indexing import Extraction
+from cwcf_jax.extraction import Extraction, compute_batches, read_pictures
+from cwcf_jax.images import Batch, Resize, Unreadable
 
 _PICTURES = flags.DEFINE_string("pictures", None, "A folder of photographs.", required=True)
 _NETWORK = flags.DEFINE_string("network", "googlenet", "A CAM network, with random weights.")
@@ -78,14 +78,14 @@ def _encode(model: Model, batch: Batch) -> jax.Array:
 
 
 def _read(files: Sequence[pathlib.Path], extraction: Extraction) -> Iterator[Batch]:
-    for batch in indexing.read_pictures(files, range(len(files)), extraction):
+    for batch in read_pictures(files, range(len(files)), extraction):
         if isinstance(batch, Unreadable):
             raise ValueError(batch.reason)
         yield batch
 
 
 def _finish(batches: Any, encode: Any) -> None:
-    for _, found in indexing.passes(batches, encode, [], lambda _: None):
+    for _, found in compute_batches(batches, encode, [], lambda _: None):
         np.asarray(found)
 
 
@@ -101,7 +101,7 @@ def _watch(files: Sequence[pathlib.Path], extraction: Extraction, encode: Any) -
         if seen // STEP > len(found):
             found.append({"pictures": seen, **measuring.peak_memory()})
 
-    for _, descriptors in indexing.passes(_read(many, extraction), encode, [], count):
+    for _, descriptors in compute_batches(_read(many, extraction), encode, [], count):
         np.asarray(descriptors)
     return found
 

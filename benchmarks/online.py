@@ -21,7 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import measuring
-from cwcf_jax.online import OnlineSearch
+from cwcf_jax.search.online import OnlineSearch
 from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout
 
 _FOLDER = flags.DEFINE_string("folder", None, "An empty or new folder on the disk to measure.", required=True)

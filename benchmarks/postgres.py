@@ -15,9 +15,9 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import measuring
-from cwcf_jax import retrieval
-from cwcf_jax.collection import Entry
-from cwcf_jax.collection.postgres import PostgresStore
+from cwcf_jax.index import Entry
+from cwcf_jax.index.postgres import PostgresStore
+from cwcf_jax.search import nearest
 from tests import servers
 
 _ROWS = flags.DEFINE_integer("rows", 20_000, "Pictures.", lower_bound=1)
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     centres = random.normal(size=(_CLUSTERS.value, _DIM.value))
     database = _around(random, centres, _ROWS.value)
     queries = _around(random, centres, _QUERIES.value)
-    wanted = np.asarray(retrieval.nearest(jnp.asarray(queries), jnp.asarray(database), COUNT).rows)
+    wanted = np.asarray(nearest(jnp.asarray(queries), jnp.asarray(database), COUNT).rows)
     entries = [Entry(f"{i:08d}.jpg", f"{i:064x}", 0, 0, 0, 640, 480, i) for i in range(len(database))]
     with servers.postgres() as server:
         store = PostgresStore(server.address(), _DIM.value)

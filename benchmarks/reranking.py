@@ -19,10 +19,10 @@ from absl import app, flags
 
 import cwcf_jax
 from benchmarks import measuring
-from cwcf_jax import datasets, indexing, reranking
 from cwcf_jax.arrays import l2_normalize
-from cwcf_jax.datasets import ImageSet, Resize
-from cwcf_jax.indexing import Extraction, filling
+from cwcf_jax.extraction import Extraction, compute_batches, fill_maps, filling, model_maps
+from cwcf_jax.images import Batch, ImageSet, Resize, load_image, read_batches, read_folder
+from cwcf_jax.search import reranking
 from cwcf_jax.store import MapStore, maps
 
 _PICTURES = flags.DEFINE_string("pictures", None, "A folder of photographs.", required=True)
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     model = cwcf_jax.load(_NETWORK.value, weights=_WEIGHTS.value)
     extraction = Extraction(Resize.parse(_RESIZE.value))
-    images = first_pictures(datasets.read_folder(_PICTURES.value), _IMAGES.value)
+    images = first_pictures(read_folder(_PICTURES.value), _IMAGES.value)
     with tempfile.TemporaryDirectory() as folder:
         stores = {dtype: keep(model, images, extraction, pathlib.Path(folder, dtype), dtype) for dtype in maps.DTYPES}
         look = prepare(model, images, extraction)
@@ -75,8 +75,8 @@ def first_pictures(images: ImageSet, count: int) -> ImageSet:
 def keep(model: cwcf_jax.Model, images: ImageSet, extraction: Extraction, folder: pathlib.Path, dtype: str) -> MapStore:
     """The maps of all images in a new store."""
     store = MapStore(folder, {}, length=len(images), dtype=dtype)
-    compute = functools.partial(indexing.model_maps, model)
-    left_out = indexing.fill_maps(store, images, extraction, np.arange(len(images)), compute, progress=_silent)
+    compute = functools.partial(model_maps, model)
+    left_out = fill_maps(store, images, extraction, np.arange(len(images)), compute, progress=_silent)
     if left_out:
         raise ValueError("; ".join(left_out))
     return store
@@ -86,17 +86,15 @@ def prepare(
     model: cwcf_jax.Model, images: ImageSet, extraction: Extraction
 ) -> Callable[[reranking.Read], reranking.BestRegions]:
     """What looks at all images for the first one as the query, given how to read maps."""
-    batches = datasets.read_batches(
-        images.paths, range(len(images)), resize=extraction.resize, batch_size=1, steps=(128,)
-    )
+    batches = read_batches(images.paths, range(len(images)), resize=extraction.resize, batch_size=1, steps=(128,))
     found = [
         cwcf_jax.class_vectors(model, batch.images, sizes=batch.sizes, num_classes=64)
         for batch in batches
-        if isinstance(batch, datasets.Batch)
+        if isinstance(batch, Batch)
     ]
     unit = l2_normalize(jnp.concatenate([one.vectors[0] for one in found]))
     whitening = cwcf_jax.fit_pca_whitening(unit, dim=_DIM.value, fitted_on=_PICTURES.value)
-    query = datasets.load_image(images.paths[0], extraction.resize)[0]
+    query = load_image(images.paths[0], extraction.resize)[0]
     descriptor = cwcf_jax.encode(model, query[None], num_classes=6, whitening=whitening)[0]
     class_ids = np.asarray(cwcf_jax.class_vectors(model, query[None], num_classes=6).class_ids[0])
     config = reranking.RegionConfig()
@@ -113,7 +111,7 @@ def through_network(
     """The same without stored maps: every picture is decoded and goes through the network."""
     held: dict[int, dict[str, np.ndarray]] = {}
     batches = filling.picture_batches(images, range(len(images)), extraction, queries=False)
-    for batch, made in indexing.passes(batches, functools.partial(indexing.model_maps, model), [], _silent):
+    for batch, made in compute_batches(batches, functools.partial(model_maps, model), [], _silent):
         for name, (values, sizes) in made.items():
             for row, index in enumerate(batch.indices):
                 height, width = np.asarray(sizes[row])

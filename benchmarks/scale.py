@@ -19,8 +19,9 @@ from absl import app, flags
 
 import cwcf_jax
 from benchmarks import measuring
-from cwcf_jax import networks, online, retrieval
+from cwcf_jax import networks
 from cwcf_jax.encoder import EncoderConfig, Model
+from cwcf_jax.search import online, online_scores, similarities
 from cwcf_jax.store import Layout
 
 _IMAGES = flags.DEFINE_list("images", ["1e6", "1e8", "1e9"], "Sizes of the collection.")
@@ -71,9 +72,7 @@ def encoding() -> list[float]:
 def ofa(rows: int = 1_000_000) -> list[float]:
     """Bytes a second of descriptors that are scored, the best of them found."""
     database = jax.random.normal(jax.random.key(0), (rows, DIM))
-    return _bytes_a_second(
-        lambda: online.best(np.asarray(retrieval.similarities(database[0], database)), 100), database.nbytes
-    )
+    return _bytes_a_second(lambda: online.best(np.asarray(similarities(database[0], database)), 100), database.nbytes)
 
 
 def ona(images: int = 50_000) -> list[float]:
@@ -82,7 +81,7 @@ def ona(images: int = 50_000) -> list[float]:
     values = jnp.asarray(random.integers(-127, 128, (NC, images, DIM), np.int8))
     scales = jnp.asarray(random.random((NC, images), np.float32))
     query = jnp.ones(DIM) / math.sqrt(DIM)
-    ask = functools.partial(retrieval.online_scores, values, scales, jnp.arange(NC), query)
+    ask = functools.partial(online_scores, values, scales, jnp.arange(NC), query)
     return _bytes_a_second(lambda: online.best(np.asarray(ask()), 100), values.nbytes + scales.nbytes)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import measuring
-from cwcf_jax import datasets
+from cwcf_jax.images import list_pictures
 
 _ADDRESS = flags.DEFINE_string("address", "http://127.0.0.1:8008/", "Where the server is.")
 _PICTURES = flags.DEFINE_string("pictures", None, "A folder of photographs to ask with.", required=True)
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     """Asks, waits, counts."""
     del argv
     folder = pathlib.Path(_PICTURES.value)
-    pictures = [folder / path for path in datasets.list_pictures(folder)]
+    pictures = [folder / path for path in list_pictures(folder)]
     taken: dict[str, list[float]] = {}
     errors: list[str] = []
     end = time.monotonic() + _SECONDS.value

@@ -34,10 +34,10 @@ import json, sys, time
 start = time.perf_counter()
 import jax, numpy as np
 import cwcf_jax
-from cwcf_jax import compilations
+from cwcf_jax import compilation_cache
 imported = time.perf_counter()
 network, weights, height, width, count = sys.argv[1:]
-compilations.keep()
+compilation_cache.enable()
 model = jax.block_until_ready(cwcf_jax.load(network, weights))
 loaded = time.perf_counter()
 image = np.random.default_rng(0).integers(0, 256, (1, int(height), int(width), 3), np.uint8)

@@ -17,7 +17,7 @@ from absl import app, flags
 from jaxtyping import Float
 
 from benchmarks import measuring
-from cwcf_jax.collection import Entry, LanceStore, Snapshot, Store
+from cwcf_jax.index import Entry, LanceStore, Snapshot, Store
 
 _PICTURES = flags.DEFINE_integer("pictures", 20000, "How many.", lower_bound=1000)
 _DIM = flags.DEFINE_integer("dim", 256, "Numbers of a descriptor.", lower_bound=1)

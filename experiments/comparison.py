@@ -11,9 +11,11 @@ from absl import flags
 from jaxtyping import Array
 from tqdm import tqdm
 
-from cwcf_jax import baselines, datasets, retrieval, store
+from cwcf_jax import baselines, store
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Extractor
+from cwcf_jax.images import Batch, read_size
+from cwcf_jax.search import alpha_expansion, mean_vector, rank, similarities
 from experiments import evaluation, inputs, layer_passes, methods, published
 from experiments.evaluation import Described, Postprocessing, Ranked
 from experiments.inputs import Inputs
@@ -100,14 +102,14 @@ def _pooled(name: str, stack: contextlib.ExitStack, layer: LayerPass, *, postpro
     database = baselines.describe(np.asarray(images.arrays[method.field])[readable], whitening)
     asked = baselines.describe(np.asarray(queries.arrays[method.field]), whitening)
     search = _Search(layer.given, readable)
-    yield Postprocessing(), search.ranked(lambda i: retrieval.similarities(asked[i], database)), whitening.dim
+    yield Postprocessing(), search.ranked(lambda i: similarities(asked[i], database)), whitening.dim
     if postprocessing and name == "CroW":  # its expansion adds the query
         step = Postprocessing(qe=2 if inputs.smoke() else 10)
 
         def expanded(i: int) -> Array:
-            order = retrieval.rank(retrieval.similarities(asked[i], database))
-            query = retrieval.alpha_expansion(asked[i], database, order, step.qe, alpha=0.0)
-            return retrieval.similarities(query, database)
+            order = rank(similarities(asked[i], database))
+            query = alpha_expansion(asked[i], database, order, step.qe, alpha=0.0)
+            return similarities(query, database)
 
         yield step, search.ranked(expanded), whitening.dim
     if postprocessing and name == "R-MAC":
@@ -133,12 +135,12 @@ def _rmac_windows(
     maxima = np.asarray(queries.arrays["max"])
     ranked: Ranked = {}
     for i, query in enumerate(tqdm(layer.given.benchmark.queries, desc="R-MAC windows", unit="query", disable=None)):
-        order = np.asarray(retrieval.rank(retrieval.similarities(asked[i], database)))
+        order = np.asarray(rank(similarities(asked[i], database)))
         top = order[: step.rerank]
         x1, y1, x2, y2 = query.box
         scores, vectors = windows.search(maxima[i], asked[i], (y2 - y1) / (x2 - x1), top)
         best = np.argsort(-scores, kind="stable")[: step.qe]
-        mean = retrieval.mean_vector(jnp.asarray(np.concatenate([vectors[best], np.asarray(asked[i])[None]])))
+        mean = mean_vector(jnp.asarray(np.concatenate([vectors[best], np.asarray(asked[i])[None]])))
         again = np.argsort(-(vectors @ np.asarray(mean)), kind="stable")
         ranked[query.name] = rows[np.concatenate([top[again], order[step.rerank :]])].tolist()
     yield step, ranked, whitening.dim
@@ -207,14 +209,12 @@ class _Search:
         }
 
 
-def _pooled_rows(extractor: Extractor, batch: datasets.Batch, boxes: np.ndarray | None) -> dict[str, np.ndarray]:
+def _pooled_rows(extractor: Extractor, batch: Batch, boxes: np.ndarray | None) -> dict[str, np.ndarray]:
     del boxes  # queries are cropped
     return baselines.pooled_rows(extractor, batch.images, batch.sizes)
 
 
-def _patch_rows(
-    extractor: Extractor, side: int, batch: datasets.Batch, boxes: np.ndarray | None
-) -> dict[str, np.ndarray]:
+def _patch_rows(extractor: Extractor, side: int, batch: Batch, boxes: np.ndarray | None) -> dict[str, np.ndarray]:
     del boxes  # queries are cropped
     return baselines.patch_rows(extractor, batch.images, batch.sizes, side)
 
@@ -236,7 +236,7 @@ def _names(given: Inputs) -> str:
 
 def _cells(given: Inputs, i: int, shape: tuple[int, int]) -> np.ndarray:
     """The box of a query in cells ``x1 y1 x2 y2`` of a map of its whole picture: every cell that it touches."""
-    height, width = datasets.read_size(given.benchmark.query_pictures()[i])
+    height, width = read_size(given.benchmark.query_pictures()[i])
     x1, y1, x2, y2 = given.benchmark.queries[i].box
     rows = np.clip([np.floor(y1 * shape[0] / height), np.ceil(y2 * shape[0] / height)], 0, shape[0]).astype(int)
     columns = np.clip([np.floor(x1 * shape[1] / width), np.ceil(x2 * shape[1] / width)], 0, shape[1]).astype(int)

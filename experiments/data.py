@@ -8,8 +8,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cwcf_jax import datasets
-from cwcf_jax.datasets import ImageSet, buildings, synthetic
+from cwcf_jax.datasets import buildings, read_dataset, read_oxford
+from cwcf_jax.images import ImageSet
+from experiments import synthetic
 
 SYNTHETIC: dict[str, dict[str, Any]] = {
     "synthetic": dict(seed=1, landmarks=11, queries=5, views=18, lookalikes=6, distractors=130),
@@ -40,11 +41,11 @@ def read(name: str, *, cache: pathlib.Path, data_dir: str | None, smoke: bool) -
     """
     if name in SYNTHETIC:
         folder = _rendered(name, cache, smoke)
-        return Source(datasets.read_oxford(folder), _place(str(folder.resolve())))
+        return Source(read_oxford(folder), _place(str(folder.resolve())))
     if name in buildings.NAMES:
         found, place = buildings.load(name, data_dir=data_dir), name
     elif pathlib.Path(name).is_dir():
-        found, place = datasets.read_dataset(name), str(pathlib.Path(name).resolve())
+        found, place = read_dataset(name), str(pathlib.Path(name).resolve())
     else:
         known = ", ".join([*SYNTHETIC, *buildings.NAMES])
         raise ValueError(f"{name}: no such folder, and no dataset of that name; known: {known}")

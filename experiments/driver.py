@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from cwcf_jax import compilations, store
+from cwcf_jax import compilation_cache, store
 from experiments import results, tables
 from experiments.inputs import Inputs
 from experiments.results import Row
@@ -63,7 +63,7 @@ def run(argv: Sequence[str], name: str, measure: Measure) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag=value")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # JAX tells at INFO of every accelerator that is not there
-    compilations.keep()
+    compilation_cache.enable()
     start = time.perf_counter()
     folder = pathlib.Path(_OUTPUT.value or f"results/{name}")
     try:

@@ -8,11 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cwcf_jax import benchmark, engine, reranking, retrieval
-from cwcf_jax.datasets import Query
 from cwcf_jax.descriptors import Whitening
-from cwcf_jax.engine import NOWHERE, Stages
-from cwcf_jax.reranking import RegionConfig
+from cwcf_jax.evaluation import (
+    average_precision,
+    benchmark,
+    difficulty,
+    interval,
+    mean_average_precision,
+    paired_difference,
+    precision_at,
+    recall_at,
+)
+from cwcf_jax.images import Query
+from cwcf_jax.search import augment_database, pipeline, reranking
+from cwcf_jax.search.pipeline import NOWHERE, Stages
+from cwcf_jax.search.reranking import RegionConfig
 from cwcf_jax.store import MapStore
 from experiments import inputs, published
 from experiments.inputs import Inputs
@@ -110,7 +120,7 @@ class _Ranker:
         assert self._regions is not None
         rankings = np.empty(database.shape[:2], np.int64)
         for m, rows in enumerate(self._database):
-            rankings[m], replaced = engine.search_regions(
+            rankings[m], replaced = pipeline.search_regions(
                 queries[m], self._kept.get(m, rows), own, self._regions.of_query(i), stages=self._stages
             )
             if self._keep:
@@ -122,19 +132,19 @@ def row(given: Inputs, method: str, nc: int | None, npca: int | None, step: Post
     """What a results file says of a setting's rankings under the run's own network."""
     truths = {query.name: query for query in given.benchmark.queries}
     per_query = {
-        name: retrieval.average_precision(ranking, truths[name].positives, truths[name].junk)
+        name: average_precision(ranking, truths[name].positives, truths[name].junk)
         for name, ranking in found.items()
         if truths[name].positives
     }
     values = list(per_query.values())
-    low, high = retrieval.interval(values) if len(values) > 1 else (None, None)
+    low, high = interval(values) if len(values) > 1 else (None, None)
     return Row(
         method=method,
         nc=nc,
         npca=npca,
         qe=step.qe,
         rerank=step.rerank,
-        map=retrieval.mean_average_precision(values),
+        map=mean_average_precision(values),
         low=low,
         high=high,
         per_query=per_query,
@@ -179,8 +189,8 @@ class Regions:
         """With what the protocol says of regions."""
         return cls(given, region_config(given), whitening, maps, readable)
 
-    def of_query(self, i: int) -> engine.Regions:
-        """What `engine.search_regions` asks for the i-th query."""
+    def of_query(self, i: int) -> pipeline.Regions:
+        """What `search.pipeline.search_regions` asks for the i-th query."""
 
         def find(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             images = self._readable[rows]
@@ -217,7 +227,7 @@ def compare(first: Row, second: Row) -> dict[str, Any]:
     if len(names) < 2:
         return {"difference": first.map - second.map, "low": None, "high": None}
     pairs = np.array([(first.per_query[name], second.per_query[name]) for name in names])
-    difference, low, high = retrieval.paired_difference(pairs[:, 0], pairs[:, 1])
+    difference, low, high = paired_difference(pairs[:, 0], pairs[:, 1])
     return {"difference": difference, "low": low, "high": high}
 
 
@@ -226,7 +236,7 @@ def _augmented(database: jax.Array, step: Postprocessing) -> jax.Array:
     return jnp.stack([_augment(one, step.augment, alpha=alpha) for one in database])
 
 
-_augment = jax.jit(retrieval.augment_database, static_argnames=("neighbours", "alpha"))
+_augment = jax.jit(augment_database, static_argnames=("neighbours", "alpha"))
 
 
 def _stages(given: Inputs, step: Postprocessing) -> Stages:
@@ -243,7 +253,7 @@ def _metrics(found: Ranked, truths: dict[str, Query], revisited: bool) -> dict[s
     result = {}
     for k in RECALLS:
         values = [
-            retrieval.recall_at(ranking, truths[name].positives, truths[name].junk, k)
+            recall_at(ranking, truths[name].positives, truths[name].junk, k)
             for name, ranking in found.items()
             if truths[name].positives
         ]
@@ -253,12 +263,12 @@ def _metrics(found: Ranked, truths: dict[str, Query], revisited: bool) -> dict[s
         for name, ranking in found.items():
             query = truths[name]
             hard = query.hard or frozenset()
-            positives, junk = retrieval.difficulty(query.positives - hard, hard, query.junk, setup)
+            positives, junk = difficulty(query.positives - hard, hard, query.junk, setup)
             if positives:  # as in the released evaluation, a query without is no part of the mean
                 judged.append((ranking, positives, junk))
         if not judged:
             continue
-        result[f"map_{setup}"] = float(np.mean([retrieval.average_precision(*one) for one in judged]))
+        result[f"map_{setup}"] = float(np.mean([average_precision(*one) for one in judged]))
         for k in PRECISIONS:
-            result[f"mp@{k}_{setup}"] = float(np.mean([retrieval.precision_at(*one, k) for one in judged]))
+            result[f"mp@{k}_{setup}"] = float(np.mean([precision_at(*one, k) for one in judged]))
     return result

@@ -13,8 +13,9 @@ import numpy as np
 from absl import app, flags
 
 import cwcf_jax
-from cwcf_jax import datasets, encoder, networks
-from cwcf_jax.datasets import Picture as Source
+from cwcf_jax import encoder, networks
+from cwcf_jax.images import ImageSet, load_image
+from cwcf_jax.images import Picture as Source
 from experiments import driver, inputs, tables
 from experiments.driver import Outcome, Picture
 
@@ -45,7 +46,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     rows: list[tuple[str, list[tuple[np.ndarray, str]]]] = []
     lines: list[list[tables.Cell]] = []
     for name, picture in pictures(benchmark, 2 if inputs.smoke() else _IMAGES.value):
-        image, _ = datasets.load_image(picture, resize)
+        image, _ = load_image(picture, resize)
         cells = [top_class(model, image) for model in models]
         rows.append((name, [(image, ""), *((drawing.overlay(image, heat), title) for title, heat in cells)]))
         lines.append([name, *(title for title, _ in cells)])
@@ -67,7 +68,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     )
 
 
-def pictures(benchmark: datasets.ImageSet, count: int) -> list[tuple[str, Source]]:
+def pictures(benchmark: ImageSet, count: int) -> list[tuple[str, Source]]:
     """The pictures of queries, different landmarks first."""
     queries = sorted(range(len(benchmark.queries)), key=lambda i: benchmark.queries[i].name.rpartition("_")[::-1])
     sources = benchmark.query_pictures()

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from absl import app, flags
 
-from cwcf_jax import benchmark, datasets, reranking
-from cwcf_jax.datasets import Query
+from cwcf_jax.evaluation import benchmark
+from cwcf_jax.images import ImageSet, Query, read_image
+from cwcf_jax.search import reranking
 from experiments import driver, evaluation, inputs, tables
 from experiments.driver import Outcome, Picture
 
@@ -58,7 +59,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
         stored = maps.read(image)
         batch = reranking.stack_maps([stored], stored["features"].shape[:2], stored["cam_features"].shape[:2])
         cells = reranking.find_regions(given.model, batch, classes[query], config)[0]
-        picture = datasets.read_image(given.benchmark.paths[image])
+        picture = read_image(given.benchmark.paths[image])
         boxes = in_pixels(cells, stored["features"].shape[:2], picture.shape[:2])
         overlaps.append([overlap(box, truth) for box in boxes])
         landmark = given.benchmark.queries[query].name.rpartition("_")[0]
@@ -86,7 +87,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     )
 
 
-def annotated(images: datasets.ImageSet) -> list[Item]:
+def annotated(images: ImageSet) -> list[Item]:
     """Images whose landmark's box is known, each under the first query that it is right for."""
     if _TRUTH.value is None:
         return [(i, q.image, q.box) for i, q in enumerate(images.queries) if q.image is not None]

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from absl import app, flags
 
-from cwcf_jax import benchmark, networks
+from cwcf_jax import networks
+from cwcf_jax.evaluation import benchmark
 from experiments import driver, inputs, published, tables
 from experiments.driver import Outcome, Picture
 from experiments.inputs import Inputs

@@ -10,11 +10,11 @@ from absl import flags
 from tqdm import tqdm
 
 import cwcf_jax
-from cwcf_jax import encoder, indexing, networks, store
-from cwcf_jax.benchmark import Collection
-from cwcf_jax.datasets import ImageSet
-from cwcf_jax.indexing import Extraction
-from cwcf_jax.protocol import Protocol
+from cwcf_jax import encoder, networks, store
+from cwcf_jax.evaluation.benchmark import Collection
+from cwcf_jax.evaluation.protocol import Protocol
+from cwcf_jax.extraction import Extraction, fingerprint, fingerprint_files, open_store
+from cwcf_jax.images import ImageSet
 from experiments import data, passes, protocol_flags
 from experiments.data import Source
 from experiments.passes import AnyFiller
@@ -134,7 +134,7 @@ def prepare(stack: contextlib.ExitStack, chosen: Protocol, weights: str) -> Inpu
     left_out: list[str] = []
     described: list[dict[str, str | int]] = []
     for source in sources:
-        files = indexing.fingerprint_files(source.images)
+        files = fingerprint_files(source.images)
         described.append(describe_data(source.images, files))
         collection, reasons = _extract(stack, filler, source, extraction, chosen, weights=fingerprint, files=files)
         collections.append(collection)
@@ -152,7 +152,7 @@ def prepare(stack: contextlib.ExitStack, chosen: Protocol, weights: str) -> Inpu
 def open_maps(stack: contextlib.ExitStack, given: Inputs) -> store.MapStore:
     """The benchmark's maps, filled by `fill_maps` as they are needed."""
     files = str(given.data[0]["sha256"])
-    conditions = indexing.fingerprint(
+    conditions = fingerprint(
         given.model, given.benchmark, given.extraction, weights=given.weights, files=files, queries=False
     )
     settings = (given.protocol.resize, given.protocol.pixel_mean)
@@ -276,9 +276,7 @@ def _extract(
         kinds["-".join(("queries", chosen.query_boxes, chosen.query_features, chosen.query_classes))] = True
     stores, left_out = [], []
     for kind, queries in kinds.items():
-        opened = indexing.open_store(
-            folder / kind, model, images, extraction, weights=weights, files=files, queries=queries
-        )
+        opened = open_store(folder / kind, model, images, extraction, weights=weights, files=files, queries=queries)
         stack.enter_context(opened)
         what = "queries" if queries else "images"
         with tqdm(total=opened.length, desc=f"{images.name} {what}", unit="image", disable=None) as bar:

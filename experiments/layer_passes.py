@@ -12,10 +12,10 @@ from absl import flags
 from jaxtyping import Array
 from tqdm import tqdm
 
-from cwcf_jax import datasets, encoder, indexing, networks, store
-from cwcf_jax.datasets import Resize
+from cwcf_jax import encoder, networks, store
 from cwcf_jax.encoder import Extractor
-from cwcf_jax.indexing import Extraction
+from cwcf_jax.extraction import Extraction, fill_maps, fill_rows
+from cwcf_jax.images import Batch, Resize
 from cwcf_jax.networks import NetworkSpec
 from experiments import inputs
 from experiments.data import Source
@@ -45,8 +45,8 @@ BAG_INPUT = Resize("squash", 336, 256)
 
 BAG_STRIDE = 16
 
-Compute = Callable[[datasets.Batch, np.ndarray | None], dict[str, np.ndarray]]
-"""See `indexing.fill_rows`."""
+Compute = Callable[[Batch, np.ndarray | None], dict[str, np.ndarray]]
+"""See `extraction.fill_rows`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ class LayerPass:
         stack.enter_context(opened)
         what = f"{source.images.name} {name} {'queries' if queries else 'images'}"
         with tqdm(total=length, desc=what, unit="image", disable=None) as bar:
-            indexing.fill_rows(opened, source.images, self.extraction, compute, queries=queries, progress=bar.update)
+            fill_rows(opened, source.images, self.extraction, compute, queries=queries, progress=bar.update)
         return opened
 
     def maps(
@@ -101,14 +101,12 @@ class LayerPass:
         maps = stack.enter_context(store.MapStore(folder, self._conditions(source, queries), length=length))
         everything = np.arange(length)
 
-        def compute(batch: datasets.Batch) -> dict[str, tuple[Array, Array]]:
+        def compute(batch: Batch) -> dict[str, tuple[Array, Array]]:
             return {"maps": encoder.layer_maps(self.extractor, batch.images, jnp.asarray(batch.sizes))}
 
         what = f"{source.images.name} {self.extractor.layer}{' of queries' if queries else ''}"
         with tqdm(total=length, desc=what, unit="image", disable=None) as bar:
-            indexing.fill_maps(
-                maps, source.images, self.extraction, everything, compute, queries=queries, progress=bar.update
-            )
+            fill_maps(maps, source.images, self.extraction, everything, compute, queries=queries, progress=bar.update)
         return np.setdiff1d(everything, maps.missing(everything)), lambda row: maps.read(row)["maps"].astype(np.float32)
 
     def is_published(self) -> bool:

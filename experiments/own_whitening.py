@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from cwcf_jax import benchmark
 from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening, WhiteningConfig
+from cwcf_jax.evaluation import benchmark
 from experiments import driver, evaluation, inputs, tables
 from experiments.driver import Outcome
 from experiments.evaluation import Described, Postprocessing

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from cwcf_jax.encoder import Model
-from cwcf_jax.indexing import Filler
+from cwcf_jax.extraction import Filler
 
 if TYPE_CHECKING:  # Ray need not be there
-    from cwcf_jax.indexing.ray_filling import RayFiller
+    from cwcf_jax.extraction.ray_filling import RayFiller
 
     AnyFiller = Filler | RayFiller
 else:
@@ -25,7 +25,7 @@ def filler(stack: contextlib.ExitStack, model: Model) -> AnyFiller:
     if _RAY.value is None:
         return Filler(model)
     try:
-        from cwcf_jax.indexing.ray_filling import RayFiller
+        from cwcf_jax.extraction.ray_filling import RayFiller
     except ModuleNotFoundError as error:
         raise ValueError(f"--ray: {error.name} is not installed; pip install -e '.[experiments,ray]'") from error
     found = RayFiller(_RAY.value, model)

@@ -4,8 +4,8 @@ from typing import Any
 
 from absl import flags
 
-from cwcf_jax import protocol
-from cwcf_jax.protocol import Protocol
+from cwcf_jax.evaluation import protocol
+from cwcf_jax.evaluation.protocol import Protocol
 
 _PROTOCOL = flags.DEFINE_enum(
     "protocol",

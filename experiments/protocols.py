@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from cwcf_jax.protocol import AUTHORS_CODE, Protocol
+from cwcf_jax.evaluation.protocol import AUTHORS_CODE, Protocol
 from experiments import driver, evaluation, inputs, methods, tables
 from experiments.driver import Outcome
 from experiments.evaluation import Postprocessing

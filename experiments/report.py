@@ -19,7 +19,7 @@ from typing import Any
 from absl import app, flags
 from PIL import Image
 
-from cwcf_jax import protocol
+from cwcf_jax.evaluation import protocol
 from experiments import page_head, tables
 from experiments.results import Row
 from experiments.tables import Cell, Table

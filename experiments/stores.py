@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from cwcf_jax import benchmark, descriptors, online, store
+from cwcf_jax import descriptors, store
 from cwcf_jax.descriptors import Whitening
+from cwcf_jax.evaluation import benchmark
+from cwcf_jax.search import online
 from cwcf_jax.store import PooledStore
 from experiments import driver, evaluation, inputs, methods, tables
 from experiments.driver import Outcome
@@ -121,7 +123,7 @@ def search(given: Inputs, kept: Kept, count: int, npca: int) -> Row:
 
 
 def fill(place: str, images: PooledStore, kept: Kept) -> None:
-    """The class vectors of pooled rows, as `indexing.fill_class_vectors` makes them of pictures."""
+    """The class vectors of pooled rows, as `extraction.fill_class_vectors` makes them of pictures."""
     classes = np.array(kept.layout.classes)
     whitening = kept.whitening.anonymous()
     with store.ClassVectorWriter(place, {}, kept.layout) as writer:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from cwcf_jax import benchmark
+from cwcf_jax.evaluation import benchmark
 from experiments import driver, evaluation, inputs, methods, published, tables
 from experiments.driver import Outcome, Picture
 from experiments.inputs import Inputs

@@ -14,7 +14,9 @@ import numpy as np
 from absl import app, flags
 
 import cwcf_jax
-from cwcf_jax import benchmark, datasets, descriptors, encoder
+from cwcf_jax import descriptors, encoder
+from cwcf_jax.evaluation import benchmark
+from cwcf_jax.images import load_image
 from experiments import driver, evaluation, inputs, methods, published, tables
 from experiments.driver import Outcome, Picture
 from experiments.evaluation import Postprocessing
@@ -72,7 +74,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
 def encoders(given: Inputs, counts: Sequence[int]) -> dict[int, Callable[[], object]]:
     """For each number of CAMs what encodes the first query's picture; 0 is raw features, whitened."""
     picture = given.benchmark.query_pictures()[0]
-    image, _ = datasets.load_image(picture, given.extraction.resize)
+    image, _ = load_image(picture, given.extraction.resize)
     config = given.protocol.whitening_config()
     plain = benchmark.fit_on_raw(given.whitening, config, channel_weighting=False).anonymous()
     whitening = benchmark.fit_on_classes(given.whitening, config, _NPCA.value)

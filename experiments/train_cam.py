@@ -17,9 +17,8 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from cwcf_jax import training
-from cwcf_jax.datasets import synthetic
 from cwcf_jax.training import TrainingConfig
-from experiments import results
+from experiments import results, synthetic
 
 SYNTHETIC = "synthetic"
 OBJECTS = dict(seed=0, per_class=160, size=96)

@@ -14,7 +14,8 @@ import numpy as np
 from absl.testing import absltest
 
 import cwcf_jax
-from cwcf_jax import networks, retrieval
+from cwcf_jax import networks
+from cwcf_jax.search import nearest, online_scores
 from tests import shared
 
 PROCESS = """
@@ -25,7 +26,7 @@ PROCESS = """
     import jax.numpy as jnp
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
     import cwcf_jax
-    from cwcf_jax import encoder, networks, retrieval
+    from cwcf_jax import encoder, networks, search
 
     network = networks.get("squeezenet1_1")
     mesh = Mesh(np.array(jax.devices()), ("batch",))
@@ -44,7 +45,7 @@ PROCESS = """
     database[200:220] = database[:20]  # ties between the processes
     part = database[200 * process : 200 * process + 200]
     rows = jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec("batch")), part)
-    nearest = retrieval.nearest_sharded(jnp.asarray(database[:7]), rows, 30, mesh=mesh, axis="batch")
+    nearest = search.nearest_sharded(jnp.asarray(database[:7]), rows, 30, mesh=mesh, axis="batch")
 
     random = np.random.default_rng(3)
     values = random.integers(-127, 128, (5, 40, 16), dtype=np.int8)
@@ -56,7 +57,7 @@ PROCESS = """
         jax.make_array_from_process_local_data(spread, one[:, images]) for one in (values, scales)
     )
     positions = jnp.array([4, 0, 2])
-    online = retrieval.online_nearest_sharded(
+    online = search.online_nearest_sharded(
         values, scales, positions, jnp.asarray(database[0] / np.linalg.norm(database[0])), 10, mesh=mesh, axis="batch"
     )
     result = {
@@ -116,7 +117,7 @@ class DistributedTest(absltest.TestCase):
     def test_two_processes_find_what_one_does_ties_included(self):
         database = np.random.default_rng(2).normal(size=(400, 16)).astype(np.float32)
         database[200:220] = database[:20]
-        expected = retrieval.nearest(jnp.asarray(database[:7]), jnp.asarray(database), 30)
+        expected = nearest(jnp.asarray(database[:7]), jnp.asarray(database), 30)
         for part in self.parts:
             np.testing.assert_array_equal(part["rows"], expected.rows)
             np.testing.assert_allclose(part["scores"], expected.scores, atol=1e-6)
@@ -130,7 +131,7 @@ class DistributedTest(absltest.TestCase):
         values[:, 20:24], scales[:, 20:24] = values[:, :4], scales[:, :4]
         query = np.random.default_rng(2).normal(size=(400, 16)).astype(np.float32)[0]
         query /= np.linalg.norm(query)
-        expected = np.asarray(retrieval.online_scores(values, scales, jnp.array([4, 0, 2]), jnp.asarray(query)))
+        expected = np.asarray(online_scores(values, scales, jnp.array([4, 0, 2]), jnp.asarray(query)))
         order = np.argsort(-expected, kind="stable")[:10]
         for part in self.parts:
             (rows,), (scores,) = part["online"]

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from cwcf_jax import descriptors
 from cwcf_jax.arrays import Size
+from cwcf_jax.baselines import inverted, window_scores
 from cwcf_jax.descriptors import Whitening, WhiteningConfig, kmeans, words
-from cwcf_jax.retrieval import inverted, windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +94,11 @@ class Bags:
         self, assignment: Int[np.ndarray, "h w"], box: Int[np.ndarray, "4"], rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores [r] of the best windows of the given images, and their histograms [r, words] of norm 1."""
-        query = windows.describe(assignment, box)
+        query = window_scores.describe(assignment, box)
         aspect = float((box[2] - box[0]) / (box[3] - box[1]))
         found = []
         for row in rows.tolist():
             candidate = self._assignments[row]
-            grid = windows.sliding_windows(*candidate.shape, aspect=aspect)
-            found.append(windows.locate(candidate, grid, query, self._bag.words))
+            grid = window_scores.sliding_windows(*candidate.shape, aspect=aspect)
+            found.append(window_scores.locate(candidate, grid, query, self._bag.words))
         return np.array([one.score for one in found], np.float32), np.stack([one.histogram for one in found])

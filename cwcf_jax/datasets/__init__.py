@@ -1,34 +1,5 @@
-"""Photographs and benchmarks: decoding, resizing, folders, padded batches."""
+"""Data sets with ground truth: benchmarks as TFDS builders, folders in Oxford layout, folders with a class each."""
 
-from cwcf_jax.datasets.batches import Batch, Unreadable, read_batches
-from cwcf_jax.datasets.folders import list_pictures, read_dataset, read_folder, read_oxford
-from cwcf_jax.datasets.images import Box, ImageError, Resize, load_image, read_image, read_size
-from cwcf_jax.datasets.imagesets import DatasetError, ImageSet, Picture, Query, Record, absolute
-from cwcf_jax.datasets.objects import ObjectFile, ObjectFolder, Root, find_picture, find_root
+from cwcf_jax.datasets.oxford import read_dataset, read_oxford
 
-__all__ = [
-    "Batch",
-    "Box",
-    "DatasetError",
-    "ImageError",
-    "ImageSet",
-    "ObjectFile",
-    "ObjectFolder",
-    "Picture",
-    "Query",
-    "Record",
-    "Resize",
-    "Root",
-    "Unreadable",
-    "absolute",
-    "find_picture",
-    "find_root",
-    "list_pictures",
-    "load_image",
-    "read_batches",
-    "read_dataset",
-    "read_folder",
-    "read_image",
-    "read_oxford",
-    "read_size",
-]
+__all__ = ["read_dataset", "read_oxford"]

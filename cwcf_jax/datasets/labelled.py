@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from cwcf_jax.datasets.folders import SUFFIXES
-from cwcf_jax.datasets.images import ImageError, read_image
-from cwcf_jax.datasets.imagesets import DatasetError
+from cwcf_jax.images.decoding import ImageError, read_image
+from cwcf_jax.images.folders import SUFFIXES
+from cwcf_jax.images.imagesets import DatasetError
 
 TFDS = "tfds:"
 """What the name of a TFDS dataset starts with: ``tfds:NAME[:SPLIT]``."""

@@ -30,7 +30,7 @@ READERS = 4
 
 
 class Runs(NamedTuple):
-    """Class vectors of consecutive images as `retrieval.online_scores` takes them.
+    """Class vectors of consecutive images as `search.online_scores` takes them.
 
     ``values`` [c, b, d]; ``scales`` [c, b] or None; ``positions`` [n], where the classes that were asked for are.
     """

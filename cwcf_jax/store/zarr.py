@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorstore
 
-from cwcf_jax.addresses import s3_server
+from cwcf_jax.images.object_stores import s3_server
 from cwcf_jax.store.folder import StaleStoreError
 
 DTYPES: dict[str, np.dtype[Any]] = {"int8": np.dtype("i1"), "float16": np.dtype("<f2")}

@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from cwcf_jax import networks
-from cwcf_jax.datasets.imagesets import DatasetError
 from cwcf_jax.datasets.labelled import LabelledImages, check_readable, read_labelled, split_by_name
+from cwcf_jax.images.imagesets import DatasetError
 from cwcf_jax.networks import Network, Params, Preprocessing
 from cwcf_jax.training.checkpoints import params_fingerprint
 from cwcf_jax.training.config import TrainingConfig

@@ -14,8 +14,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from cwcf_jax.collection import Index, Searcher
-from cwcf_jax.datasets import ImageError
+from cwcf_jax.images import ImageError
+from cwcf_jax.index import Index, Searcher
 from cwcf_jax.version import __version__
 from cwcf_jax.web import messages, uploads
 from cwcf_jax.web.protection import Protection
@@ -37,7 +37,7 @@ def create_app(
     """An ASGI application that answers for an index.
 
     Args:
-        index: an index that is filled, see `collection.Index`.
+        index: an index that is filled, see `index.Index`.
         token: that every request must know; None: none.
         hosts: names by which browsers may call it; ``*``: any.
         searcher: of the index, see `Index.searcher`; None: in this process.

@@ -3,7 +3,7 @@
 import collections
 import threading
 
-from cwcf_jax.collection import Prepared
+from cwcf_jax.index import Prepared
 
 MAX_BYTES = 256 * 2**20
 

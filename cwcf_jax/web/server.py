@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import uvicorn
 
-from cwcf_jax.collection import Index, Searcher
+from cwcf_jax.index import Index, Searcher
 from cwcf_jax.web.app import create_app
 
 LOCAL = ("127.0.0.1", "localhost", "::1")

@@ -6,8 +6,7 @@ import threading
 
 from PIL import Image
 
-from cwcf_jax import datasets
-from cwcf_jax.datasets import Picture
+from cwcf_jax.images import Picture, read_image
 
 SIDES = (320, 1280)
 """The longer sides that can be asked for, pixels."""
@@ -30,7 +29,7 @@ class Thumbnails:
                 self._held.move_to_end((content, side))
                 return self._held[content, side]
         with self._decoding:
-            image = Image.fromarray(datasets.read_image(file))
+            image = Image.fromarray(read_image(file))
         image.thumbnail((side, side))
         stream = io.BytesIO()
         image.save(stream, "JPEG", quality=85)

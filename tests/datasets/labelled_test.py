@@ -8,9 +8,9 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from PIL import Image
 
-from cwcf_jax.datasets.images import ImageError
-from cwcf_jax.datasets.imagesets import DatasetError
 from cwcf_jax.datasets.labelled import check_readable, read_labelled, split_by_name
+from cwcf_jax.images.decoding import ImageError
+from cwcf_jax.images.imagesets import DatasetError
 from tests import shared
 
 

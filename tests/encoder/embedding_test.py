@@ -6,7 +6,9 @@ import numpy as np
 from absl.testing import absltest
 
 import cwcf_jax
-from cwcf_jax import datasets, encoder
+from cwcf_jax import encoder
+from cwcf_jax.datasets import read_oxford
+from cwcf_jax.images import read_image
 from tests import oracles, shared
 from tests.training import tiny
 
@@ -25,8 +27,8 @@ def _tiny_model():
 class EmbeddingsTest(absltest.TestCase):
     def test_both_strategies_from_one_pass(self):
         model = _small_model()
-        photographs = datasets.read_oxford(shared.require("data/oxford_dev"))
-        image = datasets.read_image(photographs.paths[0])[None, :200, :256]
+        photographs = read_oxford(shared.require("data/oxford_dev"))
+        image = read_image(photographs.paths[0])[None, :200, :256]
         whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(0).random((80, 512)), dim=32)
         found = encoder.embed_classes(model, image, num_classes=8, whitening=whitening)
         self.assertEqual(found.vectors.shape, (1, 1000, 32))

@@ -8,7 +8,10 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import cwcf_jax
-from cwcf_jax import datasets, encoder, retrieval
+from cwcf_jax import encoder
+from cwcf_jax.datasets import read_oxford
+from cwcf_jax.images import read_image
+from cwcf_jax.search import class_pairs
 from tests import shared
 
 IDS = np.array([497, 538, 884, 3])
@@ -22,8 +25,8 @@ def _model(**options):
 class ExplainTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        images = datasets.read_oxford(shared.require("data/oxford_dev"))
-        self.image = datasets.read_image(images.paths[0])[None, :200, :260]
+        images = read_oxford(shared.require("data/oxford_dev"))
+        self.image = read_image(images.paths[0])[None, :200, :260]
         direction = np.random.default_rng(0).normal(size=512)
         self.query = jnp.asarray(direction / np.linalg.norm(direction), jnp.float32)
         self.whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(1).random((600, 512)))
@@ -55,14 +58,14 @@ class ExplainTest(parameterized.TestCase):
         outside[:, 1:8, 2:9] = 0
         self.assertEqual(np.abs(outside).sum(), 0.0)
         vectors = encoder.region_vectors(model, one, jnp.asarray(IDS), cells, whitening)
-        shares = retrieval.class_pairs(self.query[None, :], vectors)[0]
+        shares = class_pairs(self.query[None, :], vectors)[0]
         np.testing.assert_allclose(found.cells.sum(axis=(1, 2)) + found.constant, shares, atol=1e-5)
 
     def test_each_class_has_its_share(self):
         found = self.explain(_model(), self.whitening)
         vectors = encoder.embed_classes(_model(), self.image, whitening=self.whitening).vectors[0, IDS]
         query = self.query[None, :]
-        expected = retrieval.class_pairs(query, vectors)[0]
+        expected = class_pairs(query, vectors)[0]
         np.testing.assert_allclose(found.cells.sum(axis=(1, 2)) + found.constant, expected, atol=1e-5)
 
     def test_a_cell_counts_where_its_map_does(self):

@@ -8,8 +8,10 @@ import numpy as np
 from absl.testing import absltest
 
 import cwcf_jax
-from cwcf_jax import datasets, encoder, networks
+from cwcf_jax import encoder, networks
+from cwcf_jax.datasets import read_oxford
 from cwcf_jax.encoder import passes
+from cwcf_jax.images import read_image
 from tests import shared
 
 
@@ -20,8 +22,8 @@ class DtypeTest(absltest.TestCase):
         self.full, self.half = (
             cwcf_jax.load("squeezenet1_1", weights, dtype=dtype) for dtype in ("float32", "bfloat16")
         )
-        images = datasets.read_oxford(shared.require("data/oxford_dev"))
-        self.images = np.stack([datasets.read_image(path)[:240, :240] for path in images.paths[:4]])
+        images = read_oxford(shared.require("data/oxford_dev"))
+        self.images = np.stack([read_image(path)[:240, :240] for path in images.paths[:4]])
 
     def test_descriptors_are_close_and_not_the_same(self):
         expected, found = (np.asarray(cwcf_jax.encode(model, self.images)) for model in (self.full, self.half))

@@ -10,8 +10,10 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import cwcf_jax
-from cwcf_jax import datasets, networks
+from cwcf_jax import networks
+from cwcf_jax.datasets import read_oxford
 from cwcf_jax.encoder import passes
+from cwcf_jax.images import read_image
 from tests import oracles, shared
 from tests.compilation import quickly
 from tests.training import tiny
@@ -35,7 +37,7 @@ def _random_model(name, **options):
 
 @functools.cache
 def _photograph():
-    return datasets.read_image(datasets.read_oxford(shared.require("data/oxford_dev")).paths[0])
+    return read_image(read_oxford(shared.require("data/oxford_dev")).paths[0])
 
 
 @functools.cache

@@ -7,7 +7,9 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import cwcf_jax
-from cwcf_jax import datasets, descriptors, encoder
+from cwcf_jax import descriptors, encoder
+from cwcf_jax.datasets import read_oxford
+from cwcf_jax.images import read_image
 from tests import oracles, shared
 from tests.training import tiny
 
@@ -62,8 +64,8 @@ class PhotographTest(absltest.TestCase):
 
     def test_the_whole_map_is_the_image(self):
         model = cwcf_jax.load("googlenet", shared.require("weights/googlenet_bvlc.npz"))
-        images = datasets.read_oxford(shared.require("data/oxford_dev"))
-        photograph = datasets.read_image(images.paths[0])[None, :120, :110]
+        images = read_oxford(shared.require("data/oxford_dev"))
+        photograph = read_image(images.paths[0])[None, :120, :110]
         maps = encoder.feature_maps(model, photograph)
         vectors = cwcf_jax.class_vectors(model, photograph, class_ids=list(self.IDS)).vectors[0]
         for whitening in (None, cwcf_jax.fit_pca_whitening(np.random.default_rng(0).random((60, 832)), dim=32)):

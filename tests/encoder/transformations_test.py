@@ -9,7 +9,8 @@ from absl.testing import absltest
 from jax.sharding import Mesh, PartitionSpec
 
 import cwcf_jax
-from cwcf_jax import datasets
+from cwcf_jax.datasets import read_oxford
+from cwcf_jax.images import read_image
 from tests import shared
 from tests.compilation import quickly
 
@@ -21,8 +22,8 @@ def _model(**options):
 
 @functools.cache
 def _images():
-    paths = datasets.read_oxford(shared.require("data/oxford_dev")).paths[:8]
-    return np.stack([datasets.read_image(path)[:128, :160] for path in paths])
+    paths = read_oxford(shared.require("data/oxford_dev")).paths[:8]
+    return np.stack([read_image(path)[:128, :160] for path in paths])
 
 
 @functools.cache

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, flagsaver, parameterized
 
-from cwcf_jax import networks, protocol, reranking
-from cwcf_jax.benchmark import Collection
-from cwcf_jax.datasets import ImageSet, Query
+from cwcf_jax import networks
 from cwcf_jax.descriptors import fit_pca_whitening
 from cwcf_jax.encoder import EncoderConfig, Model
-from cwcf_jax.indexing import Filler
+from cwcf_jax.evaluation import protocol
+from cwcf_jax.evaluation.benchmark import Collection
+from cwcf_jax.extraction import Filler
+from cwcf_jax.images import ImageSet, Query
+from cwcf_jax.search import reranking
 from cwcf_jax.store import PooledStore
 from experiments import evaluation, inputs
 from experiments.data import Source

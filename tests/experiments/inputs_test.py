@@ -8,8 +8,7 @@ from absl import flags
 from absl.testing import absltest, flagsaver
 
 from cwcf_jax import networks
-from cwcf_jax.datasets import synthetic
-from experiments import ablation, data, inputs, settings
+from experiments import ablation, data, inputs, settings, synthetic
 from tests import shared
 
 FLAGS = flags.FLAGS

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cwcf_jax import protocol
+from cwcf_jax.evaluation import protocol
 from experiments import report
 from tests.experiments import drivers
 

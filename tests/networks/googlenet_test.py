@@ -56,13 +56,14 @@ class GoldenTest(absltest.TestCase):
 
         weights/README.md: top-1 142 of 200 on one photograph a class. Every tenth of these 250 is enough to tell.
         """
-        from cwcf_jax import datasets, encoder
+        from cwcf_jax import encoder
+        from cwcf_jax.images import read_folder, read_image
 
         model = encoder.load("googlenet", shared.require("weights/googlenet_bvlc.npz"))
-        images = datasets.read_folder(shared.require("data/imagenet_cls_dev"))
+        images = read_folder(shared.require("data/imagenet_cls_dev"))
         hits = 0
         for path in images.paths[::10]:
-            image = datasets.read_image(path)
+            image = read_image(path)
             padded = np.zeros((1, 384, 480, 3), np.uint8)  # one compilation for all
             padded[0, : image.shape[0], : image.shape[1]] = image
             found = encoder.class_vectors(model, padded, num_classes=1, sizes=[image.shape[:2]])

@@ -9,7 +9,7 @@ from absl.testing import absltest
 
 import cwcf_jax
 from cwcf_jax import networks
-from cwcf_jax.datasets.images import ImageError
+from cwcf_jax.images.decoding import ImageError
 from cwcf_jax.training import ResumeError, Trainer, TrainingConfig, center_crop, prepare, read_metrics, train
 from cwcf_jax.training.records import MetricsLog, locked
 from cwcf_jax.training.steps import classify

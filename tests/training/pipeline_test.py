@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.datasets.images import ImageError
 from cwcf_jax.datasets.labelled import read_labelled
+from cwcf_jax.images.decoding import ImageError
 from cwcf_jax.training import pipeline
 from cwcf_jax.training.augment import Augmentation, augment, center_crop
 from tests.training import tiny

@@ -11,9 +11,10 @@ from absl.testing import absltest, parameterized
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from cwcf_jax import datasets, web
-from cwcf_jax.collection import Hit, Options, Searcher, explain
-from tests import collection
+from cwcf_jax import web
+from cwcf_jax.images import read_image
+from cwcf_jax.index import Hit, Options, Searcher, explain
+from tests import indexes
 
 ODD = "sub/<img src=x onerror=alert(1)> & 'quote'.png"
 
@@ -23,8 +24,8 @@ class ApiTest(parameterized.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.root = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        collection.draw(cls.root / ODD, 100)
-        cls.index = collection.make(cls.root, range(12))
+        indexes.draw(cls.root / ODD, 100)
+        cls.index = indexes.make(cls.root, range(12))
         cls.client = TestClient(web.create_app(cls.index), raise_server_exceptions=False)
         cls.searcher = Searcher(cls.index)
 
@@ -57,7 +58,7 @@ class ApiTest(parameterized.TestCase):
         box = [5, 5, found["width"] - 5, found["height"] - 9]
         answer = self.post("search", upload=found["upload"], box=box, count=4, first=1, **fields)
         options = Options(**{**fields, "classes": tuple(fields.get("classes", ()))})
-        image = datasets.read_image(self.root / "3.png")
+        image = read_image(self.root / "3.png")
         query = self.searcher.describe(self.searcher.prepare(image), box, options.classes)
         expected = self.searcher.search(query, options, count=4, first=1)
         self.assertEqual([hit["path"] for hit in answer["hits"]], [hit.entry.path for hit in expected])
@@ -72,7 +73,7 @@ class ApiTest(parameterized.TestCase):
 
     def test_query_shows_classes_and_heat(self):
         seen = self.post("query", path="3.png")
-        self.assertLen(seen["classes"], collection.SETTINGS.num_classes)
+        self.assertLen(seen["classes"], indexes.SETTINGS.num_classes)
         probabilities = [one["probability"] for one in seen["classes"]]
         self.assertEqual(probabilities, sorted(probabilities, reverse=True))
         heat = np.array(seen["heat"])
@@ -103,7 +104,7 @@ class ApiTest(parameterized.TestCase):
                 self.assertLessEqual(max(image.size), most)
 
     def test_a_change_of_the_index_is_seen(self):
-        collection.draw(self.root / "new.png", 77)
+        indexes.draw(self.root / "new.png", 77)
         self.index.update()
         self.addCleanup(self.index.update)
         self.addCleanup((self.root / "new.png").unlink)
@@ -111,7 +112,7 @@ class ApiTest(parameterized.TestCase):
 
     def test_an_index_whose_pictures_are_gone(self):
         root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-        index = collection.make(root, range(2))
+        index = indexes.make(root, range(2))
         content = (root / "1.png").read_bytes()
         index.remove(["0.png", "1.png"])
         with TestClient(web.create_app(index)) as client:
@@ -147,7 +148,7 @@ class ApiTest(parameterized.TestCase):
         self.assertEqual(self.client.get(f"/{urllib.parse.quote(path)}").status_code, 404)
 
     def test_a_picture_whose_file_is_gone(self):
-        collection.draw(self.root / "gone.png", 88)
+        indexes.draw(self.root / "gone.png", 88)
         self.index.update()
         (self.root / "gone.png").unlink()
         self.addCleanup(self.index.update)

@@ -10,7 +10,7 @@ import tempfile
 from absl.testing import absltest
 from PIL import Image
 
-from tests import browser, collection, packages, shared
+from tests import browser, indexes, packages, shared
 
 ODD = "<img src=x onerror=alert(1)>.png"
 PICTURES = 25
@@ -23,8 +23,8 @@ class PageTest(absltest.TestCase):
         cls.browser = cls.enterClassContext(browser.opened())
         cls.expect = staticmethod(packages.package("playwright.sync_api").expect)
         cls.root = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        collection.draw(cls.root / ODD, 100)
-        collection.make(cls.root, range(PICTURES - 1))
+        indexes.draw(cls.root / ODD, 100)
+        indexes.make(cls.root, range(PICTURES - 1))
         command = [sys.executable, "-m", "cwcf_jax", "serve", "--port=0", f"--index={cls.root}"]
         cls.server = subprocess.Popen(command, cwd=shared.ROOT, stdout=subprocess.PIPE, text=True)
         cls.addClassCleanup(cls.server.stdout.close)

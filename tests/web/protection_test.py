@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 from fastapi.testclient import TestClient
 
 from cwcf_jax import web
-from tests import collection
+from tests import indexes
 
 TOKEN = "not to be guessed"  # noqa: S105
 
@@ -15,7 +15,7 @@ class ProtectionTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.index = collection.make(cls.enterClassContext(tempfile.TemporaryDirectory()), range(2))
+        cls.index = indexes.make(cls.enterClassContext(tempfile.TemporaryDirectory()), range(2))
 
     def client(self, **options):
         return TestClient(web.create_app(self.index, **options), base_url="http://127.0.0.1:8008")

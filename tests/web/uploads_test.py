@@ -14,7 +14,7 @@ from PIL import Image
 
 from cwcf_jax import web
 from cwcf_jax.web import uploads
-from tests import collection
+from tests import indexes
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
@@ -100,7 +100,7 @@ class BodyTest(absltest.TestCase):
     def test_a_body_without_end_is_cut_off(self):
         self.enterContext(mock.patch.object(uploads, "MAX_BYTES", 2**20))
         root = self.enterContext(tempfile.TemporaryDirectory())
-        client = TestClient(web.create_app(collection.make(root, range(2))))
+        client = TestClient(web.create_app(indexes.make(root, range(2))))
 
         def parts():
             for _ in range(64):

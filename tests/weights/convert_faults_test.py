@@ -10,10 +10,10 @@ from flax import nnx
 
 from cwcf_jax import networks
 from cwcf_jax.networks import CheckpointError, Preprocessing, definition, layers, layouts
+from cwcf_jax.weights import convert
+from cwcf_jax.weights.formats import FormatError
 from tests.weights import foreign
 from tests.weights.formats import mutations, writers
-from weights import convert
-from weights.formats import FormatError
 
 
 class FaultsTest(foreign.FolderTest):

@@ -16,12 +16,12 @@ from absl.testing import absltest, parameterized
 import cwcf_jax
 from cwcf_jax import encoder, networks
 from cwcf_jax.networks import CheckpointError
+from cwcf_jax.weights import convert, manifest
 from tests import shared
 from tests.compilation import quickly
 from tests.networks import torch_oracles
 from tests.weights import foreign
 from tests.weights.formats import writers
-from weights import convert, manifest
 
 TOLERANCE = 1e-5  # of the largest value of a layer
 
@@ -165,7 +165,7 @@ class ReleasedTest(foreign.FolderTest):
 
 class CommandTest(foreign.FolderTest):
     def start(self, *arguments):
-        command = [sys.executable, "-m", "weights.convert", *arguments]
+        command = [sys.executable, "-m", "cwcf_jax.weights.convert", *arguments]
         environment = os.environ | {"JAX_PLATFORMS": "cpu"}
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=shared.ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)

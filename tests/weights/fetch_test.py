@@ -53,7 +53,14 @@ class FailureTest(FetchCase):
         self.assertIn("cannot reach", error)
         self.assertNotIn("trying again", error)
         digits = hashlib.sha256(CONTENT).hexdigest()
-        for part in (self.url, "1.2 MB", f"sha256 {digits}", str(self.final), "weights.fetch some", "weights.convert"):
+        for part in (
+            self.url,
+            "1.2 MB",
+            f"sha256 {digits}",
+            str(self.final),
+            "cwcf_jax.weights.fetch some",
+            "cwcf_jax.weights.convert",
+        ):
             self.assertIn(part, error)
 
     def test_no_such_host(self):

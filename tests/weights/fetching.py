@@ -1,4 +1,4 @@
-"""A server of weights that can do everything wrong, and `weights.fetch` in processes that ask it."""
+"""A server of weights that can do everything wrong, and `cwcf_jax.weights.fetch` in processes that ask it."""
 
 import contextlib
 import hashlib
@@ -113,7 +113,7 @@ class FetchCase(parameterized.TestCase):
 
     def command(self, *arguments):
         options = (f"--folder={self.folder}", f"--manifest={self.root / 'manifest.toml'}", "--retry_wait=0.01")
-        return [sys.executable, "-m", "weights.fetch", *options, *arguments]
+        return [sys.executable, "-m", "cwcf_jax.weights.fetch", *options, *arguments]
 
     def start(self, *arguments):
         process = subprocess.Popen(
@@ -141,7 +141,7 @@ class FetchCase(parameterized.TestCase):
         self.assertEqual(self.final.read_bytes(), CONTENT)
         self.assertEqual([path.name for path in self.folder.iterdir()], ["weights.h5"])
         convert = f"--source={self.final} --network=vgg16 --output={self.folder / 'some'}"
-        self.assertEqual(out.splitlines()[-1], f"next: python -m weights.convert {convert}")
+        self.assertEqual(out.splitlines()[-1], f"next: python -m cwcf_jax.weights.convert {convert}")
 
     def assert_no_file(self, *left):
         self.assertEqual(sorted(path.name for path in self.folder.iterdir()), sorted(left))

@@ -7,9 +7,9 @@ import re
 import numpy as np
 from absl.testing import parameterized
 
+from cwcf_jax.weights import convert
 from tests.networks import torch_oracles
 from tests.weights.formats import writers
-from weights import convert
 
 VGG = ("BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 CAFFE = ("BGR", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))

@@ -4,9 +4,9 @@ import re
 
 from absl.testing import absltest, parameterized
 
+from cwcf_jax.weights import manifest
+from cwcf_jax.weights.manifest import Hash, ManifestError
 from tests import shared
-from weights import manifest
-from weights.manifest import Hash, ManifestError
 
 GOOD = {
     "network": '"googlenet"',

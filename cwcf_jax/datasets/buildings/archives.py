@@ -9,8 +9,8 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 
-from cwcf_jax.datasets.folders import Texts
-from cwcf_jax.datasets.imagesets import DatasetError
+from cwcf_jax.datasets.oxford import Texts
+from cwcf_jax.images.imagesets import DatasetError
 
 SUFFIXES = (".tgz", ".tar.gz", ".tar", ".zip")
 """What counts as an archive."""

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds  # type: ignore[import-untyped]
 
 from cwcf_jax.datasets.buildings.gathering import Gathering
 from cwcf_jax.datasets.buildings.recipes import RECIPES, Counts
-from cwcf_jax.datasets.imagesets import DatasetError
+from cwcf_jax.images.imagesets import DatasetError
 
 PICTURES_PER_SHARD = 250
 """TFDS holds a shard in memory while it writes it: some 100 MB."""

@@ -8,9 +8,10 @@ from cwcf_jax.datasets.buildings.archives import File, read_archived_texts, read
 from cwcf_jax.datasets.buildings.lists import ListedQuery, Lists
 from cwcf_jax.datasets.buildings.recipes import Counts, Recipe
 from cwcf_jax.datasets.buildings.sources import locate, release
-from cwcf_jax.datasets.folders import SUFFIXES, Labels, check_box, read_labels, resolve
-from cwcf_jax.datasets.images import ImageError, read_size
-from cwcf_jax.datasets.imagesets import DatasetError, Query, Record
+from cwcf_jax.datasets.oxford import Labels, check_box, read_labels, resolve
+from cwcf_jax.images.decoding import ImageError, read_size
+from cwcf_jax.images.folders import SUFFIXES
+from cwcf_jax.images.imagesets import DatasetError, Query, Record
 
 
 class Gathering:

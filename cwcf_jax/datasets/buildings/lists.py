@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cwcf_jax.datasets.buildings.pickles import read_pickle
-from cwcf_jax.datasets.folders import check_box
-from cwcf_jax.datasets.imagesets import DatasetError
+from cwcf_jax.datasets.oxford import check_box
+from cwcf_jax.images.imagesets import DatasetError
 
 
 @dataclasses.dataclass(frozen=True)

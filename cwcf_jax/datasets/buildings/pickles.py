@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cwcf_jax.datasets.imagesets import DatasetError
+from cwcf_jax.images.imagesets import DatasetError
 
 MAX_BYTES = 2**26
 """Largest pickle that is read; the published ones have a few MB."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cwcf_jax.datasets.buildings.recipes import RECIPES, Counts
-from cwcf_jax.datasets.imagesets import DatasetError, ImageSet, Query, Record
+from cwcf_jax.images.imagesets import DatasetError, ImageSet, Query, Record
 
 PARTS = {
     "oxford5k": ("oxford5k",),

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 from cwcf_jax.datasets.buildings.archives import SUFFIXES
-from cwcf_jax.datasets.imagesets import DatasetError
+from cwcf_jax.images.imagesets import DatasetError
 
 ORIGINAL, BLURRED, UNKNOWN = "original", "face-blurred", "unknown"
 """Releases of the Oxford and Paris photographs."""

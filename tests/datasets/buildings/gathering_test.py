@@ -5,7 +5,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.datasets.buildings.gathering import Gathering
 from cwcf_jax.datasets.buildings.recipes import PARIS_CORRUPT, RECIPES, Counts
-from cwcf_jax.datasets.imagesets import DatasetError
+from cwcf_jax.images.imagesets import DatasetError
 from tests.datasets.buildings import layouts
 from tests.datasets.buildings.layouts import jpeg
 

@@ -5,7 +5,7 @@ import scipy.io
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.datasets.buildings.lists import ListedQuery, read_instre, read_names, read_revisited
-from cwcf_jax.datasets.imagesets import DatasetError
+from cwcf_jax.images.imagesets import DatasetError
 from tests.datasets.buildings import layouts
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cwcf_jax.datasets.buildings import pickles
 from cwcf_jax.datasets.buildings.pickles import read_pickle
-from cwcf_jax.datasets.imagesets import DatasetError
+from cwcf_jax.images.imagesets import DatasetError
 from tests.datasets.buildings import layouts
 
 

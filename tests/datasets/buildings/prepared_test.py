@@ -12,9 +12,9 @@ from tensorflow_datasets.core import shuffle
 
 from cwcf_jax.datasets import buildings
 from cwcf_jax.datasets.buildings import Counts, builders, gathering, prepared
-from cwcf_jax.datasets.folders import read_oxford
-from cwcf_jax.datasets.images import read_image
-from cwcf_jax.datasets.imagesets import DatasetError
+from cwcf_jax.datasets.oxford import read_oxford
+from cwcf_jax.images.decoding import read_image
+from cwcf_jax.images.imagesets import DatasetError
 from tests import shared
 from tests.datasets.buildings import layouts
 

@@ -4,7 +4,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.datasets.buildings import sources
 from cwcf_jax.datasets.buildings.sources import locate, release
-from cwcf_jax.datasets.imagesets import DatasetError
+from cwcf_jax.images.imagesets import DatasetError
 from tests.datasets.buildings import layouts
 
 OLD, NEW = layouts.OLD, layouts.NEW

@@ -5,12 +5,12 @@ import tracemalloc
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from cwcf_jax.weights import formats
+from cwcf_jax.weights.formats import FormatError
 from tests import shared
 from tests.packages import package
 from tests.weights.formats import writers
 from tests.weights.formats.mutations import mutations, survive
-from weights import formats
-from weights.formats import FormatError
 
 PROTOTXT = """
 input: "data" input_shape { dim: 1 dim: 4 dim: 6 dim: 7 }

@@ -5,8 +5,8 @@ import tarfile
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from weights import formats
-from weights.formats import FormatError
+from cwcf_jax.weights import formats
+from cwcf_jax.weights.formats import FormatError
 
 SUFFIXES = (".caffemodel", ".h5", ".hdf5", ".npz", ".pt", ".pth", ".safetensors")
 

@@ -8,12 +8,12 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from cwcf_jax.weights import formats
+from cwcf_jax.weights.formats import FormatError, keras
 from tests import shared
 from tests.packages import package
 from tests.weights.formats import writers
 from tests.weights.formats.mutations import mutations, survive
-from weights import formats
-from weights.formats import FormatError, keras
 
 FORKS = pathlib.Path(__file__).with_name("forks.py")
 

@@ -6,10 +6,10 @@ import zipfile
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from cwcf_jax.weights import formats
+from cwcf_jax.weights.formats import FormatError
 from tests import shared
 from tests.weights.formats.mutations import mutations, survive
-from weights import formats
-from weights.formats import FormatError
 
 
 def _state():

@@ -11,11 +11,11 @@ from collections import OrderedDict
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from cwcf_jax.weights import formats
+from cwcf_jax.weights.formats import FormatError
 from tests.packages import package
 from tests.weights.formats import writers
 from tests.weights.formats.mutations import mutations, survive
-from weights import formats
-from weights.formats import FormatError
 
 MAGIC = 0x1950A86A20F9469CFC6C
 LAYOUTS = (False, True)

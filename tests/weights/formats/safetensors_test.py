@@ -5,10 +5,10 @@ import ml_dtypes
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from cwcf_jax.weights import formats
+from cwcf_jax.weights.formats import FormatError
 from tests.weights.formats import writers
 from tests.weights.formats.mutations import mutations, survive
-from weights import formats
-from weights.formats import FormatError
 
 
 def _file(header, body=b""):

@@ -1,0 +1,54 @@
+"""cwcf export."""
+
+import argparse
+import json
+import pathlib
+from collections.abc import Callable
+
+import pyarrow
+import pyarrow.parquet
+
+from cwcf_jax.cli.finding import find_index
+from cwcf_jax.index import Snapshot
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Writes the file that is asked for; an existing one is replaced at once."""
+    writers: dict[str, Callable[[Snapshot, pathlib.Path], None]] = {".parquet": _parquet, ".faiss": _faiss}
+    file = arguments.file.expanduser()
+    if file.suffix not in writers:
+        raise ValueError(f"{file}: the ending says what is written; known: {', '.join(writers)}")
+    snapshot = find_index(arguments.index).snapshot()
+    partial = file.with_name(f"{file.name}.partial")
+    try:
+        writers[file.suffix](snapshot, partial)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+    if file.suffix == ".faiss":
+        paths = [entry.path for entry in snapshot.entries]
+        file.with_name(f"{file.name}.json").write_text(json.dumps(paths, indent=0) + "\n")
+    print(f"{len(snapshot.entries)} pictures in {file}")
+    return 0
+
+
+def _parquet(snapshot: Snapshot, file: pathlib.Path) -> None:
+    dim = snapshot.descriptors.shape[1]
+    columns = {
+        name: [getattr(entry, name) for entry in snapshot.entries]
+        for name in ("path", "content", "size", "modified", "width", "height")
+    }
+    flat = pyarrow.array(snapshot.descriptors.reshape(-1))
+    columns["descriptor"] = pyarrow.FixedSizeListArray.from_arrays(flat, dim)
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+
+
+def _faiss(snapshot: Snapshot, file: pathlib.Path) -> None:
+    """Inner products of rows of norm 1: cosines."""
+    try:
+        import faiss
+    except ModuleNotFoundError as error:
+        raise ValueError("faiss is not installed; pip install faiss-cpu") from error
+    index = faiss.IndexFlatIP(snapshot.descriptors.shape[1])
+    index.add(snapshot.descriptors)
+    faiss.write_index(index, str(file))

@@ -1,0 +1,108 @@
+"""cwcf index."""
+
+import argparse
+import os
+import pathlib
+import sys
+import time
+from types import TracebackType
+
+import tqdm
+
+from cwcf_jax.images import Root, find_root
+from cwcf_jax.index import Index, Settings, default_folder, settings_for
+from cwcf_jax.index.whitening import ENOUGH
+
+NO_WEIGHTS = (
+    "a new index needs a network: --weights=[NETWORK:]FILE or the variable CWCF_WEIGHTS; "
+    "python -m cwcf_jax.weights.fetch lists networks that can be had"
+)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Makes the index if there is none, and brings it up to date."""
+    root = find_root(arguments.folder)
+    if isinstance(root, pathlib.Path) and not root.is_dir():
+        raise ValueError(f"{root}: no such folder")
+    place = arguments.index.expanduser() if arguments.index else default_folder(root)
+    index = _opened(arguments, root, place)
+    before = time.monotonic()
+    with Bar() as bar:
+        ray = arguments.ray
+        if arguments.refit or arguments.compact:
+            index.rebuild(bar, refit=arguments.refit, ray=ray)
+        found = index.add(arguments.pictures, bar, ray=ray) if arguments.pictures else index.update(bar, ray=ray)
+    seconds = time.monotonic() - before
+    for reason in found.refused:
+        print(f"left out: {reason}", file=sys.stderr)
+    print(
+        f"{found.added} added, {found.changed} changed, {found.moved} moved, {found.removed} removed, "
+        f"{found.unchanged} unchanged, {len(found.refused)} unreadable; {seconds:.1f} s"
+    )
+    status = index.status()
+    if status.whitening == "nothing" and status.pictures >= ENOUGH:
+        print(f"{status.pictures} pictures are enough for a whitening, which finds better: cwcf index --refit")
+    return 1 if found.refused and arguments.strict else 0
+
+
+def _opened(arguments: argparse.Namespace, root: Root, place: pathlib.Path) -> Index:
+    if not (place / "index.json").exists():
+        return Index.create(root, _settings(arguments), folder=place)
+    index = Index(place)
+    if index.root != (root.resolve() if isinstance(root, pathlib.Path) else root):
+        raise ValueError(f"{place} is the index of {index.root}, not of {root}")
+    _check_same(arguments, index.settings)
+    return index
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    weights = arguments.weights or os.environ.get("CWCF_WEIGHTS")
+    if not weights:
+        raise ValueError(NO_WEIGHTS)
+    network, file = _split(weights)
+    chosen = {"resize": arguments.resize, "dim": arguments.dim, "num_classes": arguments.nc}
+    chosen |= {"table": arguments.table, "store": arguments.store}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return settings_for(file, network, **given)
+
+
+def _split(weights: str) -> tuple[str, pathlib.Path]:
+    network, colon, file = weights.rpartition(":")
+    return (network, pathlib.Path(file).expanduser()) if colon else ("", pathlib.Path(weights).expanduser())
+
+
+def _check_same(arguments: argparse.Namespace, settings: Settings) -> None:
+    wanted = {"--resize": (arguments.resize, settings.resize), "--dim": (arguments.dim, settings.dim)}
+    wanted |= {"--nc": (arguments.nc, settings.num_classes), "--table": (arguments.table, settings.table)}
+    wanted["--store"] = arguments.store, settings.store
+    if arguments.weights:
+        wanted["--weights"] = str(_split(arguments.weights)[1].resolve()), settings.weights
+    for flag, (asked, held) in wanted.items():
+        if asked is not None and asked != held:
+            raise ValueError(
+                f"the index was made with {flag}={held}, which cannot be changed; remove its folder to make another"
+            )
+
+
+class Bar:
+    """Progress with rate and time left, on a terminal alone."""
+
+    def __init__(self) -> None:
+        self._what, self._bar = "", tqdm.tqdm(disable=True)
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """See `index.Progress`."""
+        if what != self._what:
+            self._bar.close()
+            quiet = not sys.stderr.isatty()
+            self._what, self._bar = what, tqdm.tqdm(desc=what, total=total, unit="pic", disable=quiet, leave=False)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)

@@ -1,0 +1,59 @@
+"""cwcf search."""
+
+import argparse
+import json
+import pathlib
+from typing import Any
+
+from cwcf_jax import networks
+from cwcf_jax.cli.finding import find_index
+from cwcf_jax.images import find_picture, read_image
+from cwcf_jax.index import Described, Explanation, Hit, Index, Options, explain
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Searches, and prints a line a picture or JSON."""
+    options = Options(arguments.aggregation, arguments.rerank, arguments.expand, arguments.classes)
+    picture = find_picture(arguments.image)
+    image = read_image(picture)
+    index = find_index(arguments.index, [picture.parent] if isinstance(picture, pathlib.Path) else [])
+    searcher = index.searcher(ray=arguments.ray, deadline=arguments.deadline)
+    query = searcher.describe(searcher.prepare(image), arguments.box, options.classes)
+    hits = searcher.search(query, options, count=arguments.count, first=arguments.first)
+    reasons = [explain(searcher, query, hit, options) if arguments.explain else None for hit in hits]
+    if arguments.json:
+        print(json.dumps(as_json(index, query, hits, reasons), indent=1))
+        return 0
+    for rank, (hit, reason) in enumerate(zip(hits, reasons, strict=True), arguments.first + 1):
+        region = "" if hit.box is None else "  region " + ",".join(map(str, hit.box))
+        print(f"{rank:4}  {hit.score:.4f}  {printable(hit.entry.path)}{region}")
+        if reason:
+            for pair in reason.pairs[:4]:
+                print(f"              {pair.share / reason.score:6.1%}  {pair.query} - {pair.picture}")
+    return 0
+
+
+def printable(path: str) -> str:
+    """A path on one line, whatever is in it."""
+    return path if path.isprintable() else json.dumps(path)
+
+
+def as_json(index: Index, query: Described, hits: list[Hit], reasons: list[Explanation | None]) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    names = networks.class_names(index.model.network.spec)
+    return {
+        "root": str(index.root),
+        "classes": [
+            {"class": names[i], "probability": round(float(p), 6)}
+            for i, p in zip(query.class_ids, query.probabilities, strict=True)
+        ],
+        "hits": [
+            {
+                "path": hit.entry.path,
+                "score": round(hit.score, 6),
+                "box": hit.box,
+                **({"pairs": [pair._asdict() for pair in reason.pairs]} if reason else {}),
+            }
+            for hit, reason in zip(hits, reasons, strict=True)
+        ],
+    }

@@ -1,5 +1,0 @@
-"""The command line, ``cwcf``: each command a module here with a function ``main``."""
-
-from cwcf_jax.commands.entry import run
-
-__all__ = ["run"]

@@ -1,0 +1,140 @@
+"""`fill_store` and `fill_maps` on a Ray cluster: actors make the rows, this process writes them.
+
+The pictures must have the same paths on every node; the weights travel.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import ray
+
+from cwcf_jax import compilation_cache, encoder
+from cwcf_jax.encoder import Model
+from cwcf_jax.extraction import cluster, filling
+from cwcf_jax.extraction.config import Extraction
+from cwcf_jax.extraction.streaming import Progress
+from cwcf_jax.images import ImageSet, absolute
+from cwcf_jax.store import MapStore, PooledStore
+
+CHUNK = 16
+"""Pictures of a task, at most: a row of 1,000 classes has 2 MB, and all of a task's wait in memory."""
+
+
+class RayFiller:
+    """A model on as many actors as the cluster has GPUs, or nodes where it has none."""
+
+    def __init__(self, address: str, model: Model) -> None:
+        """``address`` and errors: see `cluster.join`."""
+        self.model, self._devices = model, cluster.join(address)
+
+    @functools.cached_property
+    def _pool(self) -> cluster.Pool:
+        """Not before there is something to do."""
+        return cluster.Pool(self._devices, Actor, ray.put(jax.device_get(self.model)))
+
+    def close(self) -> None:
+        """Ends the actors."""
+        if "_pool" in self.__dict__:
+            self._pool.close()
+
+    def fill_store(
+        self, store: PooledStore, images: ImageSet, extraction: Extraction, *, queries: bool, progress: Progress
+    ) -> list[str]:
+        """See `extraction.fill_store`."""
+        missing = store.missing()
+        progress(store.length - len(missing))
+        return self._fill("fill_store", store.write, images, missing, (extraction, queries), progress)
+
+    def fill_maps(
+        self, store: MapStore, images: ImageSet, extraction: Extraction, rows: np.ndarray, *, progress: Progress
+    ) -> list[str]:
+        """See `extraction.fill_maps`, with `extraction.model_maps`."""
+        missing = store.missing(rows)
+        progress(len(rows) - len(missing))
+        return self._fill("fill_maps", store.write, images, missing, (extraction,), progress)
+
+    def _fill(
+        self,
+        method: str,
+        write: Callable[..., None],
+        images: ImageSet,
+        missing: np.ndarray,
+        arguments: tuple[Any, ...],
+        progress: Progress,
+    ) -> list[str]:
+        left_out: list[str] = []
+        if not len(missing):
+            return left_out
+        shared = ray.put(_absolute(images))
+
+        def start(actor: Any, task: Sequence[int]) -> Any:
+            return getattr(actor, method).remote(shared, task, *arguments)
+
+        for task, (rows, refused) in self._pool.map(start, self._pool.share_out(missing.tolist(), CHUNK)):
+            for index, row in rows.items():
+                write(index, **row)
+            progress(len(task))
+            left_out += refused
+        return left_out
+
+
+class Actor:
+    """One device's part."""
+
+    def __init__(self, model: Model) -> None:
+        compilation_cache.enable()
+        self._model = encoder.spread(model)
+
+    def ready(self) -> None:
+        """Answers when the actor is there."""
+
+    def fill_store(
+        self, images: ImageSet, wanted: Sequence[int], extraction: Extraction, queries: bool
+    ) -> tuple[dict[int, dict[str, np.ndarray]], list[str]]:
+        """Rows of a `PooledStore`, and why some are missing."""
+        taken = Taken(wanted)
+        left_out = filling.fill_store(taken, self._model, images, extraction, queries=queries, progress=_silent)
+        return taken.rows, left_out
+
+    def fill_maps(
+        self, images: ImageSet, wanted: Sequence[int], extraction: Extraction
+    ) -> tuple[dict[int, dict[str, np.ndarray]], list[str]]:
+        """Rows of a `MapStore`, and why some are missing."""
+        taken = Taken(wanted)
+        compute = functools.partial(filling.model_maps, self._model)
+        left_out = filling.fill_maps(taken, images, extraction, np.array(wanted), compute, progress=_silent)
+        return taken.rows, left_out
+
+
+class Taken:
+    """Takes for a store the rows that are wanted of it."""
+
+    def __init__(self, wanted: Sequence[int]) -> None:
+        self.length, self.rows = len(wanted), dict[int, dict[str, np.ndarray]]()
+        self._wanted = np.array(wanted)
+
+    def missing(self, among: np.ndarray | None = None) -> np.ndarray:
+        """All of them."""
+        del among
+        return self._wanted
+
+    def write(self, index: int, **row: np.ndarray) -> None:
+        """Keeps a row."""
+        self.rows[index] = row
+
+
+def _absolute(images: ImageSet) -> ImageSet:
+    """With paths that mean the same wherever a process was started."""
+    queries = [
+        query if query.picture is None else dataclasses.replace(query, picture=absolute(query.picture))
+        for query in images.queries
+    ]
+    return dataclasses.replace(images, paths=tuple(map(absolute, images.paths)), queries=tuple(queries))
+
+
+def _silent(more: int) -> None:
+    del more

@@ -1,0 +1,138 @@
+"""Pictures into what an index keeps of them: maps first, one by one, then all that follows from maps.
+
+The network sees a picture once. Whatever a killed run had finished is found again by the picture's content; another
+whitening needs no pass.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from cwcf_jax import encoder
+from cwcf_jax.arrays import Shape
+from cwcf_jax.descriptors import Whitening, quantize
+from cwcf_jax.encoder import Maps, Model
+from cwcf_jax.extraction import Extraction, Precompiler, Progress, compute_batches, model_maps, read_pictures
+from cwcf_jax.images import Batch, ImageError, Picture, Unreadable
+from cwcf_jax.search import reranking
+from cwcf_jax.store import Location, MapFiles, write_images
+
+
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """What an index keeps of a picture besides its maps.
+
+    ``descriptor`` [d]; ``values`` [classes, d] int8 and ``scales`` [classes], its class vectors.
+    """
+
+    descriptor: np.ndarray
+    values: np.ndarray
+    scales: np.ndarray
+
+
+def keep_maps(
+    maps: MapFiles, model: Model, extraction: Extraction, files: Mapping[str, Picture], progress: Progress
+) -> dict[str, str]:
+    """The maps of pictures that are not there yet; returns why some have none.
+
+    Args:
+        maps: where they go.
+        model: that makes the pass.
+        extraction: how pictures are read.
+        files: content -> a file with it.
+        progress: called with how many more are finished.
+    """
+    missing = [content for content in files if content not in maps]
+    progress(len(files) - len(missing))
+    pictures = [_Known(files[content], content) for content in missing]
+    unreadable: list[Unreadable] = []
+
+    def compile_bucket(bucket: Shape) -> None:
+        encoder.compile_ahead(encoder.feature_maps, model, (extraction.rows(), *bucket))
+
+    with Precompiler(compile_bucket) as precompiler:
+        batches = read_pictures(pictures, range(len(missing)), extraction, coming=precompiler.request)
+        compute = precompiler.wrap(functools.partial(_maps, model))
+        for batch, made in compute_batches(batches, compute, unreadable, progress):
+            found = {name: (np.asarray(one), np.asarray(size)) for name, (one, size) in made.items()}
+            for place, index in enumerate(batch.indices):
+                valid = {name: one[place, : size[place, 0], : size[place, 1]] for name, (one, size) in found.items()}
+                maps.write(missing[index], **valid)
+    return {missing[one.index]: one.reason for one in unreadable}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """A picture that opens only while its file holds the content that it is known by."""
+
+    file: Picture
+    content: str
+
+    def open(self, mode: str, /) -> io.BytesIO:
+        with self.file.open(mode) as stream:
+            body = stream.read()
+        if hashlib.sha256(body).hexdigest() != self.content:
+            raise ImageError(f"{self.file}: changed while it was read; index it again")
+        return io.BytesIO(body)
+
+    def __str__(self) -> str:
+        return str(self.file)
+
+
+def _maps(model: Model, batch: Batch) -> dict[str, tuple[Array, Array]]:
+    return model_maps(model, batch)
+
+
+def describe(
+    maps: MapFiles, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int
+) -> dict[str, Described]:
+    """Descriptors and class vectors of pictures from their kept maps."""
+    found: dict[str, Described] = {}
+    whitening = whitening.anonymous()
+    for places, made in reranking.map_batches(maps.read, contents):
+        descriptors, values, scales = map(np.asarray, _described(model, made, whitening, num_classes=num_classes))
+        for i, place in enumerate(places):
+            found[contents[place]] = Described(descriptors[i], values[i], scales[i])
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Pictures whose class vectors follow one another in a fragment of a store.
+
+    Attributes:
+        vectors: the store, where a writer reserved their rows.
+        first: row of the first.
+        contents: of the pictures, distinct.
+    """
+
+    vectors: Location
+    first: int
+    contents: tuple[str, ...]
+
+
+def keep_vectors(
+    maps: MapFiles, part: Part, model: Model, whitening: Whitening, num_classes: int
+) -> Float[np.ndarray, "n d"]:
+    """Writes the class vectors of pictures whose maps are kept; returns their descriptors."""
+    described = describe(maps, part.contents, model, whitening, num_classes)
+    found = [described[content] for content in part.contents]
+    values, scales = np.stack([one.values for one in found]), np.stack([one.scales for one in found])
+    write_images(part.vectors, part.first, values, scales)
+    return np.stack([one.descriptor for one in found])
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def _described(
+    model: Model, maps: Maps, whitening: Whitening, *, num_classes: int
+) -> tuple[Float[Array, "b d"], Array, Float[Array, "b n"]]:
+    embedded = encoder.embed_maps(model, maps, num_classes=num_classes, whitening=whitening)
+    quantized = quantize(embedded.vectors)
+    return embedded.descriptors, quantized.values, jnp.asarray(quantized.scales)

@@ -1,0 +1,86 @@
+"""Why a picture was found: its score over pairs of classes, and over the cells of its maps."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cwcf_jax import encoder, networks
+from cwcf_jax.index import queries
+from cwcf_jax.index.queries import Described, Prepared
+from cwcf_jax.index.search import Hit, Options, Searcher, region_query
+from cwcf_jax.search import class_pairs
+
+
+class Pair(NamedTuple):
+    """A class of the query, a class of the picture, and what the two add to the score."""
+
+    query: str
+    picture: str
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """A score taken apart.
+
+    Attributes:
+        score: what is explained: of the region where there is one, of the picture otherwise, before expansion.
+        pairs: the pairs that add most, largest first.
+        rest: what all other pairs add.
+        cells: [h, w], what each cell of the picture's feature map adds.
+        constant: what does not depend on where one looks; with ``cells`` it sums to the score.
+    """
+
+    score: float
+    pairs: tuple[Pair, ...]
+    rest: float
+    cells: np.ndarray
+    constant: float
+
+
+def explain(searcher: Searcher, query: Described, hit: Hit, options: Options, *, count: int = 12) -> Explanation:
+    """Takes apart the score of a hit of `Searcher.search` with the same query and options; KeyError if it is gone.
+
+    An expanded query has no classes of its own: its hits are explained by the query before.
+    """
+    model, whitening = searcher.index.model, searcher.whitening
+    entry = searcher.held().entry(hit.entry.path)
+    maps = queries.one_image(searcher.maps(entry))
+    one = jax.tree.map(lambda part: part[0], maps)
+    descriptor, asked, asked_vectors, cells = query.descriptor, query.class_ids, query.vectors, None
+    if hit.cells is not None:
+        config, descriptor = region_query(query)
+        asked, asked_vectors = asked[: config.num_classes], asked_vectors[: config.num_classes]
+        cells = jnp.asarray(hit.cells, jnp.int32)
+        shown = asked
+        vectors = encoder.region_vectors(model, one, jnp.asarray(shown, jnp.int32), cells, whitening)
+    else:
+        own = None if not options.online else asked.tolist()
+        picture = queries.describe(
+            model,
+            whitening,
+            Prepared(maps, entry.height, entry.width),
+            num_classes=searcher.index.settings.num_classes,
+            class_ids=own,
+        )
+        shown, vectors = picture.class_ids, picture.vectors
+    evidence = encoder.explain(model, one, jnp.asarray(shown, jnp.int32), whitening, descriptor, cells)
+    shares = np.asarray(class_pairs(asked_vectors, vectors))
+    best = np.argsort(-shares, axis=None, kind="stable")[:count]
+    names = networks.class_names(model.network.spec)
+    pairs = tuple(
+        Pair(names[asked[row]], names[shown[column]], float(shares[row, column]))
+        for row, column in zip(*np.unravel_index(best, shares.shape), strict=True)
+    )
+    height, width = np.asarray(one.feature_size).tolist()
+    total = float(shares.sum())
+    return Explanation(
+        score=total,
+        pairs=pairs,
+        rest=total - sum(pair.share for pair in pairs),
+        cells=np.asarray(evidence.cells.sum(axis=0))[:height, :width],
+        constant=float(evidence.constant.sum()),
+    )

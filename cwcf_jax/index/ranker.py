@@ -1,0 +1,121 @@
+"""The pictures of an index at one moment, ready to be ranked: what a search needs, and this process doing it."""
+
+import collections
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from cwcf_jax.arrays import l2_normalize
+from cwcf_jax.index.reader import Places, open_table
+from cwcf_jax.index.table import Entry, Snapshot
+from cwcf_jax.search import similarities
+from cwcf_jax.search.online import OnlineSearch, best
+from cwcf_jax.store import ClassVectorStore
+
+
+class Found(NamedTuple):
+    """Pictures and their scores [n], in [-1, 1], best first; of equal ones the earlier path."""
+
+    entries: tuple[Entry, ...]
+    scores: np.ndarray
+
+
+def merge(parts: Sequence[Found], count: int | None = None) -> Found:
+    """The best of several rankings of different pictures, at most ``count``."""
+    entries = [entry for part in parts for entry in part.entries]
+    scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
+    order = sorted(range(len(entries)), key=lambda i: (-scores[i], entries[i].path))[:count]
+    return Found(tuple(entries[i] for i in order), scores[order])
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """What a search needs of an index's pictures. ``class_ids``: the query's classes for OnA, None for OfA."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def current(self) -> bool:
+        """Whether nothing changed since."""
+
+    def best(self, query: Float[Array, " d"], class_ids: np.ndarray | None, count: int) -> Found:
+        """The best pictures for a query, at most ``count``."""
+
+    def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
+        """What pictures are ranked by."""
+
+    def entry(self, path: str) -> Entry:
+        """KeyError if there is no such picture."""
+
+    def sides(self) -> collections.Counter[tuple[int, int]]:
+        """How many pictures have a height and a width."""
+
+
+class LocalRanker:
+    """`Ranker` in this process's memory, all or those whose class vectors are in some rows."""
+
+    def __init__(self, places: Places, rows: range | None = None, *, resident: bool | None = None) -> None:
+        """Reads them.
+
+        Args:
+            places: of their generation.
+            rows: of the class-vector store; None: all pictures.
+            resident: see `OnlineSearch`.
+        """
+        self._table = open_table(places)
+        self.snapshot: Snapshot = self._table.snapshot(rows)
+        self._first = rows.start if rows else 0
+        self._open: Callable[[], OnlineSearch] = lambda: OnlineSearch(
+            ClassVectorStore(places.vectors), rows=rows, resident=resident
+        )
+        self._database = jnp.asarray(self.snapshot.descriptors)
+        self._rows = np.array([entry.row for entry in self.snapshot.entries], np.int64)
+
+    def __len__(self) -> int:
+        return len(self.snapshot.entries)
+
+    def current(self) -> bool:
+        """See `Ranker`."""
+        return self._table.version() == self.snapshot.version
+
+    def best(self, query: Float[Array, " d"], class_ids: np.ndarray | None, count: int) -> Found:
+        """See `Ranker`."""
+        found = best(self.scores(query, class_ids), count)
+        return Found(tuple(self.snapshot.entries[row] for row in found.rows.tolist()), found.scores)
+
+    def scores(self, query: Float[Array, " d"], class_ids: np.ndarray | None) -> Float[np.ndarray, " n"]:
+        """Cosines with the descriptors of all pictures, in the order of the snapshot."""
+        if class_ids is None:
+            return np.array(similarities(query, self._database))
+        return self._online.scores(query, class_ids)[self._rows - self._first]
+
+    def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
+        """See `Ranker`."""
+        if class_ids is None:
+            return self.snapshot.descriptors[[self._places[entry.path] for entry in entries]]
+        store = self._online.store
+        runs = store.vectors(np.array([entry.row for entry in entries], np.int64), store.positions(class_ids))
+        values = runs.values.astype(np.float32)
+        if runs.scales is not None:
+            values *= runs.scales[..., None]
+        return np.asarray(l2_normalize(jnp.sum(jnp.asarray(values), axis=0)))
+
+    def entry(self, path: str) -> Entry:
+        """See `Ranker`."""
+        return self.snapshot.entries[self._places[path]]
+
+    def sides(self) -> collections.Counter[tuple[int, int]]:
+        """See `Ranker`."""
+        return collections.Counter((entry.height, entry.width) for entry in self.snapshot.entries)
+
+    @functools.cached_property
+    def _places(self) -> dict[str, int]:
+        return {entry.path: i for i, entry in enumerate(self.snapshot.entries)}
+
+    @functools.cached_property
+    def _online(self) -> OnlineSearch:
+        return self._open()

@@ -1,0 +1,147 @@
+"""What an index was made with; written once, and what its whitening is."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+from cwcf_jax import encoder, networks
+from cwcf_jax.encoder import Model
+from cwcf_jax.images import Resize
+
+FORMAT = 1
+FILE = "index.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How the pictures of an index are described; fixed when it is made.
+
+    Attributes:
+        network: a key of `networks.NETWORKS`.
+        weights: its file or checkpoint, an absolute path.
+        feature_layer: whose maps are pooled; empty: the network's default.
+        resize: applied to every picture, see `images.Resize`.
+        num_classes: N_C, classes of an offline descriptor and of a query.
+        dim: numbers of a descriptor.
+        table: address of the database that keeps pictures and descriptors: ``postgresql://...``, or what LanceDB takes,
+            such as ``s3://bucket/folder``; empty: a LanceDB in the store. It must not hold a password; libpq finds that
+            in ``~/.pgpass`` or ``PGPASSWORD``.
+        store: address of all that grows with the pictures, maps, class vectors and the table: ``s3://bucket/folder`` or
+            ``gs://bucket/folder``, of this index alone; empty: inside the index.
+    """
+
+    network: str
+    weights: str
+    feature_layer: str = ""
+    resize: str = "max640"
+    num_classes: int = 64
+    dim: int = 256
+    table: str = ""
+    store: str = ""
+
+    def __post_init__(self) -> None:
+        Resize.parse(self.resize)
+        if self.store and "://" not in self.store:
+            raise ValueError(f"a store is an address such as s3://bucket/folder, not {self.store}")
+        for name in ("num_classes", "dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+def settings_for(weights: str | pathlib.Path, network: str = "", **choices: Any) -> Settings:
+    """Settings for weights whose record says which network they are of, unless ``network`` does.
+
+    Raises:
+        ValueError: neither says it; FileNotFoundError: no such weights.
+    """
+    path = pathlib.Path(weights).resolve()
+    if not path.exists():
+        raise FileNotFoundError(f"{weights}: no such weights; python -m cwcf_jax.weights.fetch lists what can be had")
+    record = networks.read_provenance(path)
+    name = network or (record.network if record else "")
+    if not name:
+        raise ValueError(f"{weights} does not say which network it is of; name it: {', '.join(networks.NETWORKS)}")
+    return Settings(name, str(path), **choices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """``index.json``.
+
+    Attributes:
+        root: the folder whose pictures these are; relative to the index where that lies inside it; or its address.
+        settings: how they are described.
+        weights: `networks.fingerprint` of the weights.
+        generation: the folder with the whitening and all that was made with it; 0 before there is one.
+        removed: paths that stay out until they are added by name.
+    """
+
+    root: str
+    settings: Settings
+    weights: str
+    generation: int = 0
+    removed: tuple[str, ...] = ()
+
+    def conditions(self) -> dict[str, str]:
+        """What the maps of its pictures depend on."""
+        return {"weights": self.weights, "layer": self.settings.feature_layer, "resize": self.settings.resize}
+
+    def write(self, folder: pathlib.Path) -> None:
+        """Replaces the file at once."""
+        partial = folder / f"{FILE}.partial"
+        text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1)
+        with partial.open("w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(folder / FILE)
+
+
+def read_header(folder: pathlib.Path) -> Header:
+    """The header of the index in a folder.
+
+    Raises:
+        FileNotFoundError: there is no index; ValueError: it is damaged, or of another version.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"no index in {folder}; make one with cwcf index")
+    try:
+        content = json.loads(file.read_text())
+        if content.pop("format") != FORMAT:
+            raise ValueError(f"this version reads format {FORMAT}")
+        settings = Settings(**content.pop("settings"))
+        return Header(settings=settings, removed=tuple(content.pop("removed")), **content)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{file} cannot be used ({error}); remove {folder} and index again") from error
+
+
+def maps_location(folder: pathlib.Path, settings: Settings) -> str:
+    """Where the maps of an index's pictures are, see `store.MapFiles`; a picture's name there is its content."""
+    return f"{settings.store.rstrip('/')}/maps" if settings.store else str(folder / "maps")
+
+
+def generation_folder(folder: pathlib.Path, generation: int) -> pathlib.Path:
+    """Where an index keeps a whitening and what was made with it."""
+    return folder / f"generation-{generation}"
+
+
+def load_model(header: Header) -> Model:
+    """The network of an index.
+
+    Raises:
+        FileNotFoundError: its weights are gone; ValueError: they are others now.
+    """
+    settings = header.settings
+    if not pathlib.Path(settings.weights).exists():
+        raise FileNotFoundError(f"{settings.weights}: the weights that the index was made with are gone")
+    found = networks.fingerprint(settings.weights)
+    if found != header.weights:
+        raise ValueError(
+            f"{settings.weights} is not what the index was made with: sha256 {header.weights[:12]}... then, "
+            f"{found[:12]}... now. Put the file back, or make a new index"
+        )
+    model = encoder.load(settings.network, settings.weights, feature_layer=settings.feature_layer or None)
+    return encoder.spread(model)

@@ -1,0 +1,293 @@
+"""The program as people type it, each command a process of its own."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from unittest import mock
+
+import faiss
+import numpy as np
+import pyarrow.parquet
+from absl.testing import absltest, parameterized
+
+from cwcf_jax.cli import entry, parser
+from cwcf_jax.index import Index, Options
+from tests import indexes, servers
+
+MAKE = "--weights", str(indexes.WEIGHTS), "--resize=none", "--dim=16", "--nc=8"
+
+
+class CommandCase(parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.home = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.root = cls.home / "pictures"
+        for seed in range(6):
+            indexes.draw(cls.root / "sub" / f"{seed}.png", seed)
+        cls.run_command("index", cls.root, *MAKE)
+
+    @classmethod
+    def environment(cls, **changes):
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("CWCF_")}
+        return {**plain, "XDG_CACHE_HOME": str(cls.home / "caches"), **changes}
+
+    @classmethod
+    def run_command(cls, *arguments, code=0, cwd=None, **environment):
+        """In this process, where JAX is loaded already; `ProcessTest` starts others."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, cls.environment(**environment), clear=True),
+            contextlib.chdir(cwd or cls.root),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                found = entry.call(parser.build().parse_args(list(map(str, arguments))))
+            except SystemExit as error:
+                found = error.code
+        done = subprocess.CompletedProcess(arguments, found, out.getvalue(), err.getvalue())
+        if done.returncode != code:
+            raise AssertionError(f"exit code {done.returncode}, not {code}:\n{done.stdout}{done.stderr}")
+        return done
+
+    def fails(self, *arguments, code=1, **options):
+        done = self.run_command(*arguments, code=code, **options)
+        self.assertEqual(done.stdout, "")
+        self.assertNotIn("Traceback", done.stderr)
+        return done.stderr
+
+
+class IndexTest(CommandCase):
+    def test_what_changed(self):
+        root = self.home / "changing"
+        for seed in range(4):
+            indexes.draw(root / f"{seed}.png", seed)
+        (root / "broken.jpg").write_bytes(b"no picture")
+        done = self.run_command("index", root, *MAKE)
+        self.assertRegex(
+            done.stdout, r"^4 added, 0 changed, 0 moved, 0 removed, 0 unchanged, 1 unreadable; \d+\.\d s\n$"
+        )
+        self.assertRegex(done.stderr, r"^left out: .*broken\.jpg.*\n$")  # and no progress: this is no terminal
+        (root / "broken.jpg").unlink()
+        (root / "0.png").rename(root / "moved.png")
+        (root / "1.png").unlink()
+        indexes.draw(root / "2.png", 200)
+        indexes.draw(root / "new.png", 300)
+        done = self.run_command("index", cwd=root)
+        self.assertIn("1 added, 1 changed, 1 moved, 1 removed, 1 unchanged, 0 unreadable", done.stdout)
+        self.assertIn("1 removed", self.run_command("remove", "new.png", cwd=root).stdout)
+        self.assertIn("0 added", self.run_command("index", cwd=root).stdout)
+        self.assertIn("1 added", self.run_command("index", ".", "new.png", cwd=root).stdout)
+
+    def test_strict(self):
+        root = self.home / "strict"
+        indexes.draw(root / "1.png", 1)
+        (root / "broken.jpg").write_bytes(b"no picture")
+        self.run_command("index", root, *MAKE, "--strict", code=1)
+        self.assertIn("pictures     1 of", self.run_command("status", cwd=root).stdout)
+
+    def test_elsewhere(self):
+        root, place = self.home / "card", self.home / "place"
+        indexes.draw(root / "1.png", 1)
+        self.run_command("index", root, f"--index={place}", *MAKE)
+        self.assertEqual({file.name for file in root.iterdir()}, {"1.png"})
+        found = self.run_command("search", root / "1.png", cwd=self.home, CWCF_INDEX=str(place))
+        self.assertIn("1.png", found.stdout)
+        self.assertIn("is the index of", self.fails("index", self.root, f"--index={place}"))
+
+    def test_pictures_on_an_object_store(self):
+        address, place = "s3://bucket/pictures", self.home / "of a bucket"
+        with servers.s3_client() as client:
+            for path in sorted(self.root.rglob("*.png"))[:2]:
+                client.upload_file(str(path), "bucket", f"pictures/{path.name}")
+            self.assertIn("needs a folder on this machine: --index=", self.fails("index", address, *MAKE))
+            done = self.run_command("index", address, f"--index={place}", *MAKE)
+            self.assertIn("2 added", done.stdout)
+            self.assertIn("is the index of", self.fails("index", f"{address}2", f"--index={place}"))
+            done = self.run_command("search", f"{address}/1.png", f"--index={place}", "--json")
+            content = json.loads(done.stdout)
+            self.assertEqual((content["root"], content["hits"][0]["path"]), (address, "1.png"))
+            status = json.loads(self.run_command("status", "--json", f"--index={place}").stdout)
+            self.assertEqual((status["root"], status["pictures"]), (address, 2))
+
+    def test_weights_from_the_environment(self):
+        root = self.home / "environment"
+        indexes.draw(root / "1.png", 1)
+        self.run_command("index", root, *MAKE[2:], CWCF_WEIGHTS=f"vgg_small_cam:{indexes.WEIGHTS}")
+
+    def test_refusals(self):
+        empty = self.home / "empty"
+        empty.mkdir(exist_ok=True)
+        self.assertIn("no such folder", self.fails("index", self.home / "nowhere", *MAKE))
+        self.assertIn("--weights", self.fails("index", empty))
+        self.assertIn("no such weights", self.fails("index", empty, "--weights=nothing.npz"))
+        self.assertIn("unknown resize", self.fails("index", empty, *MAKE[:2], "--resize=big"))
+        self.assertIn("made with --dim=16", self.fails("index", "--dim=17"))
+        self.assertIn("dim must be at least 1", self.fails("index", empty, *MAKE[:2], "--dim=0"))
+        self.assertFalse((empty / ".cwcf").exists())
+
+
+class SearchTest(CommandCase):
+    def test_lines(self):
+        lines = self.run_command("search", "sub/3.png", "--count=3").stdout.splitlines()
+        self.assertLen(lines, 3)
+        self.assertRegex(lines[0], r"^   1  (1\.0000|0\.99\d\d)  sub/3\.png$")
+        lines = self.run_command("search", "sub/3.png", "--rerank=2", "--explain", "--count=1").stdout.splitlines()
+        self.assertRegex(lines[0], r"  region \d+,\d+,\d+,\d+$")
+        self.assertRegex(lines[1], r"^ +\d+\.\d%  .+ - .+$")
+
+    @parameterized.parameters(
+        ((), {}),
+        (("--aggregation=ona", "--expand=2"), {"aggregation": "ona", "expand": 2}),
+        (("--classes=3, 7",), {"classes": ("3", "7")}),
+    )
+    def test_json_is_what_the_library_finds(self, flags, options):
+        box = (4.0, 3.0, 40.0, 41.0)
+        text = self.run_command("search", "sub/3.png", "--box=4,3,40,41", "--json", *flags).stdout
+        expected = Index(self.root).search(self.root / "sub" / "3.png", box=box, options=Options(**options))
+        found = json.loads(text)
+        self.assertEqual([hit["path"] for hit in found["hits"]], [hit.entry.path for hit in expected])
+        np.testing.assert_allclose([hit["score"] for hit in found["hits"]], [hit.score for hit in expected], atol=1e-5)
+        self.assertEqual(found["root"], str(self.root.resolve()))
+
+    def test_from_outside(self):
+        self.assertIn("sub/3.png", self.run_command("search", self.root / "sub" / "3.png", cwd="/").stdout)
+        self.assertIn("sub/3.png", self.run_command("search", "3.png", cwd=self.root / "sub").stdout)
+
+    def test_refusals(self):
+        (self.root / "letter.txt").write_text("no picture")
+        for arguments, reason in (
+            (("nothing.png",), "no such file"),
+            (("letter.txt",), "letter.txt"),
+            (("sub/3.png", "--box=0,0,9999,10"), "does not lie within"),
+            (("sub/3.png", "--classes=unicorn"), "'unicorn' is not a class"),
+            (("sub/3.png", f"--index={self.home}/nowhere"), "no index in"),
+        ):
+            self.assertIn(reason, self.fails("search", *arguments))
+        with tempfile.TemporaryDirectory() as outside:
+            indexes.draw(pathlib.Path(outside, "1.png"), 1)
+            self.assertIn("no index here or in a folder above", self.fails("search", "1.png", cwd=outside))
+
+    def test_wrong_arguments(self):
+        for arguments in (("--box=1,2,3",), ("--aggregation=sum",), ("--rerank=-1",), ("--classes=a,,b",)):
+            self.assertIn("usage: cwcf search", self.fails("search", "sub/3.png", *arguments, code=2))
+        self.assertIn("usage: cwcf", self.fails("search", "sub/3.png", "--what", code=2))
+        self.assertIn("usage: cwcf", self.fails("unknown", code=2))
+        self.assertIn("usage: cwcf", self.fails(code=2))
+
+
+class OthersTest(CommandCase):
+    def test_status(self):
+        lines = self.run_command("status").stdout
+        self.assertIn(f"pictures     6 of {self.root.resolve()}", lines)
+        self.assertIn("descriptors  16 numbers, 8 classes, none", lines)
+        content = json.loads(self.run_command("status", "--json").stdout)
+        self.assertEqual((content["pictures"], content["settings"]["dim"]), (6, 16))
+
+    def test_remove_refuses_what_is_not_there(self):
+        self.assertIn("not in the index: nothing.png", self.fails("remove", "sub/1.png", "nothing.png"))
+        self.assertIn("pictures     6 of", self.run_command("status").stdout)
+
+    def test_export(self):
+        snapshot = Index(self.root).snapshot()
+        self.run_command("export", self.home / "out.parquet")
+        table = pyarrow.parquet.read_table(self.home / "out.parquet")
+        self.assertEqual(table["path"].to_pylist(), [entry.path for entry in snapshot.entries])
+        np.testing.assert_array_equal(np.array(table["descriptor"].to_pylist(), np.float32), snapshot.descriptors)
+        self.run_command("export", self.home / "out.faiss")
+        paths = json.loads((self.home / "out.faiss.json").read_text())
+        scores, rows = faiss.read_index(str(self.home / "out.faiss")).search(snapshot.descriptors[2:3], 1)
+        self.assertEqual(paths[rows[0, 0]], snapshot.entries[2].path)
+        self.assertAlmostEqual(scores[0, 0], 1, places=5)
+        self.assertIn("known: .parquet, .faiss", self.fails("export", self.home / "out.csv"))
+        self.assertIn("nowhere", self.fails("export", self.home / "nowhere" / "out.parquet"))
+
+    def test_help(self):
+        self.assertIn("exit codes: 0 done", self.run_command("--help").stdout)
+        for command in ("index", "search", "status", "remove", "export", "serve"):
+            self.assertIn("examples:\n  cwcf " + command, self.run_command(command, "--help").stdout)
+
+
+class ProcessTest(CommandCase):
+    def test_exit_codes_and_streams(self):
+        for arguments, code, out, err in (
+            (("search", "sub/3.png", "--count=1"), 0, "sub/3.png\n", ""),
+            (("search", "nothing.png"), 1, "", "cwcf: nothing.png: no such file\n"),
+            (("search",), 2, "", "error: the following arguments are required: image\n"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "cwcf_jax", *arguments],
+                cwd=self.root,
+                env=self.environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            self.assertEqual(done.returncode, code)
+            for found, expected in ((done.stdout, out), (done.stderr, err)):
+                self.assertTrue(found.endswith(expected) if expected else found == "", found)
+
+    def test_help_does_not_wait_for_jax(self):
+        code = "import sys; from cwcf_jax.cli import parser; parser.build(); assert 'jax' not in sys.modules"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    def test_into_a_pipe_that_closes(self):
+        command = f"{sys.executable} -m cwcf_jax search sub/3.png | head -n 0"
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=self.root,
+            env=self.environment(),
+            capture_output=True,
+            check=False,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_serve_until_interrupted(self):
+        with self.served("--port=0") as (server, address):
+            self.assertRegex(address, r"^http://127\.0\.0\.1:\d+/$")
+            with urllib.request.urlopen(f"{address}api/index") as answer:
+                self.assertEqual(json.load(answer)["pictures"], 6)
+            server.send_signal(signal.SIGINT)
+            self.assertEqual(server.wait(20), 0)
+
+    @absltest.skipUnless(sys.platform == "linux", "DID NOT RUN: needs glibc, which only Linux has")
+    def test_memory_is_allocated_as_told(self):
+        for given, expected in (None, "glibc.malloc.hugetlb=1"), ("", ""):  # glibc writes a 0 where a colon was
+            environment = {} if given is None else {"GLIBC_TUNABLES": given}
+            with self.served("--port=0", **environment) as (server, _):
+                seen = pathlib.Path(f"/proc/{server.pid}/environ").read_text()
+                self.assertIn(f"GLIBC_TUNABLES={expected}", re.split("[\0:]", seen))
+
+    def test_serve_for_the_network_needs_a_token(self):
+        with self.served("--port=0", "--host=0.0.0.0") as (_, address):
+            plain, token = address.split("?token=")
+            self.assertGreater(len(token), 20)
+            local = f"http://127.0.0.1:{plain.rstrip('/').rsplit(':', 1)[1]}/"
+            with self.assertRaisesRegex(OSError, "401"):
+                urllib.request.urlopen(f"{local}api/index")
+            request = urllib.request.Request(f"{local}api/index", headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request) as answer:
+                self.assertEqual(answer.status, 200)
+
+    @contextlib.contextmanager
+    def served(self, *flags, **more):
+        command = [sys.executable, "-m", "cwcf_jax", "serve", *flags]
+        environment = self.environment() | more
+        with subprocess.Popen(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                yield server, server.stdout.readline().split(" at ")[1].split()[0]
+            finally:
+                server.kill()
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,102 @@
+"""What two nodes of a Ray cluster on this machine make of pictures is what this process makes of them."""
+
+import contextlib
+import dataclasses
+import pathlib
+
+import numpy as np
+from absl.testing import absltest
+
+import cwcf_jax
+from cwcf_jax.extraction import Extraction, Filler, open_store
+from cwcf_jax.images import ImageSet, Query, Resize
+from cwcf_jax.search import reranking
+from cwcf_jax.store import MapStore
+from tests import indexes, packages, servers
+
+EXTRACTION = Extraction(Resize("max", 72))
+
+
+class RayFillerTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        packages.package("ray")
+        from cwcf_jax.extraction.ray_filling import RayFiller
+
+        cluster = cls.enterClassContext(servers.ray_cluster(nodes=2))
+        cls.cluster = cluster
+        cls.model = cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS)
+        cls.filler = RayFiller(cluster.address, cls.model)
+        cls.addClassCleanup(cls.filler.close)
+
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        paths = [self.folder / f"{i}.png" for i in range(9)]
+        for seed, path in enumerate(paths):
+            indexes.draw(path, seed)
+        queries = [
+            Query("inside", 1, (5.0, 5.0, 60.0, 38.0), frozenset({2}), frozenset()),
+            Query("outside", None, (0.0, 0.0, 50.0, 30.0), frozenset({3}), frozenset(), picture=paths[8]),
+        ]
+        self.images = ImageSet("drawn", tuple(path.name for path in paths[:8]), tuple(paths[:8]), tuple(queries))
+
+    def filled(self, filler, name, *, queries=False):
+        self.counted = 0
+        store = open_store(
+            self.folder / name, self.model, self.images, EXTRACTION, weights="w", files="f", queries=queries
+        )
+        self.addCleanup(store.close)
+        return store, filler.fill_store(store, self.images, EXTRACTION, queries=queries, progress=self.count)
+
+    def count(self, more):
+        self.counted += more
+
+    def test_rows_of_images_and_queries(self):
+        for queries, length in (False, 8), (True, 2):
+            there, left_out = self.filled(self.filler, f"there {queries}", queries=queries)
+            self.assertEqual((left_out, self.counted), ([], length))
+            here, _ = self.filled(Filler(self.model), f"here {queries}", queries=queries)
+            self.assertTrue(there.done.all())
+            for name, expected in here.arrays.items():
+                np.testing.assert_allclose(there.arrays[name], expected, rtol=1e-6, atol=1e-6)
+
+    def test_only_what_is_missing_and_what_cannot_be_read(self):
+        content = self.images.paths[3].read_bytes()
+        self.images.paths[3].write_bytes(content[:60])
+        store, left_out = self.filled(self.filler, "store")
+        self.assertLen(left_out, 1)
+        self.assertIn(f"{self.images.paths[3]}: cannot be read as a picture", left_out[0])
+        self.assertEqual((store.missing().tolist(), self.counted), ([3], 8))
+        for path in self.images.paths:
+            path.unlink()
+        self.images.paths[3].write_bytes(content)
+        self.counted = 0
+        again = self.filler.fill_store(store, self.images, EXTRACTION, queries=False, progress=self.count)
+        self.assertEqual((again, self.counted, store.missing().tolist()), ([], 8, []))
+
+    def test_maps(self):
+        stores = [MapStore(self.folder / name, {}, length=8) for name in ("there", "here")]
+        rows = np.array([6, 1, 4])
+        for store, filler in zip(stores, (self.filler, Filler(self.model)), strict=True):
+            self.addCleanup(store.close)
+            left_out = filler.fill_maps(store, self.images, EXTRACTION, rows, progress=self.ignore)
+            self.assertEqual((left_out, store.missing(np.arange(8)).tolist()), ([], [0, 2, 3, 5, 7]))
+        (_, there), (_, here) = (next(iter(reranking.map_batches(store.read, [4]))) for store in stores)
+        for found, expected in zip(there, here, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    def ignore(self, more):
+        del more
+
+    def test_paths_from_elsewhere(self):
+        """Actors were started in other folders than this one."""
+        self.images = dataclasses.replace(self.images, paths=tuple(map(pathlib.Path, self.images.names)))
+        with contextlib.chdir(self.folder):
+            _, left_out = self.filled(self.filler, "relative")
+        self.assertEqual(left_out, [])
+
+
+if __name__ == "__main__":
+    absltest.main()

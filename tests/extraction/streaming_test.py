@@ -1,0 +1,43 @@
+import numpy as np
+from absl.testing import absltest
+
+from cwcf_jax.extraction import compute_batches
+from cwcf_jax.images import Batch, Unreadable
+
+
+class PassesTest(absltest.TestCase):
+    def test_the_next_begins_before_this_one_is_used(self):
+        events, refused = [], []
+
+        def batch(index):
+            return Batch((index,), np.zeros((1, 2, 2, 3), np.uint8), *2 * [np.full((1, 2), 2, np.int32)])
+
+        def compute(one):
+            events.append(f"begin {one.indices[0]}")
+            return one.indices[0] * 10
+
+        unreadable = Unreadable(1, "gone")
+        given = [batch(0), unreadable, batch(2), batch(3)]
+        for one, result in compute_batches(given, compute, refused, lambda count: events.append(f"done {count}")):
+            events.append(f"use {one.indices[0]}: {result}")
+        self.assertEqual(
+            events,
+            [
+                "begin 0",
+                "done 1",
+                "begin 2",
+                "use 0: 0",
+                "done 1",
+                "begin 3",
+                "use 2: 20",
+                "done 1",
+                "use 3: 30",
+                "done 1",
+            ],
+        )
+        self.assertEqual(refused, [unreadable])
+        self.assertEmpty(list(compute_batches([], compute, refused, events.append)))
+
+
+if __name__ == "__main__":
+    absltest.main()

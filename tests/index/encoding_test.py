@@ -1,0 +1,111 @@
+import functools
+import hashlib
+import pathlib
+
+import numpy as np
+from absl.testing import absltest
+
+import cwcf_jax
+from cwcf_jax import encoder
+from cwcf_jax.extraction import Extraction
+from cwcf_jax.images import Resize, read_image
+from cwcf_jax.index import encoding
+from cwcf_jax.store import MapFiles
+from tests import indexes, oracles
+
+EXTRACTION = Extraction(Resize("squash", 48, 32))
+
+
+@functools.cache
+def _model():
+    return cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS)
+
+
+class EncodingCase(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.maps = MapFiles(self.folder / "maps")
+
+    def files(self, count):
+        files = [self.folder / f"{seed}.png" for seed in range(count)]
+        for seed, file in enumerate(files):
+            indexes.draw(file, seed)
+        return {hashlib.sha256(file.read_bytes()).hexdigest(): file for file in files}
+
+    def keep(self, files):
+        counts = []
+        refused = encoding.keep_maps(self.maps, _model(), EXTRACTION, files, counts.append)
+        self.assertEqual(sum(counts), len(files))
+        return refused
+
+
+class KeepMapsTest(EncodingCase):
+    def test_maps_of_each_picture_without_its_padding(self):
+        files = self.files(5)
+        self.assertEqual(self.keep(files), {})
+        for content, file in files.items():
+            image = EXTRACTION.resize(read_image(file))
+            expected = encoder.feature_maps(_model(), image[None])
+            found = self.maps.read(content)
+            for name, size in (("features", expected.feature_size), ("cam_features", expected.cam_size)):
+                height, width = np.asarray(size[0]).tolist()
+                wanted = np.asarray(getattr(expected, name))[0, :height, :width]
+                self.assertEqual(found[name].shape, wanted.shape)
+                step = np.abs(wanted).max(axis=(0, 1)) / 127
+                self.assertTrue(np.all(np.abs(found[name] - wanted) <= 1.01 * step + 1e-6))
+
+    def test_what_is_there_makes_no_pass(self):
+        files = self.files(3)
+        content, file = list(files.items())[1]
+        self.keep({content: file})
+        file.unlink()
+        self.assertEqual(self.keep(files), {})
+        self.assertEqual(self.maps.names(), set(files))
+
+    def test_what_cannot_be_read_is_said_and_the_rest_kept(self):
+        paths = [*self.files(4).values()]
+        paths[0].write_bytes(b"no picture")
+        files = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in paths}
+        contents = list(files)
+        files[contents[2]].unlink()
+        refused = self.keep(files)
+        self.assertEqual(refused.keys(), {contents[0], contents[2]})
+        self.assertRegex(refused[contents[0]], "0.png: cannot be read as a picture")
+        self.assertRegex(refused[contents[2]], "2.png: no such file")
+        self.assertEqual(self.maps.names(), {contents[1], contents[3]})
+
+    def test_a_file_that_is_another_picture_by_now(self):
+        files = self.files(3)
+        changed = list(files)[1]
+        indexes.draw(files[changed], 77)
+        refused = self.keep(files)
+        self.assertEqual(refused.keys(), {changed})
+        self.assertRegex(refused[changed], "1.png: changed while it was read; index it again")
+        self.assertEqual(self.maps.names(), files.keys() - {changed})
+
+
+class DescribeTest(EncodingCase):
+    def test_against_float64_from_the_kept_maps(self):
+        files = self.files(18)  # more than a batch
+        contents = list(files)
+        self.keep(files)
+        model, random = _model(), np.random.default_rng(0)
+        fitted = cwcf_jax.fit_pca_whitening(random.random((60, model.feature_dim)), dim=6, fitted_on="noise")
+        found = encoding.describe(self.maps, contents, model, fitted, 5)
+        self.assertCountEqual(found, contents)
+        kernel, bias = (np.asarray(model.params["classifier"][name], np.float64) for name in ("kernel", "bias"))
+        for content, one in found.items():
+            maps = self.maps.read(content)
+            vectors = indexes.float64_vectors(model, maps, np.arange(len(bias)))
+            embedded = indexes.float64_whitened(vectors, fitted)
+            logits = np.asarray(maps["cam_features"], np.float64).mean(axis=(0, 1)) @ kernel + bias
+            top = np.argsort(-logits)[:5]
+            np.testing.assert_allclose(one.descriptor, oracles.l2(embedded[top].sum(axis=0)), atol=2e-5)
+            self.assertEqual((one.values.dtype, one.scales.dtype), (np.int8, np.float32))
+            error = np.abs(one.values.astype(np.float64) * one.scales[:, None] - embedded)
+            self.assertTrue(np.all(error <= 0.51 * one.scales[:, None] + 2e-5))
+
+
+if __name__ == "__main__":
+    absltest.main()

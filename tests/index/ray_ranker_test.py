@@ -1,0 +1,133 @@
+"""An index searched by actors of a Ray cluster on this machine, one of which is lost."""
+
+import importlib
+import os
+import pathlib
+import signal
+import tempfile
+import threading
+import time
+
+from absl.testing import absltest, parameterized
+
+from cwcf_jax.index import Options, Searcher
+from tests import indexes, packages, servers
+
+COUNT = 150
+"""Pictures, three fragments."""
+
+OPTIONS = (
+    Options(),
+    Options("ona"),
+    Options(rerank=7),
+    Options("ona", rerank=9, expand=4),
+    Options(expand=COUNT + 5),
+    Options("ona", classes=("church", "dome")),
+)
+
+
+def process(actor):
+    """Its number, once it is there."""
+    return packages.package("ray").get(actor.__ray_call__.remote(lambda _: os.getpid()))
+
+
+class RaySearchTest(parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        packages.package("ray")
+        cls.ray_search = importlib.import_module("cwcf_jax.index.ray_ranker")
+        cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=4))
+        cls.root = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        for copy in (11, 70, 120):  # ties, in fragments and between them
+            indexes.draw(cls.root / f"copies/{copy}.png", 5)
+        cls.index = indexes.make(cls.root, range(COUNT))
+        cls.actors = cls.ray_search.start(cls.cluster.address)
+
+    def setUp(self):
+        super().setUp()
+        self.alone = Searcher(self.index)
+        self.searcher = Searcher(self.index, hold=lambda places: self.ray_search.RayRanker(places, self.actors, 120.0))
+        self.query = self.alone.describe(self.alone.prepare_indexed("5.png"))
+
+    def assert_as_alone(self, searcher, options):
+        expected = self.alone.search(self.query, options, count=COUNT + 3)
+        self.assertEqual(searcher.search(self.query, options, count=COUNT + 3), expected)
+        self.assertEqual(searcher.search(self.query, options, count=9, first=20), expected[20:29])
+
+    @parameterized.parameters(*OPTIONS)
+    def test_finds_what_one_process_does(self, options):
+        self.assertLen(self.searcher.held(), COUNT + 3)
+        self.assert_as_alone(self.searcher, options)
+
+    def test_copies_tie_and_come_in_the_order_of_their_paths(self):
+        hits = self.searcher.search(self.query, count=4)
+        self.assertEqual([hit.entry.path for hit in hits], ["5.png", *(f"copies/{i}.png" for i in (11, 120, 70))])
+        self.assertLen({hit.score for hit in hits}, 1)
+
+    def test_a_node_lost_during_queries_delays_them(self):
+        before = set(map(process, self.actors))
+        self.searcher.held()
+        for _ in range(3):  # nodes besides the head: Ray may have put no actor on one of them
+            killing = threading.Thread(target=self.cluster.replace_node)
+            killing.start()
+            for _ in range(5):
+                for options in OPTIONS[:2]:
+                    self.assert_as_alone(self.searcher, options)
+            killing.join()
+            self.assert_as_alone(self.searcher, Options("ona"))
+            if set(map(process, self.actors)) != before:
+                return
+        self.fail("no actor was on any of the nodes that were killed")
+
+    def test_a_shard_killed_during_a_query(self):
+        self.searcher.held()
+        for actor in self.actors[:2]:
+            number = process(actor)
+            os.kill(number, signal.SIGSTOP)  # the query is on its way when it dies
+            threading.Timer(1.0, os.kill, (number, signal.SIGKILL)).start()
+            self.assert_as_alone(self.searcher, Options("ona"))
+
+    def test_a_shard_that_does_not_answer_is_an_error_at_the_deadline(self):
+        self.assert_as_alone(self.searcher, Options())  # they have read their fragments, and compiled what they need
+        searcher = Searcher(self.index, hold=lambda places: self.ray_search.RayRanker(places, self.actors, 4.0))
+        searcher.held()
+        number = process(self.actors[1])
+        os.kill(number, signal.SIGSTOP)
+        try:
+            start = time.monotonic()
+            with self.assertRaisesRegex(TimeoutError, "1 of 4 shards did not answer within 4 s; ask again once"):
+                searcher.search(self.query)
+            self.assertLess(time.monotonic() - start, 15)
+        finally:
+            os.kill(number, signal.SIGCONT)
+        self.assert_as_alone(self.searcher, Options())
+
+    def test_an_actor_that_comes_back_to_a_changed_index(self):
+        held = self.searcher.held()
+        self.addCleanup(self.index.update)
+        self.addCleanup((self.root / "new.png").unlink)
+        indexes.draw(self.root / "new.png", 5)
+        self.index.update()
+        os.kill(process(self.actors[2]), signal.SIGKILL)
+        found = held.best(self.query.descriptor, None, 5)  # the others would still answer as before
+        self.assertEqual(found.entries[4].path, "new.png")
+
+    def test_changes_are_seen_at_the_next_query(self):
+        self.searcher.held()
+        self.addCleanup(self.index.update)
+        self.addCleanup((self.root / "new.png").unlink)
+        indexes.draw(self.root / "new.png", 5)
+        (self.root / "7.png").rename(self.root / "away")
+        self.addCleanup((self.root / "away").rename, self.root / "7.png")
+        self.index.update()
+        paths = [hit.entry.path for hit in self.searcher.search(self.query, count=COUNT + 9)]
+        self.assertLen(paths, COUNT + 3)
+        self.assertEqual(paths[4], "new.png")
+        self.assertNotIn("7.png", paths)
+        with self.assertRaises(KeyError):
+            self.searcher.prepare_indexed("7.png")
+
+
+if __name__ == "__main__":
+    absltest.main()

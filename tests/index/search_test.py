@@ -1,0 +1,234 @@
+import functools
+import pathlib
+import tempfile
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from cwcf_jax.images import ImageError, read_image
+from cwcf_jax.index import Index, Options, Searcher
+from cwcf_jax.store import MapFiles
+from tests import indexes, oracles
+from tests.packages import package
+
+COUNT = 24
+BOX = 5.0, 10.0, 60.0, 38.0
+FOLDER = tempfile.TemporaryDirectory()
+
+
+def tearDownModule():
+    FOLDER.cleanup()
+
+
+@functools.cache
+def _index():
+    return indexes.make(FOLDER.name, range(COUNT))
+
+
+def _picture(name="12.png"):
+    return read_image(_index().root / name)
+
+
+def _best_region(index, content, query, whitening):
+    """Section 4.5 of the paper for one picture, region by region, in float64: score, vector and box in cells."""
+    kernel = np.asarray(index.model.params["classifier"]["kernel"], np.float64)
+    maps = MapFiles(index.folder / "maps").read(content)
+    cams = np.moveaxis(np.asarray(maps["cam_features"], np.float64) @ kernel[:, query.class_ids[:2]], -1, 0)
+    heat = np.mean([oracles.min_max(cam) if cam.max() > 0 else 0 * cam for cam in cams], axis=0)
+    short = oracles.l2(np.asarray(query.vectors[:6], np.float64).sum(axis=0))
+    best = -np.inf, np.zeros(len(short)), (0, 0, 0, 0)
+    for fraction in (0.01, 0.1, 0.2, 0.3, 0.4):
+        hot = (heat > fraction * heat.max()).astype(np.uint8)
+        _, _, stats, _ = package("cv2").connectedComponentsWithStats(hot)
+        x, y, width, height, _ = stats[1 + np.argmax(stats[1:, 4])].tolist()
+        cut = np.s_[y : y + height, x : x + width]
+        vectors = indexes.float64_vectors(index.model, maps, query.class_ids[:6], cut)
+        vector = oracles.l2(indexes.float64_whitened(vectors, whitening).sum(axis=0))
+        if vector @ short > best[0]:
+            best = vector @ short, vector, (x, y, x + width, y + height)
+    return best
+
+
+class SearchCase(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.index = _index()
+        self.searcher = Searcher(self.index)
+        self.snapshot = self.index.snapshot()
+        self.query = self.searcher.describe(self.searcher.prepare(_picture()), BOX)
+
+    def assert_scores(self, hits, scores, atol=1e-5):
+        """``scores`` of all pictures in the order of their paths."""
+        found = {hit.entry: hit.score for hit in hits}
+        self.assertEqual(found.keys(), set(self.snapshot.entries))
+        np.testing.assert_allclose([found[entry] for entry in self.snapshot.entries], scores, atol=atol)
+        self.assertEqual([hit.score for hit in hits], sorted(found.values(), reverse=True))
+
+    def search(self, query=None, **options):
+        return self.searcher.search(query or self.query, Options(**options), count=COUNT)
+
+    def online(self, query):
+        """Descriptors under the query's classes, float64."""
+        vectors, _ = indexes.class_vectors(self.index, [entry.row for entry in self.snapshot.entries])
+        return np.stack([oracles.l2(one[query.class_ids].sum(axis=0)) for one in vectors])
+
+
+class RankingTest(SearchCase):
+    def test_ofa(self):
+        expected = self.snapshot.descriptors.astype(np.float64) @ np.asarray(self.query.descriptor, np.float64)
+        self.assert_scores(self.search(), expected)
+
+    def test_ona(self):
+        expected = self.online(self.query) @ np.asarray(self.query.descriptor, np.float64)
+        self.assert_scores(self.search(aggregation="ona"), expected)
+
+    def test_classes_by_name_and_number_describe_the_query_and_all_pictures(self):
+        names = self.index.model.network.spec.class_names
+        prepared = self.searcher.prepare(_picture())
+        by_name = self.searcher.describe(prepared, None, (names[7].upper(), names[2]))
+        np.testing.assert_array_equal(by_name.class_ids, [7, 2])
+        by_number = self.searcher.describe(prepared, None, ("7", " 2", "7"))
+        np.testing.assert_array_equal(by_number.descriptor, by_name.descriptor)
+        expected = self.online(by_name) @ np.asarray(by_name.descriptor, np.float64)
+        self.assert_scores(self.search(by_name, classes=("7", "2")), expected)
+        through_index = self.index.search(_picture(), options=Options(classes=("7", "2")), count=COUNT)
+        self.assert_scores(through_index, expected)
+
+    def test_no_such_class(self):
+        with self.assertRaisesRegex(ValueError, "'unicorn' is not a class of vgg_small_cam"):
+            self.index.search(_picture(), options=Options(classes=("unicorn",)))
+
+    @parameterized.parameters("ofa", "ona")
+    def test_a_picture_finds_itself(self, aggregation):
+        for path in ("12.png", "11.png"):
+            indexed = self.searcher.describe(self.searcher.prepare_indexed(path))
+            fresh = self.searcher.describe(self.searcher.prepare(_picture(path)))
+            for query, atol in ((indexed, 1e-5), (fresh, 1e-3)):  # maps are kept in int8
+                best = self.search(query, aggregation=aggregation)[0]
+                self.assertEqual((best.entry.path, best.box, best.cells), (path, None, None))
+                self.assertAlmostEqual(best.score, 1.0, delta=atol + (1e-3 if aggregation == "ona" else 0))
+
+    def test_pages(self):
+        everything = self.search()
+        pages = [self.searcher.search(self.query, count=7, first=first) for first in range(0, COUNT + 7, 7)]
+        self.assertEqual([hit for page in pages for hit in page], everything)
+        self.assertEqual(self.searcher.search(self.query), everything[:20])
+
+    def test_of_equal_pictures_the_earlier_path_comes_first(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        for name in ("b", "c", "sub/a", "a"):
+            indexes.draw(root / f"{name}.png", 1)
+        index = Index.create(root, indexes.SETTINGS)
+        index.update()
+        for aggregation in "ofa", "ona":
+            hits = index.search(root / "a.png", options=Options(aggregation))
+            self.assertEqual([hit.entry.path for hit in hits], ["a.png", "b.png", "c.png", "sub/a.png"])
+
+
+class SecondLookTest(SearchCase):
+    @parameterized.parameters("ofa", "ona")
+    def test_the_best_are_ranked_by_their_best_regions(self, aggregation):
+        before = self.search(aggregation=aggregation)
+        hits = self.search(aggregation=aggregation, rerank=9)
+        self.assertEqual({hit.entry for hit in hits[:9]}, {hit.entry for hit in before[:9]})
+        self.assertEqual(hits[9:], before[9:])
+        whitening = self.searcher.whitening
+        scores = [hit.score for hit in hits[:9]]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+        for hit in hits[:9]:
+            score, _, cells = _best_region(self.index, hit.entry.content, self.query, whitening)
+            self.assertAlmostEqual(hit.score, score, delta=1e-4)
+            self.assertEqual(hit.cells, cells)
+
+    def test_boxes_are_in_pixels_of_the_picture(self):
+        smaller = 0
+        for hit in self.search(rerank=COUNT):
+            height, width = MapFiles(self.index.folder / "maps").read(hit.entry.content)["features"].shape[:2]
+            smaller += hit.cells != (0, 0, width, height)
+            x1, y1, x2, y2 = hit.cells
+            across, down = hit.entry.width / width, hit.entry.height / height
+            self.assertEqual(hit.box, (round(x1 * across), round(y1 * down), round(x2 * across), round(y2 * down)))
+            self.assertTrue(0 <= hit.box[0] < hit.box[2] <= hit.entry.width)
+            self.assertTrue(0 <= hit.box[1] < hit.box[3] <= hit.entry.height)
+        self.assertGreater(smaller, 5)
+
+    @parameterized.product(aggregation=("ofa", "ona"), rerank=(0, 3), expand=(1, 5, COUNT + 3))
+    def test_expansion(self, aggregation, rerank, expand):
+        before = self.search(aggregation=aggregation, rerank=rerank)
+        paths = [entry.path for entry in self.snapshot.entries]
+        order = [paths.index(hit.entry.path) for hit in before]
+        database = self.snapshot.descriptors.astype(np.float64) if aggregation == "ofa" else self.online(self.query)
+        whitening = self.searcher.whitening
+        for place in order[:rerank]:  # the regions stand in for their pictures
+            content = self.snapshot.entries[place].content
+            database[place] = _best_region(self.index, content, self.query, whitening)[1]
+        query = np.asarray(self.query.descriptor, np.float64)
+        expanded = oracles.l2(query + database[order[:expand]].sum(axis=0))
+        self.assert_scores(
+            self.search(aggregation=aggregation, rerank=rerank, expand=expand), database @ expanded, 2e-4
+        )
+
+
+class FollowingTest(absltest.TestCase):
+    def test_changes_are_seen_at_the_next_query(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        index = indexes.make(root, range(3))
+        searcher = Searcher(Index(root))
+        query = searcher.describe(searcher.prepare_indexed("1.png"))
+
+        def find(options=None):
+            return [hit.entry.path for hit in searcher.search(query, options)]
+
+        self.assertCountEqual(find(), ["0.png", "1.png", "2.png"])
+        held = searcher.held()
+        self.assertIs(searcher.held(), held)
+        indexes.draw(root / "3.png", 3)
+        (root / "0.png").unlink()
+        index.update()
+        self.assertCountEqual(find(), ["1.png", "2.png", "3.png"])
+        self.assertCountEqual(find(Options("ona")), ["1.png", "2.png", "3.png"])
+        index.rebuild()
+        self.assertCountEqual(find(), ["1.png", "2.png", "3.png"])
+        index.remove(["1.png", "2.png", "3.png"])
+        self.assertEqual(find(Options("ona", rerank=3, expand=2)), [])
+        with self.assertRaises(KeyError):
+            searcher.prepare_indexed("1.png")
+
+
+class OptionsTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ({"aggregation": "average"}, "unknown aggregation 'average'; known: ofa, ona"),
+        ({"rerank": -1}, "rerank is a number of pictures, not -1"),
+        ({"expand": -2}, "expand is a number of pictures, not -2"),
+    )
+    def test_what_cannot_be(self, options, message):
+        with self.assertRaisesRegex(ValueError, message):
+            Options(**options)
+
+    def test_classes_make_it_online(self):
+        self.assertEqual([Options().online, Options("ona").online, Options(classes=("1",)).online], [False, True, True])
+
+
+class IndexSearchTest(SearchCase):
+    def test_a_file_or_its_pixels(self):
+        file = self.index.root / "12.png"
+        expected = self.search(rerank=5)
+        for picture in (file, str(file), _picture()):
+            hits = self.index.search(picture, box=BOX, options=Options(rerank=5), count=5, first=2)
+            self.assertEqual(hits, expected[2:7])
+
+    def test_no_region_and_no_picture(self):
+        with self.assertRaisesRegex(ValueError, r"the region 0,0,500,9 does not lie within the picture's"):
+            self.index.search(_picture(), box=(0.0, 0.0, 500.0, 9.0))
+        with self.assertRaisesRegex(ImageError, "nothing.png: no such file"):
+            self.index.search("nothing.png")
+
+    def test_an_empty_index(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        index = Index.create(root, indexes.SETTINGS)
+        with self.assertRaisesRegex(FileNotFoundError, "is an empty index; fill it with cwcf index"):
+            index.search(_picture())
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,121 @@
+import dataclasses
+import json
+import pathlib
+import shutil
+from unittest import mock
+
+import numpy as np
+from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cwcf_jax import networks
+from cwcf_jax.index import Settings, settings_for
+from cwcf_jax.index.settings import Header, load_model, read_header
+from tests import indexes
+
+SETTINGS = Settings("vgg_small_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
+
+
+class SettingsForTest(parameterized.TestCase):
+    def test_the_record_of_the_weights_says_which_network(self):
+        found = settings_for(indexes.WEIGHTS, dim=7)
+        self.assertEqual(found, Settings("vgg_small_cam", str(indexes.WEIGHTS), dim=7))
+        self.assertEqual(settings_for(indexes.WEIGHTS, "vgg16_cam").network, "vgg16_cam")
+
+    def test_weights_without_a_record(self):
+        file = pathlib.Path(self.create_tempdir().full_path, "bare.npz")
+        np.savez(file, kernel=np.zeros(3))
+        with self.assertRaisesRegex(ValueError, "bare.npz does not say which network it is of; name it: .*vgg_small"):
+            settings_for(file)
+        self.assertEqual(settings_for(file, "vgg_small_cam").network, "vgg_small_cam")
+
+    def test_no_weights(self):
+        with self.assertRaisesRegex(FileNotFoundError, "missing.npz: no such weights"):
+            settings_for("missing.npz")
+
+    @parameterized.parameters(
+        ({"num_classes": 0}, "num_classes must be at least 1, not 0"),
+        ({"dim": -1}, "dim must be at least 1, not -1"),
+        ({"store": "/mnt/store"}, "a store is an address such as s3://bucket/folder, not /mnt/store"),
+        ({"resize": "big"}, "unknown resize 'big'"),
+    )
+    def test_choices_that_cannot_be(self, choice, message):
+        with self.assertRaisesRegex(ValueError, message):
+            settings_for(indexes.WEIGHTS, **choice)
+
+
+class HeaderTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.text(), st.integers(0, 2**40), st.lists(st.text()))
+    def test_read_as_written(self, root, generation, removed):
+        header = Header(root, SETTINGS, "abc", generation, tuple(removed))
+        header.write(self.folder)
+        self.assertEqual(read_header(self.folder), header)
+        self.assertEqual([file.name for file in self.folder.iterdir()], ["index.json"])
+
+    def test_maps_depend_on_what_the_pass_depends_on(self):
+        first = Header("..", SETTINGS, "abc").conditions()
+        for change in ({"feature_layer": "conv3_1"}, {"resize": "max640"}):
+            other = Header("..", dataclasses.replace(SETTINGS, **change), "abc")
+            self.assertNotEqual(other.conditions(), first)
+        self.assertNotEqual(Header("..", SETTINGS, "def").conditions(), first)
+        for change in ({"num_classes": 9}, {"dim": 9}):
+            other = Header("/elsewhere", dataclasses.replace(SETTINGS, **change), "abc", 3, ("gone",))
+            self.assertEqual(other.conditions(), first)
+
+    def test_a_failed_write_leaves_the_old_one(self):
+        header = Header("..", SETTINGS, "abc")
+        header.write(self.folder)
+        with mock.patch("os.fsync", side_effect=OSError("disk full")), self.assertRaisesRegex(OSError, "disk full"):
+            dataclasses.replace(header, generation=7).write(self.folder)
+        self.assertEqual(read_header(self.folder), header)
+
+    def test_no_index(self):
+        with self.assertRaisesRegex(FileNotFoundError, f"no index in {self.folder}; make one with cwcf index"):
+            read_header(self.folder)
+
+    @parameterized.parameters(
+        *(("",), ("{",), ("[]",), ("7",), ("null",), ("{}",), (b"\xff\xfe",)),
+        *(({"format": 2},), ({"strange": 1},), ({"removed": 3},), ({"settings": {}},)),
+        ({"settings": {"network": "x", "weights": "y", "dim": 0}},),
+    )
+    def test_a_damaged_one_is_named(self, change):
+        Header("..", SETTINGS, "abc").write(self.folder)
+        file = self.folder / "index.json"
+        if isinstance(change, dict):
+            change = json.dumps(json.loads(file.read_text()) | change)
+        file.write_bytes(change if isinstance(change, bytes) else change.encode())
+        with self.assertRaisesRegex(ValueError, f"{file} cannot be used .*remove {self.folder} and index again"):
+            read_header(self.folder)
+
+
+class LoadModelTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.weights = pathlib.Path(self.create_tempdir().full_path, "weights.npz")
+        shutil.copy(indexes.WEIGHTS, self.weights)
+        self.header = Header("..", settings_for(self.weights), networks.fingerprint(self.weights))
+
+    def test_the_layer_is_the_networks_unless_it_is_named(self):
+        self.assertEqual(load_model(self.header).config.feature_layer, "conv4_1")
+        named = dataclasses.replace(self.header.settings, feature_layer="conv3_1")
+        self.assertEqual(load_model(dataclasses.replace(self.header, settings=named)).config.feature_layer, "conv3_1")
+
+    def test_other_weights_in_their_place(self):
+        self.weights.write_bytes(self.weights.read_bytes() + b"\0")
+        with self.assertRaisesRegex(ValueError, "is not what the index was made with: sha256 .* then, .* now. Put"):
+            load_model(self.header)
+
+    def test_no_weights_any_more(self):
+        self.weights.unlink()
+        with self.assertRaisesRegex(FileNotFoundError, "weights that the index was made with are gone"):
+            load_model(self.header)
+
+
+if __name__ == "__main__":
+    absltest.main()

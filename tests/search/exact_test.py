@@ -1,0 +1,165 @@
+import functools
+import mmap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jax.sharding import Mesh
+
+from cwcf_jax.search import candidates, exact
+
+
+def unit(random, *shape):
+    vectors = random.normal(size=shape).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def oracle(queries, database, count):
+    """Rows by a stable sort of float64 cosines."""
+    scores = queries.astype(np.float64) @ database.astype(np.float64).T
+    return np.argsort(-scores, axis=1, kind="stable")[:, :count], -np.sort(-scores, axis=1)[:, :count]
+
+
+class NearestTest(parameterized.TestCase):
+    @parameterized.product(
+        length=(1, 5, 16, 100, 2048, 2050, 5000),
+        queries=(1, 5, 40),
+        compacted=(False, True),
+        scoring=exact.SCORINGS,
+    )
+    def test_against_a_sort(self, length, queries, compacted, scoring):
+        random = np.random.default_rng(length)
+        database, asked = unit(random, length, 24), unit(random, queries, 24)
+        compact = exact.compact(jnp.asarray(database)) if compacted else None
+        found = exact.nearest(jnp.asarray(asked), jnp.asarray(database), 20, compact=compact, scoring=scoring)
+        rows, scores = oracle(asked, database, min(20, length))
+        np.testing.assert_array_equal(found.rows, rows)
+        np.testing.assert_allclose(found.scores, scores, atol=1e-6)
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        st.integers(0, 2**32 - 1),
+        st.sampled_from((1, 37, 243)),
+        st.integers(1, 6),
+        st.sampled_from((1, 35)),
+        st.booleans(),
+        st.sampled_from(exact.SCORINGS),
+    )
+    @example(5, 243, 6, 35, False, "float32")  # equal rows that are cut off within the groups
+    def test_ties_come_in_order(self, seed, length, different, count, compacted, scoring):
+        """Rows that repeat: every score occurs many times, beyond any margin."""
+        random = np.random.default_rng(seed)
+        database = unit(random, different, 8)[random.integers(0, different, length)]
+        asked = np.concatenate([unit(random, 5, 8), np.zeros((1, 8), np.float32)])
+        compact = exact.compact(jnp.asarray(database)) if compacted else None
+        found = exact.nearest(jnp.asarray(asked), jnp.asarray(database), count, compact=compact, scoring=scoring)
+        expected = exact.exhaustive(jnp.asarray(asked), jnp.asarray(database), min(count, length))
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        for row_scores, rows in zip(np.asarray(found.scores), np.asarray(found.rows), strict=True):
+            self.assertLen(set(rows.tolist()), min(count, length))
+            for i in range(len(rows) - 1):
+                self.assertTrue(row_scores[i] > row_scores[i + 1] or rows[i] < rows[i + 1])
+
+    def test_many_queries_and_a_mapped_database(self):
+        random = np.random.default_rng(0)
+        mapped = np.frombuffer(mmap.mmap(-1, 3000 * 16 * 4), np.float32).reshape(3000, 16)
+        mapped[:] = unit(random, 3000, 16)
+        asked = unit(random, 300, 16)
+        found = exact.nearest(jnp.asarray(asked), mapped, 10)
+        np.testing.assert_array_equal(found.rows, oracle(asked, mapped, 10)[0])
+
+    @parameterized.parameters(*exact.SCORINGS)
+    def test_scores_closer_than_bfloat16_can_tell(self, scoring):
+        """1,500 rows within .002 of the query: most of them are the best in 16 bits, and few of the chosen are."""
+        random = np.random.default_rng(3)
+        query = unit(random, 6, 32)
+        near = query[random.integers(0, 6, 9000)] + 0.008 * random.normal(size=(9000, 32)).astype(np.float32)
+        database = near / np.linalg.norm(near, axis=1, keepdims=True)
+        found = candidates.find(jnp.asarray(query), database, compact=None, count=20, scoring=scoring)
+        self.assertEqual(found.certain.tolist(), [scoring == "float32"] * 6)
+        nearest = exact.nearest(jnp.asarray(query), database, 20, scoring=scoring)
+        expected = oracle(query, database, 20)[1]
+        np.testing.assert_allclose(nearest.scores, expected, atol=1e-6)
+        reached = np.einsum("qd,qkd->qk", query.astype(np.float64), database[nearest.rows].astype(np.float64))
+        np.testing.assert_allclose(reached, expected, atol=2e-7)
+        for rows in np.asarray(nearest.rows):
+            self.assertLen(set(rows.tolist()), 20)
+
+    def test_rounding_that_hides_the_best(self):
+        """Query and best row lose nearly half a step in every number, the others nothing, and seem better."""
+        cut = np.full(16, 0.25 * (1 + 2.0**-8 - 2.0**-20), np.float32)
+        others = np.full((400 * candidates.GROUP, 16), 0.25, np.float32)
+        others[:, 0] += 2.0**-9  # a step: + 2 ** -11, so that each of them hides the best row
+        others[: candidates.GROUP, :6] = 0.25 + 2.0**-9  # and these are the best of them, by less than it has lost
+        database = np.concatenate([others, cut[None]])
+        queries = np.tile(cut, (6, 1))
+        found = candidates.find(jnp.asarray(queries), database, compact=None, count=1, scoring="bfloat16")
+        self.assertNotIn(len(others), found.neighbours.rows[:, 0].tolist())
+        self.assertFalse(np.any(found.certain))
+        rows = exact.nearest(jnp.asarray(queries), database, 1, scoring="bfloat16").rows
+        np.testing.assert_array_equal(rows, np.full((6, 1), len(others)))
+
+    def test_rows_that_share_a_group_are_all_found(self):
+        random = np.random.default_rng(1)
+        database = unit(random, 6000, 32)
+        asked = unit(random, 8, 32)
+        for i, query in enumerate(asked):  # the twelve best of each query lie side by side
+            near = query + 0.02 * random.normal(size=(12, 32)).astype(np.float32)
+            database[700 * i : 700 * i + 12] = near / np.linalg.norm(near, axis=1, keepdims=True)
+        found = exact.nearest(jnp.asarray(asked), jnp.asarray(database), 12)
+        np.testing.assert_array_equal(found.rows, oracle(asked, database, 12)[0])
+
+    def test_compact_is_as_close_as_it_says(self):
+        database = unit(np.random.default_rng(2), 500, 64)
+        compact = exact.compact(jnp.asarray(database))
+        self.assertEqual(compact.values.dtype, jnp.int8)
+        real = np.asarray(compact.values, np.float64) * np.asarray(compact.scales, np.float64)[:, None]
+        errors = np.linalg.norm(real - database, axis=1)
+        self.assertAlmostEqual(float(compact.error), errors.max(), places=6)
+        self.assertLess(errors.max(), 0.02)
+
+    @parameterized.parameters((0, 3, 3, "at least 1 row, not 0"), (1, 0, 3, "0 queries"), (1, 3, 0, "0 rows"))
+    def test_errors(self, count, queries, length, message):
+        with self.assertRaisesRegex(ValueError, message):
+            exact.nearest(jnp.zeros((queries, 4)), jnp.zeros((length, 4)), count)
+
+    def test_unknown_scoring(self):
+        with self.assertRaisesRegex(ValueError, "unknown scoring 'float64'; known: float32, bfloat16"):
+            exact.nearest(jnp.zeros((1, 4)), jnp.zeros((3, 4)), 1, scoring="float64")
+
+
+class ShardedTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.assertGreaterEqual(jax.device_count(), 8)
+        mesh = Mesh(np.array(jax.devices()[:8]), ("rows",))
+        self.nearest = functools.partial(exact.nearest_sharded, mesh=mesh, axis="rows")
+
+    @parameterized.product(queries=(1, 6), scoring=exact.SCORINGS)
+    def test_equals_one_device(self, queries, scoring):
+        random = np.random.default_rng(0)
+        database, asked = jnp.asarray(unit(random, 8 * 300, 16)), jnp.asarray(unit(random, queries, 16))
+        expected = exact.nearest(asked, database, 25)
+        found = self.nearest(asked, database, 25, scoring=scoring)
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+
+    def test_ties_over_devices(self):
+        database = jnp.tile(jnp.asarray(unit(np.random.default_rng(0), 3, 16)), (8 * 40, 1))
+        asked = jnp.asarray(unit(np.random.default_rng(1), 6, 16))
+        found = self.nearest(asked, database, 50)
+        np.testing.assert_array_equal(found.rows, exact.exhaustive(asked, database, 50).rows)
+
+    def test_uneven_databases_are_refused(self):
+        asked = jnp.ones((1, 4))
+        for length, count in ((15, 1), (16, 3)):
+            with self.assertRaisesRegex(ValueError, f"{length} rows over 8 devices: each needs as many"):
+                self.nearest(asked, jnp.ones((length, 4)), count)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,144 @@
+"""Online aggregation over a store against online aggregation from the images."""
+
+import functools
+import pathlib
+from unittest import mock
+
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cwcf_jax
+from cwcf_jax.extraction import Extraction, fill_class_vectors
+from cwcf_jax.images import ImageSet, Resize, read_folder, read_image
+from cwcf_jax.search import online
+from cwcf_jax.search.online import OnlineSearch
+from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout
+from tests import shared
+
+PIXELS = Extraction(Resize())
+
+
+@functools.cache
+def _model():
+    return cwcf_jax.load("squeezenet1_1", shared.require("weights/squeezenet_v1.1.npz"))
+
+
+class PhotographsTest(parameterized.TestCase):
+    """From the pixels of six photographs to scores."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        everything = read_folder(shared.require("data/boofcv_triplets"))
+        cls.images = ImageSet("photographs", everything.names[40:46], everything.paths[40:46])
+        pictures = [read_image(path) for path in cls.images.paths]
+        model = _model()
+        vectors = np.concatenate(
+            [cwcf_jax.class_vectors(model, one[None], num_classes=40).vectors[0] for one in pictures]
+        )
+        cls.whitening = cwcf_jax.fit_pca_whitening(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dim=48)
+        height, width = pictures[2].shape[:2]
+        box = [[width / 4, height / 4, 3 * width / 4, height]]
+        cls.classes = np.asarray(
+            cwcf_jax.class_vectors(model, pictures[2][None], num_classes=12, boxes=box).class_ids[0]
+        )
+        encode = functools.partial(cwcf_jax.encode, model, class_ids=cls.classes, whitening=cls.whitening)
+        cls.query = encode(pictures[2][None], boxes=box)[0]
+        cls.expected = np.array([np.dot(encode(one[None])[0], cls.query) for one in pictures])
+
+    def fill(self, **changes):
+        options = {"classes": tuple(range(1000)), "dim": 48, "dtype": "int8", "fragment": 4} | changes
+        place = pathlib.Path(self.create_tempdir().full_path)
+        with ClassVectorWriter(place, {}, Layout(**options)) as writer:
+            left_out = fill_class_vectors(
+                writer, _model(), self.images, PIXELS, self.whitening, progress=lambda _: None
+            )
+        self.assertEqual(left_out, [])
+        return ClassVectorStore(place)
+
+    @parameterized.product(dtype=(("float16", 1e-3), ("int8", 1e-2)), resident=(False, True))
+    def test_scores_are_those_from_the_images(self, dtype, resident):
+        name, tolerance = dtype
+        search = OnlineSearch(self.fill(dtype=name), resident=resident)
+        found = search.scores(self.query, self.classes)
+        np.testing.assert_allclose(found, self.expected, atol=tolerance)
+        hits = search.search(self.query, self.classes, 3)
+        self.assertEqual(hits.rows.tolist(), np.argsort(-self.expected)[:3].tolist())
+        rows = np.array([5, 2, 4])
+        np.testing.assert_allclose(search.rescore(self.query, self.classes, rows), found[rows], atol=1e-6)
+
+    def test_two_stages(self):
+        search = OnlineSearch(self.fill())
+        everything = search.search(self.query, self.classes, 6)
+        among = search.search_among(self.query, self.classes, everything.rows[[4, 1, 3, 0]], 3)
+        self.assertEqual(among.rows.tolist(), everything.rows[[0, 1, 3]].tolist())
+        np.testing.assert_allclose(among.scores, everything.scores[[0, 1, 3]], atol=1e-6)
+
+    def test_some_rows(self):
+        store = self.fill(dtype="int8", fragment=2)
+        whole = OnlineSearch(store).scores(self.query, self.classes)
+        for first, last in ((0, 4), (4, 6), (2, 6), (4, 4)):
+            for resident in (True, False):
+                search = OnlineSearch(store, rows=range(first, last), resident=resident)
+                np.testing.assert_array_equal(search.scores(self.query, self.classes), whole[first:last])
+
+    def test_a_store_of_fewer_classes(self):
+        kept = np.sort(self.classes[[0, 2, 5, 7]])
+        search = OnlineSearch(self.fill(dtype="float16", classes=tuple(kept.tolist())))
+        np.testing.assert_array_equal(search.available(self.classes, 3), self.classes[[0, 2, 5]])
+        with self.assertRaisesRegex(ValueError, f"the store holds 4 classes, but not {self.classes[1]}"):
+            search.scores(self.query, self.classes[:2])
+        ids = search.available(self.classes, 64)
+        pictures = [read_image(path) for path in self.images.paths]
+        expected = [
+            cwcf_jax.encode(_model(), one[None], class_ids=ids, whitening=self.whitening)[0] for one in pictures
+        ]
+        np.testing.assert_allclose(search.scores(self.query, ids), np.stack(expected) @ self.query, atol=1e-3)
+
+    def test_a_query_of_another_length(self):
+        search = OnlineSearch(self.fill())
+        with self.assertRaisesRegex(ValueError, r"vectors of 48 numbers, the query has shape \(47,\)"):
+            search.scores(self.query[:-1], self.classes)
+
+
+class BestTest(absltest.TestCase):
+    @settings(deadline=None)
+    @given(st.lists(st.integers(-3, 3), min_size=1, max_size=30), st.integers(1, 35))
+    def test_against_a_stable_sort(self, scores, count):
+        found = online.best(np.array(scores, np.float32), count)
+        expected = sorted(range(len(scores)), key=lambda row: -scores[row])[:count]
+        self.assertEqual(found.rows.tolist(), expected)
+        self.assertEqual(found.scores.tolist(), [scores[row] for row in expected])
+
+    def test_at_least_one(self):
+        with self.assertRaisesRegex(ValueError, "finds at least 1 image, not 0"):
+            online.best(np.zeros(3, np.float32), 0)
+
+
+class ResidentTest(absltest.TestCase):
+    def test_a_store_stays_on_an_accelerator_that_it_fits(self):
+        place = pathlib.Path(self.create_tempdir().full_path)
+        with ClassVectorWriter(place, {}, Layout((0, 1), 4, "float16", 8)) as writer:
+            writer.append(np.ones((9, 2, 4), np.float16))
+        store = ClassVectorStore(place)
+        needed = 2 * 8 * 2 * 4 * 2
+        for limit, kept in ((needed, False), (2 * needed, True)):
+            device = mock.Mock(memory_stats=lambda limit=limit: {"bytes_limit": limit})
+            with (
+                mock.patch("jax.default_backend", return_value="gpu"),
+                mock.patch("jax.devices", return_value=[device]),
+            ):
+                self.assertEqual(online._fits(store, 2), kept)
+        self.assertFalse(online._fits(store, 2))
+        query = jnp.array([1.0, 0.0, 0.0, 0.0])
+        search = OnlineSearch(store)
+        np.testing.assert_allclose(search.scores(query, np.array([1])), np.full(9, 0.5), rtol=1e-6)
+        among = search.search_among(query, np.array([1]), np.array([7, 2, 5]), 2)
+        self.assertEqual(among.rows.tolist(), [2, 5])  # of equal scores the earlier row
+
+
+if __name__ == "__main__":
+    absltest.main()

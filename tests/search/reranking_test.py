@@ -1,0 +1,321 @@
+"""The best region of each image from stored maps, against the slow way in float64."""
+
+import functools
+import pathlib
+from unittest import mock
+
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+import cwcf_jax
+from cwcf_jax import encoder
+from cwcf_jax.search import reranking
+from cwcf_jax.search.reranking import RegionConfig
+from cwcf_jax.store import MapStore
+from tests import oracles
+from tests.descriptors.regions_test import flooded_box, traced_box
+from tests.packages import package
+from tests.training import tiny
+
+BOXES = {"component": flooded_box, "contour": traced_box}
+CLASSES = np.array([3, 8, 1, 0, 9, 4, 2])
+CONFIG = RegionConfig(num_classes=4)
+
+
+@functools.cache
+def _model(**options):
+    """Positive weights, so that thresholds cut something off; but the third class has no evidence anywhere."""
+    network = tiny.network(num_classes=10)
+    params = network.initialize(0)
+    kernel = jnp.abs(params["classifier"]["kernel"]).at[:, CLASSES[2]].multiply(-1.0)
+    return cwcf_jax.load(network, params | {"classifier": params["classifier"] | {"kernel": kernel}}, **options)
+
+
+@functools.cache
+def _whitening():
+    return cwcf_jax.fit_pca_whitening(np.random.default_rng(5).random((40, 6)), dim=4)
+
+
+def _blurred(random, shape, bias=0.0):
+    """Positive in patches, so that regions shrink as the threshold rises; the fewer, the more negative the bias."""
+    noise = random.normal(size=shape)
+    for axis in (0, 1):
+        noise = noise + np.roll(noise, 1, axis) + np.roll(noise, -1, axis)
+    return np.maximum(noise + bias, 0.0)
+
+
+def _best_region(model, maps, query, whitening, config):
+    """Section 4.5 for one image, one region and one channel after the other: score, vector, box and which threshold."""
+    features, cam_features = (np.asarray(maps[name], np.float64) for name in ("features", "cam_features"))
+    kernel = np.asarray(model.params["classifier"]["kernel"], np.float64)
+    cams = []
+    for c in CLASSES[: max(config.num_classes, config.heat_classes)]:
+        cam = cam_features @ kernel[:, c]
+        cam = oracles.min_max(cam) if cam.max() > 0 else np.zeros_like(cam)
+        if cam.shape != features.shape[:2]:
+            cam = package("cv2").resize(cam, features.shape[1::-1])
+        cams.append(cam)
+    heat = np.mean(cams[: config.heat_classes], axis=0)
+    mean = projection = None
+    if whitening is not None:
+        mean = np.asarray(whitening.mean, np.float64)
+        projection = np.asarray(whitening.projection, np.float64) / np.sqrt(np.asarray(whitening.eigenvalues))
+    best = -np.inf, np.zeros(len(query)), (0, 0, 0, 0), None
+    for place, fraction in enumerate(config.fractions):
+        x1, y1, x2, y2 = BOXES[config.rule](heat > fraction * heat.max())
+        if min(x2 - x1, y2 - y1) < config.minimum:
+            continue
+        cut = slice(y1, y2), slice(x1, x2)
+        vectors = [oracles.class_vector(features[cut], cam[cut]) for cam in cams[: config.num_classes]]
+        present = [vector for vector in vectors if vector.any()]
+        vector = oracles.descriptor(present, mean, projection) if present else np.zeros(len(query))
+        score = vector @ np.asarray(query, np.float64)
+        if score > best[0]:
+            best = score, vector, (x1, y1, x2, y2), place
+    return best
+
+
+class StoredCase(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.random = np.random.default_rng(0)
+
+    def store(self, pictures):
+        """Maps of each picture as a store gives them back: in float16."""
+        folder = pathlib.Path(self.create_tempdir().full_path) / "maps"
+        store = MapStore(folder, {}, length=len(pictures))
+        self.addCleanup(store.close)
+        for row, (features, cam_features) in enumerate(pictures):
+            store.write(row, features=features, cam_features=cam_features)
+        return store
+
+    def pictures(self, shapes, channels=6, step=1):
+        """``step``: how many cells of the features lie along one of the CAM features."""
+        return [
+            (
+                _blurred(self.random, (height * step, width * step, channels)),
+                _blurred(self.random, (height, width, 8), -4.0),
+            )
+            for height, width in shapes
+        ]
+
+    def find(self, store, query, *, rows=None, model=None, whitening=None, config=CONFIG):
+        rows = np.arange(store.length) if rows is None else np.asarray(rows)
+        query = jnp.asarray(query, jnp.float32)
+        return reranking.best_regions(model or _model(), store.read, rows, query, CLASSES, whitening, config)
+
+
+class BestRegionsTest(StoredCase):
+    def check(self, store, query, *, model=None, whitening=None, config=CONFIG):
+        found = self.find(store, query, model=model, whitening=whitening, config=config)
+        winners = set()
+        for row in range(store.length):
+            maps = store.read(row)
+            score, vector, box, threshold = _best_region(model or _model(), maps, query, whitening, config)
+            np.testing.assert_allclose(found.scores[row], score, atol=1e-4)
+            np.testing.assert_allclose(found.vectors[row], vector, atol=1e-4)
+            self.assertEqual(found.boxes[row].tolist(), list(box))
+            winners.add(threshold)
+        return found, winners
+
+    @parameterized.product(rule=("component", "contour"), minimum=(0, 4), whitened=(False, True))
+    def test_against_float64(self, rule, minimum, whitened):
+        store = self.store(self.pictures([(9, 13)] * 3 + [(12, 16), (7, 5), (4, 21)] * 2))
+        whitening = _whitening() if whitened else None
+        query = oracles.l2(self.random.normal(size=4 if whitened else 6))
+        config = RegionConfig(rule=rule, minimum=minimum, num_classes=4)
+        _, winners = self.check(store, query, whitening=whitening, config=config)
+        self.assertGreater(len(winners), 2)  # else the thresholds would not matter
+
+    def test_more_than_a_batch_of_one_shape(self):
+        shapes = [(6, 8)] * (reranking.BATCH + 3)
+        shapes.insert(5, (3, 3))
+        self.check(self.store(self.pictures(shapes)), oracles.l2(self.random.random(6)))
+
+    @parameterized.parameters((1, 1), (2, 6), (3, 2))
+    def test_how_many_classes(self, heat_classes, num_classes):
+        config = RegionConfig(heat_classes=heat_classes, num_classes=num_classes)
+        self.check(self.store(self.pictures([(9, 13)] * 3)), oracles.l2(self.random.random(6)), config=config)
+
+    def test_finer_features(self):
+        model = _model(feature_layer="conv1_1")
+        store = self.store(self.pictures([(5, 7), (6, 4)], channels=4, step=2))
+        found, _ = self.check(store, oracles.l2(self.random.random(4)), model=model)
+        self.assertGreater(found.boxes.max(), 7)  # boxes are in cells of the features
+
+    def test_any_order_and_some_rows_only(self):
+        store = self.store(self.pictures([(9, 13), (6, 8), (9, 12), (6, 7)]))
+        query = oracles.l2(self.random.random(6))
+        everything = self.find(store, query)
+        for rows in ([2], [3, 0], [1, 1, 2]):
+            found = self.find(store, query, rows=rows)
+            np.testing.assert_allclose(found.scores, everything.scores[rows], atol=1e-6)
+            np.testing.assert_allclose(found.vectors, everything.vectors[rows], atol=1e-6)
+            np.testing.assert_array_equal(found.boxes, everything.boxes[rows])
+
+    def test_no_rows(self):
+        found = self.find(self.store([]), np.ones(6))
+        self.assertEqual((found.scores.shape, found.vectors.shape, found.boxes.shape), ((0,), (0, 6), (0, 4)))
+
+    def test_types(self):
+        found = self.find(self.store(self.pictures([(4, 4)])), np.ones(6))
+        self.assertEqual([part.dtype for part in (found.scores, found.vectors)], [np.float32] * 2)
+        self.assertEqual(found.boxes.dtype, np.int32)
+
+    def test_on_an_accelerator_boxes_are_the_same(self):
+        store = self.store(self.pictures([(9, 13)] * 2 + [(6, 8)]))
+        query = oracles.l2(self.random.random(6))
+        expected = self.find(store, query)
+        with (
+            mock.patch.object(reranking.jax, "default_backend", lambda: "gpu"),
+            mock.patch.object(reranking.regions, "host_boxes", side_effect=AssertionError("on the host")),
+        ):
+            found = self.find(store, query)
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+
+    def test_few_shapes_are_compiled(self):
+        store = self.store(self.pictures([(9, 13), (10, 16), (12, 14), (11, 15), (5, 5), (8, 6)]))
+        encoder.describe_regions.clear_cache()
+        self.find(store, np.ones(6))
+        self.find(store, np.ones(6), rows=[0, 5])
+        self.assertEqual(encoder.describe_regions._cache_size(), 2)  # 12 x 16 and 8 x 8
+
+    def test_the_name_of_a_whitening_compiles_nothing(self):
+        store, query = self.store(self.pictures([(4, 4)])), np.ones(4)
+        encoder.describe_regions.clear_cache()
+        for name in ("one", "other"):
+            training = np.random.default_rng(5).random((40, 6))
+            self.find(store, query, whitening=cwcf_jax.fit_pca_whitening(training, dim=4, fitted_on=name))
+        self.assertEqual(encoder.describe_regions._cache_size(), 1)
+
+
+class DrawnTest(StoredCase):
+    """Nested squares of 2, 4, 6, 8 and 10 cells; each threshold of the paper finds one of them."""
+
+    FRACTIONS = (0.01, 0.1, 0.2, 0.3, 0.4)
+
+    def setUp(self):
+        super().setUp()
+        cam = np.zeros((12, 14, 8))
+        for border, level in ((1, 0.0625), (2, 0.15625), (3, 0.25), (4, 0.375), (5, 1.0)):
+            cam[border : 12 - border, border : 12 - border, 0] = level
+        # Channel 0 lives in the square of 4 cells, channel 1 outside it, channel 2 everywhere: a query of channel 0
+        # alone likes that square, and the one of 2 in it, better than the larger ones.
+        features = np.zeros((12, 14, 6))
+        features[4:8, 4:8, 0] = 1.0
+        features[..., 1] = 1.0 - features[..., 0]
+        features[..., 2] = 0.5
+        self.store_of_one = self.store([(features, cam)])
+        kernel = jnp.zeros((8, 10)).at[0, CLASSES[0]].set(1.0)
+        classifier = {"kernel": kernel, "bias": jnp.zeros(10)}
+        params = _model().params | {"classifier": classifier}
+        self.model = cwcf_jax.load(_model().network, params)
+
+    def best(self, channel, *, fractions=FRACTIONS, minimum=0):
+        config = RegionConfig(fractions=fractions, minimum=minimum, heat_classes=1, num_classes=1)
+        query = np.zeros(6) if channel is None else np.eye(6)[channel]
+        return self.find(self.store_of_one, query, model=self.model, config=config)
+
+    @parameterized.parameters(
+        (0.01, (1, 1, 11, 11)),
+        (0.1, (2, 2, 10, 10)),
+        (0.2, (3, 3, 9, 9)),
+        (0.3, (4, 4, 8, 8)),
+        (0.4, (5, 5, 7, 7)),
+    )
+    def test_each_threshold_alone(self, fraction, box):
+        self.assertEqual(self.best(0, fractions=(fraction,)).boxes[0].tolist(), list(box))
+
+    def test_the_winner(self):
+        # In the square of 4 both living channels are in every cell: weights log 2, the vector (1, 0, .5) / |(1, .5)|.
+        found = self.best(0, fractions=self.FRACTIONS[:4])
+        self.assertEqual(found.boxes[0].tolist(), [4, 4, 8, 8])
+        np.testing.assert_allclose(found.vectors[0], np.array([2, 0, 1, 0, 0, 0]) / np.sqrt(5), atol=1e-6)
+        np.testing.assert_allclose(found.scores[0], 2 / np.sqrt(5), atol=1e-6)
+        # Of channel 1 it is the square of 8, with weights log(2 / .25), log(2 / .75) and log 2 for sums 8.5, 9.375 and
+        # 8.9375: 9.20 to |(17.67, 6.20)| is .491. In the squares of 6 and 10 it is .470 and .446.
+        self.assertEqual(self.best(1).boxes[0].tolist(), [2, 2, 10, 10])
+
+    @parameterized.parameters(
+        (0.2, 4, (4, 4, 8, 8)),
+        (0.2, 5, (3, 3, 9, 9)),
+        (0.2, 6, (3, 3, 9, 9)),
+        (0.1, 7, (2, 2, 10, 10)),
+        (0.01, 10, (1, 1, 11, 11)),
+    )
+    def test_small_regions_are_skipped(self, larger, minimum, box):
+        found = self.best(0, fractions=(larger, 0.3), minimum=minimum)
+        self.assertEqual(found.boxes[0].tolist(), list(box))
+
+    def test_no_region_of_the_minimal_size(self):
+        found = self.best(0, minimum=11)
+        self.assertEqual(found.scores.tolist(), [-np.inf])
+        np.testing.assert_array_equal(found.vectors, np.zeros((1, 6)))
+        np.testing.assert_array_equal(found.boxes, np.zeros((1, 4)))
+
+    @parameterized.parameters(0, 8)
+    def test_of_equal_regions_the_first_thresholds(self, minimum):
+        """Nothing is like a zero query: all regions score 0. Negative scores, too, beat the lack of a region."""
+        self.assertEqual(self.best(None, minimum=minimum).boxes[0].tolist(), [1, 1, 11, 11])
+        reverse = self.best(None, fractions=self.FRACTIONS[::-1], minimum=minimum).boxes[0].tolist()
+        self.assertEqual(reverse, [2, 2, 10, 10] if minimum else [5, 5, 7, 7])
+
+    def test_padding_does_not_matter(self):
+        maps = self.store_of_one.read(0)
+        ids, described = jnp.asarray(CLASSES[:1], jnp.int32), []
+        for shape in ((12, 14), (12, 16), (20, 31)):
+            batch = reranking.stack_maps([maps], shape, shape)
+            config = RegionConfig(heat_classes=1)
+            boxes = reranking.find_regions(self.model, batch, CLASSES[:1], config)
+            expected = [[1, 1, 11, 11], [2, 2, 10, 10], [3, 3, 9, 9], [4, 4, 8, 8], [5, 5, 7, 7]]
+            self.assertEqual(boxes[0].tolist(), expected)
+            described.append(encoder.describe_regions(self.model, batch, ids, jnp.asarray(boxes), None)[0])
+        np.testing.assert_allclose(described[1], described[0], atol=1e-6)
+        np.testing.assert_allclose(described[2], described[0], atol=1e-6)
+
+
+class NothingThereTest(StoredCase):
+    """Defined and finite where there is no evidence."""
+
+    def check_zero(self, features, cam_features):
+        found = self.find(self.store([(features, cam_features)]), np.eye(6)[0])
+        self.assertEqual(float(found.scores[0]), 0.0)
+        np.testing.assert_array_equal(found.vectors[0], np.zeros(6))
+        return found.boxes[0].tolist()
+
+    def test_dead_features(self):
+        self.check_zero(np.zeros((5, 7, 6)), _blurred(self.random, (5, 7, 8)))
+
+    def test_maps_that_are_nowhere_positive(self):
+        self.assertEqual(self.check_zero(self.random.random((5, 7, 6)), np.zeros((5, 7, 8))), [0, 0, 7, 5])
+
+    def test_one_cell(self):
+        found = self.find(self.store([(np.ones((1, 1, 6)), np.ones((1, 1, 8)))]), np.ones(6) / np.sqrt(6))
+        self.assertTrue(np.isfinite(found.vectors).all())
+        self.assertEqual(found.boxes[0].tolist(), [0, 0, 1, 1])
+
+
+class StackMapsTest(absltest.TestCase):
+    def test_padded_with_zeros(self):
+        random = np.random.default_rng(0)
+        maps = [
+            {"features": random.random((*one, 3)), "cam_features": random.random((*two, 2))}
+            for one, two in (((4, 5), (2, 3)), ((3, 6), (1, 3)))
+        ]
+        maps = [{name: value.astype(np.float16) for name, value in one.items()} for one in maps]
+        found = reranking.stack_maps(maps, (4, 8), (4, 4))
+        self.assertEqual((found.features.shape, found.cam_features.shape), ((2, 4, 8, 3), (2, 4, 4, 2)))
+        self.assertEqual({found.features.dtype, found.cam_features.dtype}, {jnp.dtype("float32")})
+        self.assertEqual(found.feature_size.tolist(), [[4, 5], [3, 6]])
+        self.assertEqual(found.cam_size.tolist(), [[2, 3], [1, 3]])
+        np.testing.assert_array_equal(found.features[1, :3, :6], maps[1]["features"])
+        np.testing.assert_array_equal(found.cam_features[0, :2, :3], maps[0]["cam_features"])
+        for stacked, name in ((found.features, "features"), (found.cam_features, "cam_features")):
+            total = sum(np.sum(one[name], dtype=np.float64) for one in maps)
+            self.assertAlmostEqual(np.asarray(stacked, np.float64).sum(), total)  # and nothing else
+
+
+if __name__ == "__main__":
+    absltest.main()
