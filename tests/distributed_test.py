@@ -16,7 +16,7 @@ from absl.testing import absltest
 import cwcf_jax
 from cwcf_jax import networks
 from cwcf_jax.search import nearest, online_scores
-from tests import shared
+from tests.support import shared
 
 PROCESS = """
     import json, pathlib, sys

@@ -77,6 +77,11 @@ class FloorsTest(absltest.TestCase):
                     unwanted += ("absl",)
                 self.assertNotIn(module.split(".")[0], unwanted, file)
 
+    def test_neither_drivers_nor_benchmarks_import_tests(self):
+        for folder in ("benchmarks", "experiments"):
+            for file in sorted((ROOT / folder).rglob("*.py")):
+                self.assertNotIn("tests", [module.split(".")[0] for module in _imports(file)], file)
+
     def test_files_stay_small(self):
         for folder in ("cwcf_jax", "experiments"):
             for file in (ROOT / folder).rglob("*.py"):

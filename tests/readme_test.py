@@ -17,7 +17,7 @@ from unittest import mock
 from absl.testing import absltest
 
 from cwcf_jax.cli import entry, parser
-from tests import shared
+from tests.support import shared
 
 
 def blocks(page, kind):

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from cwcf_jax.encoder import Extractor
-from tests import oracles
+from tests.support import oracles
 from tests.training import tiny
 
 LAYER = "conv2_1"

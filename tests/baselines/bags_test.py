@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from cwcf_jax import baselines
 from cwcf_jax.baselines import BagOfWords, Bags
 from cwcf_jax.descriptors import WhiteningConfig, fit_pca_whitening
-from tests import oracles
-from tests.packages import package
+from tests.support import oracles
+from tests.support.packages import package
 
 DIM = 5
 

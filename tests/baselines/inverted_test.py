@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cwcf_jax.baselines.inverted import InvertedIndex
-from tests import oracles
+from tests.support import oracles
 
 BAGS = st.lists(st.lists(st.integers(-1, 9), max_size=12), min_size=1, max_size=8)
 

@@ -5,8 +5,8 @@ from PIL import Image
 
 from cwcf_jax import baselines
 from cwcf_jax.descriptors import WhiteningConfig
-from tests import oracles
 from tests.baselines import DIM, extractor, image, maps
+from tests.support import oracles
 
 SIDE = 16
 

@@ -3,8 +3,8 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax import baselines
 from cwcf_jax.descriptors import WhiteningConfig, rmac
-from tests import oracles
 from tests.baselines import DIM, extractor, image, maps, region_maxima
+from tests.support import oracles
 
 SIZES = ((20, 26), (13, 32), (24, 9), (1, 1))
 SHAPE = (24, 32)

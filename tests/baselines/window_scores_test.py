@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cwcf_jax.baselines import window_scores
-from tests import oracles
+from tests.support import oracles
 
 
 def _map(seed=0, shape=(12, 16), words=30):

@@ -4,9 +4,9 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax import baselines
 from cwcf_jax.descriptors import WhiteningConfig
-from tests import oracles
 from tests.baselines import region_maxima
 from tests.descriptors.localization_test import _localize as localize_window
+from tests.support import oracles
 
 CHANNELS = 6
 UNIT = 0.5

@@ -20,7 +20,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.cli import entry, parser
 from cwcf_jax.index import Index, Options
-from tests import indexes, servers
+from tests.support import indexes, servers
 
 MAKE = "--weights", str(indexes.WEIGHTS), "--resize=none", "--dim=16", "--nc=8"
 

@@ -11,7 +11,7 @@ from PIL import Image
 from cwcf_jax.datasets.labelled import check_readable, read_labelled, split_by_name
 from cwcf_jax.images.decoding import ImageError
 from cwcf_jax.images.imagesets import DatasetError
-from tests import shared
+from tests.support import shared
 
 
 def picture(path, grey=100, side=6):

@@ -6,7 +6,7 @@ from PIL import Image
 from cwcf_jax.datasets import oxford
 from cwcf_jax.datasets.oxford import read_dataset, read_labels, read_oxford, read_texts
 from cwcf_jax.images.imagesets import DatasetError, Query
-from tests import shared
+from tests.support import shared
 
 
 class OxfordCase(parameterized.TestCase):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cwcf_jax import descriptors
-from tests import oracles
+from tests.support import oracles
 
 VECTORS = np.random.default_rng(0).random((6, 8)).astype(np.float32)
 TRAINING = np.random.default_rng(1).normal(size=(50, 8))

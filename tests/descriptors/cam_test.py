@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cwcf_jax import descriptors
 from cwcf_jax.arrays import valid_mask
-from tests import oracles, shared
+from tests.support import oracles, shared
 
 ALL = jnp.ones((4, 5), bool)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cwcf_jax.descriptors import regions
-from tests.packages import package
+from tests.support.packages import package
 
 THRESHOLDS = (0.0, 0.1, 0.3, 0.5, 0.75)
 MAPS = 2_000  # of each kind; 5 kinds

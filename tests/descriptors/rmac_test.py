@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cwcf_jax import descriptors
 from cwcf_jax.descriptors import rmac
-from tests import oracles
+from tests.support import oracles
 
 
 def _regions(height, width):

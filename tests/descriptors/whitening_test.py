@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cwcf_jax import descriptors
-from tests import oracles
+from tests.support import oracles
 
 
 def _vectors(count=60, dim=8, seed=0):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from cwcf_jax import descriptors
 from cwcf_jax.arrays import valid_mask
 from cwcf_jax.descriptors import words
-from tests import oracles
-from tests.packages import package
+from tests.support import oracles
+from tests.support.packages import package
 
 
 def _features(seed=0, shape=(5, 7, 6)):

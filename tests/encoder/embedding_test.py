@@ -9,7 +9,7 @@ import cwcf_jax
 from cwcf_jax import encoder
 from cwcf_jax.datasets import read_oxford
 from cwcf_jax.images import read_image
-from tests import oracles, shared
+from tests.support import oracles, shared
 from tests.training import tiny
 
 

@@ -12,7 +12,7 @@ from cwcf_jax import encoder
 from cwcf_jax.datasets import read_oxford
 from cwcf_jax.images import read_image
 from cwcf_jax.search import class_pairs
-from tests import shared
+from tests.support import shared
 
 IDS = np.array([497, 538, 884, 3])
 

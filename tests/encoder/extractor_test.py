@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 import cwcf_jax
 from cwcf_jax import encoder, networks
 from cwcf_jax.networks import CheckpointError
-from tests import shared
+from tests.support import shared
 from tests.training import tiny
 
 SIZES = [(11, 14), (16, 9)]

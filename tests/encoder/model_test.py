@@ -12,7 +12,7 @@ from cwcf_jax import encoder, networks
 from cwcf_jax.datasets import read_oxford
 from cwcf_jax.encoder import passes
 from cwcf_jax.images import read_image
-from tests import shared
+from tests.support import shared
 
 
 class DtypeTest(absltest.TestCase):

@@ -14,8 +14,8 @@ from cwcf_jax import networks
 from cwcf_jax.datasets import read_oxford
 from cwcf_jax.encoder import passes
 from cwcf_jax.images import read_image
-from tests import oracles, shared
-from tests.compilation import quickly
+from tests.support import oracles, shared
+from tests.support.compilation import quickly
 from tests.training import tiny
 
 

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 import cwcf_jax
 from cwcf_jax import arrays, encoder, networks
 from cwcf_jax.networks import layers
-from tests import on_gpus
+from tests.support import on_gpus
 
 COLLECTIVES = re.compile("all-gather|all-reduce|all-to-all|collective-permute")
 BOXES = [(10.0 * i, 0.0, 60.0 + 5 * i, 70.0) for i in range(8)]

@@ -11,8 +11,8 @@ from jax.sharding import Mesh, PartitionSpec
 import cwcf_jax
 from cwcf_jax.datasets import read_oxford
 from cwcf_jax.images import read_image
-from tests import shared
-from tests.compilation import quickly
+from tests.support import shared
+from tests.support.compilation import quickly
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from cwcf_jax.evaluation.benchmark import Collection
 from cwcf_jax.search import pipeline
 from cwcf_jax.search.pipeline import Stages
 from cwcf_jax.store import PooledStore
-from tests import oracles
+from tests.support import oracles
 
 ROWS, CLASSES, DIM = 150, 20, 12  # more rows than one chunk holds
 

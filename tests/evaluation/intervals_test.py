@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.evaluation import intervals
-from tests.packages import package
+from tests.support.packages import package
 
 
 def precisions(seed, queries=55):

@@ -16,8 +16,8 @@ from absl.testing import absltest, flagsaver, parameterized
 from PIL import Image
 
 from experiments import ablation
-from tests import shared
 from tests.experiments import drivers
+from tests.support import shared
 
 FLAGS = flags.FLAGS
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from tests import shared
+from tests.support import shared
 
 LANDMARK = "ashmolean"
 

@@ -23,7 +23,7 @@ from experiments.data import Source
 from experiments.evaluation import Described, Postprocessing
 from experiments.inputs import Inputs
 from experiments.results import Row
-from tests import oracles
+from tests.support import oracles
 
 CLASSES, DIM = 8, 2
 SEARCH = Postprocessing()

@@ -9,7 +9,7 @@ from absl.testing import absltest, flagsaver
 
 from cwcf_jax import networks
 from experiments import ablation, data, inputs, settings, synthetic
-from tests import shared
+from tests.support import shared
 
 FLAGS = flags.FLAGS
 METHODS = ("Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA", "OfA", "OnA", "Predefined")

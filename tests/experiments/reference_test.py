@@ -9,8 +9,8 @@ import re
 
 from absl.testing import absltest
 
-from tests import shared
 from tests.experiments import drivers
+from tests.support import shared
 
 BASELINES = {
     "Raw": "Raw",

@@ -10,8 +10,8 @@ import tempfile
 from absl.testing import absltest, parameterized
 from PIL import Image
 
-from tests import shared
 from tests.experiments import drivers
+from tests.support import shared
 
 SWEEP = {"OfA", "OnA", "Predefined"}
 BASELINES = {"Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA"}

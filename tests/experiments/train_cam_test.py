@@ -8,7 +8,7 @@ from absl.testing import absltest
 import cwcf_jax
 from cwcf_jax import networks
 from cwcf_jax.training import read_metrics
-from tests import shared
+from tests.support import shared
 from tests.training import tiny
 
 # Every argument is a command line; what each ends with is printed, but the last one may end the process as it likes.

@@ -24,7 +24,7 @@ from cwcf_jax.extraction import (
 from cwcf_jax.images import ImageSet, Query, Resize, read_folder, read_image
 from cwcf_jax.images import decoding as picture_module
 from cwcf_jax.store import MapStore, StaleStoreError
-from tests import shared
+from tests.support import shared
 from tests.training import tiny
 
 NONE = Extraction(Resize())

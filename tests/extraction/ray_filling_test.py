@@ -12,7 +12,7 @@ from cwcf_jax.extraction import Extraction, Filler, open_store
 from cwcf_jax.images import ImageSet, Query, Resize
 from cwcf_jax.search import reranking
 from cwcf_jax.store import MapStore
-from tests import indexes, packages, servers
+from tests.support import indexes, packages, servers
 
 EXTRACTION = Extraction(Resize("max", 72))
 

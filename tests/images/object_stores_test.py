@@ -11,7 +11,7 @@ from absl.testing import absltest
 from PIL import Image
 
 from cwcf_jax.images import DatasetError, ImageError, ObjectFile, ObjectFolder, list_pictures, read_image, read_size
-from tests import packages, servers
+from tests.support import packages, servers
 
 
 class ObjectsCase(absltest.TestCase):

@@ -11,7 +11,7 @@ from absl.testing import absltest, parameterized
 from cwcf_jax.index import Index, Options, Searcher
 from cwcf_jax.store import StoreBusyError
 from cwcf_jax.store.folder import lock
-from tests import indexes
+from tests.support import indexes
 
 
 class FolderCase(parameterized.TestCase):

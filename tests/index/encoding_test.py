@@ -11,7 +11,7 @@ from cwcf_jax.extraction import Extraction
 from cwcf_jax.images import Resize, read_image
 from cwcf_jax.index import encoding
 from cwcf_jax.store import MapFiles
-from tests import indexes, oracles
+from tests.support import indexes, oracles
 
 EXTRACTION = Extraction(Resize("squash", 48, 32))
 

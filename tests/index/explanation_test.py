@@ -10,7 +10,7 @@ from cwcf_jax import networks
 from cwcf_jax.images import read_image
 from cwcf_jax.index import Options, Searcher, explain, whitening
 from cwcf_jax.store import MapFiles
-from tests import indexes, oracles
+from tests.support import indexes, oracles
 
 COUNT = 8
 FOLDER = tempfile.TemporaryDirectory()

@@ -10,7 +10,7 @@ from absl.testing import absltest
 from cwcf_jax.images import DatasetError, ObjectFolder
 from cwcf_jax.index import Index, changes, settings_for, whitening
 from cwcf_jax.store import StaleStoreError, zarr
-from tests import indexes, servers
+from tests.support import indexes, servers
 
 
 class CreateTest(indexes.IndexCase):

@@ -13,7 +13,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.index import Index, Options, Searcher, updater
-from tests import indexes, shared
+from tests.support import indexes, shared
 
 FOLDER = tempfile.TemporaryDirectory()
 

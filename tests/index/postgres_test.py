@@ -11,9 +11,9 @@ from hypothesis import given, settings
 
 from cwcf_jax.index import Index
 from cwcf_jax.search import nearest
-from tests import indexes, packages, servers
 from tests.index import stores
 from tests.index.stores import DIM, entry, rows
+from tests.support import indexes, packages, servers
 
 
 class PostgresCase(stores.StoreCase):

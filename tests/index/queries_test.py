@@ -7,7 +7,7 @@ from absl.testing import absltest, parameterized
 import cwcf_jax
 from cwcf_jax.images import Resize
 from cwcf_jax.index import queries
-from tests import indexes, oracles
+from tests.support import indexes, oracles
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import numpy as np
 from absl.testing import absltest
 
 from cwcf_jax.index import Index, Searcher, encoding
-from tests import indexes, packages, servers
+from tests.support import indexes, packages, servers
 
 
 class RayWorkersTest(indexes.IndexCase):

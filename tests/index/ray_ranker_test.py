@@ -11,7 +11,7 @@ import time
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.index import Options, Searcher
-from tests import indexes, packages, servers
+from tests.support import indexes, packages, servers
 
 COUNT = 150
 """Pictures, three fragments."""

@@ -8,8 +8,8 @@ from absl.testing import absltest, parameterized
 from cwcf_jax.images import ImageError, read_image
 from cwcf_jax.index import Index, Options, Searcher
 from cwcf_jax.store import MapFiles
-from tests import indexes, oracles
-from tests.packages import package
+from tests.support import indexes, oracles
+from tests.support.packages import package
 
 COUNT = 24
 BOX = 5.0, 10.0, 60.0, 38.0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cwcf_jax import networks
 from cwcf_jax.index import Settings, settings_for
 from cwcf_jax.index.settings import Header, load_model, read_header
-from tests import indexes
+from tests.support import indexes
 
 SETTINGS = Settings("vgg_small_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
 

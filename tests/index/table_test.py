@@ -6,9 +6,9 @@ from absl.testing import absltest
 from hypothesis import given, settings
 
 from cwcf_jax.index import LanceStore, table
-from tests import servers
 from tests.index import stores
 from tests.index.stores import DIM, STRANGE, entry, rows
+from tests.support import servers
 
 
 class LanceCase(stores.StoreCase):

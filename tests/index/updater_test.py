@@ -9,7 +9,7 @@ from absl.testing import absltest
 
 from cwcf_jax.images import DatasetError
 from cwcf_jax.index import Index, LanceStore, encoding, updater, whitening
-from tests import indexes
+from tests.support import indexes
 
 
 class UpdateTest(indexes.IndexCase):

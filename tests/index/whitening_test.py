@@ -8,7 +8,7 @@ import cwcf_jax
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.index import whitening
 from cwcf_jax.search import reranking
-from tests import indexes, oracles
+from tests.support import indexes, oracles
 
 
 class FitTest(absltest.TestCase):

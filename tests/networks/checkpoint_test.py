@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax import networks
 from cwcf_jax.networks import CheckpointError
-from tests import shared
+from tests.support import shared
 
 
 class CheckpointTest(parameterized.TestCase):

@@ -10,8 +10,8 @@ from absl.testing import absltest, parameterized
 from cwcf_jax import descriptors, networks
 from cwcf_jax.arrays import valid_mask
 from cwcf_jax.networks import layers
-from tests import on_gpus, shared
-from tests.compilation import quickly
+from tests.support import on_gpus, shared
+from tests.support.compilation import quickly
 
 CAM_NETWORKS = [name for name, network in networks.NETWORKS.items() if network.spec.cam_layer is not None]
 SIZES, SIDE = ((1, 1), (33, 61), (64, 47)), 96

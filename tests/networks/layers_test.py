@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cwcf_jax.networks import layers, stem
-from tests import on_gpus, oracles
-from tests.packages import package
+from tests.support import on_gpus, oracles
+from tests.support.packages import package
 
 
 def _alone_and_padded(pool, maps, sizes, result_sizes):

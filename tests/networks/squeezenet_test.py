@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest
 
 from cwcf_jax import networks
-from tests import shared
+from tests.support import shared
 
 
 def _relative(found, expected):

@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from tests.packages import package
+from tests.support.packages import package
 
 
 class Weights:

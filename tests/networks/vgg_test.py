@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax import networks
-from tests import oracles
+from tests.support import oracles
 
 
 def _forward(params, inputs, groups):

@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.search import average_expansion, expansion
-from tests import oracles
+from tests.support import oracles
 
 
 def unit_rows(seed, rows, dim):

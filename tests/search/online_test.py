@@ -16,7 +16,7 @@ from cwcf_jax.images import ImageSet, Resize, read_folder, read_image
 from cwcf_jax.search import online
 from cwcf_jax.search.online import OnlineSearch
 from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout
-from tests import shared
+from tests.support import shared
 
 PIXELS = Extraction(Resize())
 

@@ -7,7 +7,7 @@ from absl.testing import absltest, parameterized
 from cwcf_jax.evaluation import benchmark
 from cwcf_jax.search import pipeline
 from cwcf_jax.search.pipeline import NOWHERE, Stages
-from tests import oracles
+from tests.support import oracles
 
 
 def unit(vectors):

@@ -13,9 +13,9 @@ from cwcf_jax import encoder
 from cwcf_jax.search import reranking
 from cwcf_jax.search.reranking import RegionConfig
 from cwcf_jax.store import MapStore
-from tests import oracles
 from tests.descriptors.regions_test import flooded_box, traced_box
-from tests.packages import package
+from tests.support import oracles
+from tests.support.packages import package
 from tests.training import tiny
 
 BOXES = {"component": flooded_box, "contour": traced_box}

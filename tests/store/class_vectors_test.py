@@ -7,8 +7,8 @@ import tensorstore
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, StaleStoreError, class_vectors
-from tests import servers
 from tests.store.class_vectors import CLASSES, DIM, FINGERPRINT, FRAGMENT, StoreCase, make, read_all
+from tests.support import servers
 
 
 class ReadTest(StoreCase):

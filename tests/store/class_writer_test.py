@@ -18,8 +18,8 @@ from cwcf_jax.store import (
     remove,
     write_images,
 )
-from tests import servers, shared
 from tests.store.class_vectors import CLASSES, DIM, FINGERPRINT, FRAGMENT, StoreCase, contents, make, read_all
+from tests.support import servers, shared
 
 RUNNER = """
 import os, signal, sys, time

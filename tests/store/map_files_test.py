@@ -8,7 +8,7 @@ import tensorstore
 from absl.testing import absltest
 
 from cwcf_jax.store import MapFiles, StaleStoreError
-from tests import servers
+from tests.support import servers
 
 FINGERPRINT = {"weights": "abc", "resize": "none"}
 

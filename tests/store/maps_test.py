@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from cwcf_jax.store import MapStore, StaleStoreError, StoreBusyError
 from cwcf_jax.store import maps as maps_module
-from tests import shared
+from tests.support import shared
 
 LENGTH = 5
 FINGERPRINT = {"weights": "abc", "preprocessing": {"resize": "min720"}}

@@ -17,8 +17,8 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.store import PooledStore, StaleStoreError, StoreBusyError
 from cwcf_jax.store import rows as rows_module
-from tests import shared
 from tests.store.pooled_stores import CLASSES, DIM, FIELDS, FINGERPRINT, LENGTH, StoreCase, contents, make_row
+from tests.support import shared
 
 WRITER = """
 import sys

@@ -10,7 +10,7 @@ from cwcf_jax import networks
 from cwcf_jax.networks import Provenance
 from cwcf_jax.networks.preprocessing import CAFFE_VGG, TORCHVISION
 from cwcf_jax.training import TrainingConfig, prepare
-from tests import shared
+from tests.support import shared
 from tests.training import tiny
 
 

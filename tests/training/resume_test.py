@@ -10,7 +10,7 @@ import sys
 import numpy as np
 from absl.testing import absltest
 
-from tests import shared
+from tests.support import shared
 from tests.training import tiny
 
 # Argument 1 is when to die: "lines:3" once three lines are logged, "events:5" at the fifth time that Python opens,

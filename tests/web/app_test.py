@@ -14,7 +14,7 @@ from PIL import Image
 from cwcf_jax import web
 from cwcf_jax.images import read_image
 from cwcf_jax.index import Hit, Options, Searcher, explain
-from tests import indexes
+from tests.support import indexes
 
 ODD = "sub/<img src=x onerror=alert(1)> & 'quote'.png"
 

@@ -10,7 +10,7 @@ import tempfile
 from absl.testing import absltest
 from PIL import Image
 
-from tests import browser, indexes, packages, shared
+from tests.support import browser, indexes, packages, shared
 
 ODD = "<img src=x onerror=alert(1)>.png"
 PICTURES = 25

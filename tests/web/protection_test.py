@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 from fastapi.testclient import TestClient
 
 from cwcf_jax import web
-from tests import indexes
+from tests.support import indexes
 
 TOKEN = "not to be guessed"  # noqa: S105
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cwcf_jax import web
 from cwcf_jax.web import uploads
-from tests import indexes
+from tests.support import indexes
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 

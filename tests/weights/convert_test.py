@@ -17,9 +17,9 @@ import cwcf_jax
 from cwcf_jax import encoder, networks
 from cwcf_jax.networks import CheckpointError
 from cwcf_jax.weights import convert, manifest
-from tests import shared
-from tests.compilation import quickly
 from tests.networks import torch_oracles
+from tests.support import shared
+from tests.support.compilation import quickly
 from tests.weights import foreign
 from tests.weights.formats import writers
 

@@ -15,7 +15,7 @@ import time
 import numpy as np
 from absl.testing import parameterized
 
-from tests import shared
+from tests.support import shared
 
 CONTENT, OTHER = (np.random.default_rng(seed).bytes(1_200_000) for seed in (0, 1))
 HALF = len(CONTENT) // 2

@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.weights import manifest
 from cwcf_jax.weights.manifest import Hash, ManifestError
-from tests import shared
+from tests.support import shared
 
 GOOD = {
     "network": '"googlenet"',

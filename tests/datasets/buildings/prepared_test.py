@@ -15,8 +15,8 @@ from cwcf_jax.datasets.buildings import Counts, builders, gathering, prepared
 from cwcf_jax.datasets.oxford import read_oxford
 from cwcf_jax.images.decoding import read_image
 from cwcf_jax.images.imagesets import DatasetError
-from tests import shared
 from tests.datasets.buildings import layouts
+from tests.support import shared
 
 COUNTS = {
     "oxford5k": Counts((5,), 2),

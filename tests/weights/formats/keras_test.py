@@ -10,8 +10,8 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.weights import formats
 from cwcf_jax.weights.formats import FormatError, keras
-from tests import shared
-from tests.packages import package
+from tests.support import shared
+from tests.support.packages import package
 from tests.weights.formats import writers
 from tests.weights.formats.mutations import mutations, survive
 

@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.weights import formats
 from cwcf_jax.weights.formats import FormatError
-from tests import shared
+from tests.support import shared
 from tests.weights.formats.mutations import mutations, survive
 
 

@@ -13,7 +13,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.weights import formats
 from cwcf_jax.weights.formats import FormatError
-from tests.packages import package
+from tests.support.packages import package
 from tests.weights.formats import writers
 from tests.weights.formats.mutations import mutations, survive
 

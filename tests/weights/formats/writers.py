@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.packages import package
+from tests.support.packages import package
 
 Layer = tuple[str, str, Sequence[np.ndarray]]  # name, type ("Convolution", "InnerProduct", ...), blobs
 V1_TYPES = {"Convolution": 4, "Deconvolution": 39, "InnerProduct": 14, "ReLU": 18, "Pooling": 17, "Data": 5}

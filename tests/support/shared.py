@@ -4,7 +4,7 @@ import os
 import pathlib
 import unittest
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 
 

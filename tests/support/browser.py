@@ -5,7 +5,7 @@ import os
 import shutil
 import unittest
 
-from tests import packages
+from tests.support import packages
 
 NAMES = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 

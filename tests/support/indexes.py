@@ -10,7 +10,7 @@ from PIL import Image
 from cwcf_jax.index import Index, Options, Searcher, Update, settings_for
 from cwcf_jax.index.settings import maps_location
 from cwcf_jax.store import ClassVectorStore, MapFiles
-from tests import oracles, shared
+from tests.support import oracles, shared
 
 WEIGHTS = shared.ROOT / "weights" / "vgg_small_cam.npz"
 SETTINGS = settings_for(WEIGHTS, num_classes=8, dim=16, resize="none")

@@ -12,7 +12,7 @@ from unittest import mock
 
 import psutil
 
-from tests import packages
+from tests.support import packages
 
 
 @contextlib.contextmanager
