@@ -114,7 +114,7 @@ def search(given: Inputs, kept: Kept, count: int, npca: int) -> Row:
         for i, classes in enumerate(benchmark.top_classes(queries, len(images.logits[0]))):
             ids = asked.available(classes, count)
             vectors = jnp.asarray(queries.class_vectors(slice(i, i + 1), ids[None])[0])
-            scores = asked.scores(descriptors.aggregate(vectors, kept.whitening.anonymous()), ids)[readable]
+            scores = asked.scores(descriptors.aggregate(vectors, kept.whitening), ids)[readable]
             found[given.benchmark.queries[i].name] = readable[np.argsort(-scores, kind="stable")].tolist()
     finally:
         shutil.rmtree(place)
@@ -125,11 +125,10 @@ def search(given: Inputs, kept: Kept, count: int, npca: int) -> Row:
 def fill(place: str, images: PooledStore, kept: Kept) -> None:
     """The class vectors of pooled rows, as `extraction.fill_class_vectors` makes them of pictures."""
     classes = np.array(kept.layout.classes)
-    whitening = kept.whitening.anonymous()
     with store.ClassVectorWriter(place, {}, kept.layout) as writer:
         for start in range(0, images.length, BATCH):
             rows = np.arange(start, min(start + BATCH, images.length))
-            embedded = descriptors.embed(jnp.asarray(images.class_vectors(rows, classes)), whitening)
+            embedded = descriptors.embed(jnp.asarray(images.class_vectors(rows, classes)), kept.whitening)
             if kept.layout.dtype == "int8":
                 writer.append(*(np.asarray(part) for part in descriptors.quantize(embedded)))
             else:

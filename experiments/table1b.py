@@ -76,7 +76,7 @@ def encoders(given: Inputs, counts: Sequence[int]) -> dict[int, Callable[[], obj
     picture = given.benchmark.query_pictures()[0]
     image, _ = load_image(picture, given.extraction.resize)
     config = given.protocol.whitening_config()
-    plain = benchmark.fit_on_raw(given.whitening, config, channel_weighting=False).anonymous()
+    plain = benchmark.fit_on_raw(given.whitening, config, channel_weighting=False)
     whitening = benchmark.fit_on_classes(given.whitening, config, _NPCA.value)
     embed = jax.jit(descriptors.embed)
 

@@ -28,7 +28,7 @@ class BagOfWords:
 
     def assign(self, maps: np.ndarray) -> np.ndarray:
         """The word of each cell [2 h, 2 w] of maps [h, w, k] doubled in size; -1 where nothing is active."""
-        local = _local(maps, self.whitening.anonymous())
+        local = _local(maps, self.whitening)
         return np.asarray(words.assign_cells(local, jnp.asarray(self.centroids)))
 
 
@@ -57,7 +57,7 @@ def fit_vocabulary(
         drawn.append(local[generator.permutation(len(local))[:share]])
     vectors = generator.permutation(np.concatenate(drawn))[:sample]
     whitening = config.fit(vectors, fitted_on)
-    centroids = kmeans.fit(np.asarray(_embed(vectors, whitening.anonymous())), count, seed=seed)
+    centroids = kmeans.fit(np.asarray(_embed(vectors, whitening)), count, seed=seed)
     return BagOfWords(centroids, whitening)
 
 

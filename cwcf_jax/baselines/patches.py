@@ -52,7 +52,7 @@ def _pool(extractor: Extractor, squares: np.ndarray) -> np.ndarray:
 
 def describe_patches(rows: np.ndarray, whitening: Whitening | None) -> Float[Array, "n p d"]:
     """l2, whitening and l2 of every stored patch [n, p, k]; zero rows stay zero."""
-    return _embed(rows, whitening and whitening.anonymous())
+    return _embed(rows, whitening)
 
 
 @jax.jit

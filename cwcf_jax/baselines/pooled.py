@@ -77,8 +77,8 @@ def vectors(rows: np.ndarray) -> np.ndarray:
 def describe(rows: np.ndarray, whitening: Whitening | None) -> Float[Array, "n d"]:
     """Descriptors of stored rows: l2, whitening, l2; over regions the sum of that, and l2 again."""
     if rows.ndim == 2:
-        return _describe_vectors(rows, whitening and whitening.anonymous())
-    return _describe_regions(rows, whitening and whitening.anonymous())
+        return _describe_vectors(rows, whitening)
+    return _describe_regions(rows, whitening)
 
 
 @jax.jit

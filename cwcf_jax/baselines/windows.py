@@ -62,8 +62,7 @@ class RmacWindows:
         quantized, box = _locate(padded, size, jnp.asarray(maxima), jnp.float32(aspect), jnp.float32(self.unit))
         x1, y1, x2, y2 = np.asarray(box).tolist()
         boxes, valid = rmac.pad_regions(rmac.regions(y2 - y1, x2 - x1) + np.array([x1, y1, x1, y1]))
-        whitening = self.whitening and self.whitening.anonymous()
-        return np.asarray(_describe(quantized, jnp.asarray(boxes), jnp.asarray(valid), whitening))
+        return np.asarray(_describe(quantized, jnp.asarray(boxes), jnp.asarray(valid), self.whitening))
 
 
 @jax.jit

@@ -1,6 +1,7 @@
 """PCA whitening; fitting (float64, on the host) and applying (jitted) are apart."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,31 +10,33 @@ from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 
-@jax.tree_util.register_dataclass
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("mean", "projection", "eigenvalues"),
+    meta_fields=(),
+    drop_fields=("fitted_on",),
+)
 @dataclasses.dataclass(frozen=True)
 class Whitening:
-    """A fitted whitening, a pytree.
+    """A fitted whitening: a pytree of three arrays.
 
     Attributes:
         mean: [k], subtracted first.
         projection: [k, d], orthonormal directions, the one of largest variance first.
         eigenvalues: [d], the (possibly shrunk) variances that are divided out, all positive.
-        fitted_on: what it was fitted on, for people and results files.
+        fitted_on: a name of the data it was fitted on, for people and results files. The name is no part of the
+            pytree: it compiles nothing again, and what a JAX transformation returns has none.
     """
 
     mean: Float[Array, " k"]
     projection: Float[Array, "k d"]
     eigenvalues: Float[Array, " d"]
-    fitted_on: str = dataclasses.field(default="", metadata={"static": True})
+    fitted_on: str = ""
 
     @property
     def dim(self) -> int:
         """Dimensions after whitening."""
         return self.projection.shape[1]
-
-    def anonymous(self) -> "Whitening":
-        """Without ``fitted_on``: it is static, and another name would compile every function again."""
-        return dataclasses.replace(self, fitted_on="")
 
 
 def fit_pca_whitening(vectors: ArrayLike, *, dim: int | None = None, fitted_on: str = "") -> Whitening:

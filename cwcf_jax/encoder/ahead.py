@@ -44,7 +44,6 @@ def compile_ahead(
     regions = np.zeros((shape[0], 4), np.float32) if boxes else None
     arguments = prepare_arguments(model, images, None, regions, class_ids, count, whitening)
     if function is passes.encode:
-        whitening = whitening and whitening.anonymous()
         lowered = passes._encode.lower(model, *arguments, whitening, num_classes=num_classes)
     elif function in (passes.class_vectors, passes.pool):
         compiled = passes._class_vectors if function is passes.class_vectors else passes._pool

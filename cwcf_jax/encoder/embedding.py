@@ -52,7 +52,7 @@ def embed_maps(model: Model, maps: Maps, *, num_classes: int = 64, whitening: Wh
             "repeat_dropped"
         )
     check_classes(model, num_classes, whitening)
-    return _embed_maps(model, maps, whitening and whitening.anonymous(), num_classes=num_classes)
+    return _embed_maps(model, maps, whitening, num_classes=num_classes)
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")

@@ -89,7 +89,6 @@ def encode(
         ValueError: images, sizes, boxes or classes of the wrong shape or range.
     """
     arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes, whitening)
-    whitening = whitening and whitening.anonymous()
     return _encode(model, *arguments, whitening, num_classes=num_classes)
 
 

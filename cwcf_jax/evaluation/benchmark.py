@@ -102,7 +102,6 @@ def describe(
     """
     most = max(counts)
     own = top_classes(store, most) if class_ids is None else np.tile(class_ids[:most], (store.length, 1))
-    whitening = whitening and whitening.anonymous()
     parts = []
     for rows in _chunks(store):
         vectors = _padded(store.class_vectors(rows, own[rows]))
@@ -122,7 +121,6 @@ def describe_online(
 
     Queries share classes, so the class vectors of `QUERIES` queries are read and whitened once.
     """
-    whitening = whitening and whitening.anonymous()
     for block in np.split(class_ids[:, : max(counts)], range(QUERIES, len(class_ids), QUERIES)):
         union, chosen = np.unique(block, return_inverse=True)
         chosen = chosen.reshape(block.shape)

@@ -95,7 +95,6 @@ def describe(
 ) -> dict[str, Described]:
     """Descriptors and class vectors of pictures from their kept maps."""
     found: dict[str, Described] = {}
-    whitening = whitening.anonymous()
     for places, made in reranking.map_batches(maps.read, contents):
         descriptors, values, scales = map(np.asarray, _described(model, made, whitening, num_classes=num_classes))
         for i, place in enumerate(places):

@@ -94,7 +94,7 @@ class Searcher:
         generation = self.index.generation()
         if self._held is None or self._held[0] != generation or not self._held[1].current():
             pictures = self._hold(find_places(generation, self.index.settings))
-            self._held = generation, pictures, kept_whitening.read(generation).anonymous()
+            self._held = generation, pictures, kept_whitening.read(generation)
         return self._held
 
     def maps(self, entry: Entry) -> dict[str, np.ndarray]:

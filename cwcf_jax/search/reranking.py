@@ -82,7 +82,6 @@ def best_regions(
     scores = np.full(len(rows), -np.inf, np.float32)
     vectors = np.zeros((len(rows), query.shape[0]), np.float32)
     boxes = np.zeros((len(rows), 4), np.int32)
-    whitening = whitening and whitening.anonymous()
     for places, maps in map_batches(read, rows.tolist()):
         found = find_regions(model, maps, class_ids[: config.heat_classes], config)
         described = encoder.describe_regions(

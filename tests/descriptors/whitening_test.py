@@ -111,11 +111,35 @@ class ShrinkageTest(parameterized.TestCase):
 
 
 class PytreeTest(absltest.TestCase):
-    def test_passes_through_jit_with_its_name(self):
-        whitening = descriptors.fit_pca_whitening(_vectors(), fitted_on="noise")
+    def test_passes_through_jit(self):
+        whitening = descriptors.fit_pca_whitening(_vectors())
         passed = jax.jit(lambda w: w)(whitening)
-        self.assertEqual(passed.fitted_on, "noise")
-        np.testing.assert_array_equal(passed.projection, whitening.projection)
+        for name in ("mean", "projection", "eigenvalues"):
+            np.testing.assert_array_equal(getattr(passed, name), getattr(whitening, name))
+
+    def test_the_name_compiles_nothing_again(self):
+        traced = []
+
+        @jax.jit
+        def whitened(vectors, whitening):
+            traced.append(vectors.shape)
+            return descriptors.whiten(vectors, whitening)
+
+        noise, photographs = (
+            descriptors.fit_pca_whitening(_vectors(), fitted_on=name) for name in ("noise", "photographs")
+        )
+        np.testing.assert_array_equal(whitened(_vectors(), noise), whitened(_vectors(), photographs))
+        self.assertLen(traced, 1)
+        self.assertEqual(whitened._cache_size(), 1)
+        self.assertEqual((noise.fitted_on, photographs.fitted_on), ("noise", "photographs"))
+
+    def test_the_name_is_no_part_of_the_pytree(self):
+        noise, photographs = (
+            descriptors.fit_pca_whitening(_vectors(), fitted_on=name) for name in ("noise", "photographs")
+        )
+        self.assertLen(jax.tree.leaves(noise), 3)
+        self.assertEqual(jax.tree.structure(noise), jax.tree.structure(photographs))
+        self.assertEqual(jax.tree.map(lambda leaf: leaf, noise).fitted_on, "")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def _describe(prepared=None, **given):
 @functools.cache
 def _whitening():
     training = np.random.default_rng(0).random((60, _model().feature_dim))
-    return cwcf_jax.fit_pca_whitening(training, dim=16).anonymous()
+    return cwcf_jax.fit_pca_whitening(training, dim=16)
 
 
 class DescribeTest(parameterized.TestCase):
