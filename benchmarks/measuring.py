@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from cwcf_jax import files, hardware
+
 
 def take_turns(
     run: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, pause: float = 0.0
@@ -46,7 +48,7 @@ def machine() -> dict[str, Any]:
     return {
         "device": jax.devices()[0].device_kind,
         "backend": jax.default_backend(),
-        "processor": _processor(),
+        "processor": hardware.processor(),
         "cores": os.cpu_count(),
         "jax": jax.__version__,
         "numpy": np.__version__,
@@ -88,10 +90,4 @@ def keep(result: Mapping[str, Any], output: str) -> None:
     if output:
         path = pathlib.Path(output)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def _processor() -> str:
-    info = pathlib.Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        files.write_json(path, result)

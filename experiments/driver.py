@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from cwcf_jax import compilation_cache, store
+from cwcf_jax import compilation_cache, files, store
 from experiments import results, tables
 from experiments.inputs import Inputs
 from experiments.results import Row
@@ -98,7 +98,7 @@ def write(outcome: Outcome, name: str, folder: pathlib.Path, seconds: float) -> 
         | dict(outcome.more)
     )
     content["timings_s"] = {**content.get("timings_s", {}), "all": seconds}
-    results.write_json(folder / "results.json", content)
+    files.write_json(folder / "results.json", content)
     text = "\n\n".join([outcome.title, *map(tables.text, outcome.tables), *outcome.notes]) + "\n"
     print(text)
     (folder / "table.txt").write_text(text, encoding="utf-8")

@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -13,6 +12,8 @@ import sys
 from typing import Any
 
 import jax
+
+from cwcf_jax import hardware
 
 PACKAGES = ("cwcf-jax", "jax", "jaxlib", "flax", "numpy", "pillow")
 
@@ -63,18 +64,11 @@ def environment() -> dict[str, Any]:
             "platform": devices[0].platform,
             "devices": [device.device_kind for device in devices],
             "machine": platform.machine(),
-            "processor": _processor(),
+            "processor": hardware.processor(),
             "cores": os.cpu_count(),
         },
         "packages": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
     }
-
-
-def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-    """Writes the whole file or none of it."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def _version(package: str) -> str | None:
@@ -97,11 +91,3 @@ def _commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

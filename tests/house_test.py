@@ -13,6 +13,8 @@ FLOORS = {
     "version": 0,
     "compilation_cache": 0,
     "arrays": 0,
+    "files": 0,
+    "hardware": 0,
     "images": 1,
     "networks": 1,
     "descriptors": 1,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pyarrow
 import pyarrow.parquet
 
+from cwcf_jax import files
 from cwcf_jax.cli.finding import find_index
 from cwcf_jax.index import Snapshot
 
@@ -19,15 +20,11 @@ def main(arguments: argparse.Namespace) -> int:
     if file.suffix not in writers:
         raise ValueError(f"{file}: the ending says what is written; known: {', '.join(writers)}")
     snapshot = find_index(arguments.index).snapshot()
-    partial = file.with_name(f"{file.name}.partial")
-    try:
+    with files.replacing(file) as partial:
         writers[file.suffix](snapshot, partial)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
     if file.suffix == ".faiss":
         paths = [entry.path for entry in snapshot.entries]
-        file.with_name(f"{file.name}.json").write_text(json.dumps(paths, indent=0) + "\n")
+        files.write_text(file.with_name(f"{file.name}.json"), json.dumps(paths, indent=0) + "\n")
     print(f"{len(snapshot.entries)} pictures in {file}")
     return 0
 

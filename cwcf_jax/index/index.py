@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cwcf_jax import networks
+from cwcf_jax import files, networks
 from cwcf_jax.images import ObjectFolder, Picture, Root, find_root, list_pictures, read_image
 from cwcf_jax.index import whitening
 from cwcf_jax.index.encoding_backend import EncodingBackend
@@ -21,8 +21,7 @@ from cwcf_jax.index.reader import NAME, IndexReader
 from cwcf_jax.index.search import Hit, Options, Searcher
 from cwcf_jax.index.settings import Header, Settings, load_model, maps_location
 from cwcf_jax.index.updater import Progress, Update, Updater, forget_maps
-from cwcf_jax.store import MapFiles, take
-from cwcf_jax.store.folder import lock
+from cwcf_jax.store import MapFiles, StoreBusyError, take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,15 +214,13 @@ class Index(IndexReader):
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        file = lock(self.folder)
         try:
-            yield
+            with files.lock(self.folder / files.LOCK, self.folder, StoreBusyError):
+                yield
         except (RuntimeError, ValueError) as error:  # what LanceDB and TensorStore make of it
             if os.strerror(errno.ENOSPC) not in str(error):
                 raise
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder)) from error
-        finally:
-            os.close(file)
 
     def _write_removed(self, removed: set[str]) -> None:
         header = self.header()

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import uuid
 
+from cwcf_jax import files
 from cwcf_jax.encoder import Model
 from cwcf_jax.images import Root, find_root
 from cwcf_jax.index.settings import Header, Settings, generation_folder, load_model, read_header
@@ -42,7 +43,7 @@ class Places:
 
 def name_generation(generation: pathlib.Path) -> None:
     """Gives a new generation a name that no other has."""
-    (generation / NAMED).write_text(f"cwcf_{uuid.uuid4().hex}\n")
+    files.write_text(generation / NAMED, f"cwcf_{uuid.uuid4().hex}\n")
 
 
 def find_places(generation: pathlib.Path, settings: Settings) -> Places:

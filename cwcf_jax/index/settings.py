@@ -2,11 +2,10 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 from typing import Any
 
-from cwcf_jax import encoder, networks
+from cwcf_jax import encoder, files, networks
 from cwcf_jax.encoder import Model
 from cwcf_jax.images import Resize
 
@@ -89,14 +88,8 @@ class Header:
         return {"weights": self.weights, "layer": self.settings.feature_layer, "resize": self.settings.resize}
 
     def write(self, folder: pathlib.Path) -> None:
-        """Replaces the file at once."""
-        partial = folder / f"{FILE}.partial"
-        text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1)
-        with partial.open("w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / FILE)
+        """Replaces the file at once; the generation that it names is on the disk already."""
+        files.write_json(folder / FILE, {"format": FORMAT, **dataclasses.asdict(self)})
 
 
 def read_header(folder: pathlib.Path) -> Header:

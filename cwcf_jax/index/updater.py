@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from cwcf_jax import files
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
 from cwcf_jax.extraction import fingerprint_whitening
@@ -130,7 +131,7 @@ class Updater:
         number = self._header.generation + 1
         self._sweep()
         place = generation_folder(self._folder, number)
-        place.mkdir()
+        files.make_folder(place)
         name_generation(place)
         whitening.save(fitted, place)
         classes = tuple(range(self._load().network.spec.num_classes))

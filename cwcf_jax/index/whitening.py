@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import jax.numpy as jnp
 import numpy as np
 
-from cwcf_jax import descriptors, encoder
+from cwcf_jax import descriptors, encoder, files
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Maps, Model
 
@@ -54,9 +54,7 @@ def none(dim: int, feature_dim: int) -> Whitening:
 
 def save(whitening: Whitening, folder: pathlib.Path) -> None:
     """Keeps a whitening."""
-    file = folder / FILE
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
+    with files.replacing(folder / FILE) as partial, partial.open("wb") as stream:
         np.savez(
             stream,
             mean=whitening.mean,
@@ -64,7 +62,6 @@ def save(whitening: Whitening, folder: pathlib.Path) -> None:
             eigenvalues=whitening.eigenvalues,
             fitted_on=whitening.fitted_on,
         )
-    partial.replace(file)
 
 
 def read(folder: pathlib.Path) -> Whitening:

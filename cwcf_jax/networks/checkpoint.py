@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cwcf_jax import files
 from cwcf_jax.networks import layouts
 from cwcf_jax.networks.provenance import RECORD, Provenance
 from cwcf_jax.networks.spec import Layout, Network, Params
@@ -129,19 +130,20 @@ def save_params(params: Params, path: str | pathlib.Path, provenance: Provenance
     if path.exists():
         raise FileExistsError(f"{path} exists already; remove it or write elsewhere")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npz":
+        arrays = {key: _as_saved(array) for key, array in _flatten(params).items()}
+        record = {} if provenance is None else {RECORD: np.array(provenance.to_json())}
+        with files.replacing(path, shared=True) as partial, partial.open("wb") as stream:
+            np.savez(stream, **arrays, **record)  # type: ignore[arg-type]
+        return
+    import orbax.checkpoint as ocp  # one second of import that only checkpoints need
+
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         unfinished = pathlib.Path(folder) / path.name
-        if path.suffix == ".npz":
-            arrays = {key: _as_saved(array) for key, array in _flatten(params).items()}
-            record = {} if provenance is None else {RECORD: np.array(provenance.to_json())}
-            np.savez(unfinished, **arrays, **record)  # type: ignore[arg-type]
-        else:
-            import orbax.checkpoint as ocp  # one second of import that only checkpoints need
-
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(unfinished.absolute(), params)
-            if provenance is not None:
-                (unfinished / RECORD).write_text(provenance.to_json(), encoding="utf-8")
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(unfinished.absolute(), params)
+        if provenance is not None:
+            files.write_text(unfinished / RECORD, provenance.to_json())
         shutil.move(unfinished, path)
 
 

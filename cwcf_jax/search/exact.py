@@ -5,7 +5,6 @@ database is scored in float32, and where ties leave one, the query is answered b
 """
 
 import functools
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -14,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
+from cwcf_jax import hardware
 from cwcf_jax.search import candidates
 from cwcf_jax.search.candidates import Compact, Found, Neighbours, Rows, merge_shards
 from cwcf_jax.search.similarity import similarities
@@ -75,9 +75,7 @@ def native_scoring() -> str:
     """bfloat16 where the default device multiplies it faster than float32; on a CPU, where Linux says that it can."""
     if jax.default_backend() != "cpu":
         return "bfloat16"
-    described = pathlib.Path("/proc/cpuinfo")
-    flags = described.read_text().split() if described.exists() else []
-    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & hardware.processor_flags() else "float32"
 
 
 def nearest_sharded(

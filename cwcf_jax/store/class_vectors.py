@@ -6,7 +6,6 @@ Zarr arrays (`zarr`). Images are committed a fragment at a time: a killed writer
 
 import collections
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorstore
 
-from cwcf_jax.store import folder, zarr
+from cwcf_jax import files
+from cwcf_jax.store import zarr
 from cwcf_jax.store.folder import StaleStoreError
 from cwcf_jax.store.zarr import Layout, Location
 
@@ -66,7 +66,7 @@ class ClassVectorStore:
             raise FileNotFoundError(f"no class-vector store at {location}")
         self.fingerprint, self.layout = parse_header(header, location)
         if fingerprint is not None:
-            folder.compare(str(location), self.fingerprint, plain(fingerprint))
+            files.compare(str(location), self.fingerprint, fingerprint, StaleStoreError)
         self.length = read_length(self._kvstore)
         self._folder = zarr.local_folder(location)
         self._mapped: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
@@ -207,8 +207,3 @@ def parse_header(header: Any, location: Location) -> tuple[dict[str, Any], Layou
         return header["fingerprint"], Layout(**{**layout, "classes": tuple(layout["classes"])})
     except (TypeError, KeyError, ValueError) as error:
         raise StaleStoreError(f"store.json of {location} cannot be used ({error}); make the store anew") from error
-
-
-def plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back."""
-    return dict(json.loads(json.dumps(value)))

@@ -1,21 +1,22 @@
 """Writing a class-vector store: image after image in, fragments out."""
 
+import contextlib
 import dataclasses
 import itertools
-import os
-import pathlib
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from cwcf_jax.store import folder, zarr
-from cwcf_jax.store.class_vectors import FORMAT, parse_header, plain, read_length
-from cwcf_jax.store.folder import StaleStoreError
+from cwcf_jax import files
+from cwcf_jax.store import zarr
+from cwcf_jax.store.class_vectors import FORMAT, parse_header, read_length
+from cwcf_jax.store.folder import StaleStoreError, StoreBusyError
 from cwcf_jax.store.zarr import Layout, Location
 
-BEGUN = ("lock", "store.json.__lock")
+TENSORSTORE_LOCK = "store.json.__lock"
+"""What TensorStore leaves where it was killed while it wrote the header."""
 
 
 class ClassVectorWriter:
@@ -40,25 +41,25 @@ class ClassVectorWriter:
             StoreBusyError: another process writes to it.
         """
         self.layout = layout
-        place = zarr.local_folder(location)
-        self._lock = None if place is None else _lock(place)
-        try:
+        with contextlib.ExitStack() as stack:
+            folder = zarr.local_folder(location)
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                files.refuse_strangers(folder / "store.json", StaleStoreError, TENSORSTORE_LOCK)
+                stack.enter_context(files.lock(folder / files.LOCK, folder, StoreBusyError))
             self._kvstore = zarr.connect(location)
-            conditions = plain(fingerprint)
-            header = {"format": FORMAT, "fingerprint": conditions, "layout": dataclasses.asdict(layout)}
+            header = {"format": FORMAT, "fingerprint": dict(fingerprint), "layout": dataclasses.asdict(layout)}
             stored = zarr.read_json(self._kvstore, "store.json")
             if stored is None:  # first: a kill before leaves nothing else, a kill after leaves a store without images
                 zarr.write_json(self._kvstore, "store.json", header)
             else:
-                found, there = parse_header(stored, location)
-                folder.compare(str(location), _flat(found, there), _flat(conditions, layout))
+                there = files.as_json(_flat(*parse_header(stored, location)))
+                files.compare(str(location), there, _flat(fingerprint, layout), StaleStoreError)
             self._values = zarr.open_values(self._kvstore, layout, create=True)
             self._scales = zarr.open_scales(self._kvstore, layout, create=True) if layout.dtype == "int8" else None
             self._committed = read_length(self._kvstore)
             self.length, self._start = self._committed, -1
-        except BaseException:
-            self.release()
-            raise
+            self._lock = stack.pop_all()
 
     def append(self, values: np.ndarray, scales: np.ndarray | None = None) -> None:
         """Adds images; what fills a fragment is on disk when this returns, the rest after `flush`.
@@ -133,9 +134,7 @@ class ClassVectorWriter:
 
     def release(self) -> None:
         """Lets other processes write without a `flush`; twice does no harm."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.close()
 
     def __enter__(self) -> "ClassVectorWriter":
         return self
@@ -181,11 +180,4 @@ def write_images(location: Location, first: int, values: np.ndarray, scales: np.
 
 
 def _flat(fingerprint: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
-    return {**fingerprint, **plain(dataclasses.asdict(layout))}
-
-
-def _lock(path: pathlib.Path) -> int:
-    path.mkdir(parents=True, exist_ok=True)
-    if not (path / "store.json").exists() and any(one.name not in BEGUN for one in path.iterdir()):
-        raise StaleStoreError(f"{path} is not empty and not a class-vector store; name another folder")
-    return folder.lock(path)
+    return {**fingerprint, **dataclasses.asdict(layout)}

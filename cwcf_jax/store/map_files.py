@@ -2,14 +2,15 @@
 
 import io
 import pathlib
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorstore
 
-from cwcf_jax.store import folder, zarr
+from cwcf_jax import files
+from cwcf_jax.store import zarr
+from cwcf_jax.store.folder import StaleStoreError
 from cwcf_jax.store.maps import DAMAGE, FORMAT, damaged, dump, load
 from cwcf_jax.store.zarr import Location
 
@@ -34,7 +35,7 @@ class MapFiles:
         if stored is None:
             zarr.write_json(self._kvstore, "fingerprint.json", header)
         else:
-            folder.compare(str(self.location), stored, header)
+            files.compare(str(self.location), stored, header, StaleStoreError)
 
     def sweep(self) -> None:
         """Removes what killed writers left; nobody may write meanwhile."""
@@ -58,16 +59,14 @@ class MapFiles:
     def write(self, name: str, **maps: np.ndarray) -> None:
         """Keeps the maps [h, w, c] of one image; values beyond float16 are cut to its largest."""
         if self._folder is None:
-            stream = io.BytesIO()
-            dump(stream, maps, compact=True)
-            self._kvstore.write(_key(name), stream.getvalue()).result()
+            content = io.BytesIO()
+            dump(content, maps, compact=True)
+            self._kvstore.write(_key(name), content.getvalue()).result()
             return
         file = self._folder / _key(name)
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
-        with partial.open("wb") as stored:
-            dump(stored, maps, compact=True)
-        partial.replace(file)
+        with files.replacing(file, lasting=False, shared=True) as partial, partial.open("wb") as stream:
+            dump(stream, maps, compact=True)
 
     def read(self, name: str) -> dict[str, np.ndarray]:
         """The maps of one image, float32; StaleStoreError names what is damaged or not there."""

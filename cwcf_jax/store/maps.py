@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cwcf_jax import files
 from cwcf_jax.store.folder import StaleStoreError, StoreFolder
 
 FORMAT = 1
@@ -46,11 +47,8 @@ class MapStore(StoreFolder):
 
     def write(self, index: int, **maps: np.ndarray) -> None:
         """Keeps the maps of one image; values beyond float16 are cut to its largest."""
-        file = self._file(index)
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as stream:
+        with files.replacing(self._file(index), lasting=False) as partial, partial.open("wb") as stream:
             dump(stream, maps, compact=self._compact)
-        partial.replace(file)
 
     def read(self, row: int) -> dict[str, np.ndarray]:
         """The maps of one image, float16, or float32 if kept in int8; StaleStoreError names a damaged file."""

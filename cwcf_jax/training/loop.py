@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from cwcf_jax import networks
+from cwcf_jax import files, networks
 from cwcf_jax.datasets.labelled import LabelledImages
 from cwcf_jax.networks import Params, Provenance
 from cwcf_jax.training import pipeline
@@ -19,7 +19,7 @@ from cwcf_jax.training.calibration import calibrate
 from cwcf_jax.training.checkpoints import Checkpoints
 from cwcf_jax.training.config import TrainingConfig
 from cwcf_jax.training.prepare import Prepared
-from cwcf_jax.training.records import MetricsLog, claim, identity, locked, read_metrics
+from cwcf_jax.training.records import MetricsLog, ResumeError, claim, identity, read_metrics
 from cwcf_jax.training.state import TrainState, initial_state, learning_rate, make_optimizer
 from cwcf_jax.training.steps import StepSettings, eval_step, train_step
 
@@ -108,7 +108,7 @@ def train(
     """
     folder = pathlib.Path(config.output)
     trainer = Trainer(config, prepared)
-    with locked(folder):
+    with files.lock(folder / files.LOCK, folder, ResumeError):
         claim(folder, identity(config, prepared.facts | {"steps": trainer.steps}))
         with Checkpoints(folder / "checkpoints") as checkpoints:
             if checkpoints.latest() is None:

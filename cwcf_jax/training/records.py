@@ -1,13 +1,11 @@
 """What a training writes beside its checkpoints: its configuration, and a line a step in metrics.jsonl."""
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
+from cwcf_jax import files
 from cwcf_jax.training.config import FREE, TrainingConfig
 
 CONFIG = "config.json"
@@ -18,22 +16,10 @@ class ResumeError(ValueError):
     """A folder whose training is not the one asked for; the message names every difference."""
 
 
-@contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
-    """Keeps other trainings out of the folder until this one ends, however it does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ResumeError(f"{folder}: another training is writing here") from error
-        yield
-
-
 def identity(config: TrainingConfig, facts: dict[str, Any]) -> dict[str, Any]:
     """What must be equal for a training to go on: its settings, and facts about its data and weights."""
     settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in FREE}
-    return json.loads(json.dumps({"settings": settings, "facts": facts}))
+    return files.as_json({"settings": settings, "facts": facts})
 
 
 def claim(folder: pathlib.Path, wanted: dict[str, Any]) -> None:
@@ -42,30 +28,9 @@ def claim(folder: pathlib.Path, wanted: dict[str, Any]) -> None:
     Raises:
         ResumeError: the folder holds another training, or something else.
     """
-    file = folder / CONFIG
-    if not file.exists():
-        strangers = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
-        if strangers:
-            raise ResumeError(
-                f"{folder}: holds {', '.join(strangers[:5])} but no {CONFIG}; --output needs a new folder"
-            )
-        replace_text(file, json.dumps(wanted, indent=1) + "\n")
-        return
-    try:
-        there = json.loads(file.read_text(encoding="utf-8"))
-        differences = [
-            f"{'--' if part == 'settings' else ''}{key} was {there[part].get(key)!r}, is {wanted[part].get(key)!r}"
-            for part in ("settings", "facts")
-            for key in sorted(there[part].keys() | wanted[part].keys())
-            if there[part].get(key) != wanted[part].get(key)
-        ]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ResumeError(f"{file}: cannot be read ({error})") from error
-    if differences:
-        raise ResumeError(
-            f"{folder} holds a training with other settings; give another --output, or the settings it began with:\n  "
-            + "\n  ".join(differences)
-        )
+    settings = {f"--{name}": value for name, value in wanted["settings"].items()}
+    advice = "Give another --output, or the settings it began with."
+    files.claim(folder / CONFIG, settings | wanted["facts"], ResumeError, advice=advice)
 
 
 class MetricsLog:
@@ -76,7 +41,7 @@ class MetricsLog:
         self._file = folder / METRICS
         if self._file.exists():
             kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] <= after]
-            replace_text(self._file, "".join(kept))
+            files.write_text(self._file, "".join(kept))
 
     def write(self, line: dict[str, Any]) -> None:
         with self._file.open("a", encoding="utf-8") as stream:
@@ -92,10 +57,3 @@ def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return lines
-
-
-def replace_text(file: pathlib.Path, text: str) -> None:
-    """Writes the whole file or none of it."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)

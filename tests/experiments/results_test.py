@@ -1,6 +1,5 @@
 import importlib.metadata
 import json
-import pathlib
 import subprocess
 import sys
 from unittest import mock
@@ -8,30 +7,6 @@ from unittest import mock
 from absl.testing import absltest
 
 from experiments import results
-
-
-class WriteJsonTest(absltest.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.file = pathlib.Path(self.create_tempdir().full_path) / "results.json"
-
-    def test_replaces_and_leaves_nothing_beside_it(self):
-        results.write_json(self.file, {"title": "old"})
-        results.write_json(self.file, {"title": "dôme", "rows": [1.5, None]})
-        self.assertEqual(json.loads(self.file.read_text("utf-8")), {"title": "dôme", "rows": [1.5, None]})
-        self.assertEqual([path.name for path in self.file.parent.iterdir()], ["results.json"])
-
-    def test_what_json_cannot_hold_leaves_the_old_file(self):
-        results.write_json(self.file, {"title": "old"})
-        with self.assertRaises(TypeError):
-            results.write_json(self.file, {"title": "new", "path": self.file})
-        self.assertEqual(json.loads(self.file.read_text()), {"title": "old"})
-
-    def test_a_write_that_fails_leaves_the_old_file(self):
-        results.write_json(self.file, {"title": "old"})
-        with mock.patch.object(pathlib.Path, "replace", side_effect=OSError), self.assertRaises(OSError):
-            results.write_json(self.file, {"title": "new"})
-        self.assertEqual(json.loads(self.file.read_text()), {"title": "old"})
 
 
 class EnvironmentTest(absltest.TestCase):

@@ -79,7 +79,7 @@ class TrainCamTest(absltest.TestCase):
         self.assertIn("commit", networks.read_provenance(written).notes["environment"])
         self.assertEqual(done.returncode, 1)
         self.assertIn(
-            f"train_cam: {root}/broken: holds blue_sky, green_grass, red_roof but no config.json", done.stderr
+            f"train_cam: {root}/broken holds blue_sky, green_grass, red_roof, but no config.json", done.stderr
         )
         self.assertNotIn("Traceback", done.stderr)
 

@@ -238,7 +238,7 @@ class RefusalTest(StoreCase):
     def test_another_folder_is_left_alone(self):
         self.folder.mkdir(parents=True)
         (self.folder / "photo.jpg").write_bytes(b"mine")
-        with self.assertRaisesRegex(StaleStoreError, "is not empty and not a class-vector store"):
+        with self.assertRaisesRegex(StaleStoreError, "holds photo.jpg, but no store.json; name a new or an"):
             self.open()
         self.assertEqual([path.name for path in self.folder.iterdir()], ["photo.jpg"])
 

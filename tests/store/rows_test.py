@@ -133,32 +133,33 @@ class OpeningTest(StoreCase):
         self.folder.mkdir(parents=True)
         (self.folder / "thesis.tex").write_text("years of work")
         (self.folder / "sub").mkdir()
-        self.assert_stale("is not empty and not a store")
+        self.assert_stale("holds sub, thesis.tex, but no fingerprint.json; name a new or an empty folder")
 
     def test_an_empty_folder(self):
         self.folder.mkdir(parents=True)
         with self.open() as store:
             self.assertEqual(store.length, LENGTH)
 
-    @parameterized.parameters(range(8))
+    @parameterized.parameters(range(10))
     def test_killed_while_it_was_made(self, steps):
         """Whatever a kill leaves behind of a store without rows, the next run takes it over."""
         left = [steps]
-        real = {"ftruncate": os.ftruncate, "write_text": pathlib.Path.write_text, "replace": pathlib.Path.replace}
+        real = {name: getattr(os, name) for name in ("ftruncate", "fsync", "replace")}
+        real["write_text"] = pathlib.Path.write_text
 
         def dying(name):
-            def step(*args):
+            def step(*args, **options):
                 if not left[0]:
                     raise KeyboardInterrupt
                 left[0] -= 1
-                return real[name](*args)
+                return real[name](*args, **options)
 
             return step
 
         with (
-            mock.patch.object(rows_module.os, "ftruncate", dying("ftruncate")),
+            mock.patch.multiple(os, **{name: dying(name) for name in ("ftruncate", "fsync", "replace")}),
             mock.patch.object(pathlib.Path, "write_text", dying("write_text")),
-            mock.patch.object(pathlib.Path, "replace", dying("replace")),
+            mock.patch.object(pathlib.Path, "unlink"),  # which a killed process cannot
             contextlib.suppress(KeyboardInterrupt),
         ):
             self.open().close()

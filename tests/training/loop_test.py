@@ -8,10 +8,10 @@ import numpy as np
 from absl.testing import absltest
 
 import cwcf_jax
-from cwcf_jax import networks
+from cwcf_jax import files, networks
 from cwcf_jax.images.decoding import ImageError
 from cwcf_jax.training import ResumeError, Trainer, TrainingConfig, center_crop, prepare, read_metrics, train
-from cwcf_jax.training.records import MetricsLog, locked
+from cwcf_jax.training.records import MetricsLog
 from cwcf_jax.training.steps import classify
 from tests.training import tiny
 
@@ -100,15 +100,18 @@ class LoopTest(absltest.TestCase):
         train(config, prepare(config, self.network))
         same = dict(output=config.output, warmup_steps=0)
         for changes, message in (
-            (dict(steps=3), "--steps was 2, is 3"),
-            (dict(learning_rate=0.5, jitter=0.1), "--jitter was 0.3, is 0.1\n  --learning_rate was 0.02, is 0.5"),
+            (dict(steps=3), "--steps: 2 there, 3 now"),
+            (
+                dict(learning_rate=0.5, jitter=0.1),
+                "--jitter: 0.3 there, 0.1 now\n  --learning_rate: 0.02 there, 0.5 now",
+            ),
         ):
             changed = self.config(**({"steps": 2} | same | changes))
             with self.subTest(message), self.assertRaisesRegex(ResumeError, message):
                 train(changed, prepare(changed, self.network))
         extra = tiny.pictures(pathlib.Path(self.create_tempdir().full_path) / "colours", count=9)
         moved = self.config(steps=2, **same)
-        with self.assertRaisesRegex(ResumeError, "\n  training pictures was '"):
+        with self.assertRaisesRegex(ResumeError, '\n  training pictures: "'):
             train(moved, prepare(self.config(steps=2, dataset=str(extra), **same), self.network))
         freely = self.config(steps=2, workers=1, checkpoint_every=7, log_every=1, licence="CC0", **same)
         train(freely, prepare(freely, self.network))
@@ -117,13 +120,17 @@ class LoopTest(absltest.TestCase):
         config = self.config()
         prepared = prepare(config, self.network)
         (pathlib.Path(config.output) / "thesis.tex").write_text("years of work")
-        with self.assertRaisesRegex(ResumeError, "holds thesis.tex but no config.json; --output needs a new folder"):
+        with self.assertRaisesRegex(ResumeError, "holds thesis.tex, but no config.json; name a new or an empty folder"):
             train(config, prepared)
         other = self.config()
-        with locked(pathlib.Path(other.output)), self.assertRaisesRegex(ResumeError, "another training is writing"):
+        output = pathlib.Path(other.output)
+        with (
+            files.lock(output / files.LOCK, output, ResumeError),
+            self.assertRaisesRegex(ResumeError, f"{output} is in use by another process"),
+        ):
             train(other, prepared)
         (pathlib.Path(other.output) / "config.json").write_text("{")
-        with self.assertRaisesRegex(ResumeError, "config.json: cannot be read"):
+        with self.assertRaisesRegex(ResumeError, "config.json cannot be read"):
             train(other, prepared)
 
     def test_a_picture_that_breaks_on_the_way_is_named(self):
