@@ -1,24 +1,5 @@
-"""The methods that Table 2 of the paper compares with, over whole collections."""
+"""The methods that Table 2 of the paper compares with: one module a method, its arithmetic and its search together.
 
-from cwcf_jax.baselines.bags import BagOfWords, Bags, fit_vocabulary
-from cwcf_jax.baselines.patches import PATCHES, describe_patches, patch_rows, rank_patches
-from cwcf_jax.baselines.pooled import POOLED, Pooled, describe, pooled_fields, pooled_rows, vectors
-from cwcf_jax.baselines.windows import RmacWindows, quantization_unit
-
-__all__ = [
-    "PATCHES",
-    "POOLED",
-    "BagOfWords",
-    "Bags",
-    "Pooled",
-    "RmacWindows",
-    "describe",
-    "describe_patches",
-    "fit_vocabulary",
-    "patch_rows",
-    "pooled_fields",
-    "pooled_rows",
-    "quantization_unit",
-    "rank_patches",
-    "vectors",
-]
+`pooled` makes the one network pass of SPoC, uCroW, CroW, MAC, GeM and R-MAC and searches their descriptors; `spoc`,
+`crow` and `rmac` hold what is each method's own. `bag_of_words` and `patches` make passes of their own.
+"""

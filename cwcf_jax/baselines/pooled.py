@@ -1,4 +1,7 @@
-"""Descriptors that one layer's maps are pooled to without classes: SPoC, uCroW, CroW, R-MAC, MAC, GeM."""
+"""One network pass for SPoC, uCroW, CroW, MAC, GeM and R-MAC, and the search of their descriptors.
+
+MAC and GeM need no module of their own: they are `descriptors.max_pool` and `descriptors.gem_pool`.
+"""
 
 import dataclasses
 
@@ -9,8 +12,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from cwcf_jax import descriptors, encoder
 from cwcf_jax.arrays import Size, valid_mask
-from cwcf_jax.descriptors import Whitening, rmac
+from cwcf_jax.baselines import crow, rmac, spoc
+from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Extractor
+from cwcf_jax.search import alpha_expansion, rank, similarities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,15 +64,15 @@ def _pool(
             "sum": descriptors.sum_pool(features, region),
             "max": descriptors.max_pool(features, region),
             "gem": descriptors.gem_pool(features, region),
-            "spoc": descriptors.spoc_pool(features, size),
-            "crow": descriptors.crow_pool(features, region),
+            "spoc": spoc.spoc_pool(features, size),
+            "crow": crow.crow_pool(features, region),
             "rmac": rmac.max_over_regions(features, regions, real),
         }
 
     return jax.vmap(one_image)(maps, sizes, boxes, valid)
 
 
-def vectors(rows: np.ndarray) -> np.ndarray:
+def unit_vectors(rows: np.ndarray) -> np.ndarray:
     """[m, k] unit vectors that a whitening is fitted on: one a row, or one a region; zero ones are left out."""
     flat = rows.reshape(-1, rows.shape[-1])
     flat = flat[np.any(flat != 0, axis=1)]
@@ -90,3 +95,30 @@ def _describe_vectors(rows: Float[Array, "n k"], whitening: Whitening | None) ->
 def _describe_regions(rows: Float[Array, "n r k"], whitening: Whitening | None) -> Float[Array, "n d"]:
     # One image after the other: all regions of all images at once would be as large as the store.
     return jax.lax.map(lambda one: descriptors.aggregate(one, whitening), rows, batch_size=64)
+
+
+@dataclasses.dataclass(frozen=True)
+class PooledSearch:
+    """Exhaustive search by cosine.
+
+    Attributes:
+        queries: [q, d] descriptors of norm 1, as `describe` makes them.
+        database: [n, d], likewise.
+    """
+
+    queries: Float[Array, "q d"]
+    database: Float[Array, "n d"]
+
+    def ranking(self, query: int, *, expansion: int = 0) -> Int[Array, " n"]:
+        """All images, best first, for the query of that number.
+
+        Args:
+            query: 0 to q - 1.
+            expansion: best images whose descriptors are added to the query's for a second search, as CroW's authors do;
+                0: none.
+        """
+        vector = self.queries[query]
+        order = rank(similarities(vector, self.database))
+        if not expansion:
+            return order
+        return rank(similarities(alpha_expansion(vector, self.database, order, expansion, alpha=0.0), self.database))

@@ -10,7 +10,6 @@ from cwcf_jax.descriptors.cam import (
     raw,
     resize_maps,
 )
-from cwcf_jax.descriptors.crow import crow_pool
 from cwcf_jax.descriptors.pooling import (
     cell_mask,
     channel_weights,
@@ -24,7 +23,6 @@ from cwcf_jax.descriptors.pooling import (
     sum_pool,
 )
 from cwcf_jax.descriptors.quantization import Quantized, dequantize, quantize
-from cwcf_jax.descriptors.spoc import spoc_pool
 from cwcf_jax.descriptors.whitening import (
     Whitening,
     WhiteningConfig,
@@ -45,7 +43,6 @@ __all__ = [
     "class_activation_maps",
     "class_sums",
     "class_vectors",
-    "crow_pool",
     "dequantize",
     "embed",
     "fit_pca_whitening",
@@ -61,7 +58,6 @@ __all__ = [
     "region_mask",
     "repeat_dropped",
     "resize_maps",
-    "spoc_pool",
     "strided_region_mask",
     "sum_pool",
     "whiten",

@@ -1,9 +1,15 @@
+import itertools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from scipy.spatial import distance
 
-from cwcf_jax import baselines
+from cwcf_jax.baselines import patches
 from cwcf_jax.descriptors import WhiteningConfig
 from tests.baselines import DIM, extractor, image, maps
 from tests.support import oracles
@@ -36,7 +42,7 @@ class PatchRowsTest(parameterized.TestCase):
         images = np.random.default_rng(9).integers(0, 256, (3, 48, 48, 3), np.uint8)  # padded with noise
         for i, (height, width) in enumerate(sizes):
             images[i, :height, :width] = image(i, height, width)
-        found = baselines.patch_rows(extractor(), images, np.array(sizes, np.int32), SIDE)["patches"]
+        found = patches.patch_rows(extractor(), images, np.array(sizes, np.int32), SIDE)["patches"]
         self.assertEqual((found.shape, found.dtype), ((3, 64, DIM), np.float32))
         for i, (height, width) in enumerate(sizes):
             expected = _patch_rows(images[i, :height, :width])
@@ -48,12 +54,12 @@ class PatchRowsTest(parameterized.TestCase):
     def test_whole_pixels_exactly(self):
         # 60 x 60: sides 60, 40, 30 and 24, starts at multiples of 20, 15 and 12.
         pixels = image(3, 60, 60)
-        found = baselines.patch_rows(extractor(), pixels[None], np.array([[60, 60]], np.int32), SIDE)["patches"][0]
+        found = patches.patch_rows(extractor(), pixels[None], np.array([[60, 60]], np.int32), SIDE)["patches"][0]
         np.testing.assert_allclose(found[:30], _patch_rows(pixels), rtol=1e-4, atol=1e-4)
 
     def test_of_more_patches_than_are_kept_the_largest(self):
         pixels = image(4, 10, 80)  # 8, 24, 48 and 80 patches
-        found = baselines.patch_rows(extractor(), pixels[None], np.array([[10, 80]], np.int32), SIDE)["patches"][0]
+        found = patches.patch_rows(extractor(), pixels[None], np.array([[10, 80]], np.int32), SIDE)["patches"][0]
         expected = _patch_rows(pixels)
         self.assertLen(expected, 8 + 24 + 48 + 80)
         np.testing.assert_allclose(found, expected[:64], atol=0.02 * expected.max())
@@ -62,7 +68,7 @@ class PatchRowsTest(parameterized.TestCase):
     def test_the_smallest_pictures(self, height, width):
         pixels = image(5, height, width)
         size = np.array([[height, width]], np.int32)
-        found = baselines.patch_rows(extractor(), pixels[None], size, SIDE)["patches"][0]
+        found = patches.patch_rows(extractor(), pixels[None], size, SIDE)["patches"][0]
         self.assertTrue(np.isfinite(found).all())
         self.assertGreaterEqual(np.any(found != 0, axis=1).sum(), 30)
 
@@ -81,7 +87,7 @@ class DescribePatchesTest(parameterized.TestCase):
         mean, projection = oracles.whitening(training, 4) if whitened else (np.zeros(DIM), np.eye(DIM))
         expected = np.apply_along_axis(lambda row: oracles.l2((oracles.l2(row) - mean) @ projection), 2, rows)
         expected[~np.any(rows != 0, axis=2)] = 0.0
-        found = baselines.describe_patches(rows, whitening)
+        found = patches.describe_patches(rows, whitening)
         np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-4)  # signs of directions are free
 
 
@@ -94,14 +100,14 @@ class RankPatchesTest(absltest.TestCase):
         for one in database:
             offered = [row for row in one if row.any()]
             expected.append(-np.mean([min(np.linalg.norm(asked - row) for row in offered) for asked in query[:4]]))
-        found = np.asarray(baselines.rank_patches(jnp.asarray(query), jnp.asarray(database)))
+        found = np.asarray(patches.rank_patches(jnp.asarray(query), jnp.asarray(database)))
         np.testing.assert_allclose(found, expected, atol=1e-6)
         np.testing.assert_array_equal(np.argsort(-found), np.argsort(-np.array(expected)))
 
     def test_the_picture_itself_is_nearest_and_one_without_patches_farthest(self):
         database = np.apply_along_axis(oracles.l2, 2, _database(4)).astype(np.float32)
         database[5] = 0.0
-        found = np.asarray(baselines.rank_patches(jnp.asarray(database[3]), jnp.asarray(database)))
+        found = np.asarray(patches.rank_patches(jnp.asarray(database[3]), jnp.asarray(database)))
         self.assertEqual((int(np.argmax(found)), float(found[3])), (3, 0.0))
         self.assertEqual((int(np.argmin(found)), float(found[5])), (5, -2.0))
 
@@ -109,13 +115,102 @@ class RankPatchesTest(absltest.TestCase):
         """From pixels to the ranking: the view as a whole is one of the picture's patches."""
         pictures = np.stack([image(i, 60, 60) for i in range(4)])
         view = pictures[2, 20:60, 0:40]
-        database = baselines.patch_rows(extractor(), pictures, np.full((4, 2), 60, np.int32), SIDE)["patches"]
-        asked = baselines.patch_rows(extractor(), view[None], np.array([[40, 40]], np.int32), SIDE)["patches"]
-        whole = baselines.describe_patches(asked, None)[0, :1]
-        found = np.asarray(baselines.rank_patches(whole, baselines.describe_patches(database, None)))
+        database = patches.patch_rows(extractor(), pictures, np.full((4, 2), 60, np.int32), SIDE)["patches"]
+        asked = patches.patch_rows(extractor(), view[None], np.array([[40, 40]], np.int32), SIDE)["patches"]
+        whole = patches.describe_patches(asked, None)[0, :1]
+        found = np.asarray(patches.rank_patches(whole, patches.describe_patches(database, None)))
         self.assertEqual(int(np.argmax(found)), 2)
         self.assertGreater(found[2], -0.02)  # the filter sees the pixels around a patch, not those around a picture
         self.assertLess(np.delete(found, 2).max(), 2 * found[2])
+
+
+def _unit(seed, count, dim=8):
+    vectors = np.random.default_rng(seed).normal(size=(count, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _similarity(query, reference):
+    return float(patches.patch_similarity(jnp.asarray(query), jnp.asarray(reference)))
+
+
+class PatchBoxesTest(parameterized.TestCase):
+    def test_by_hand(self):
+        # 3 x 4: one square of 3 leaves a gap, two do not; squares of 2, 2 down and 2 across.
+        expected = [[0, 0, 3, 3], [1, 0, 4, 3], [0, 0, 2, 2], [2, 0, 4, 2], [0, 1, 2, 3], [2, 1, 4, 3]]
+        np.testing.assert_allclose(patches.patch_boxes(3, 4, levels=(1, 2)), expected, rtol=1e-6)
+
+    @parameterized.parameters(((600, 600), 30), ((768, 1024), 31), ((1024, 768), 31), ((800, 1200), 33), ((1, 1), 30))
+    def test_about_thirty(self, shape, count):
+        self.assertLen(patches.patch_boxes(*shape), count)
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.integers(1, 2000), st.integers(1, 2000))
+    def test_every_level_covers_the_image_with_squares_inside(self, height, width):
+        for level in range(1, 5):
+            boxes = patches.patch_boxes(height, width, levels=(level,)).astype(np.float64)
+            slack = 1e-6 * max(height, width)
+            sides = boxes[:, 2:] - boxes[:, :2]
+            np.testing.assert_allclose(sides, 2 * min(height, width) / (level + 1), rtol=1e-4, atol=2 * slack)
+            self.assertTrue((boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [width, height]).all())
+            for start, stop, length in ((0, 2, width), (1, 3, height)):
+                spans = sorted(set(map(tuple, boxes[:, (start, stop)])))
+                self.assertLessEqual(spans[0][0], slack)
+                self.assertGreaterEqual(spans[-1][1], length - slack)
+                self.assertTrue(all(b[0] <= a[1] + slack for a, b in itertools.pairwise(spans)))
+
+    def test_orientation_turns_the_boxes(self):
+        wide, tall = patches.patch_boxes(300, 500), patches.patch_boxes(500, 300)
+        self.assertCountEqual(map(tuple, wide[:, [1, 0, 3, 2]]), map(tuple, tall))
+
+    def test_errors(self):
+        for arguments in ((0, 5), (5, 0)):
+            with self.assertRaisesRegex(ValueError, "no patches"):
+                patches.patch_boxes(*arguments)
+        for levels in ((), (0, 1)):
+            with self.assertRaisesRegex(ValueError, "levels"):
+                patches.patch_boxes(5, 5, levels=levels)
+
+
+class PatchSimilarityTest(absltest.TestCase):
+    @settings(deadline=None, max_examples=20)
+    @given(st.integers(0, 1000), st.integers(1, 3), st.integers(1, 3), st.integers(0, 1), st.integers(0, 1))
+    def test_against_scipy_with_padding(self, seed, asked, offered, query_padding, reference_padding):
+        query, reference = _unit(seed, asked), _unit(seed + 1, offered)
+        expected = -distance.cdist(query.astype(np.float64), reference.astype(np.float64)).min(axis=1).mean()
+        query = np.pad(query, ((query_padding, 0), (0, 0)))
+        reference = np.pad(reference, ((0, reference_padding), (0, 0)))
+        self.assertAlmostEqual(_similarity(query, reference), expected, delta=1e-6)
+
+    def test_by_hand(self):
+        # (1, 0) is there: 0; (0, 1) is nearest to (.6, .8): sqrt(.36 + .04). Not symmetric.
+        query, reference = np.eye(2, dtype=np.float32), np.float32([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]])
+        self.assertAlmostEqual(_similarity(query, reference), -np.sqrt(0.4) / 2, delta=1e-6)
+        self.assertAlmostEqual(_similarity(reference, query), -(0 + np.sqrt(0.4) + np.sqrt(2)) / 3, delta=1e-6)
+
+    def test_the_same_patches_are_exactly_as_near_as_can_be(self):
+        query = _unit(0, 31, 512)
+        self.assertEqual(_similarity(query, query[::-1].copy()), 0.0)
+
+    def test_opposite_only(self):
+        # The padding at the origin is nearer than the patch, and takes no part.
+        self.assertAlmostEqual(_similarity([[1.0, 0.0]], [[0.0, 0.0], [-1.0, 0.0]]), -2.0, delta=1e-6)
+
+    def test_without_patches(self):
+        some, none = _unit(0, 3), np.zeros((3, 8), np.float32)
+        for query, reference in ((none, some), (some, none), (none, none)):
+            self.assertEqual(_similarity(query, reference), -2.0)
+
+    def test_gradients_are_finite(self):
+        some, none = jnp.asarray(_unit(0, 3)), jnp.zeros((3, 8))
+        for query, reference in ((some, some), (none, some), (some, none)):
+            gradients = jax.grad(patches.patch_similarity, argnums=(0, 1))(query, reference)
+            self.assertTrue(all(bool(jnp.isfinite(part).all()) for part in gradients))
+
+    def test_jit_and_vmap_over_references(self):
+        query, references = _unit(0, 4), np.stack([_unit(i, 5) for i in range(1, 7)])
+        search = jax.jit(jax.vmap(patches.patch_similarity, in_axes=(None, 0)))
+        expected = [_similarity(query, reference) for reference in references]
+        np.testing.assert_allclose(search(jnp.asarray(query), jnp.asarray(references)), expected, atol=1e-6)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
+import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from cwcf_jax import baselines
-from cwcf_jax.descriptors import WhiteningConfig, rmac
+from cwcf_jax.baselines import pooled, rmac
+from cwcf_jax.descriptors import WhiteningConfig
 from tests.baselines import DIM, extractor, image, maps, region_maxima
 from tests.support import oracles
 
@@ -38,19 +39,19 @@ def _pooled(features):
 
 class MethodsTest(absltest.TestCase):
     def test_dimensions_of_table_2(self):
-        found = {name: method.dim for name, method in baselines.POOLED.items()}
+        found = {name: method.dim for name, method in pooled.POOLED.items()}
         self.assertEqual(found, {"SPoC": 256, "uCroW": 256, "CroW": 512, "R-MAC": 512, "MAC": 512, "GeM": 512})
 
     def test_every_method_has_its_field(self):
-        fields = baselines.pooled_fields(extractor())
+        fields = pooled.pooled_fields(extractor())
         self.assertEqual(fields, dict.fromkeys(("sum", "max", "gem", "spoc", "crow"), (DIM,)) | {"rmac": (50, DIM)})
-        self.assertEqual({method.field for method in baselines.POOLED.values()}, set(fields))
+        self.assertEqual({method.field for method in pooled.POOLED.values()}, set(fields))
 
 
 class PooledRowsTest(parameterized.TestCase):
     def test_padded_batch_against_float64_of_each_image(self):
         images, sizes = _batch()
-        found = baselines.pooled_rows(extractor(), images, sizes)
+        found = pooled.pooled_rows(extractor(), images, sizes)
         for i, (height, width) in enumerate(SIZES):
             expected = _pooled(maps(images[i, :height, :width]))
             self.assertEqual(found.keys(), expected.keys())
@@ -62,22 +63,20 @@ class PooledRowsTest(parameterized.TestCase):
     def test_padding_changes_nothing(self, i):
         images, sizes = _batch()
         height, width = SIZES[i]
-        padded = baselines.pooled_rows(extractor(), images, sizes)
-        alone = baselines.pooled_rows(extractor(), images[i : i + 1, :height, :width], sizes[i : i + 1])
+        padded = pooled.pooled_rows(extractor(), images, sizes)
+        alone = pooled.pooled_rows(extractor(), images[i : i + 1, :height, :width], sizes[i : i + 1])
         for name, rows in alone.items():
             np.testing.assert_allclose(padded[name][i], rows[0], rtol=1e-5, atol=1e-4, err_msg=name)
 
     def test_shapes_are_those_of_the_store(self):
-        found = baselines.pooled_rows(extractor(), *_batch())
-        fields = baselines.pooled_fields(extractor())
+        found = pooled.pooled_rows(extractor(), *_batch())
+        fields = pooled.pooled_fields(extractor())
         self.assertEqual({name: rows.shape for name, rows in found.items()}, {n: (4, *s) for n, s in fields.items()})
         self.assertEqual({rows.dtype for rows in found.values()}, {np.dtype(np.float32)})
 
     def test_whatever_is_constant_is_finite(self):
         for grey in (0, 124, 255):
-            found = baselines.pooled_rows(
-                extractor(), np.full((1, 8, 8, 3), grey, np.uint8), np.array([[8, 8]], np.int32)
-            )
+            found = pooled.pooled_rows(extractor(), np.full((1, 8, 8, 3), grey, np.uint8), np.array([[8, 8]], np.int32))
             self.assertTrue(all(np.isfinite(rows).all() for rows in found.values()))
 
 
@@ -95,15 +94,15 @@ class DescribeTest(parameterized.TestCase):
         rows = _regions(0)
         expected = [oracles.l2(row) for image in rows for row in image if row.any()]
         self.assertLen(expected, 3 + 4 + 5 + 6)
-        np.testing.assert_allclose(baselines.vectors(rows), expected, atol=1e-6)
+        np.testing.assert_allclose(pooled.unit_vectors(rows), expected, atol=1e-6)
         flat = rows[:, 0]
-        np.testing.assert_allclose(baselines.vectors(flat), [oracles.l2(row) for row in flat[:4]], atol=1e-6)
+        np.testing.assert_allclose(pooled.unit_vectors(flat), [oracles.l2(row) for row in flat[:4]], atol=1e-6)
 
     @parameterized.parameters(True, False)
     def test_regions(self, whitened):
         rows, training = _regions(1), np.random.default_rng(2).random((60, DIM)) + 0.1
         whitening = WhiteningConfig(dim=4).fit(training, "toy") if whitened else None
-        found = np.asarray(baselines.describe(rows, whitening), np.float64)
+        found = np.asarray(pooled.describe(rows, whitening), np.float64)
         fitted = oracles.whitening(training, 4) if whitened else ()
         expected = [oracles.descriptor([row for row in one if row.any()], *fitted) for one in rows[:-1]]
         expected = np.stack([*expected, np.zeros_like(expected[0])])
@@ -116,29 +115,49 @@ class DescribeTest(parameterized.TestCase):
         rows = _regions(3, images=2)[:1, :3]
         whitening = WhiteningConfig().fit(np.random.default_rng(2).random((60, DIM)), "toy")
         padded = np.concatenate([np.zeros_like(rows), rows, np.zeros((1, 40, DIM), np.float32)], axis=1)
-        found = baselines.describe(padded, whitening)
-        np.testing.assert_allclose(found, baselines.describe(rows, whitening), atol=1e-6)
+        found = pooled.describe(padded, whitening)
+        np.testing.assert_allclose(found, pooled.describe(rows, whitening), atol=1e-6)
 
     def test_single_vectors(self):
         rows, training = _regions(4)[:, 0], np.random.default_rng(2).random((60, DIM))
         whitening = WhiteningConfig(dim=3).fit(training, "toy")
         mean, projection = oracles.whitening(training, 3)
         expected = [oracles.l2((oracles.l2(row) - mean) @ projection) if row.any() else np.zeros(3) for row in rows]
-        np.testing.assert_allclose(np.abs(baselines.describe(rows, whitening)), np.abs(expected), atol=1e-4)
-        np.testing.assert_allclose(baselines.describe(rows, None)[0], oracles.l2(rows[0]), atol=1e-6)
+        np.testing.assert_allclose(np.abs(pooled.describe(rows, whitening)), np.abs(expected), atol=1e-4)
+        np.testing.assert_allclose(pooled.describe(rows, None)[0], oracles.l2(rows[0]), atol=1e-6)
 
     def test_more_images_than_one_block(self):
         rows = np.random.default_rng(5).random((67, 3, DIM)).astype(np.float32)
         expected = [oracles.descriptor(one) for one in rows]
-        np.testing.assert_allclose(baselines.describe(rows, None), expected, atol=1e-6)
+        np.testing.assert_allclose(pooled.describe(rows, None), expected, atol=1e-6)
 
     def test_rmac_of_an_image(self):
         """From pixels to the descriptor."""
         picture = image(7, 21, 30)
-        rows = baselines.pooled_rows(extractor(), picture[None], np.array([[21, 30]], np.int32))["rmac"]
+        rows = pooled.pooled_rows(extractor(), picture[None], np.array([[21, 30]], np.int32))["rmac"]
         self.assertLess(np.any(rows[0] != 0, axis=1).sum(), rmac.MAX_REGIONS)
         expected = oracles.descriptor(region_maxima(maps(picture)))
-        np.testing.assert_allclose(baselines.describe(rows, None)[0], expected, atol=1e-5)
+        np.testing.assert_allclose(pooled.describe(rows, None)[0], expected, atol=1e-5)
+
+
+class PooledSearchTest(absltest.TestCase):
+    def _search(self, query, images):
+        """Of descriptors at so many degrees on a circle."""
+        angles = np.radians(np.array([query, *images], np.float64))
+        points = jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], axis=1), jnp.float32)
+        return pooled.PooledSearch(points[:1], points[1:])
+
+    def test_by_cosine(self):
+        self.assertEqual(self._search(0, [50, -10, 20, 170]).ranking(0).tolist(), [1, 2, 0, 3])
+
+    def test_expansion_adds_the_best_images_to_the_query(self):
+        # From 10, the middle of the query at 0 and the image at 20, -35 is nearer than 60; without the query it is not.
+        search = self._search(0, [20, 60, -35])
+        self.assertEqual(search.ranking(0, expansion=1).tolist(), [0, 2, 1])
+        # The sum of 0, 20 and -35 points to -5.6: now 20 is nearer than -35, and 60 the last; with 60, too, to 11.8.
+        self.assertEqual(search.ranking(0, expansion=2).tolist(), [0, 2, 1])
+        search = self._search(0, [20, 75, -40])
+        self.assertEqual(search.ranking(0, expansion=3).tolist(), [0, 2, 1])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""Cross-dimensional weighting (CroW; Kalantidis et al. 2016). Without its weights, uCroW, it is `pooling.sum_pool`."""
+"""Cross-dimensional weighting (CroW; Kalantidis et al. 2016); without its weights, uCroW, it is `pooling.sum_pool`.
+
+The search, and the expansion that its authors do, are those of `pooled.PooledSearch`.
+"""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from cwcf_jax.arrays import einsum, l2_normalize
-from cwcf_jax.descriptors.pooling import channel_weights
+from cwcf_jax.descriptors import channel_weights
 
 
 def spatial_weights(features: Float[Array, "h w k"], region: Bool[Array, "h w"]) -> Float[Array, "h w"]:
@@ -22,7 +25,7 @@ def spatial_weights(features: Float[Array, "h w k"], region: Bool[Array, "h w"])
 def crow_pool(features: Float[Array, "h w k"], region: Bool[Array, "h w"]) -> Float[Array, " k"]:
     """``v_k = CW_k sum_ij S'_ij X_ij^k``, the channel weights being those of Eq. 3.
 
-    `aggregation.aggregate` of this one vector is the published descriptor.
+    `pooled.describe` makes the published descriptor of this vector.
     """
     pooled = einsum("hw,hwk->k", spatial_weights(features, region), features.astype(jnp.float32))
     return channel_weights(features, region) * pooled

@@ -5,7 +5,7 @@ from absl.testing import absltest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cwcf_jax.descriptors import spoc
+from cwcf_jax.baselines import spoc
 
 pool = jax.jit(spoc.spoc_pool)
 

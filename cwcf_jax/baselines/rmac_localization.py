@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cwcf_jax.arrays import Size, einsum, l2_normalize, valid_mask
-from cwcf_jax.descriptors.pooling import cell_mask, max_pool, sum_pool
+from cwcf_jax.descriptors import cell_mask, max_pool, sum_pool
 
 EXPONENT = 10
 """Power that makes a sum of powers nearly a maximum."""
@@ -63,7 +63,7 @@ def localize(
     Args:
         features: activations, not negative, as `quantize` leaves them; what lies outside ``size`` does not count.
         size: valid rows and columns of the map.
-        query: maximum of each channel over the query region (`pooling.max_pool`), of any norm.
+        query: maximum of each channel over the query region (`descriptors.max_pool`), of any norm.
         aspect: rows divided by columns of the query region; 0 for windows of any shape.
         step: cells between windows.
         tolerance: factor by which a window's aspect ratio may differ from ``aspect``, at most.

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster import vq
 
-from cwcf_jax.descriptors import kmeans
+from cwcf_jax.baselines import kmeans
 
 
 def _blobs(seed=0, count=400, dim=6, spread=1.0):

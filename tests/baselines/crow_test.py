@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cwcf_jax import descriptors
 from cwcf_jax.arrays import valid_mask
-from cwcf_jax.descriptors import crow
+from cwcf_jax.baselines import crow
 from tests.support import oracles
 
 pool = jax.jit(crow.crow_pool)

@@ -8,7 +8,8 @@ from absl.testing import absltest, parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cwcf_jax.descriptors import localization, pooling
+from cwcf_jax import descriptors
+from cwcf_jax.baselines import rmac_localization as localization
 
 localize = jax.jit(localization.localize, static_argnames=("step", "tolerance", "reach", "iterations"))
 search = functools.partial(localize, iterations=0)
@@ -200,7 +201,7 @@ class LocalizeTest(parameterized.TestCase):
             box, score = _found(maps[i], size, _query(0), 1.0)
             self.assertEqual(boxes[i].tolist(), box)
             self.assertAlmostEqual(float(scores[i]), score, places=5)
-            mac = pooling.max_pool(jnp.asarray(maps[i]), pooling.cell_mask(boxes[i], (9, 12)))
+            mac = descriptors.max_pool(jnp.asarray(maps[i]), descriptors.cell_mask(boxes[i], (9, 12)))
             np.testing.assert_array_equal(_maxima(maps[i], boxes[i]), mac)
 
 

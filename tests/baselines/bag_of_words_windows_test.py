@@ -5,7 +5,7 @@ from absl.testing import absltest, parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cwcf_jax.baselines import window_scores
+from cwcf_jax.baselines import bag_of_words_windows
 from tests.support import oracles
 
 
@@ -43,14 +43,14 @@ def _score(assignment, window, query_map, box):
 class SlidingWindowsTest(parameterized.TestCase):
     def test_the_grid_of_the_source(self):
         # 32 x 42: 1/3, 3/8 and thinner are cut: 1 whole, 9 halves, 49 quarters, 3 x 1 of W/2 x H, 7 x 3 of W/4 x H/2.
-        found = window_scores.sliding_windows(32, 42)
+        found = bag_of_words_windows.sliding_windows(32, 42)
         self.assertLen(found, 1 + 9 + 49 + 3 + 21)
         np.testing.assert_array_equal(found[0], [0, 0, 42, 32])
         sides = collections.Counter(map(tuple, found[:, 2:] - found[:, :2]))
         self.assertEqual(sides, {(42, 32): 1, (21, 32): 3, (21, 16): 9, (10, 16): 21, (10, 8): 49})
 
     def test_by_hand(self):
-        found = window_scores.sliding_windows(4, 4)
+        found = bag_of_words_windows.sliding_windows(4, 4)
         halves = [[x, y, x + 2, y + 2] for y in (0, 1, 2) for x in (0, 1, 2)]
         np.testing.assert_array_equal(found[0], [0, 0, 4, 4])
         self.assertContainsSubset(list(map(tuple, halves)), list(map(tuple, found)))
@@ -59,28 +59,28 @@ class SlidingWindowsTest(parameterized.TestCase):
         self.assertEqual(sides, {(4, 4): 1, (4, 2): 3, (2, 4): 3, (2, 2): 9, (2, 1): 12, (1, 2): 12, (1, 1): 16})
 
     def test_threshold_is_kept(self):
-        found = window_scores.sliding_windows(8, 20)
+        found = bag_of_words_windows.sliding_windows(8, 20)
         self.assertIn((10, 4), set(map(tuple, found[:, 2:] - found[:, :2])))  # 10 x 4: .4
-        found = window_scores.sliding_windows(8, 22)
+        found = bag_of_words_windows.sliding_windows(8, 22)
         self.assertNotIn((11, 4), set(map(tuple, found[:, 2:] - found[:, :2])))  # 11 x 4: .36
 
     def test_the_whole_map_always_stays(self):
-        np.testing.assert_array_equal(window_scores.sliding_windows(2, 40)[0], [0, 0, 40, 2])
+        np.testing.assert_array_equal(bag_of_words_windows.sliding_windows(2, 40)[0], [0, 0, 40, 2])
 
     def test_shapes_like_the_query(self):
         for found in (
-            window_scores.sliding_windows(32, 42, aspect=0.5)[1:],
-            window_scores.sliding_windows(32, 42, aspect=3.0)[1:],
+            bag_of_words_windows.sliding_windows(32, 42, aspect=0.5)[1:],
+            bag_of_words_windows.sliding_windows(32, 42, aspect=3.0)[1:],
         ):
             self.assertNotEmpty(found)
-        tall = window_scores.sliding_windows(32, 42, aspect=0.25)[1:]
+        tall = bag_of_words_windows.sliding_windows(32, 42, aspect=0.25)[1:]
         shapes = (tall[:, 2] - tall[:, 0]) / (tall[:, 3] - tall[:, 1])
         self.assertEqual(set(shapes), {10 / 32, 10 / 16})  # .25 / .3125 and .25 / .625; not 21 / 32
 
     @settings(deadline=None, max_examples=60)
     @given(st.integers(1, 60), st.integers(1, 60))
     def test_windows_of_any_map(self, height, width):
-        found = window_scores.sliding_windows(height, width)
+        found = bag_of_words_windows.sliding_windows(height, width)
         self.assertEqual(found.dtype, np.int32)
         self.assertLen({tuple(window) for window in found}, len(found))
         self.assertTrue((found[:, :2] >= 0).all() and (found[:, 2:] <= [width, height]).all())
@@ -99,9 +99,9 @@ class SlidingWindowsTest(parameterized.TestCase):
     def test_errors(self):
         for arguments in ((0, 4), (4, 0)):
             with self.assertRaisesRegex(ValueError, "no windows"):
-                window_scores.sliding_windows(*arguments)
+                bag_of_words_windows.sliding_windows(*arguments)
         with self.assertRaisesRegex(ValueError, "aspect"):
-            window_scores.sliding_windows(4, 4, aspect=0.0)
+            bag_of_words_windows.sliding_windows(4, 4, aspect=0.0)
 
 
 class WindowScoresTest(absltest.TestCase):
@@ -112,39 +112,45 @@ class WindowScoresTest(absltest.TestCase):
         random = np.random.default_rng(seed)
         x1, y1 = random.integers(0, 11), random.integers(0, 9)
         box = np.array([x1, y1, random.integers(x1 + 1, 12), random.integers(y1 + 1, 10)])
-        grid = window_scores.sliding_windows(height, width)
-        found = window_scores.window_scores(assignment, grid, window_scores.describe(other, box))
+        grid = bag_of_words_windows.sliding_windows(height, width)
+        found = bag_of_words_windows.window_scores(assignment, grid, bag_of_words_windows.describe(other, box))
         self.assertEqual(found.dtype, np.float32)
         np.testing.assert_allclose(found, [_score(assignment, window, other, box) for window in grid], atol=1e-6)
 
     def test_quarters_by_hand(self):
         # The same four words, two of them in their places: whole 1, quarters 1 0 0 1: (.5 + 2) / 4.5.
-        query = window_scores.describe(np.array([[0, 1], [2, 3]]), np.array([0, 0, 2, 2]))
-        found = window_scores.window_scores(np.array([[0, 2], [1, 3]]), np.array([[0, 0, 2, 2]]), query)
+        query = bag_of_words_windows.describe(np.array([[0, 1], [2, 3]]), np.array([0, 0, 2, 2]))
+        found = bag_of_words_windows.window_scores(np.array([[0, 2], [1, 3]]), np.array([[0, 0, 2, 2]]), query)
         np.testing.assert_allclose(found, [2.5 / 4.5], rtol=1e-6)
 
     def test_the_query_itself_scores_one(self):
         assignment = _map()
         for box in ([2, 3, 9, 11], [5, 5, 6, 6], [0, 0, 16, 1]):
             box = np.array(box)
-            query = window_scores.describe(assignment, box)
+            query = bag_of_words_windows.describe(assignment, box)
             if len(query.words):
-                np.testing.assert_allclose(window_scores.window_scores(assignment, box[None], query), [1.0], rtol=1e-6)
+                np.testing.assert_allclose(
+                    bag_of_words_windows.window_scores(assignment, box[None], query), [1.0], rtol=1e-6
+                )
 
     def test_without_words(self):
         assignment, nothing = _map(), np.full((3, 4), -1, np.int32)
-        grid = window_scores.sliding_windows(12, 16)
+        grid = bag_of_words_windows.sliding_windows(12, 16)
         for query in (
-            window_scores.describe(nothing, np.array([0, 0, 4, 3])),
-            window_scores.describe(assignment, np.array([3, 3, 3, 3])),
+            bag_of_words_windows.describe(nothing, np.array([0, 0, 4, 3])),
+            bag_of_words_windows.describe(assignment, np.array([3, 3, 3, 3])),
         ):
             self.assertEmpty(query.words)
-            np.testing.assert_array_equal(window_scores.window_scores(assignment, grid, query), np.zeros(len(grid)))
-        query = window_scores.describe(assignment, np.array([0, 0, 16, 12]))
-        np.testing.assert_array_equal(window_scores.window_scores(nothing, np.array([[0, 0, 4, 3]]), query), [0.0])
+            np.testing.assert_array_equal(
+                bag_of_words_windows.window_scores(assignment, grid, query), np.zeros(len(grid))
+            )
+        query = bag_of_words_windows.describe(assignment, np.array([0, 0, 16, 12]))
+        np.testing.assert_array_equal(
+            bag_of_words_windows.window_scores(nothing, np.array([[0, 0, 4, 3]]), query), [0.0]
+        )
 
     def test_pyramid(self):
-        query = window_scores.describe(np.array([[7, 7, 5], [5, -1, 7]]), np.array([0, 0, 2, 2]))
+        query = bag_of_words_windows.describe(np.array([[7, 7, 5], [5, -1, 7]]), np.array([0, 0, 2, 2]))
         np.testing.assert_array_equal(query.words, [5, 7])
         expected = [[1 / np.sqrt(5), 2 / np.sqrt(5)], [0, 1], [0, 1], [1, 0], [0, 0]]
         np.testing.assert_allclose(query.histograms, expected, rtol=1e-6)
@@ -152,15 +158,15 @@ class WindowScoresTest(absltest.TestCase):
 
 class LocateTest(absltest.TestCase):
     def test_finds_what_was_hidden(self):
-        grid = window_scores.sliding_windows(12, 16)
+        grid = bag_of_words_windows.sliding_windows(12, 16)
         hidden = _map(1, (8, 8), 500)
-        query = window_scores.describe(hidden, np.array([1, 1, 5, 4]))
+        query = bag_of_words_windows.describe(hidden, np.array([1, 1, 5, 4]))
         inside = _cut(hidden, (1, 1, 5, 4))
         for number in (34, 50, 82):  # windows of 4 x 3 cells
             x1, y1, x2, y2 = grid[number]
             assignment = _map(2, (12, 16), 500) + 501
             assignment[y1:y2, x1:x2] = inside
-            found = window_scores.locate(assignment, grid, query, 1001)
+            found = bag_of_words_windows.locate(assignment, grid, query, 1001)
             np.testing.assert_array_equal(found.window, grid[number])
             self.assertAlmostEqual(found.score, 1.0, delta=1e-6)
             expected = oracles.l2(np.bincount(inside[inside >= 0], minlength=1001))
@@ -168,10 +174,10 @@ class LocateTest(absltest.TestCase):
 
     def test_histogram_of_the_window_and_no_more(self):
         assignment = _map()
-        query = window_scores.describe(_map(1), np.array([0, 0, 16, 12]))
-        grid = window_scores.sliding_windows(12, 16)
-        found = window_scores.locate(assignment, grid, query, 40)
-        best = int(np.argmax(window_scores.window_scores(assignment, grid, query)))
+        query = bag_of_words_windows.describe(_map(1), np.array([0, 0, 16, 12]))
+        grid = bag_of_words_windows.sliding_windows(12, 16)
+        found = bag_of_words_windows.locate(assignment, grid, query, 40)
+        best = int(np.argmax(bag_of_words_windows.window_scores(assignment, grid, query)))
         inside = _cut(assignment, grid[best])
         np.testing.assert_array_equal(found.window, grid[best])
         self.assertEqual(found.histogram.dtype, np.float32)
@@ -180,8 +186,8 @@ class LocateTest(absltest.TestCase):
 
     def test_of_equal_windows_the_first(self):
         nothing = np.full((12, 16), -1, np.int32)
-        query = window_scores.describe(_map(), np.array([0, 0, 16, 12]))
-        found = window_scores.locate(nothing, window_scores.sliding_windows(12, 16), query, 40)
+        query = bag_of_words_windows.describe(_map(), np.array([0, 0, 16, 12]))
+        found = bag_of_words_windows.locate(nothing, bag_of_words_windows.sliding_windows(12, 16), query, 40)
         np.testing.assert_array_equal(found.window, [0, 0, 16, 12])
         self.assertEqual(found.score, 0.0)
         np.testing.assert_array_equal(found.histogram, np.zeros(40))

@@ -22,7 +22,7 @@ def centre_prior(size: Size, shape: Shape) -> Float[Array, "h w"]:
 def spoc_pool(features: Float[Array, "h w k"], size: Size) -> Float[Array, " k"]:
     """Sum of each channel over the valid cells, each weighted by the centre prior.
 
-    `aggregation.aggregate` of this one vector, with a whitening of 256 dimensions, is the published descriptor.
+    `pooled.describe` makes the published descriptor of this vector, with a whitening of 256 dimensions.
     """
     prior = centre_prior(size, features.shape[:2])
     return einsum("hw,hwk->k", prior, features.astype(jnp.float32))
