@@ -13,6 +13,7 @@ FLOORS = {
     "version": 0,
     "compilation_cache": 0,
     "arrays": 0,
+    "safe_pickle": 0,
     "files": 0,
     "hardware": 0,
     "images": 1,

@@ -1,19 +1,19 @@
-"""Lists, dicts and numpy arrays out of a pickle, without running it.
+"""Lists, dicts and numpy arrays out of a pickle, without running it: numpy's part of `cwcf_jax.safe_pickle`.
 
-Unpickling calls whatever a file names. Here every name that numpy's own pickles need is answered with a stand-in of
-this module, which only remembers what it is told, and every other name is refused.
+Every name that numpy's own pickles need is answered with a stand-in of this module, which only remembers what it is
+told: numpy's own functions would allocate whatever shape a file declares.
 """
 
 import io
 import math
 import pathlib
-import pickle
 import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from cwcf_jax import safe_pickle
 from cwcf_jax.images.imagesets import DatasetError
 
 MAX_BYTES = 2**26
@@ -21,7 +21,7 @@ MAX_BYTES = 2**26
 
 
 def read_pickle(path: pathlib.Path) -> Any:
-    """What a pickle holds, with tuples and numpy arrays as lists; an array of any shape becomes one flat list.
+    """Return what a pickle holds, with tuples and numpy arrays as lists; an array of any shape becomes one flat list.
 
     Raises:
         DatasetError: it cannot be read, or names anything but numpy's arrays and numbers.
@@ -29,18 +29,11 @@ def read_pickle(path: pathlib.Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DatasetError(f"{path}: larger than the {MAX_BYTES} bytes that are read")
-        return _plain(_Reader(io.BytesIO(path.read_bytes()), encoding="latin-1").load(), {})
-    except DatasetError:
-        raise
-    except _RefusedError as error:
-        raise DatasetError(f"{path}: refused, because loading it would run {error}") from None
-    # A damaged pickle drives the machine into nearly anything.
-    except Exception as error:
+        return _plain(safe_pickle.load(io.BytesIO(path.read_bytes()), _NAMES), {})
+    except OSError as error:
         raise DatasetError(f"{path}: cannot be read as a pickle ({error})") from error
-
-
-class _RefusedError(Exception):
-    """A name that no array needs."""
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from error
 
 
 class _Dtype:
@@ -79,22 +72,6 @@ class _Array:
             raise ValueError("an array whose content does not fit its shape")
 
 
-class _Call:
-    """A function as a pickle sees it: without attributes that it could set."""
-
-    __slots__ = ("_function",)
-    _function: Callable[..., Any]
-
-    def __init__(self, function: Callable[..., Any]):
-        object.__setattr__(self, "_function", function)
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise ValueError("a pickle that changes a function")
-
-
 def _empty(*_: Any) -> _Array:
     return _Array()
 
@@ -130,21 +107,10 @@ _NAMES: dict[str, Callable[..., Any]] = {
 }
 
 
-class _Reader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        function = _NAMES.get(f"{module}.{name}")
-        if function is None:
-            raise _RefusedError(ascii(f"{module}.{name}"[:100]).strip("'"))
-        return _Call(function)
-
-    def persistent_load(self, _: Any) -> Any:
-        raise _RefusedError("a persistent name")
-
-
 def _plain(value: Any, done: dict[int, Any], depth: int = 8) -> Any:
     """The value with lists in place of arrays and tuples; ``done`` keeps what is referred to often from growing."""
     if depth < 0:
-        raise ValueError("nested too deep")
+        raise ValueError("cannot be read as a pickle (nested too deep)")
     if id(value) in done:
         return done[id(value)]
     if isinstance(value, dict):
