@@ -20,7 +20,7 @@ from absl import app, flags
 import cwcf_jax
 from benchmarks import measuring
 from cwcf_jax.arrays import l2_normalize
-from cwcf_jax.extraction import Extraction, compute_batches, fill_maps, filling, model_maps
+from cwcf_jax.extraction import Extraction, Filler, crop_maps, ignore, model_maps, pass_pictures
 from cwcf_jax.images import Batch, ImageSet, Resize, load_image, read_batches, read_folder
 from cwcf_jax.search import reranking
 from cwcf_jax.store import MapStore, maps
@@ -50,7 +50,10 @@ def main(argv: Sequence[str]) -> None:
         run["network"] = functools.partial(through_network, model, images, extraction, look)
         seconds = measuring.take_turns(run, _ROUNDS.value)
         reference, *others = (call().scores for call in run.values())
-        size = {dtype: sum(file.stat().st_size for file in store.folder.iterdir()) for dtype, store in stores.items()}
+        size = {
+            dtype: sum(file.stat().st_size for file in pathlib.Path(folder, dtype).iterdir())
+            for dtype, store in stores.items()
+        }
     result = {
         "what": "the best of five regions of each image, seconds",
         "images": len(images),
@@ -74,9 +77,8 @@ def first_pictures(images: ImageSet, count: int) -> ImageSet:
 
 def keep(model: cwcf_jax.Model, images: ImageSet, extraction: Extraction, folder: pathlib.Path, dtype: str) -> MapStore:
     """The maps of all images in a new store."""
-    store = MapStore(folder, {}, length=len(images), dtype=dtype)
-    compute = functools.partial(model_maps, model)
-    left_out = fill_maps(store, images, extraction, np.arange(len(images)), compute, progress=_silent)
+    store = MapStore(folder, dtype=dtype)
+    left_out = Filler(model).fill_maps(store, images, extraction, np.arange(len(images)), progress=ignore)
     if left_out:
         raise ValueError("; ".join(left_out))
     return store
@@ -110,17 +112,12 @@ def through_network(
 ) -> reranking.BestRegions:
     """The same without stored maps: every picture is decoded and goes through the network."""
     held: dict[int, dict[str, np.ndarray]] = {}
-    batches = filling.picture_batches(images, range(len(images)), extraction, queries=False)
-    for batch, made in compute_batches(batches, functools.partial(model_maps, model), [], _silent):
-        for name, (values, sizes) in made.items():
-            for row, index in enumerate(batch.indices):
-                height, width = np.asarray(sizes[row])
-                held.setdefault(index, {})[name] = np.asarray(values[row, :height, :width])
+
+    def keep(index: int, made: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        held[index] = crop_maps(made)
+
+    pass_pictures(images.paths, range(len(images)), extraction, functools.partial(model_maps, model), keep)
     return look(held.__getitem__)
-
-
-def _silent(count: int) -> None:
-    del count
 
 
 if __name__ == "__main__":

@@ -158,15 +158,16 @@ def open_maps(stack: contextlib.ExitStack, given: Inputs) -> store.MapStore:
     settings = (given.protocol.resize, given.protocol.pixel_mean)
     # What maps do not depend on must not tell stores apart.
     conditions["encoder"] = {name: conditions["encoder"][name] for name in ("feature_layer", "pixel_mean", "dtype")}
+    conditions["length"] = len(given.benchmark)
     folder = cache_folder(given.sources[0], given.model, *settings) / (
         "maps" if _MAPS.value == "float16" else f"maps-{_MAPS.value}"
     )
-    return stack.enter_context(store.MapStore(folder, conditions, length=len(given.benchmark), dtype=_MAPS.value))
+    return stack.enter_context(store.MapStore.exclusive(folder, conditions, dtype=_MAPS.value))
 
 
 def fill_maps(given: Inputs, maps: store.MapStore, rows: np.ndarray) -> None:
     """Makes sure that the maps of the given images are there."""
-    if not len(maps.missing(rows)):
+    if not maps.missing(rows.tolist()):
         return
     with tqdm(total=len(rows), desc=f"{given.benchmark.name} maps", unit="image", disable=None) as bar:
         given.filler.fill_maps(maps, given.benchmark, given.extraction, rows, progress=bar.update)

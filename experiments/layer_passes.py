@@ -98,7 +98,8 @@ class LayerPass:
         """Which images, or queries, have maps, after all that can be read were seen; and what reads the maps of one."""
         length = len(source.images.queries if queries else source.images)
         folder = self._folder(source) / (f"{name}-queries" if queries else name)
-        maps = stack.enter_context(store.MapStore(folder, self._conditions(source, queries), length=length))
+        conditions = {"length": length, **self._conditions(source, queries)}
+        maps = stack.enter_context(store.MapStore.exclusive(folder, conditions))
         everything = np.arange(length)
 
         def compute(batch: Batch) -> dict[str, tuple[Array, Array]]:
@@ -107,7 +108,8 @@ class LayerPass:
         what = f"{source.images.name} {self.extractor.layer}{' of queries' if queries else ''}"
         with tqdm(total=length, desc=what, unit="image", disable=None) as bar:
             fill_maps(maps, source.images, self.extraction, everything, compute, queries=queries, progress=bar.update)
-        return np.setdiff1d(everything, maps.missing(everything)), lambda row: maps.read(row)["maps"].astype(np.float32)
+        there = np.setdiff1d(everything, maps.missing(everything.tolist()))
+        return there, lambda row: maps.read(row)["maps"].astype(np.float32)
 
     def is_published(self) -> bool:
         """Whether this is what Table 2's authors ran: nothing of it was chosen by flags but the weights."""

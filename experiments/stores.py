@@ -123,7 +123,7 @@ def search(given: Inputs, kept: Kept, count: int, npca: int) -> Row:
 
 
 def fill(place: str, images: PooledStore, kept: Kept) -> None:
-    """The class vectors of pooled rows, as `extraction.fill_class_vectors` makes them of pictures."""
+    """Writes the class vectors of pooled rows, whitened and as the layout keeps them."""
     classes = np.array(kept.layout.classes)
     with store.ClassVectorWriter(place, {}, kept.layout) as writer:
         for start in range(0, images.length, BATCH):

@@ -1,9 +1,13 @@
-"""Images through the network into a store: once, resumably, leaving out what cannot be read."""
+"""A dataset's pictures through the network into a store: resumably, leaving out what cannot be read.
+
+`fill_rows` and `fill_maps` fill stores with whatever a function computes, `fill_store` and `Filler` with what a model
+computes. All of them, and an index, go through `streaming.pass_pictures`.
+"""
 
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -14,34 +18,33 @@ from cwcf_jax import encoder
 from cwcf_jax.arrays import Shape
 from cwcf_jax.encoder import Model
 from cwcf_jax.extraction.config import Extraction, fingerprint
-from cwcf_jax.extraction.precompiler import Precompiler
-from cwcf_jax.extraction.streaming import Progress, compute_batches, read_pictures
-from cwcf_jax.images import Batch, ImageSet, Unreadable
-from cwcf_jax.store import MapStore, PooledStore
+from cwcf_jax.extraction.streaming import Progress, ignore, pass_pictures
+from cwcf_jax.images import Batch, Box, ImageSet, Picture
+from cwcf_jax.store import PooledStore
 
 
 @runtime_checkable
-class Rows(Protocol):
-    """What takes rows: a `RowStore`, or who carries them to one."""
+class RowSink(Protocol):
+    """Takes a row of each picture: a `RowStore`, or who carries the rows to one."""
 
     length: int
 
     def missing(self) -> np.ndarray:
-        """Indices of those that it lacks."""
+        """Indices of the rows that it lacks."""
 
-    def write(self, index: int, **rows: np.ndarray) -> None:
-        """Takes one."""
+    def write(self, index: int, /, **rows: np.ndarray) -> None:
+        """Takes one row of each field."""
 
 
 @runtime_checkable
-class MapRows(Protocol):
-    """What takes maps: a `MapStore`, or who carries them to one."""
+class MapSink(Protocol):
+    """Takes the maps of each picture: a `MapStore`, or who carries the maps to one."""
 
-    def missing(self, rows: np.ndarray, /) -> np.ndarray:
-        """Those that it lacks."""
+    def missing(self, rows: Sequence[int], /) -> Sequence[int] | np.ndarray:
+        """Those of the pictures whose maps it lacks."""
 
-    def write(self, index: int, **maps: np.ndarray) -> None:
-        """Takes one."""
+    def write(self, index: int, /, **maps: np.ndarray) -> None:
+        """Takes the maps [h, w, c] of one picture."""
 
 
 def open_store(
@@ -66,9 +69,9 @@ def open_store(
 
 
 def fill_store(
-    store: Rows, model: Model, images: ImageSet, extraction: Extraction, *, queries: bool, progress: Progress
+    store: RowSink, model: Model, images: ImageSet, extraction: Extraction, *, queries: bool, progress: Progress
 ) -> list[str]:
-    """Encodes what the store lacks, and says which pictures were left out and why."""
+    """Fills a store with `encoder.pool` over all classes, and says which pictures were left out and why."""
     everything = jnp.arange(model.network.spec.num_classes)
     logits, refused = _crop_logits(store, model, images, extraction) if queries else ({}, {})
     boxes = queries and not extraction.crop_queries
@@ -85,28 +88,27 @@ def fill_store(
             rows["logits"] = np.stack([logits[index] for index in _padded_indices(batch)])
         return rows
 
-    with Precompiler(compile_bucket) as precompiler:
-        return fill_rows(
-            store,
-            images,
-            extraction,
-            pooled,
-            queries=queries,
-            refused=refused,
-            precompiler=precompiler,
-            progress=progress,
-        )
+    return fill_rows(
+        store,
+        images,
+        extraction,
+        pooled,
+        queries=queries,
+        refused=refused,
+        compile_bucket=compile_bucket,
+        progress=progress,
+    )
 
 
 def fill_rows(
-    store: Rows,
+    store: RowSink,
     images: ImageSet,
     extraction: Extraction,
     compute: Callable[[Batch, np.ndarray | None], Mapping[str, Array | np.ndarray]],
     *,
     queries: bool,
     refused: Mapping[int, str] | None = None,
-    precompiler: Precompiler | None = None,
+    compile_bucket: Callable[[Shape], object] = ignore,
     progress: Progress,
 ) -> list[str]:
     """Fills what a store lacks with what ``compute`` makes of it, and says what was left out and why.
@@ -119,73 +121,85 @@ def fill_rows(
             meant; returns a row of every field for each picture of the batch, perhaps still in the making.
         queries: whether the store's rows are the queries.
         refused: rows that are left out, and why.
-        precompiler: what compiles ``compute``.
+        compile_bucket: see `pass_pictures`.
         progress: called with how many more are finished.
     """
     refused = refused or {}
     missing = [row for row in store.missing().tolist() if row not in refused]
     progress(store.length - len(missing))
-    unreadable: list[Unreadable] = []
     cut = queries and not extraction.crop_queries
-
-    def start(batch: Batch) -> Mapping[str, Array | np.ndarray]:
-        return compute(batch, _scale_boxes(images, batch, extraction) if cut else None)
-
-    batches = picture_batches(
-        images, missing, extraction, queries=queries, coming=precompiler.request if precompiler else None
+    pictures, crops = _pictures(images, extraction, queries=queries)
+    unreadable = pass_pictures(
+        pictures,
+        missing,
+        extraction,
+        lambda batch: compute(batch, _scale_boxes(images, batch, extraction) if cut else None),
+        lambda index, rows: store.write(index, **rows),
+        crops=crops,
+        compile_bucket=compile_bucket,
+        progress=progress,
     )
-    for batch, found in compute_batches(
-        batches, precompiler.wrap(start) if precompiler else start, unreadable, progress
-    ):
-        rows = {name: np.asarray(value) for name, value in found.items()}
-        for row, index in enumerate(batch.indices):
-            store.write(index, **{name: value[row] for name, value in rows.items()})
     return [*refused.values(), *(one.reason for one in unreadable)]
 
 
 def fill_maps(
-    store: MapRows,
+    store: MapSink,
     images: ImageSet,
     extraction: Extraction,
     rows: np.ndarray,
     compute: Callable[[Batch], dict[str, tuple[Array, Array]]],
     *,
     queries: bool = False,
+    compile_bucket: Callable[[Shape], object] = ignore,
     progress: Progress,
 ) -> list[str]:
     """Keeps the maps of those of the given images whose maps are not there yet; says what was left out and why.
 
     Args:
-        store: of the dataset's images, or of its queries.
+        store: of the dataset's images, or of its queries, by their indices.
         images: the dataset.
         extraction: how its pictures are read.
         rows: indices of images or queries.
         compute: maps [b, h, w, c] of a batch by name, and how much of each is valid [b, 2].
         queries: whether the store's rows are the queries.
+        compile_bucket: see `pass_pictures`.
         progress: called with how many more are finished.
     """
-    missing = store.missing(rows).tolist()
+    missing = store.missing(rows.tolist())
     progress(len(rows) - len(missing))
-    unreadable: list[Unreadable] = []
-    batches = picture_batches(images, missing, extraction, queries=queries)
-    for batch, made in compute_batches(batches, compute, unreadable, progress):
-        found = {name: (np.asarray(maps), np.asarray(sizes)) for name, (maps, sizes) in made.items()}
-        for row, index in enumerate(batch.indices):
-            store.write(
-                index, **{name: maps[row, : size[row, 0], : size[row, 1]] for name, (maps, size) in found.items()}
-            )
+    pictures, crops = _pictures(images, extraction, queries=queries)
+    unreadable = pass_pictures(
+        pictures,
+        missing,
+        extraction,
+        compute,
+        lambda index, made: store.write(index, **crop_maps(made)),
+        crops=crops,
+        compile_bucket=compile_bucket,
+        progress=progress,
+    )
     return [one.reason for one in unreadable]
 
 
 def model_maps(model: Model, batch: Batch) -> dict[str, tuple[Array, Array]]:
-    """For `fill_maps`: what `reranking` reads."""
+    """Computes for `fill_maps` what `reranking` reads."""
     maps = encoder.feature_maps(model, batch.images, sizes=batch.sizes)
     return {"features": (maps.features, maps.feature_size), "cam_features": (maps.cam_features, maps.cam_size)}
 
 
+def compile_model_maps(model: Model, extraction: Extraction, bucket: Shape) -> None:
+    """Compiles `model_maps` for the pictures of a bucket."""
+    encoder.compile_ahead(encoder.feature_maps, model, (extraction.rows(), *bucket))
+
+
+def crop_maps(made: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The valid part [h, w, c] of each padded map of one picture, which comes with its valid size [2]."""
+    return {name: maps[: size[0], : size[1]] for name, (maps, size) in made.items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Filler:
-    """`fill_store` and `fill_maps` by a model in this process; `ray_filling.RayFiller` does the same on a cluster."""
+    """Fills stores by a model in this process; `ray_filling.RayFiller` does the same on a cluster."""
 
     model: Model
 
@@ -196,43 +210,47 @@ class Filler:
         return fill_store(store, self.model, images, extraction, queries=queries, progress=progress)
 
     def fill_maps(
-        self, store: MapStore, images: ImageSet, extraction: Extraction, rows: np.ndarray, *, progress: Progress
+        self,
+        store: MapSink,
+        images: ImageSet,
+        extraction: Extraction,
+        rows: np.ndarray,
+        *,
+        progress: Progress,
     ) -> list[str]:
         """See `fill_maps`, with `model_maps`."""
         compute = functools.partial(model_maps, self.model)
-        return fill_maps(store, images, extraction, rows, compute, progress=progress)
+        compile_bucket = functools.partial(compile_model_maps, self.model, extraction)
+        return fill_maps(store, images, extraction, rows, compute, compile_bucket=compile_bucket, progress=progress)
 
 
-def picture_batches(
-    images: ImageSet,
-    indices: Iterable[int],
-    extraction: Extraction,
-    *,
-    queries: bool,
-    coming: Callable[[Shape], object] | None = None,
-) -> Iterable[Batch | Unreadable]:
-    """Pictures of the dataset, or of its queries, as passes take them."""
-    pictures = images.query_pictures() if queries else images.paths
-    crops = [query.box for query in images.queries] if queries and extraction.crop_queries else None
-    return read_pictures(pictures, indices, extraction, crops, coming)
+def _pictures(
+    images: ImageSet, extraction: Extraction, *, queries: bool
+) -> tuple[Sequence[Picture], Sequence[Box] | None]:
+    """Pictures of the dataset, or of its queries, and which part of each is read."""
+    if not queries:
+        return images.paths, None
+    return images.query_pictures(), [query.box for query in images.queries] if extraction.crop_queries else None
 
 
 def _crop_logits(
-    store: Rows, model: Model, images: ImageSet, extraction: Extraction
+    store: RowSink, model: Model, images: ImageSet, extraction: Extraction
 ) -> tuple[dict[int, np.ndarray], dict[int, str]]:
     """The logits of the missing queries' boxes, each an image of its own, and why some have none."""
-    found: dict[int, np.ndarray] = {}
-    refused: dict[int, str] = {}
+    logits: dict[int, np.ndarray] = {}
     if extraction.crop_classes is None:
-        return found, refused
+        return logits, {}
     alone = dataclasses.replace(extraction, resize=extraction.crop_classes, crop_queries=True)
-    for batch in picture_batches(images, store.missing().tolist(), alone, queries=True):
-        if isinstance(batch, Unreadable):
-            refused[batch.index] = batch.reason
-            continue
-        logits = np.asarray(encoder.pool(model, batch.images, sizes=batch.sizes, num_classes=1).logits)
-        found.update(zip(batch.indices, logits, strict=False))
-    return found, refused
+    pictures, crops = _pictures(images, alone, queries=True)
+    unreadable = pass_pictures(
+        pictures,
+        store.missing().tolist(),
+        alone,
+        lambda batch: encoder.pool(model, batch.images, sizes=batch.sizes, num_classes=1).logits,
+        logits.__setitem__,
+        crops=crops,
+    )
+    return logits, {one.index: one.reason for one in unreadable}
 
 
 def _padded_indices(batch: Batch) -> list[int]:

@@ -16,7 +16,7 @@ from cwcf_jax import compilation_cache, encoder
 from cwcf_jax.encoder import Model
 from cwcf_jax.extraction import cluster, filling
 from cwcf_jax.extraction.config import Extraction
-from cwcf_jax.extraction.streaming import Progress
+from cwcf_jax.extraction.streaming import Progress, ignore
 from cwcf_jax.images import ImageSet, absolute
 from cwcf_jax.store import MapStore, PooledStore
 
@@ -45,7 +45,7 @@ class RayFiller:
         self, store: PooledStore, images: ImageSet, extraction: Extraction, *, queries: bool, progress: Progress
     ) -> list[str]:
         """See `extraction.fill_store`."""
-        missing = store.missing()
+        missing = store.missing().tolist()
         progress(store.length - len(missing))
         return self._fill("fill_store", store.write, images, missing, (extraction, queries), progress)
 
@@ -53,7 +53,7 @@ class RayFiller:
         self, store: MapStore, images: ImageSet, extraction: Extraction, rows: np.ndarray, *, progress: Progress
     ) -> list[str]:
         """See `extraction.fill_maps`, with `extraction.model_maps`."""
-        missing = store.missing(rows)
+        missing = store.missing(rows.tolist())
         progress(len(rows) - len(missing))
         return self._fill("fill_maps", store.write, images, missing, (extraction,), progress)
 
@@ -62,19 +62,19 @@ class RayFiller:
         method: str,
         write: Callable[..., None],
         images: ImageSet,
-        missing: np.ndarray,
+        missing: Sequence[int],
         arguments: tuple[Any, ...],
         progress: Progress,
     ) -> list[str]:
         left_out: list[str] = []
-        if not len(missing):
+        if not missing:
             return left_out
         shared = ray.put(_absolute(images))
 
         def start(actor: Any, task: Sequence[int]) -> Any:
             return getattr(actor, method).remote(shared, task, *arguments)
 
-        for task, (rows, refused) in self._pool.map(start, self._pool.share_out(missing.tolist(), CHUNK)):
+        for task, (rows, refused) in self._pool.map(start, self._pool.share_out(missing, CHUNK)):
             for index, row in rows.items():
                 write(index, **row)
             progress(len(task))
@@ -97,7 +97,7 @@ class Actor:
     ) -> tuple[dict[int, dict[str, np.ndarray]], list[str]]:
         """Rows of a `PooledStore`, and why some are missing."""
         taken = Taken(wanted)
-        left_out = filling.fill_store(taken, self._model, images, extraction, queries=queries, progress=_silent)
+        left_out = filling.fill_store(taken, self._model, images, extraction, queries=queries, progress=ignore)
         return taken.rows, left_out
 
     def fill_maps(
@@ -105,8 +105,8 @@ class Actor:
     ) -> tuple[dict[int, dict[str, np.ndarray]], list[str]]:
         """Rows of a `MapStore`, and why some are missing."""
         taken = Taken(wanted)
-        compute = functools.partial(filling.model_maps, self._model)
-        left_out = filling.fill_maps(taken, images, extraction, np.array(wanted), compute, progress=_silent)
+        filler = filling.Filler(self._model)
+        left_out = filler.fill_maps(taken, images, extraction, np.array(wanted), progress=ignore)
         return taken.rows, left_out
 
 
@@ -117,12 +117,12 @@ class Taken:
         self.length, self.rows = len(wanted), dict[int, dict[str, np.ndarray]]()
         self._wanted = np.array(wanted)
 
-    def missing(self, among: np.ndarray | None = None) -> np.ndarray:
+    def missing(self, among: Sequence[int] | None = None) -> np.ndarray:
         """All of them."""
         del among
         return self._wanted
 
-    def write(self, index: int, **row: np.ndarray) -> None:
+    def write(self, index: int, /, **row: np.ndarray) -> None:
         """Keeps a row."""
         self.rows[index] = row
 
@@ -134,7 +134,3 @@ def _absolute(images: ImageSet) -> ImageSet:
         for query in images.queries
     ]
     return dataclasses.replace(images, paths=tuple(map(absolute, images.paths)), queries=tuple(queries))
-
-
-def _silent(more: int) -> None:
-    del more

@@ -16,13 +16,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cwcf_jax import encoder
-from cwcf_jax.arrays import Shape
 from cwcf_jax.descriptors import Whitening, quantize
 from cwcf_jax.encoder import Maps, Model
-from cwcf_jax.extraction import Extraction, Precompiler, Progress, compute_batches, model_maps, read_pictures
-from cwcf_jax.images import Batch, ImageError, Picture, Unreadable
+from cwcf_jax.extraction import Extraction, Progress, compile_model_maps, crop_maps, model_maps, pass_pictures
+from cwcf_jax.images import ImageError, Picture
 from cwcf_jax.search import reranking
-from cwcf_jax.store import Location, MapFiles, write_images
+from cwcf_jax.store import Location, MapStore, write_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Described:
 
 
 def keep_maps(
-    maps: MapFiles, model: Model, extraction: Extraction, files: Mapping[str, Picture], progress: Progress
+    maps: MapStore, model: Model, extraction: Extraction, files: Mapping[str, Picture], progress: Progress
 ) -> dict[str, str]:
     """The maps of pictures that are not there yet; returns why some have none.
 
@@ -49,22 +48,17 @@ def keep_maps(
         files: content -> a file with it.
         progress: called with how many more are finished.
     """
-    missing = [content for content in files if content not in maps]
+    missing = maps.missing(list(files))
     progress(len(files) - len(missing))
-    pictures = [_Known(files[content], content) for content in missing]
-    unreadable: list[Unreadable] = []
-
-    def compile_bucket(bucket: Shape) -> None:
-        encoder.compile_ahead(encoder.feature_maps, model, (extraction.rows(), *bucket))
-
-    with Precompiler(compile_bucket) as precompiler:
-        batches = read_pictures(pictures, range(len(missing)), extraction, coming=precompiler.request)
-        compute = precompiler.wrap(functools.partial(_maps, model))
-        for batch, made in compute_batches(batches, compute, unreadable, progress):
-            found = {name: (np.asarray(one), np.asarray(size)) for name, (one, size) in made.items()}
-            for place, index in enumerate(batch.indices):
-                valid = {name: one[place, : size[place, 0], : size[place, 1]] for name, (one, size) in found.items()}
-                maps.write(missing[index], **valid)
+    unreadable = pass_pictures(
+        [_Known(files[content], content) for content in missing],
+        range(len(missing)),
+        extraction,
+        functools.partial(model_maps, model),
+        lambda index, made: maps.write(missing[index], **crop_maps(made)),
+        compile_bucket=functools.partial(compile_model_maps, model, extraction),
+        progress=progress,
+    )
     return {missing[one.index]: one.reason for one in unreadable}
 
 
@@ -86,12 +80,8 @@ class _Known:
         return str(self.file)
 
 
-def _maps(model: Model, batch: Batch) -> dict[str, tuple[Array, Array]]:
-    return model_maps(model, batch)
-
-
 def describe(
-    maps: MapFiles, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int
+    maps: MapStore, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int
 ) -> dict[str, Described]:
     """Descriptors and class vectors of pictures from their kept maps."""
     found: dict[str, Described] = {}
@@ -118,7 +108,7 @@ class Part:
 
 
 def keep_vectors(
-    maps: MapFiles, part: Part, model: Model, whitening: Whitening, num_classes: int
+    maps: MapStore, part: Part, model: Model, whitening: Whitening, num_classes: int
 ) -> Float[np.ndarray, "n d"]:
     """Writes the class vectors of pictures whose maps are kept; returns their descriptors."""
     described = describe(maps, part.contents, model, whitening, num_classes)

@@ -13,7 +13,7 @@ from cwcf_jax.images import Picture, Resize
 from cwcf_jax.index import encoding
 from cwcf_jax.index.encoding import Part
 from cwcf_jax.index.settings import Settings
-from cwcf_jax.store import Location, MapFiles
+from cwcf_jax.store import Location, MapStore
 
 
 @runtime_checkable
@@ -42,7 +42,7 @@ class LocalEncoding:
 
     def __init__(self, maps: Location, model: Callable[[], Model], settings: Settings) -> None:
         """``maps``: where they are kept; the model is loaded when it is needed."""
-        self._maps, self._model, self._settings = MapFiles(maps), model, settings
+        self._maps, self._model, self._settings = MapStore(maps), model, settings
 
     def keep_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
         """See `EncodingBackend`."""

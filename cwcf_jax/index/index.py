@@ -21,7 +21,7 @@ from cwcf_jax.index.reader import NAME, IndexReader
 from cwcf_jax.index.search import Hit, Options, Searcher
 from cwcf_jax.index.settings import Header, Settings, load_model, maps_location
 from cwcf_jax.index.updater import Progress, Update, Updater, forget_maps
-from cwcf_jax.store import MapFiles, StoreBusyError, take
+from cwcf_jax.store import MapStore, StoreBusyError, take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Index(IndexReader):
                 raise ValueError(f"not in the index: {', '.join(absent)}")
             self._write_removed(set(self.header().removed) | set(named))
             table.remove(named)
-            forget_maps(MapFiles(maps_location(self.folder, self.settings)), table)
+            forget_maps(MapStore(maps_location(self.folder, self.settings)), table)
         return len(set(named))
 
     def rebuild(self, progress: Progress | None = None, *, refit: bool = False, ray: str | None = None) -> None:

@@ -19,7 +19,7 @@ from cwcf_jax.index.reader import IndexReader, Places, find_places
 from cwcf_jax.index.settings import maps_location
 from cwcf_jax.index.table import Entry
 from cwcf_jax.search import mean_vector, reranking
-from cwcf_jax.store import MapFiles
+from cwcf_jax.store import MapStore
 
 AGGREGATIONS = "ofa", "ona"
 
@@ -78,7 +78,7 @@ class Searcher:
         self.index = index
         self._hold = hold
         self._resize = Resize.parse(index.settings.resize)
-        self._maps = MapFiles(maps_location(index.folder, index.settings))
+        self._maps = MapStore(maps_location(index.folder, index.settings))
         self._held: tuple[pathlib.Path, Ranker, Whitening] | None = None
 
     def held(self) -> Ranker:

@@ -112,7 +112,7 @@ def read_header(folder: pathlib.Path) -> Header:
 
 
 def maps_location(folder: pathlib.Path, settings: Settings) -> str:
-    """Where the maps of an index's pictures are, see `store.MapFiles`; a picture's name there is its content."""
+    """Where the maps of an index's pictures are, see `store.MapStore`; a picture's name there is its content."""
     return f"{settings.store.rstrip('/')}/maps" if settings.store else str(folder / "maps")
 
 

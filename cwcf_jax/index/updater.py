@@ -11,7 +11,6 @@ import numpy as np
 from cwcf_jax import files
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
-from cwcf_jax.extraction import fingerprint_whitening
 from cwcf_jax.images import ImageError, Root, read_size
 from cwcf_jax.index import whitening
 from cwcf_jax.index.changes import Changes, File, find_changes
@@ -21,7 +20,7 @@ from cwcf_jax.index.reader import Places, find_places, name_generation, open_tab
 from cwcf_jax.index.settings import generation_folder, maps_location, read_header
 from cwcf_jax.index.table import Entry, Store
 from cwcf_jax.search import reranking
-from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, MapFiles
+from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, MapStore
 
 SMALL, LARGE = 64, 512
 """Pictures that are committed, and kept together in the class-vector store, in a small and in a large collection."""
@@ -45,7 +44,7 @@ class Update:
     refused: tuple[str, ...]
 
 
-def forget_maps(maps: MapFiles, table: Store) -> None:
+def forget_maps(maps: MapStore, table: Store) -> None:
     """Removes the maps of pictures that are not in the table."""
     for content in maps.names() - {entry.content for entry in table.entries()}:
         maps.remove(content)
@@ -70,7 +69,7 @@ class Updater:
         self._header = read_header(folder)
         self._settings = self._header.settings
         maps = maps_location(folder, self._settings)
-        self._maps = MapFiles(maps)
+        self._maps = MapStore(maps)
         self._workers = workers or LocalEncoding(maps, model, self._settings)
 
     def run(self, paths: Sequence[str], *, whole: bool) -> Update:
@@ -238,8 +237,8 @@ class Updater:
         height, width = read_size(self._root / file.path)
         return Entry(file.path, file.content, file.size, file.modified, file.seen, width, height, row=-1)
 
-    def _conditions(self, fitted: Whitening) -> dict[str, str | None]:
-        return {**self._header.conditions(), "whitening": fingerprint_whitening(fitted)}
+    def _conditions(self, fitted: Whitening) -> dict[str, str]:
+        return {**self._header.conditions(), "whitening": whitening.fingerprint(fitted)}
 
 
 def _sample(contents: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """The whitening of an index: fitted on its own pictures where there are enough, left out where there are not."""
 
+import hashlib
 import pathlib
 import zipfile
 from collections.abc import Iterable
@@ -50,6 +51,14 @@ def none(dim: int, feature_dim: int) -> Whitening:
     return Whitening(
         jnp.zeros(feature_dim), jnp.asarray(basis, jnp.float32), jnp.ones(basis.shape[1]), fitted_on="nothing"
     )
+
+
+def fingerprint(whitening: Whitening) -> str:
+    """sha256 over its arrays."""
+    digest = hashlib.sha256()
+    for array in (whitening.mean, whitening.projection, whitening.eigenvalues):
+        digest.update(repr(array.shape).encode() + np.asarray(array, "<f4").tobytes())
+    return digest.hexdigest()
 
 
 def save(whitening: Whitening, folder: pathlib.Path) -> None:

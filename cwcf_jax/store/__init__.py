@@ -3,7 +3,6 @@
 from cwcf_jax.store.class_vectors import ClassVectorStore, Runs
 from cwcf_jax.store.class_writer import ClassVectorWriter, write_images
 from cwcf_jax.store.folder import StaleStoreError, StoreBusyError
-from cwcf_jax.store.map_files import MapFiles
 from cwcf_jax.store.maps import DTYPES as MAP_DTYPES
 from cwcf_jax.store.maps import MapStore
 from cwcf_jax.store.pooled import PooledStore
@@ -16,7 +15,6 @@ __all__ = [
     "ClassVectorWriter",
     "Layout",
     "Location",
-    "MapFiles",
     "MapStore",
     "PooledStore",
     "RowStore",

@@ -1,19 +1,19 @@
-"""Maps of images on disk, for what needs more of an image than its pooled rows: regions, re-ranking, pictures.
+"""Maps of images on a disk or an object store, for what needs more of an image than its pooled rows."""
 
-A store is a folder with ``fingerprint.json`` and one ``.npz`` file an image, renamed into place when it is whole.
-`MapStore` numbers the images of a dataset; `map_files` names them, for collections that change.
-"""
-
+import contextlib
 import io
 import pathlib
 import zipfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+import tensorstore
 
 from cwcf_jax import files
-from cwcf_jax.store.folder import StaleStoreError, StoreFolder
+from cwcf_jax.store import zarr
+from cwcf_jax.store.folder import HEADER, StaleStoreError, StoreFolder
+from cwcf_jax.store.zarr import Location
 
 FORMAT = 1
 DTYPES = "float16", "int8"
@@ -21,51 +21,128 @@ SCALES = " scales"
 LARGEST = float(np.finfo(np.float16).max)
 DAMAGE = OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile
 
+Name = TypeVar("Name", str, int)
+"""Of an image: a text such as the sha256 of its file, or its number in a dataset."""
 
-class MapStore(StoreFolder):
-    """Named maps [h, w, c] of each image.
+
+class MapStore:
+    """Named maps [h, w, c] of each image: one ``.npz`` file an image in a folder, or one object on an object store.
 
     In float16, half the bytes, with a relative error of 5e-4 at most; or in int8, a quarter, where the error is at most
     half a 127th of a channel's largest magnitude in the image, or for numbers below that, up to that: what is not 0
     stays so, since the channel weights (Eq. 2) count it.
+
+    The maps of an image appear whole. Any number of processes may write, the maps of one image included if all write
+    the same. Whoever removes maps sees to it that nobody writes meanwhile.
+
+    Attributes:
+        location: a folder, made with its parents when it is written to, or an address: see `Location`.
     """
 
-    def __init__(
-        self, folder: str | pathlib.Path, fingerprint: Mapping[str, Any], *, length: int, dtype: str = "float16"
-    ) -> None:
-        """Opens the store in ``folder``, or makes it; errors as in `StoreFolder`."""
+    def __init__(self, location: Location, *, dtype: str = "int8") -> None:
+        """Opens the maps at a location.
+
+        Raises:
+            ValueError: no such type.
+        """
         if dtype not in DTYPES:
             raise ValueError(f"unknown type of maps {dtype!r}; known: {', '.join(DTYPES)}")
-        compact = {"dtype": dtype} if dtype != "float16" else {}
-        super().__init__(folder, {"format": FORMAT, "length": length, **compact, **fingerprint})
-        self.length = length
-        self._compact = bool(compact)
+        self.location, self._dtype = location, dtype
+        self._folder = zarr.local_folder(location)
+        self._kvstore = zarr.connect(location)
 
-    def missing(self, rows: np.ndarray) -> np.ndarray:
-        """Those of the given rows that hold nothing yet."""
-        return np.array([row for row in rows.tolist() if not self._file(row).exists()], np.int64)
+    @classmethod
+    @contextlib.contextmanager
+    def exclusive(
+        cls, folder: str | pathlib.Path, fingerprint: Mapping[str, Any], *, dtype: str = "float16"
+    ) -> Iterator["MapStore"]:
+        """The maps in a folder that no other process opens by `exclusive` meanwhile; errors as in `StoreFolder`."""
+        maps = cls(folder, dtype=dtype)
+        with StoreFolder(folder, maps._header(fingerprint)):
+            yield maps
 
-    def write(self, index: int, **maps: np.ndarray) -> None:
+    def claim(self, fingerprint: Mapping[str, Any]) -> None:
+        """Records what the maps depend on, anything JSON can hold; StaleStoreError if they depend on something else."""
+        header = self._header(fingerprint)
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            files.claim(self._folder / HEADER, header, StaleStoreError)
+            return
+        stored = zarr.read_json(self._kvstore, HEADER)
+        if stored is None:
+            zarr.write_json(self._kvstore, HEADER, header)
+        else:
+            files.compare(str(self.location), stored, header, StaleStoreError)
+
+    def sweep(self) -> None:
+        """Removes what killed writers left; nobody may write meanwhile."""
+        if self._folder is not None:
+            for partial in self._folder.glob(f"*/*{files.PARTIAL}"):
+                partial.unlink()
+
+    def __contains__(self, name: str | int) -> bool:
+        key = _key(name)
+        if self._folder is not None:
+            return (self._folder / key).exists()
+        return bool(self._kvstore.list(tensorstore.KvStore.KeyRange(key, key + "\0")).result())
+
+    def missing(self, names: Sequence[Name]) -> list[Name]:
+        """Those of the images whose maps are not there."""
+        return [name for name in names if name not in self]
+
+    def names(self) -> set[str]:
+        """The images with maps that have a text for a name."""
+        if self._folder is not None:
+            return {file.stem for file in self._folder.glob("*/*.npz")}
+        keys = (pathlib.PurePosixPath(key.decode()) for key in self._kvstore.list().result())
+        return {key.stem for key in keys if key.suffix == ".npz"}
+
+    def write(self, name: str | int, /, **maps: np.ndarray) -> None:
         """Keeps the maps of one image; values beyond float16 are cut to its largest."""
-        with files.replacing(self._file(index), lasting=False) as partial, partial.open("wb") as stream:
-            dump(stream, maps, compact=self._compact)
+        key, compact = _key(name), self._dtype == "int8"
+        if self._folder is None:
+            content = io.BytesIO()
+            _dump(content, maps, compact=compact)
+            self._kvstore.write(key, content.getvalue()).result()
+            return
+        file = self._folder / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Maps are made anew where they are missing. A name that lasts would cost 3 ms more a file (0.5 MB, ext4).
+        with files.replacing(file, lasting=False, shared=True) as partial, partial.open("wb") as stream:
+            _dump(stream, maps, compact=compact)
 
-    def read(self, row: int) -> dict[str, np.ndarray]:
-        """The maps of one image, float16, or float32 if kept in int8; StaleStoreError names a damaged file."""
-        file = self._file(row)
+    def read(self, name: str | int) -> dict[str, np.ndarray]:
+        """The maps of one image, float16, or float32 from int8; StaleStoreError names what is damaged or not there."""
+        key = _key(name)
+        shown = f"{self.location}/{key}" if self._folder is None else self._folder / key
         try:
-            with file.open("rb") as stream:  # numpy leaves a damaged file open
-                return load(stream)
+            if isinstance(shown, pathlib.Path):
+                with shown.open("rb") as stream:  # numpy leaves a damaged file open
+                    return _load(stream)
+            found = self._kvstore.read(key).result()
+            if found.state != "value":
+                raise FileNotFoundError("no such object")
+            return _load(io.BytesIO(found.value))
         except DAMAGE as error:
-            raise damaged(file, error) from error
+            raise StaleStoreError(f"{shown} cannot be read ({error}); remove it to make it anew") from error
 
-    def _file(self, row: int) -> pathlib.Path:
-        if not 0 <= row < self.length:
-            raise IndexError(f"row {row} of a store of {self.length}")
-        return self.folder / f"{row:07d}.npz"
+    def remove(self, name: str | int) -> None:
+        """Forgets an image; one that is not there does no harm."""
+        if self._folder is None:
+            self._kvstore.write(_key(name), None).result()
+        else:
+            (self._folder / _key(name)).unlink(missing_ok=True)
+
+    def _header(self, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+        dtype = {"dtype": self._dtype} if self._dtype != "float16" else {}
+        return {"format": FORMAT, **dtype, **fingerprint}
 
 
-def dump(stream: io.BufferedIOBase, maps: Mapping[str, np.ndarray], *, compact: bool) -> None:
+def _key(name: str | int) -> str:
+    return f"{name[:2]}/{name}.npz" if isinstance(name, str) else f"{name:07d}.npz"
+
+
+def _dump(stream: io.BufferedIOBase, maps: Mapping[str, np.ndarray], *, compact: bool) -> None:
     """Writes the maps of one image; ``compact``: in int8."""
     arrays: dict[str, np.ndarray] = {}
     for name, values in maps.items():
@@ -77,19 +154,14 @@ def dump(stream: io.BufferedIOBase, maps: Mapping[str, np.ndarray], *, compact: 
     np.savez(stream, allow_pickle=False, **arrays)
 
 
-def load(stream: io.BufferedIOBase) -> dict[str, np.ndarray]:
-    """What `dump` wrote; one of ``DAMAGE`` if it is something else."""
+def _load(stream: io.BufferedIOBase) -> dict[str, np.ndarray]:
+    """What `_dump` wrote; one of ``DAMAGE`` if it is something else."""
     with np.load(stream) as content:
         names = [name for name in content.files if not name.endswith(SCALES)]
         return {
             name: content[name] * content[name + SCALES] if name + SCALES in content.files else content[name]
             for name in names
         }
-
-
-def damaged(name: object, error: Exception) -> StaleStoreError:
-    """The error for maps that cannot be read."""
-    return StaleStoreError(f"{name} cannot be read ({error}); remove it to make it anew")
 
 
 def _quantize(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -71,7 +71,7 @@ class RowStore(StoreFolder):
         """Indices of the rows that hold nothing yet."""
         return np.flatnonzero(~self.done)
 
-    def write(self, index: int, **rows: np.ndarray) -> None:
+    def write(self, index: int, /, **rows: np.ndarray) -> None:
         """Fills one row: every field, and no other."""
         if not 0 <= index < self.length:
             raise IndexError(f"row {index} of a store of {self.length}")

@@ -10,7 +10,7 @@ from cwcf_jax import encoder
 from cwcf_jax.extraction import Extraction
 from cwcf_jax.images import Resize, read_image
 from cwcf_jax.index import encoding
-from cwcf_jax.store import MapFiles
+from cwcf_jax.store import MapStore
 from tests.support import indexes, oracles
 
 EXTRACTION = Extraction(Resize("squash", 48, 32))
@@ -25,7 +25,7 @@ class EncodingCase(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        self.maps = MapFiles(self.folder / "maps")
+        self.maps = MapStore(self.folder / "maps")
 
     def files(self, count):
         files = [self.folder / f"{seed}.png" for seed in range(count)]

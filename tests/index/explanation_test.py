@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 from cwcf_jax import networks
 from cwcf_jax.images import read_image
 from cwcf_jax.index import Options, Searcher, explain, whitening
-from cwcf_jax.store import MapFiles
+from cwcf_jax.store import MapStore
 from tests.support import indexes, oracles
 
 COUNT = 8
@@ -53,7 +53,7 @@ class ExplainTest(parameterized.TestCase):
             self.assertAlmostEqual(found.score, hit.score, delta=atol)
             self.assertAlmostEqual(sum(pair.share for pair in found.pairs) + found.rest, found.score, delta=1e-6)
             self.assertAlmostEqual(np.sum(found.cells, dtype=np.float64) + found.constant, found.score, delta=1e-5)
-            maps = MapFiles(self.index.folder / "maps").read(hit.entry.content)
+            maps = MapStore(self.index.folder / "maps").read(hit.entry.content)
             self.assertEqual(found.cells.shape, maps["features"].shape[:2])
 
     def test_of_a_region_nothing_outside_counts(self):
@@ -61,7 +61,7 @@ class ExplainTest(parameterized.TestCase):
         query, hits = self.hits(options)
         hit = dataclasses.replace(hits[0], cells=(1, 2, 5, 4))
         found = explain(self.searcher, query, hit, options)
-        maps = MapFiles(self.index.folder / "maps").read(hit.entry.content)
+        maps = MapStore(self.index.folder / "maps").read(hit.entry.content)
         vectors = indexes.float64_vectors(self.index.model, maps, query.class_ids[:6], np.s_[2:4, 1:5])
         region = oracles.l2(indexes.float64_whitened(vectors, self.searcher.whitening).sum(axis=0))
         short = oracles.l2(np.asarray(query.vectors[:6], np.float64).sum(axis=0))

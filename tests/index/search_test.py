@@ -7,7 +7,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.images import ImageError, read_image
 from cwcf_jax.index import Index, Options, Searcher
-from cwcf_jax.store import MapFiles
+from cwcf_jax.store import MapStore
 from tests.support import indexes, oracles
 from tests.support.packages import package
 
@@ -32,7 +32,7 @@ def _picture(name="12.png"):
 def _best_region(index, content, query, whitening):
     """Section 4.5 of the paper for one picture, region by region, in float64: score, vector and box in cells."""
     kernel = np.asarray(index.model.params["classifier"]["kernel"], np.float64)
-    maps = MapFiles(index.folder / "maps").read(content)
+    maps = MapStore(index.folder / "maps").read(content)
     cams = np.moveaxis(np.asarray(maps["cam_features"], np.float64) @ kernel[:, query.class_ids[:2]], -1, 0)
     heat = np.mean([oracles.min_max(cam) if cam.max() > 0 else 0 * cam for cam in cams], axis=0)
     short = oracles.l2(np.asarray(query.vectors[:6], np.float64).sum(axis=0))
@@ -143,7 +143,7 @@ class SecondLookTest(SearchCase):
     def test_boxes_are_in_pixels_of_the_picture(self):
         smaller = 0
         for hit in self.search(rerank=COUNT):
-            height, width = MapFiles(self.index.folder / "maps").read(hit.entry.content)["features"].shape[:2]
+            height, width = MapStore(self.index.folder / "maps").read(hit.entry.content)["features"].shape[:2]
             smaller += hit.cells != (0, 0, width, height)
             x1, y1, x2, y2 = hit.cells
             across, down = hit.entry.width / width, hit.entry.height / height

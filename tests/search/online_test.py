@@ -11,14 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cwcf_jax
-from cwcf_jax.extraction import Extraction, fill_class_vectors
-from cwcf_jax.images import ImageSet, Resize, read_folder, read_image
+from cwcf_jax import descriptors, encoder
+from cwcf_jax.images import ImageSet, read_folder, read_image
 from cwcf_jax.search import online
 from cwcf_jax.search.online import OnlineSearch
 from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout
 from tests.support import shared
-
-PIXELS = Extraction(Resize())
 
 
 @functools.cache
@@ -53,10 +51,13 @@ class PhotographsTest(parameterized.TestCase):
         options = {"classes": tuple(range(1000)), "dim": 48, "dtype": "int8", "fragment": 4} | changes
         place = pathlib.Path(self.create_tempdir().full_path)
         with ClassVectorWriter(place, {}, Layout(**options)) as writer:
-            left_out = fill_class_vectors(
-                writer, _model(), self.images, PIXELS, self.whitening, progress=lambda _: None
-            )
-        self.assertEqual(left_out, [])
+            for path in self.images.paths:
+                embedded = encoder.embed_classes(_model(), read_image(path)[None], whitening=self.whitening)
+                vectors = embedded.vectors[:, writer.layout.classes]
+                if writer.layout.dtype == "int8":
+                    writer.append(*map(np.asarray, descriptors.quantize(vectors)))
+                else:
+                    writer.append(np.asarray(vectors, np.float16))
         return ClassVectorStore(place)
 
     @parameterized.product(dtype=(("float16", 1e-3), ("int8", 1e-2)), resident=(False, True))

@@ -1,6 +1,5 @@
 import itertools
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -32,7 +31,7 @@ def dying(stream, **arrays):
     stream.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 
-with MapStore(sys.argv[1], {}, length=5) as store:
+with MapStore.exclusive(sys.argv[1], {}) as store:
     store.write(0, features=np.ones((2, 3, 4)))
     np.savez = dying
     store.write(1, features=np.ones((2, 3, 4)))
@@ -51,8 +50,8 @@ class MapStoreCase(parameterized.TestCase):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path) / "deep" / "maps"
 
-    def open(self, fingerprint=FINGERPRINT, *, length=LENGTH):
-        return MapStore(self.folder, fingerprint, length=length)
+    def open(self, fingerprint=FINGERPRINT, **options):
+        return MapStore.exclusive(self.folder, fingerprint, **options)
 
     def fill(self, *rows):
         with self.open() as store:
@@ -90,9 +89,9 @@ class RoundTripTest(MapStoreCase):
     @given(arrays.arrays(np.float32, (2, 3, 2), elements=st.floats(2.0**-14, 65504, width=32)))
     def test_a_relative_error_of_5e_4(self, maps):
         """As the class says, for the normal numbers of float16."""
-        with MapStore(self.create_tempdir().full_path, {}, length=1) as store:
-            store.write(0, one=maps, other=-maps)
-            found = store.read(0)
+        store = MapStore(self.create_tempdir().full_path, dtype="float16")
+        store.write(0, one=maps, other=-maps)
+        found = store.read(0)
         for name, expected in (("one", maps), ("other", -maps)):
             error = np.abs(found[name].astype(np.float64) - expected)
             self.assertLessEqual(float(np.max(error / np.abs(expected.astype(np.float64)))), 5e-4)
@@ -101,9 +100,9 @@ class RoundTripTest(MapStoreCase):
     @given(arrays.arrays(np.float32, (3, 4, 2), elements=st.floats(-1000, 1000, width=32)))
     def test_int8_is_within_half_a_step_and_keeps_what_is_not_zero(self, maps):
         maps[np.abs(maps) < 1e-3] = 0
-        with MapStore(self.create_tempdir().full_path, {}, length=1, dtype="int8") as store:
-            store.write(0, one=maps)
-            found = store.read(0)["one"]
+        store = MapStore(self.create_tempdir().full_path, dtype="int8")
+        store.write(0, one=maps)
+        found = store.read(0)["one"]
         step = np.abs(maps.astype(np.float64)).max(axis=(0, 1)) / 127
         error = np.abs(found - maps.astype(np.float64))
         small = np.abs(maps) < step / 2
@@ -116,16 +115,16 @@ class RoundTripTest(MapStoreCase):
         with self.open() as store:
             store.write(0, **maps)
             large = self.file(0).stat().st_size
-        with self.assertRaisesRegex(StaleStoreError, 'dtype: null there, "int8" now'):
-            MapStore(self.folder, FINGERPRINT, length=LENGTH, dtype="int8")
+        with self.assertRaisesRegex(StaleStoreError, 'dtype: null there, "int8" now'), self.open(dtype="int8"):
+            pass
         self.folder = self.folder.with_name("compact")
-        with MapStore(self.folder, FINGERPRINT, length=LENGTH, dtype="int8") as store:
+        with self.open(dtype="int8") as store:
             store.write(0, **maps)
         self.assertLess(self.file(0).stat().st_size, 0.52 * large)
 
     def test_unknown_type(self):
         with self.assertRaisesRegex(ValueError, "unknown type of maps 'int4'; known: float16, int8"):
-            MapStore(self.folder, FINGERPRINT, length=LENGTH, dtype="int4")
+            MapStore(self.folder, dtype="int4")
 
     def test_what_float16_cannot_hold_is_cut(self):
         with self.open() as store:
@@ -141,21 +140,10 @@ class RoundTripTest(MapStoreCase):
 
     def test_missing(self):
         with self.open() as store:
-            np.testing.assert_array_equal(store.missing(np.arange(LENGTH)), np.arange(LENGTH))
+            self.assertEqual(store.missing(range(LENGTH)), list(range(LENGTH)))
             store.write(3, **make_maps(3))
-            found = store.missing(np.array([4, 3, 1]))
-            self.assertEqual((found.tolist(), found.dtype), ([4, 1], np.int64))
-            nothing = store.missing(np.array([3]))
-            self.assertEqual((nothing.shape, nothing.dtype), ((0,), np.int64))
-
-    @parameterized.parameters(LENGTH, 99, -1)
-    def test_no_such_row(self, row):
-        with self.open() as store:
-            for call in (lambda: store.write(row, **make_maps(0)), lambda: store.read(row)):
-                with self.assertRaisesRegex(IndexError, f"row {row} of a store of 5"):
-                    call()
-            with self.assertRaises(IndexError):
-                store.missing(np.array([0, row]))
+            self.assertEqual(store.missing([4, 3, 1]), [4, 1])
+            self.assertEqual(store.missing([3]), [])
 
 
 class DamageTest(MapStoreCase):
@@ -223,7 +211,7 @@ class KillTest(MapStoreCase):
         with self.open() as store:
             with mock.patch.object(maps_module.np, "savez", dying), self.assertRaises(KeyboardInterrupt):
                 store.write(2, **make_maps(2))
-            self.assertIn(2, store.missing(np.arange(LENGTH)))
+            self.assertIn(2, store.missing(range(LENGTH)))
             store.write(2, **make_maps(2))
             self.assert_maps(store, 2)
         self.assertEqual(list(self.folder.glob("*.partial")), [])
@@ -242,9 +230,9 @@ class KillTest(MapStoreCase):
         command = [sys.executable, "-c", KILLED, str(self.folder)]
         done = subprocess.run(command, cwd=shared.ROOT, check=False)
         self.assertEqual(done.returncode, -signal.SIGKILL)
-        self.assertTrue((self.folder / f"{self.file(1).name}.partial").exists())
+        self.assertLen(list(self.folder.glob("0000001.npz.*.partial")), 1)
         with self.open({}) as store:
-            np.testing.assert_array_equal(store.missing(np.arange(LENGTH)), [1, 2, 3, 4])
+            self.assertEqual(store.missing(range(LENGTH)), [1, 2, 3, 4])
             np.testing.assert_array_equal(store.read(0)["features"], np.ones((2, 3, 4)))
             store.write(1, **make_maps(1))
             self.assert_maps(store, 1)
@@ -254,12 +242,12 @@ class OpeningTest(MapStoreCase):
     @parameterized.parameters(
         ({"fingerprint": FINGERPRINT | {"weights": "def"}}, 'weights: "abc" there, "def" now'),
         ({"fingerprint": {"weights": "abc"}}, 'preprocessing: {"resize": "min720"} there, null now'),
-        ({"length": 6}, "length: 5 there, 6 now"),
+        ({"fingerprint": FINGERPRINT | {"length": 6}}, "length: null there, 6 now"),
     )
     def test_another_fingerprint_is_refused(self, changes, message):
         self.fill(0)
-        with self.assertRaises(StaleStoreError) as caught:
-            self.open(**changes)
+        with self.assertRaises(StaleStoreError) as caught, self.open(**changes):
+            pass
         self.assertIn(message, str(caught.exception))
         self.assertIn(str(self.folder), str(caught.exception))
         with self.open() as store:  # not locked, not changed
@@ -270,35 +258,30 @@ class OpeningTest(MapStoreCase):
         with (
             mock.patch.object(maps_module, "FORMAT", 99),
             self.assertRaisesRegex(StaleStoreError, "format: 1 there, 99 now"),
+            self.open(),
         ):
-            self.open()
+            pass
 
     def test_a_foreign_folder(self):
         self.folder.mkdir(parents=True)
         (self.folder / "0000000.npz").write_bytes(b"somebody's")
         with self.assertRaisesRegex(StaleStoreError, "holds 0000000.npz, but no fingerprint.json; name a new"):
-            self.open()
+            self.open().__enter__()
         self.assertEqual((self.folder / "0000000.npz").read_bytes(), b"somebody's")
 
     def test_the_fingerprint_is_readable(self):
         self.fill()
         stored = json.loads((self.folder / "fingerprint.json").read_text())
-        self.assertEqual(stored, FINGERPRINT | {"format": maps_module.FORMAT, "length": LENGTH})
+        self.assertEqual(stored, FINGERPRINT | {"format": maps_module.FORMAT})
 
     def test_busy(self):
         with self.open():
             with self.assertRaisesRegex(StoreBusyError, f"{self.folder} is in use by another process"):
-                self.open()
+                self.open().__enter__()
             with self.assertRaises(StoreBusyError):
-                self.open({"weights": "other"})
-        self.open().close()
-
-    def test_closing_twice_does_no_harm(self):
-        store = self.open()
-        store.close()
-        other = os.open(os.devnull, os.O_RDONLY)  # which takes over the number of the lock's file
-        store.close()
-        os.close(other)
+                self.open({"weights": "other"}).__enter__()
+        with self.open():
+            pass
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cwcf_jax.index import Index, Options, Searcher, Update, settings_for
 from cwcf_jax.index.settings import maps_location
-from cwcf_jax.store import ClassVectorStore, MapFiles
+from cwcf_jax.store import ClassVectorStore, MapStore
 from tests.support import oracles, shared
 
 WEIGHTS = shared.ROOT / "weights" / "vgg_small_cam.npz"
@@ -72,7 +72,7 @@ def assert_whole(test, index):
     _, entries, _ = index.snapshot()
     files = {path.relative_to(index.root).as_posix() for path in index.root.rglob("*.png")}
     test.assertEqual({entry.path for entry in entries}, files)
-    maps = MapFiles(maps_location(index.folder, index.settings))
+    maps = MapStore(maps_location(index.folder, index.settings))
     test.assertEqual(maps.names(), {entry.content for entry in entries})
 
 

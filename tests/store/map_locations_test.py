@@ -7,7 +7,7 @@ import numpy as np
 import tensorstore
 from absl.testing import absltest
 
-from cwcf_jax.store import MapFiles, StaleStoreError
+from cwcf_jax.store import MapStore, StaleStoreError
 from tests.support import servers
 
 FINGERPRINT = {"weights": "abc", "resize": "none"}
@@ -21,7 +21,7 @@ def maps(seed=0):
     }
 
 
-class MapFilesCase(absltest.TestCase):
+class MapLocationsCase(absltest.TestCase):
     """What a folder and an object store have in common."""
 
     def start_anew(self):
@@ -30,17 +30,17 @@ class MapFilesCase(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.start_anew()
-        self.store = MapFiles(self.location)
+        self.store = MapStore(self.location)
 
     def assert_holds(self, name, expected):
-        found = MapFiles(self.location).read(name)
+        found = MapStore(self.location).read(name)
         self.assertEqual(found.keys(), expected.keys())
         for key, values in expected.items():
             step = np.abs(values).max(axis=(0, 1)) / 127
             self.assertTrue(np.all(np.abs(found[key] - values) <= 1.0001 * step), key)
 
 
-class MapFilesTest(MapFilesCase):
+class FolderTest(MapLocationsCase):
     def test_images_come_and_go(self):
         self.assertNotIn("ab12", self.store)
         self.assertEqual(self.store.names(), set())
@@ -49,7 +49,7 @@ class MapFilesTest(MapFilesCase):
         self.store.write("cd34", **maps(2))
         self.assertIn("ab12", self.store)
         self.assertNotIn("ab1", self.store)
-        self.assertEqual(MapFiles(self.location).names(), {"ab12", "ab123", "cd34"})
+        self.assertEqual(MapStore(self.location).names(), {"ab12", "ab123", "cd34"})
         self.assert_holds("ab12", maps())
         self.store.write("ab12", **maps(3))
         self.assert_holds("ab12", maps(3))
@@ -62,7 +62,7 @@ class MapFilesTest(MapFilesCase):
 
     def test_what_the_maps_depend_on(self):
         self.store.claim(FINGERPRINT)
-        MapFiles(self.location).claim(FINGERPRINT)
+        MapStore(self.location).claim(FINGERPRINT)
         with self.assertRaisesRegex(StaleStoreError, 'weights: "abc" there, "other" now'):
             self.store.claim(FINGERPRINT | {"weights": "other"})
         self.store.write("ab12", **maps())
@@ -75,7 +75,7 @@ class MapFilesTest(MapFilesCase):
         for damaged in (b"", whole[:100], whole[:-1]):
             place.write("ab/ab12.npz", damaged).result()
             with self.assertRaisesRegex(StaleStoreError, "ab/ab12.npz cannot be read .*; remove it to make it anew"):
-                MapFiles(self.location).read("ab12")
+                MapStore(self.location).read("ab12")
 
     def kvstore(self):
         return {"driver": "file", "path": f"{self.location}/"}
@@ -90,7 +90,7 @@ class MapFilesTest(MapFilesCase):
         self.assertEqual([file.name for file in (self.location / "ab").iterdir()], ["ab12.npz"])
 
 
-class ObjectsTest(MapFilesTest):
+class ObjectsTest(FolderTest):
     """The same on an S3 server, found by the environment."""
 
     def start_anew(self):
