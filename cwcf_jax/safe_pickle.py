@@ -30,7 +30,11 @@ _INHERITED = pickle._Unpickler.dispatch
 
 
 class PickleError(ValueError):
-    """A pickle that is damaged or would run code; the message says why, without the file's name."""
+    """A pickle that is not read; the message says why, without the file's name."""
+
+
+class UnsafePickleError(PickleError):
+    """A pickle that names something that is not allowed, and might run code."""
 
 
 Stream = io.BytesIO | mmap.mmap
@@ -46,10 +50,12 @@ def load(
         stream: where the pickle starts.
         names: what stands in for each allowed ``module.name``. A pickle can call it with any arguments, and can hand
             a state to ``__setstate__`` of what it returns; nothing else of it is reached.
-        persistent: what stands in for a persistent id; None: the pickle must not hold any.
+        persistent: what stands in for a persistent id; None: the pickle must not hold any. It and the stand-ins may
+            raise PickleError.
 
     Raises:
-        PickleError: another name, an opcode that data do not need, too long, cut off or damaged.
+        UnsafePickleError: another name, or an opcode that data do not need.
+        PickleError: too long, cut off or damaged.
     """
     try:
         return _Unpickler(stream, names, persistent).load()
@@ -84,7 +90,7 @@ class _Opcodes(dict[int, Any]):
     """The methods of the allowed opcodes by their byte."""
 
     def __missing__(self, code: int) -> Any:
-        raise PickleError(f"its pickle uses {_NAMES.get(code, f'0x{code:02x}')}, which data do not need")
+        raise UnsafePickleError(f"its pickle uses {_NAMES.get(code, f'0x{code:02x}')}, which data do not need")
 
 
 class _Unpickler(pickle._Unpickler):
@@ -105,7 +111,7 @@ class _Unpickler(pickle._Unpickler):
         full = f"{module}.{name}"
         if full not in self._names:
             printable = ascii(full[:100]).strip("'")
-            raise PickleError(f"refused, because loading it would run {printable}")
+            raise UnsafePickleError(f"refused, because loading it would run {printable}")
         return self._names[full]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -132,21 +138,21 @@ class _Unpickler(pickle._Unpickler):
 
     def load_dict(self) -> None:
         items = self.pop_mark()
-        self.append(_filled({}, items))
+        self.append(filled({}, items))
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        _filled(self.stack[-1], [key, value])
+        filled(self.stack[-1], [key, value])
 
     def load_setitems(self) -> None:
         items = self.pop_mark()
-        _filled(self.stack[-1], items)
+        filled(self.stack[-1], items)
 
     for _method in (load_frame, load_bytearray8, load_reduce, load_build, load_dict, load_setitem, load_setitems):
         dispatch[ord(getattr(pickle, _method.__name__.removeprefix("load_").upper()))] = _method
 
 
-def _filled(table: Any, items: list[Any]) -> dict[Any, Any]:
+def filled(table: Any, items: list[Any]) -> dict[Any, Any]:
     """Add keys and values, which take turns, to a dict; only keys whose hash takes no time are allowed."""
     if type(table) is not dict or len(items) % 2:
         raise PickleError("its pickle is inconsistent")

@@ -76,7 +76,7 @@ class FloorsTest(absltest.TestCase):
         for file in sorted((ROOT / "cwcf_jax").rglob("*.py")):
             for module in _imports(file):
                 unwanted = ("experiments", "benchmarks", "tests", "tensorflow")
-                if file.parent.name not in ("cli", "weights"):
+                if file.parent.name != "cli":
                     unwanted += ("absl",)
                 self.assertNotIn(module.split(".")[0], unwanted, file)
 

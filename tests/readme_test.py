@@ -17,6 +17,7 @@ from unittest import mock
 from absl.testing import absltest
 
 from cwcf_jax.cli import entry, parser
+from cwcf_jax.weights import catalogue
 from tests.support import shared
 
 
@@ -62,8 +63,11 @@ class ReadmeTest(absltest.TestCase):
         weights = f"googlenet:{shared.require('weights/googlenet_bvlc.npz')}"
         outputs = []
         for line in lines:
-            line = line.replace("weights/downloads/googlenet_bvlc", weights)
+            line = line.replace("--weights=googlenet_bvlc", f"--weights={weights}")
             arguments = parser.build().parse_args(shlex.split(line, comments=True)[1:])
+            if arguments.command == "weights":
+                self.assertIn(vars(arguments).get("name", "googlenet_bvlc"), catalogue.read())
+                continue  # a download; tests.weights.fetch_test and convert_test run these commands
             if arguments.command == "serve":
                 continue  # `curl` does
             with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -100,9 +104,10 @@ class ReadmeTest(absltest.TestCase):
         text = (shared.ROOT / "README.md").read_text()
         named = set(re.findall(r"`--([a-z_]+)", text)) | set(re.findall(r" --([a-z_]+)=", text))
         # Drivers share names of flags, so that one process cannot import them all.
-        drivers = [*(shared.ROOT / "experiments").glob("*.py"), *(shared.ROOT / "cwcf_jax" / "weights").glob("*.py")]
+        drivers = (shared.ROOT / "experiments").glob("*.py")
         defined = {name for file in drivers for name in re.findall(r'DEFINE_\w+\(\s*"(\w+)"', file.read_text())}
-        commands = (shared.ROOT / "cwcf_jax" / "cli" / "parser.py").read_text()
+        parsers = ("cli/parser.py", "weights/commands.py")
+        commands = "".join((shared.ROOT / "cwcf_jax" / file).read_text() for file in parsers)
         defined |= set(re.findall(r'"--(\w+)"', commands))
         settings = {field.name for field in dataclasses.fields(TrainingConfig)}
         self.assertEmpty(named - set(flags.FLAGS) - defined - settings - {"flagfile", "help"})  # absl's own

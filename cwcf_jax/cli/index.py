@@ -15,7 +15,7 @@ from cwcf_jax.index.whitening import ENOUGH
 
 NO_WEIGHTS = (
     "a new index needs a network: --weights=[NETWORK:]FILE or the variable CWCF_WEIGHTS; "
-    "python -m cwcf_jax.weights.fetch lists networks that can be had"
+    "`cwcf weights list` names what can be downloaded"
 )
 
 

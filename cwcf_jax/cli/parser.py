@@ -7,6 +7,9 @@ from typing import Any
 
 from absl.flags import argparse_flags
 
+from cwcf_jax.weights.commands import EXAMPLES as EXAMPLES_OF_WEIGHTS
+from cwcf_jax.weights.commands import add_arguments
+
 EXAMPLES = """\
   cwcf index ~/Photos --weights=googlenet:bvlc_googlenet.npz   index a folder; again later: only what changed
   cwcf search church.jpg --box=40,10,300,420                   find a part of a picture
@@ -35,6 +38,7 @@ def build() -> argparse.ArgumentParser:
     _remove(commands)
     _export(commands)
     _serve(commands)
+    _weights(commands)
     return parser
 
 
@@ -155,6 +159,11 @@ def _serve(commands: Any) -> None:
     parser.add_argument("--port", type=_number, default=8008, help="0: any that is free (default: 8008)")
     parser.add_argument("--token", help="that clients must know; default: none on this machine, a new one elsewhere")
     _ray(parser, "holds the pictures", deadline=True)
+
+
+def _weights(commands: Any) -> None:
+    summary = "Gets weights of networks and makes checkpoints of them."
+    add_arguments(_command(commands, "weights", summary, EXAMPLES_OF_WEIGHTS, index=False))
 
 
 def _ray(parser: argparse.ArgumentParser, does: str, *, deadline: bool = False) -> None:

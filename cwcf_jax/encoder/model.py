@@ -84,7 +84,7 @@ class Model:
 _NO_CAMS = (
     "{name} has no global average pooling before its classifier, and thus no class activation maps. Load a network "
     "that has (vgg16_cam for VGG-16) with weights of its own, or train its CAM head on the weights you have: "
-    "python -m experiments.train_cam --network=vgg16_cam --trunk=FILE"
+    "cwcf_jax.training with TrainingConfig(network='vgg16_cam', trunk=FILE, ...)"
 )
 
 

@@ -57,7 +57,7 @@ def settings_for(weights: str | pathlib.Path, network: str = "", **choices: Any)
     """
     path = pathlib.Path(weights).resolve()
     if not path.exists():
-        raise FileNotFoundError(f"{weights}: no such weights; python -m cwcf_jax.weights.fetch lists what can be had")
+        raise FileNotFoundError(f"{weights}: no such weights; `cwcf weights list` names what can be downloaded")
     record = networks.read_provenance(path)
     name = network or (record.network if record else "")
     if not name:

@@ -5,12 +5,9 @@ directory), with the record `Provenance` in it or not, or a foreign ``.npz`` in 
 """
 
 import hashlib
-import math
 import pathlib
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cwcf_jax import files
-from cwcf_jax.networks import layouts
+from cwcf_jax.networks import layouts, npz
 from cwcf_jax.networks.provenance import RECORD, Provenance
 from cwcf_jax.networks.spec import Layout, Network, Params
 
@@ -47,8 +44,8 @@ def load_params(network: Network, path: str | pathlib.Path, *, trunk: bool = Fal
         if trunk or not fits(network, arrays, trunk=True):
             raise
         raise CheckpointError(
-            f"{error}\nThe layers before the head are there. Train a head on them: python -m experiments.train_cam "
-            f"--network={network.spec.name} --trunk={path}"
+            f"{error}\nThe layers before the head are there: cwcf_jax.training trains a head on them, with "
+            f"TrainingConfig(network={network.spec.name!r}, trunk={str(path)!r}, ...)"
         ) from error
 
 
@@ -106,14 +103,9 @@ def read_provenance(path: str | pathlib.Path) -> Provenance | None:
         if path.is_dir():
             record = path / RECORD
             return Provenance.from_json(record.read_text(encoding="utf-8")) if record.exists() else None
-        with zipfile.ZipFile(path) as archive:
-            if f"{RECORD}.npy" not in archive.namelist():
-                return None
-            _check_size(archive, archive.getinfo(f"{RECORD}.npy"))
-        return Provenance.from_json(str(np.load(path, allow_pickle=False)[RECORD]))
-    except (OSError, zipfile.BadZipFile):
-        return None  # `load_params` says what is wrong with the file
-    except _UNREADABLE as error:
+        text = npz.read_string(path, RECORD)
+        return None if text is None else Provenance.from_json(text)
+    except (ValueError, OSError) as error:
         raise CheckpointError(f"{path} holds a provenance record that cannot be read: {error}") from error
 
 
@@ -147,22 +139,6 @@ def save_params(params: Params, path: str | pathlib.Path, provenance: Provenance
         shutil.move(unfinished, path)
 
 
-_UNREADABLE = (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-
-
-def _check_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """ValueError unless the array's header and the archive agree on its size: nothing else is allocated."""
-    with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(stream)
-        claimed = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject:
-            raise ValueError(f"{member.filename} holds Python objects")
-        if claimed != member.file_size - stream.tell():
-            raise ValueError(f"{member.filename} says that it holds {claimed} bytes, {member.file_size} are there")
-
-
 def _as_saved(array: Any) -> np.ndarray:
     return np.asarray(array) if array.dtype == np.float16 else np.asarray(array, np.float32)
 
@@ -191,26 +167,19 @@ def _sha256(file: pathlib.Path) -> "hashlib._Hash":
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     if not path.exists():
-        raise FileNotFoundError(f"no weights at {path}: see weights/README.md for where they come from")
+        raise FileNotFoundError(f"no weights at {path}; `cwcf weights list` names those that can be downloaded")
     return _read_orbax(path) if path.is_dir() else read_npz(path)
 
 
 def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of a ``.npz`` file, the provenance record left out.
+    """Return the arrays of a ``.npz`` file, the provenance record left out.
 
-    CheckpointError if it is damaged, holds anything but arrays, or claims to hold more than it does.
+    Raises:
+        CheckpointError: damaged, anything but arrays of numbers, or arrays that are not as long as the file says.
     """
     try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
-            with archive:
-                assert archive.zip is not None  # it is open
-                for member in archive.zip.infolist():
-                    _check_size(archive.zip, member)
-                return {key: archive[key] for key in archive.files if key != RECORD}
-    except _UNREADABLE as error:
+        return npz.read_npz(path, skip=(RECORD,))
+    except ValueError as error:
         raise CheckpointError(f"{path} is not a readable .npz file of arrays: {error}") from error
 
 

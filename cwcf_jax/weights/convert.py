@@ -1,7 +1,5 @@
 """Foreign weights to a checkpoint of this library.
 
-    python -m cwcf_jax.weights.convert --source=FILE.caffemodel --network=vgg16_cam_grouped --output=DIR
-
 Reads Caffe ``.caffemodel``, Keras ``.h5``, torchvision ``.pth``, ``.safetensors`` and ``.npz``. The output is an Orbax
 checkpoint (or one file, if it ends in ``.npz``) with a record of where it comes from; `cwcf_jax.load` takes it.
 """
@@ -9,54 +7,14 @@ checkpoint (or one file, if it ends in ``.npz``) with a record of where it comes
 import hashlib
 import pathlib
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-from absl import app, flags, logging
 
 from cwcf_jax import networks
 from cwcf_jax.networks import CheckpointError, Network, Provenance
-from cwcf_jax.weights import formats, manifest
+from cwcf_jax.weights import catalogue, formats
 from cwcf_jax.weights.formats import FormatError
-from cwcf_jax.weights.formats.keras import ORDERS
-
-
-def define_flags() -> None:
-    """Only when this runs as a program: other drivers have flags of the same names."""
-    flags.DEFINE_string("source", None, "File to convert.", required=True)
-    flags.DEFINE_enum("network", None, sorted(networks.NETWORKS), "Network it belongs to.", required=True)
-    flags.DEFINE_string("output", None, "Checkpoint directory, or .npz file, to make.", required=True)
-    flags.DEFINE_bool(
-        "trunk", False, "Only the layers before the head, for experiments.train_cam; the source may hold another head."
-    )
-    flags.DEFINE_enum(
-        "kernel_order",
-        None,
-        ORDERS,
-        "Keras only: how the file holds its kernels, where it cannot be told from them.",
-    )
-    flags.DEFINE_string("licence", None, "For the record; default: the manifest's, if it knows the file.")
-
-
-def main(argv: Sequence[str]) -> None:
-    """Flags in, a checkpoint out."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag=value")
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
-    try:
-        record = convert(
-            pathlib.Path(flags.FLAGS.source),
-            networks.get(flags.FLAGS.network),
-            pathlib.Path(flags.FLAGS.output),
-            trunk=flags.FLAGS.trunk,
-            kernel_order=flags.FLAGS.kernel_order,
-            licence=flags.FLAGS.licence,
-        )
-    except (ValueError, OSError) as error:
-        sys.exit(f"convert: {error}")
-    print(f"{flags.FLAGS.output}: {record.network}{'' if record.complete else ', trunk only'}; {record.layout} layout")
 
 
 def convert(
@@ -76,7 +34,7 @@ def convert(
         output: where nothing may be yet; after an error nothing is.
         trunk: only the layers before the head.
         kernel_order: see `cwcf_jax.weights.formats.read`.
-        licence: for the record; None: what the manifest says of a file with this hash.
+        licence: for the record; None: what the catalogue says of a file with this hash.
 
     Raises:
         FileNotFoundError, FileExistsError: no source; an output that is there already.
@@ -129,10 +87,10 @@ def _renumbered(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 _UNNAMED = re.compile(r"^(convolution2d|dense)_(\d+)/")
 
 
-def _entry(source: pathlib.Path) -> manifest.Entry | None:
-    """The manifest's entry for this very file, told by its hash."""
+def _entry(source: pathlib.Path) -> catalogue.Entry | None:
+    """The catalogue's entry for this very file, told by its hash."""
     digests: dict[str, str] = {}
-    for entry in manifest.read().values():
+    for entry in catalogue.read().values():
         if entry.hash is None:
             continue
         if entry.hash.algorithm not in digests:
@@ -148,10 +106,5 @@ def _hint(network: Network, arrays: Mapping[str, np.ndarray]) -> str:
     names = [other.spec.name for other in networks.NETWORKS.values() if networks.fits(other, arrays)]
     hint = f"\nThe file is that of --network={' or '.join(names)}" if names else ""
     if networks.fits(network, arrays, trunk=True):
-        hint += "\nThe layers before the head are there: --trunk takes them alone, for experiments.train_cam"
+        hint += "\nThe layers before the head are there: --trunk takes them alone, to train a head of your own on"
     return hint
-
-
-if __name__ == "__main__":
-    define_flags()
-    app.run(main)

@@ -86,7 +86,7 @@ class CheckpointTest(parameterized.TestCase):
             networks.load_params(self.network, self.folder / "weights.npz")
 
     def test_missing_file_and_foreign_folder(self):
-        with self.assertRaisesRegex(FileNotFoundError, "no weights at .*nowhere.npz: see weights/README.md"):
+        with self.assertRaisesRegex(FileNotFoundError, "no weights at .*nowhere.npz; `cwcf weights list`"):
             networks.load_params(self.network, self.folder / "nowhere.npz")
         with self.assertRaisesRegex(CheckpointError, "is not an Orbax checkpoint"):
             networks.load_params(self.network, self.folder)

@@ -16,7 +16,7 @@ from absl.testing import absltest, parameterized
 import cwcf_jax
 from cwcf_jax import encoder, networks
 from cwcf_jax.networks import CheckpointError
-from cwcf_jax.weights import convert, manifest
+from cwcf_jax.weights import catalogue, convert
 from tests.networks import torch_oracles
 from tests.support import shared
 from tests.support.compilation import quickly
@@ -72,7 +72,9 @@ class LayersTest(foreign.FolderTest):
         head = {layer: network.shapes()[layer] for layer in network.spec.head}
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), head)
         self.check_maps(network, params | zeros, name, trunk=True)
-        with self.assertRaisesRegex(CheckpointError, "Train a head on them: .*train_cam"):
+        with self.assertRaisesRegex(
+            CheckpointError, "cwcf_jax.training trains a head on them, with TrainingConfig.*trunk="
+        ):
             cwcf_jax.load("vgg16_cam", self.output)
 
     def test_plain_vgg16(self):
@@ -95,7 +97,7 @@ class LayersTest(foreign.FolderTest):
         for layer, expected in (maps | {"logits": logits}).items():
             error = np.abs(np.asarray((found | {"logits": found_logits})[layer]) - expected).max()
             self.assertLess(error / np.abs(expected).max(), TOLERANCE, layer)
-        with self.assertRaisesRegex(ValueError, "no class activation maps.*--network=vgg16_cam --trunk=FILE"):
+        with self.assertRaisesRegex(ValueError, "no class activation maps.*cwcf_jax.training.*'vgg16_cam', trunk=FILE"):
             cwcf_jax.load("vgg16", output)
 
     @parameterized.parameters("npz", "safetensors", "pth")
@@ -152,35 +154,35 @@ class ReleasedTest(foreign.FolderTest):
         self.assertIn("missing conv10/kernel, for conv10/kernel", message)
         self.assertIn("--trunk takes them alone", message)
 
-    def test_a_file_that_the_manifest_knows(self):
+    def test_a_file_that_the_catalogue_knows(self):
         file = self.written("caffe_squeezenet1_1", "caffemodel")
         digest = hashlib.sha1(file.read_bytes()).hexdigest()  # noqa: S324 - as upstream publishes it
         known = dataclasses.replace(
-            manifest.read()["googlenet_bvlc"], hash=manifest.Hash("sha1", digest), licence="BSD", paper="Iandola"
+            catalogue.read()["googlenet_bvlc"], hash=catalogue.Hash("sha1", digest), licence="BSD", paper="Iandola"
         )
-        with mock.patch.object(manifest, "read", return_value={"other": manifest.read()["vgg16_caffe"], "it": known}):
+        with mock.patch.object(catalogue, "read", return_value={"other": catalogue.read()["vgg16_caffe"], "it": known}):
             record = convert.convert(file, networks.get("squeezenet1_1"), self.output)
         self.assertEqual((record.source, record.licence, record.notes["paper"]), (known.url, "BSD", "Iandola"))
 
 
 class CommandTest(foreign.FolderTest):
     def start(self, *arguments):
-        command = [sys.executable, "-m", "cwcf_jax.weights.convert", *arguments]
+        command = [sys.executable, "-m", "cwcf_jax.weights", "convert", *arguments]
         environment = os.environ | {"JAX_PLATFORMS": "cpu"}
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=shared.ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
 
     def test_success_and_failure(self):
         file = self.written("torch_squeezenet1_1", "pth")
-        good = self.start(f"--source={file}", f"--output={self.output}", "--network=squeezenet1_1")
-        other = self.start(f"--source={file}", f"--output={self.folder / 'other'}", "--network=googlenet")
+        good = self.start(str(file), f"--output={self.output}", "--network=squeezenet1_1")
+        other = self.start(str(file), f"--output={self.folder / 'other'}", "--network=googlenet")
         output, errors = good.communicate(timeout=300)
         self.assertEqual(good.returncode, 0, errors)
         self.assertEqual(output, f"{self.output}: squeezenet1_1; torchvision layout\n")
         self.assertIsNotNone(networks.read_provenance(self.output))
         output, errors = other.communicate(timeout=300)
         self.assertEqual((other.returncode, output), (1, ""))
-        self.assertStartsWith(errors, f"convert: {file} does not hold googlenet:\n  ")
+        self.assertStartsWith(errors, f"cwcf weights: {file} does not hold googlenet:\n  ")
         self.assertEndsWith(errors, "The file is that of --network=squeezenet1_1\n")
         self.assertNotIn("Traceback", errors)
         self.assertFalse((self.folder / "other").exists())

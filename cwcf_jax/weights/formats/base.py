@@ -1,16 +1,12 @@
-"""What all readers share: the errors, the result, the mapped file and the telling of one kind of file from another."""
+"""What the readers of all formats share: the errors, the result, and what a file looks like by its first bytes."""
 
 import dataclasses
-import math
-import mmap
 import pathlib
-from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-MAX_RANK = 16
 MAX_NAME = 1024  # characters of a name; the longest in circulation have about 100
-
+DAMAGED = "the file is damaged or was cut off; fetch it again"
 MAGIC = (
     (b"PK\x03\x04", "a zip archive"),
     (b"PK\x05\x06", "an empty zip archive"),
@@ -43,7 +39,7 @@ class Source:
 
     Attributes:
         format: "caffe", "keras", "torch", "safetensors" or "npz".
-        arrays: read-only; most are views of the mapped file, which must not be overwritten while they are in use.
+        arrays: read-only; some are views of the mapped file, which must not be overwritten while they are in use.
         notes: facts that the file states about itself, and what the reader decided.
     """
 
@@ -52,17 +48,10 @@ class Source:
     notes: dict[str, str]
 
 
-def mapped(path: pathlib.Path) -> memoryview:
-    """The file's bytes, mapped and not read."""
+def looks_like(path: pathlib.Path) -> str:
+    """Return what the first bytes say a file is, for error messages."""
     with path.open("rb") as file:
-        if path.stat().st_size == 0:
-            raise Refusal("the file is empty: the download or the copy failed; fetch it again")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-def looks_like(data: memoryview) -> str:
-    """What the first bytes say a file is, for error messages."""
-    head = bytes(data[:512])
+        head = file.read(512)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html")):
         return "a web page (HTML): the download failed and its error or log-in page was saved; fetch it again"
@@ -73,7 +62,7 @@ def looks_like(data: memoryview) -> str:
         return "a tar archive"
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "a Python pickle (a PyTorch file of before 1.6, perhaps)"
-    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") <= len(data):
+    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") <= path.stat().st_size:
         return "a safetensors file"
     if text.startswith((b"name:", b"layer {", b"layers {", b"input:")):
         return "a Caffe network description (.prototxt), which holds no weights: its .caffemodel is needed"
@@ -84,49 +73,16 @@ def looks_like(data: memoryview) -> str:
     return "nothing known: the start of the file is damaged, or the download failed"
 
 
-def view(data: memoryview, start: int, dtype: np.dtype, shape: Sequence[int], what: str) -> np.ndarray:
-    """A read-only array over ``data`` from byte ``start`` on, after checking that it lies within.
-
-    Args:
-        data: the bytes.
-        start: where the array starts.
-        dtype: its type; a boolean's bytes must be 0 or 1.
-        shape: its shape, anything that the file declared.
-        what: how to call it in an error.
-    """
-    if len(shape) > MAX_RANK or any(size < 0 for size in shape):
-        raise Refusal(f"{what} has an impossible shape: the file is damaged")
-    count = math.prod(shape)
-    if start < 0 or start + count * dtype.itemsize > len(data):
-        raise Refusal(f"{what} does not lie within the file: it is damaged or was cut off; fetch it again")
-    flat = np.frombuffer(data, np.uint8 if dtype.kind == "b" else dtype, count, start)
-    if dtype.kind == "b":
-        if count and flat.max() > 1:
-            raise Refusal(f"{what} is boolean and holds other values than 0 and 1: the file is damaged")
-        flat = flat.view(bool)
-    flat = flat.reshape(tuple(shape))
-    flat.flags.writeable = False
-    return flat
-
-
-def disjoint(ranges: Iterable[tuple[int, int, str]]) -> None:
-    """Refuses parts ``(start, end, name)`` of a file that overlap."""
-    last, owner = 0, "the header"
-    for start, end, name in sorted(ranges):
-        if start < last and end > start:
-            raise Refusal(f"{name} and {owner} overlap: the file is damaged")
-        if end > start:
-            last, owner = end, name
-
-
-def text(raw: bytes | memoryview | str, what: str) -> str:
-    """A name out of a file; refused unless it is printable UTF-8 of a sane length."""
-    if len(raw) > 4 * MAX_NAME:
-        raise Refusal(f"{what} is {len(raw)} characters long: the file is damaged")
-    try:
-        name = raw if isinstance(raw, str) else bytes(raw).decode()
-    except UnicodeDecodeError:
-        raise Refusal(f"{what} is not text: the file is damaged") from None
-    if not name or len(name) > MAX_NAME or not name.isprintable():
-        raise Refusal(f"{what} is empty or not printable: the file is damaged")
+def check_name(name: str, what: str) -> str:
+    """Return a name out of a file; Refusal unless it is printable and of a sane length."""
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise Refusal(f"{what} is empty, too long or not printable: {DAMAGED}")
     return name
+
+
+def decode_name(raw: bytes, what: str) -> str:
+    """Return a name that a file holds as UTF-8; Refusal as in `check_name`."""
+    try:
+        return check_name(raw.decode(), what)
+    except UnicodeDecodeError:
+        raise Refusal(f"{what} is not text: {DAMAGED}") from None

@@ -2,8 +2,7 @@
 
 Sources: ``save_weights_to_hdf5_group`` and ``preprocess_weights_for_loading`` of keras/engine/saving.py in Keras 2.3,
 ``save_weights`` of keras/engine/topology.py in Keras 1, keras/src/saving/saving_lib.py for Keras 3's ``.weights.h5``,
-all of https://github.com/keras-team/keras. The layout of the file is read by the HDF5 library in a child process
-(`hdf5_child`), the values here, as views of the file.
+all of https://github.com/keras-team/keras. The HDF5 library reads the file in a child process (`hdf5`).
 
 Kernels. TensorFlow's order is [rows, columns, in, out], Theano's (Keras 0 and 1) [out, in, rows, columns]. TensorFlow
 correlates, Theano convolves, that is, its kernels are rotated by 180 degrees; Keras itself rotates them when it loads a
@@ -14,6 +13,7 @@ out, in] in TensorFlow's order and are returned like that.
 """
 
 import importlib.util
+import io
 import json
 import os
 import pathlib
@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from cwcf_jax.weights.formats.base import Refusal, Source, disjoint, looks_like, mapped, text, view
+from cwcf_jax.networks.npz import read_npz
+from cwcf_jax.weights.formats.base import DAMAGED, Refusal, Source, looks_like
 
 ORDERS = ("tensorflow", "tensorflow_rotated", "theano", "theano_unrotated")
 LARGEST = 31  # rows or columns of a kernel
@@ -33,23 +34,24 @@ OWN_NAMES = {"alpha", "beta", "bias", "depthwise_kernel", "embeddings", "gamma",
 OWN_NAMES |= {"moving_variance", "pointwise_kernel", "recurrent_kernel", "running_mean", "running_std", "std"}
 LOOPED = {getattr(signal, "SIGXCPU", None), getattr(signal, "SIGKILL", None)}  # the child's limit on computing
 HDF5 = b"\x89HDF\r\n\x1a\n"
-CHILD = pathlib.Path(__file__).with_name("hdf5_child.py")
-DAMAGED = "the file is damaged or was cut off; fetch it again"
+CHILD = pathlib.Path(__file__).with_name("hdf5.py")
 
 
 def read(path: pathlib.Path, kernel_order: str | None = None) -> Source:
-    """The weights of a Keras file: ``<layer>/kernel`` (HWIO where it is 4-D), ``<layer>/bias``, or their own names."""
+    """Return a Keras file's weights: ``<layer>/kernel`` (HWIO if 4-D), ``<layer>/bias``, or their own names."""
     if kernel_order is not None and kernel_order not in ORDERS:
         raise Refusal(f"--kernel_order must be one of {', '.join(ORDERS)}, not {kernel_order!r}")
-    data = mapped(path)
-    if bytes(data[:8]) != HDF5:
-        raise Refusal(f"not an HDF5 file: it looks like {looks_like(data)}")
-    table = describe(path)
-    if "refused" in table:
-        raise Refusal(str(table["refused"]))
-    arrays = _arrays(data, table)
-    if not arrays:
-        raise Refusal("it holds no weights")
+    with path.open("rb") as file:
+        if file.read(len(HDF5)) != HDF5:
+            raise Refusal(f"not an HDF5 file: it looks like {looks_like(path)}")
+    table, values = describe(path)
+    arrays: dict[str, np.ndarray] = {}
+    for layer in table["layers"]:
+        for kind in _kinds(layer["weights"]):
+            key = f"{layer['name']}/{kind}"
+            if key in arrays:
+                raise Refusal(f"{key} is there twice; models within models are not told apart: save them one by one")
+            arrays[key] = values[str(len(arrays))]
     notes = {"layout": table["layout"], **{name: str(value) for name, value in table["notes"].items()}}
     kernels = [key for key, array in arrays.items() if array.ndim == 4 and key.endswith("/kernel")]
     order = kernel_order or (_order(arrays, kernels, notes.get("backend")) if kernels else "tensorflow")
@@ -58,10 +60,10 @@ def read(path: pathlib.Path, kernel_order: str | None = None) -> Source:
     return Source("keras", arrays, {**notes, "kernel_order": order})
 
 
-def describe(path: pathlib.Path) -> dict[str, Any]:
-    """What the child process says of a file."""
+def describe(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What the child process says of a file, and the arrays under their running number."""
     if importlib.util.find_spec("h5py") is None:
-        raise ImportError(f"{path}: reading Keras files needs h5py: pip install -e '.[weights]'")
+        raise ModuleNotFoundError("reading Keras files needs h5py", name="h5py")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HDF5_")}
     environment |= {"HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1"}
     try:
@@ -78,8 +80,8 @@ def describe(path: pathlib.Path) -> dict[str, Any]:
     return outcome(done.returncode, done.stdout, done.stderr)
 
 
-def outcome(code: int, output: bytes, errors: bytes) -> dict[str, Any]:
-    """The child's answer, or that the library crashed."""
+def outcome(code: int, output: bytes, errors: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The child's answer; Refusal if it refused or crashed."""
     if -code in LOOPED:
         raise Refusal(f"the HDF5 library does not come to an end with it: {DAMAGED}")
     if code < 0:
@@ -87,37 +89,11 @@ def outcome(code: int, output: bytes, errors: bytes) -> dict[str, Any]:
     if code > 0 or not output:
         last = errors.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
         raise Refusal(f"the HDF5 library failed on it (exit status {code}; {last}): {DAMAGED}")
-    return json.loads(output)
-
-
-def _arrays(data: memoryview, table: dict[str, Any]) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    ranges = []
-    for layer in table["layers"]:
-        name = text(layer["name"], "a layer's name") if layer["weights"] else ""
-        places = layer["weights"]
-        for place, kind in zip(places, _kinds([place["name"] for place in places]), strict=True):
-            key = text(f"{name}/{kind}", "a weight's name")
-            if key in arrays:
-                raise Refusal(f"{key} is there twice; models within models are not told apart: save them one by one")
-            array = _array(data, place, key)
-            arrays[key] = array
-            if place["offset"] is not None:
-                ranges.append((place["offset"], place["offset"] + array.nbytes, key))
-    disjoint(ranges)
-    return arrays
-
-
-def _array(data: memoryview, place: dict[str, Any], key: str) -> np.ndarray:
-    dtype = np.dtype(place["dtype"])
-    if dtype.kind not in "fiub" or dtype.itemsize > 8:
-        raise Refusal(f"{key} is of type {dtype.str!r}, no type of numbers that is read here")
-    if "content" in place:
-        content = memoryview(bytes.fromhex(place["content"]))
-        return view(content, 0, dtype, place["shape"], key)
-    if place["offset"] is None:
-        raise Refusal(f"{key} has no values: the file was not written to its end")
-    return view(data, place["offset"], dtype, place["shape"], key)
+    stream = io.BytesIO(output)
+    table = json.loads(stream.readline())
+    if "refused" in table:
+        raise Refusal(str(table["refused"]))
+    return table, read_npz(io.BytesIO(stream.read())) if any(layer["weights"] for layer in table["layers"]) else {}
 
 
 def _kinds(names: list[str]) -> list[str]:

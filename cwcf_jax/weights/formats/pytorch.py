@@ -1,62 +1,175 @@
 """PyTorch's ``.pth`` and ``.pt`` files of tensors, read without PyTorch and without running their pickles.
 
-Source: torch/serialization.py of https://github.com/pytorch/pytorch. Since 1.6 a file is a zip archive with a pickle
-``<name>/data.pkl`` and a member ``<name>/data/<key>`` per storage; before, it was five pickles (a magic number, a
-version, facts about the machine, the object, the storages' keys), then each storage's length and bytes.
+Source: torch/serialization.py and torch/_utils.py of https://github.com/pytorch/pytorch. Since 1.6 a file is a zip
+archive with a pickle ``<name>/data.pkl`` and a member ``<name>/data/<key>`` per storage; before, it was five pickles (a
+magic number, a version, facts about the machine, the object, the storages' keys), then each storage's length and bytes.
 """
 
+import dataclasses
+import io
 import math
+import mmap
 import pathlib
+import zipfile
+from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
-from cwcf_jax.weights.formats.archives import Archive
-from cwcf_jax.weights.formats.base import Refusal, Source, looks_like, mapped, text, view
-from cwcf_jax.weights.formats.pickles import Window, parse
-from cwcf_jax.weights.formats.tensors import DAMAGED, Storage, Tensor
+from cwcf_jax import safe_pickle
+from cwcf_jax.networks.npz import check_members
+from cwcf_jax.safe_pickle import PickleError, UnsafePickleError
+from cwcf_jax.weights.formats.base import DAMAGED, MAX_NAME, Refusal, Source, looks_like
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
-MAX_PICKLE = 64 << 20
+MAX_PICKLE = 64 << 20  # bytes
+MAX_RANK = 16
 REPEATED = 4  # tensors may share storages (tied weights), but not fill more than this many times the file
+WAY_OUT = (
+    "Pickles can run code, so only dicts of tensors are read. If the file is trusted and holds a whole model or more "
+    "than weights, load it where it was made and save model.state_dict() alone"
+)
+DTYPES: dict[str, Any] = {
+    "Float": "<f4",
+    "Double": "<f8",
+    "Half": "<f2",
+    "BFloat16": ml_dtypes.bfloat16,
+    "Long": "<i8",
+    "Int": "<i4",
+    "Short": "<i2",
+    "Char": "i1",
+    "Byte": "u1",
+    "Bool": "?",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Storage:
+    """A piece of memory that tensors share, named in the pickle and kept elsewhere in the file."""
+
+    dtype: np.dtype
+    key: str
+    count: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tensor:
+    """A tensor's place within a storage, in elements; checked to lie within it."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
 def read(path: pathlib.Path) -> Source:
-    """The tensors of a state dict; those of ``{"state_dict": ...}`` and the like without the wrapper."""
-    data = mapped(path)
-    if bytes(data[:4]) == b"PK\x03\x04":
-        notes = {"layout": "zip"}
-        archive, prefix = _archive(data)
-        window = Window(archive.read(f"{prefix}data.pkl"))
-        storages: dict[str, Storage] = {}
-        state = _state(parse(window, storages), notes)
-        if window.position != len(window.data):
-            raise Refusal(f"something follows its pickle: {DAMAGED}")
-        used = {tensor.storage.key for tensor in state.values()}
-        buffers = {key: _zip_storage(archive, prefix, storages[key]) for key in sorted(used)}
-    elif bytes(data[:1]) == b"\x80":
-        notes = {"layout": "legacy"}
-        window = Window(data)
-        _legacy_header(window)
-        storages = {}
-        state = _state(parse(window, storages), notes)
-        buffers = _legacy_storages(window, storages)
-    else:
-        way = "; load it with PyTorch 0.1 and save it again" if bytes(data[257:262]) == b"ustar" else ""
-        raise Refusal(f"not a file of torch.save: it looks like {looks_like(data)}{way}")
+    """Return the tensors of a state dict; those of ``{"state_dict": ...}`` and the like without the wrapper."""
+    with path.open("rb") as file:
+        head = file.read(262)
+    notes: dict[str, str] = {}
+    try:
+        if head[:4] == b"PK\x03\x04":
+            notes["layout"] = "zip"
+            state, buffers = _read_zip(path, notes)
+        elif head[:1] == b"\x80":
+            notes["layout"] = "legacy"
+            state, buffers = _read_legacy(path, notes)
+        else:
+            way = "; load it with PyTorch 0.1 and save it again" if head[257:262] == b"ustar" else ""
+            raise Refusal(f"not a file of torch.save: it looks like {looks_like(path)}{way}")
+    except PickleError as error:
+        raise Refusal(f"{error}. {WAY_OUT}" if isinstance(error, UnsafePickleError) else str(error)) from error
     total = sum(math.prod(tensor.shape) * tensor.storage.dtype.itemsize for tensor in state.values())
-    if total > REPEATED * max(len(data), sum(len(buffer) for buffer in buffers.values())):
+    if total > REPEATED * max(path.stat().st_size, sum(buffer.nbytes for buffer in buffers.values())):
         raise Refusal(f"its tensors repeat each other and would fill {total} bytes; save them after .clone()")
-    return Source("torch", {key: _array(tensor, buffers, key) for key, tensor in state.items()}, notes)
+    return Source("torch", {key: _array(tensor, buffers[tensor.storage.key]) for key, tensor in state.items()}, notes)
 
 
-def _array(tensor: Tensor, buffers: dict[str, memoryview], key: str) -> np.ndarray:
-    storage = tensor.storage
-    flat = view(buffers[storage.key], 0, storage.dtype, (storage.count,), f"the storage of {key}")
-    strides = [stride * storage.dtype.itemsize for stride in tensor.strides]
+def _array(tensor: Tensor, buffer: memoryview) -> np.ndarray:
+    flat = np.frombuffer(buffer, tensor.storage.dtype)
+    strides = [stride * flat.itemsize for stride in tensor.strides]
     return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
+
+
+def _read_zip(path: pathlib.Path, notes: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, memoryview]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_members(archive)
+            prefix = _check_archive(archive)
+            storages: dict[str, Storage] = {}
+            stream = io.BytesIO(archive.read(f"{prefix}data.pkl"))
+            state = _state(_load(stream, storages), notes)
+            if stream.read(1):
+                raise Refusal(f"something follows its pickle: {DAMAGED}")
+            used = sorted({tensor.storage.key for tensor in state.values()})
+            return state, {key: _zip_storage(archive, f"{prefix}data/{key}", storages[key]) for key in used}
+    except (Refusal, PickleError):
+        raise
+    except Exception as error:  # a damaged archive drives zipfile into nearly anything
+        raise Refusal(f"its archive cannot be read ({error}): {DAMAGED}") from error
+
+
+def _check_archive(archive: zipfile.ZipFile) -> str:
+    """Return the folder within the archive that holds everything."""
+    names = archive.namelist()
+    pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise Refusal("a zip archive, but not one of torch.save: it has no data.pkl")
+    prefix = pickles[0].removesuffix("data.pkl")
+    if f"{prefix}constants.pkl" in names:
+        raise Refusal("a TorchScript program (torch.jit.save), which is code; save model.state_dict() instead")
+    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+        raise Refusal("its members are compressed, which torch.save does not do: they could expand without end")
+    order = f"{prefix}byteorder"
+    if order in names and archive.read(order) != b"little":
+        raise Refusal("it was written on a big-endian machine; load it there and save it as safetensors")
+    if archive.getinfo(pickles[0]).file_size > MAX_PICKLE:
+        raise Refusal("its pickle is longer than any network needs")
+    return prefix
+
+
+def _zip_storage(archive: zipfile.ZipFile, name: str, storage: Storage) -> memoryview:
+    if name not in archive.namelist():
+        raise Refusal(f"a storage is missing in the archive: {DAMAGED}")
+    if archive.getinfo(name).file_size != storage.count * storage.dtype.itemsize:
+        raise Refusal(f"{name} is not as long as its tensors say: {DAMAGED}")
+    return memoryview(archive.read(name))
+
+
+def _read_legacy(path: pathlib.Path, notes: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, memoryview]]:
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    for number in (MAGIC, VERSION):
+        if _load(mapped) != number:
+            raise Refusal("a pickle, but not one of torch.save: it does not start with PyTorch's magic and version")
+    system = _load(mapped)
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
+        raise Refusal("it was written on a big-endian machine; load it there and save it as safetensors")
+    storages: dict[str, Storage] = {}
+    state = _state(_load(mapped, storages), notes)
+    keys = _load(mapped)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
+        raise Refusal(f"its list of storages is not that of its tensors: {DAMAGED}")
+    data, position = memoryview(mapped), mapped.tell()
+    buffers = {}
+    for key in keys:
+        count, start = int.from_bytes(data[position : position + 8], "little", signed=True), position + 8
+        position = start + storages[key].count * storages[key].dtype.itemsize
+        if count != storages[key].count or position > len(data):
+            raise Refusal(f"a storage is not as long as its tensors say: {DAMAGED}")
+        buffers[key] = data[start:position]
+    if position != len(data):
+        raise Refusal(f"something follows its storages: {DAMAGED}")
+    return state, buffers
+
+
+def _load(stream: safe_pickle.Stream, storages: dict[str, Storage] | None = None) -> Any:
+    """One pickle; the storages that it refers to go to ``storages``; without that, it must not refer to any."""
+    persistent = None if storages is None else lambda identity: _storage(identity, storages)
+    return safe_pickle.load(stream, STAND_INS, persistent)
 
 
 def _state(tree: Any, notes: dict[str, str]) -> dict[str, Tensor]:
@@ -69,79 +182,87 @@ def _state(tree: Any, notes: dict[str, str]) -> dict[str, Tensor]:
             break
         notes["unwrapped"] = ".".join(filter(None, (notes.get("unwrapped"), wrapped[0])))
         tree = tree[wrapped[0]]
-    found = f"a table of {[str(key)[:30] for key in list(tree)[:10]]!a}" if isinstance(tree, dict) else "no table"
-    raise Refusal(f"it holds {found}, and not the tensors of one network; save model.state_dict() alone")
+    keys = f"a table of {[str(key)[:30] for key in list(tree)[:10]]!a}" if isinstance(tree, dict) else "no table"
+    raise Refusal(f"it holds {keys}, and not the tensors of one network; save model.state_dict() alone")
 
 
 def _named(table: dict[Any, Any], notes: dict[str, str]) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = {}
-    others = []
-    for key, value in table.items():
-        name = text(str(key), "a tensor's name")
-        if isinstance(value, Tensor):
-            state[name] = value
-        else:
-            others.append(name)
+    state = {str(key): value for key, value in table.items() if isinstance(value, Tensor)}
+    others = [str(key) for key, value in table.items() if not isinstance(value, Tensor)]
     if len(state) + len(others) < len(table):
         raise Refusal(f"two of its tensors have the same name: {DAMAGED}")
     if others:
-        notes["ignored"] = ", ".join(others[:20])
+        notes["ignored"] = "".join(filter(str.isprintable, ", ".join(others[:20])))[:MAX_NAME]
     if all(name.startswith("module.") and name != "module." for name in state):
         notes["stripped"] = "module."
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return state
 
 
-def _archive(data: memoryview) -> tuple[Archive, str]:
-    """The archive, and the folder within that holds everything."""
-    archive = Archive(data)
-    pickles = [name for name in archive.members if name.count("/") == 1 and name.endswith("/data.pkl")]
-    if len(pickles) != 1:
-        raise Refusal("a zip archive, but not one of torch.save: it has no data.pkl")
-    prefix = pickles[0].removesuffix("data.pkl")
-    if f"{prefix}constants.pkl" in archive.members:
-        raise Refusal("a TorchScript program (torch.jit.save), which is code; save model.state_dict() instead")
-    order = f"{prefix}byteorder"
-    if order in archive.members and bytes(archive.read(order)) != b"little":
-        raise Refusal("it was written on a big-endian machine; load it there and save it as safetensors")
-    if archive.members[pickles[0]].size > MAX_PICKLE:
-        raise Refusal("its pickle is longer than any network needs")
-    return archive, prefix
+def _sizes(*numbers: Any) -> bool:
+    """Whether these are a tensor's sizes or strides."""
+    return len(numbers) <= MAX_RANK and all(type(number) is int and 0 <= number < 1 << 62 for number in numbers)
 
 
-def _zip_storage(archive: Archive, prefix: str, storage: Storage) -> memoryview:
-    name = f"{prefix}data/{storage.key}"
-    if name not in archive.members:
-        raise Refusal(f"a storage is missing in the archive: {DAMAGED}")
-    buffer = archive.read(name)
-    if len(buffer) != storage.count * storage.dtype.itemsize:
-        raise Refusal(f"{name} is not as long as its tensors say: {DAMAGED}")
-    return buffer
+def _storage(identity: Any, storages: dict[str, Storage]) -> Storage:
+    """The storage of a persistent id ``("storage", type, key, location, count[, view])``."""
+    if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
+        raise PickleError(f"its pickle refers to something that is no storage: {DAMAGED}")
+    kind, key, count = identity[1], identity[2], identity[4]
+    if len(identity) == 6 and identity[5] is not None:
+        raise PickleError("its storages are views of each other (PyTorch 0.1); load it there and save it again")
+    if not isinstance(kind, _Kind) or not isinstance(key, str) or not _sizes(count):
+        raise PickleError(f"its pickle refers to a storage of an unknown kind: {DAMAGED}")
+    known = storages.setdefault(key, Storage(kind.dtype, key, count))
+    if (known.dtype, known.count) != (kind.dtype, count):
+        raise PickleError(f"a storage is described in two ways: {DAMAGED}")
+    return known
 
 
-def _legacy_header(window: Window) -> None:
-    for number in (MAGIC, VERSION):
-        found = parse(window)
-        if not isinstance(found, int) or found != number:
-            raise Refusal("a pickle, but not one of torch.save: it does not start with PyTorch's magic and version")
-    system = parse(window)
-    if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise Refusal("it was written on a big-endian machine; load it there and save it as safetensors")
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    tuples = isinstance(shape, tuple) and isinstance(strides, tuple)
+    if not (tuples and isinstance(storage, Storage) and _sizes(offset) and _sizes(*shape) and _sizes(*strides)):
+        raise PickleError(f"a tensor in it is not described as torch.save does: {DAMAGED}")
+    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=False))
+    count = math.prod(shape)
+    if len(shape) != len(strides) or offset > storage.count or (count and last >= storage.count):
+        raise PickleError(f"a tensor in it reaches beyond its storage: {DAMAGED}")
+    if count > storage.count:
+        raise PickleError("a tensor in it repeats its values (torch.expand); save it after .contiguous()")
+    return Tensor(storage, offset, shape, strides)
 
 
-def _legacy_storages(window: Window, storages: dict[str, Storage]) -> dict[str, memoryview]:
-    """The storages, one behind the other, in the order of the fifth pickle."""
-    keys = parse(window)
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
-        raise Refusal(f"its list of storages is not that of its tensors: {DAMAGED}")
-    buffers = {}
-    for key in keys:
-        count = int.from_bytes(window.read(8), "little", signed=True)
-        length = count * storages[key].dtype.itemsize
-        if count != storages[key].count or length > len(window.data) - window.position:
-            raise Refusal(f"a storage is not as long as its tensors say: {DAMAGED}")
-        buffers[key] = window.data[window.position : window.position + length]
-        window.position += length
-    if window.position != len(window.data):
-        raise Refusal(f"something follows its storages: {DAMAGED}")
-    return buffers
+def _parameter(tensor: Any, *_: Any) -> Tensor:
+    if not isinstance(tensor, Tensor):
+        raise PickleError(f"a parameter in it is no tensor: {DAMAGED}")
+    return tensor
+
+
+def _ordered(pairs: Any = ()) -> dict[Any, Any]:
+    """What Python 2 writes of an OrderedDict is a list of its pairs."""
+    return safe_pickle.filled({}, [item for key, value in pairs for item in (key, value)])
+
+
+def _size(sizes: Any) -> tuple[Any, ...]:
+    return tuple(sizes) if isinstance(sizes, tuple | list) else ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Kind:
+    """What a pickle names as the type of a storage."""
+
+    dtype: np.dtype
+
+    def __call__(self, *_: Any) -> None:
+        raise PickleError(f"its pickle calls a type of storage: {DAMAGED}")
+
+
+STAND_INS: dict[str, Callable[..., Any]] = {
+    **{f"torch.{name}Storage": _Kind(np.dtype(kind)) for name, kind in DTYPES.items()},
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch.Size": _size,
+    "collections.OrderedDict": _ordered,
+}

@@ -1,11 +1,12 @@
 import dataclasses
+import hashlib
 import pathlib
 import re
 
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.weights import manifest
-from cwcf_jax.weights.manifest import Hash, ManifestError
+from cwcf_jax.weights import catalogue
+from cwcf_jax.weights.catalogue import CatalogueError, Hash
 from tests.support import shared
 
 GOOD = {
@@ -30,27 +31,27 @@ def table(name="one", **changed):
 
 class ReaderTest(parameterized.TestCase):
     def read(self, text):
-        path = pathlib.Path(self.create_tempdir().full_path) / "manifest.toml"
+        path = pathlib.Path(self.create_tempdir().full_path) / "catalogue.toml"
         path.write_text(text)
-        return manifest.read(path)
+        return catalogue.read(path)
 
     def refused(self, text, *parts):
-        with self.assertRaises(ManifestError) as caught:
+        with self.assertRaises(CatalogueError) as caught:
             self.read(text)
-        for part in ("manifest.toml", *parts):
+        for part in ("catalogue.toml", *parts):
             self.assertIn(part, str(caught.exception))
 
     def test_good(self):
         entry = self.read(table())["one"]
         self.assertEqual(entry.hash, Hash("sha1", "0a" * 20))
         self.assertEqual(entry.preprocessing.mean, (104.0, 117.5, 123.0))
-        self.assertEqual((entry.name, entry.size, entry.hasher.name), ("one", 10, "sha1"))
+        self.assertEqual((entry.name, entry.size, entry.algorithm), ("one", 10, "sha1"))
 
     def test_hash_and_size_may_be_absent(self):
         entry = self.read(table(hash=None, size=None))["one"]
         self.assertIsNone(entry.hash)
         self.assertIsNone(entry.size)
-        self.assertEqual(entry.hasher.name, "sha256")
+        self.assertEqual(entry.algorithm, "sha256")
 
     def test_an_absent_hash_is_explained(self):
         self.refused(table(hash=None, note='"Nothing to say."'), "[one]", "hash")
@@ -68,7 +69,7 @@ class ReaderTest(parameterized.TestCase):
         ("paper", '"a\\nb"', "paper"),
         ("file", '"../a"', "../a"),
         ("file", '".a"', ".a"),
-        ("file", '"a.part"', "a.part"),
+        ("file", '"a.partial"', "a.partial"),
         ("file", '"a.lock"', "a.lock"),
         ("url", '"ftp://example.org/a"', "ftp"),
         ("url", '"file:///etc/passwd"', "file:"),
@@ -117,11 +118,11 @@ class ReaderTest(parameterized.TestCase):
 class EntriesTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
-        self.entries = manifest.read()
+        self.entries = catalogue.read()
 
     def test_every_network_but_one_has_weights(self):
         served = {entry.network for entry in self.entries.values()}
-        self.assertEqual(set(manifest.NETWORKS) - served, {"decomposeme"})
+        self.assertEqual(set(catalogue.NETWORKS) - served, {"decomposeme"})
 
     def test_addresses_end_in_the_file(self):
         for name, entry in self.entries.items():
@@ -158,8 +159,7 @@ class EntriesTest(absltest.TestCase):
     def test_the_file_at_hand(self):
         path = shared.require("weights/squeezenet_v1.1_keras_notop.h5")
         entry = self.entries["squeezenet1_1_keras_notop"]
-        digest = entry.hasher
-        digest.update(path.read_bytes())
+        digest = hashlib.new(entry.algorithm, path.read_bytes())
         self.assertTrue(entry.hash.matches(digest.hexdigest()))
         self.assertEqual(entry.size, path.stat().st_size)
 

@@ -1,7 +1,6 @@
-"""The weights that can be downloaded: a strict reader of manifest.toml."""
+"""The weights that can be downloaded: a strict reader of catalogue.toml."""
 
 import dataclasses
-import hashlib
 import math
 import pathlib
 import re
@@ -10,7 +9,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-PATH = pathlib.Path(__file__).with_name("manifest.toml")
+PATH = pathlib.Path(__file__).with_name("catalogue.toml")
 NETWORKS = (
     "decomposeme",
     "densenet161",
@@ -26,11 +25,11 @@ LAYOUTS = ("caffe", "keras", "torchvision")
 CHANNELS = ("BGR", "RGB")
 _DIGITS = {"sha256": 64, "sha256-prefix": 8, "sha1": 40, "md5": 32}
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_RESERVED = (".part", ".part.json", ".lock")  # what fetch writes beside a file
+_RESERVED = (".lock", ".partial")  # what fetch writes beside a file
 
 
-class ManifestError(ValueError):
-    """A manifest that cannot be used; the message names the file, the entry and the field."""
+class CatalogueError(ValueError):
+    """A catalogue that cannot be used; the message names the file, the entry and the field."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +96,9 @@ class Entry:
     trunk: bool = False
 
     @property
-    def hasher(self) -> "hashlib._Hash":
-        """A new hash object of the entry's kind; sha256 where there is nothing to compare with."""
-        return hashlib.new(self.hash.algorithm if self.hash else "sha256", usedforsecurity=False)
+    def algorithm(self) -> str:
+        """Name of the hash algorithm; sha256 where there is nothing to compare with."""
+        return self.hash.algorithm if self.hash else "sha256"
 
 
 _OPTIONAL = ("hash", "size", "trunk")
@@ -110,41 +109,41 @@ def read(path: str | pathlib.Path = PATH) -> dict[str, Entry]:
     """All entries by name, in the order of the file.
 
     Raises:
-        ManifestError: not TOML, or a field is missing, unknown or malformed.
+        CatalogueError: not TOML, or a field is missing, unknown or malformed.
         OSError: the file cannot be read.
     """
     try:
         tables = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: {error}") from None
+        raise CatalogueError(f"{path}: {error}") from None
     entries: dict[str, Entry] = {}
     files: dict[str, str] = {}
     for name, table in tables.items():
         try:
             entries[name] = _entry(name, table)
-        except ManifestError as error:
-            raise ManifestError(f"{path}: [{name}] {error}") from None
+        except CatalogueError as error:
+            raise CatalogueError(f"{path}: [{name}] {error}") from None
         # Two names that a file system may take for one would overwrite each other.
         other = files.setdefault(entries[name].file.lower(), name)
         if other != name:
-            raise ManifestError(f"{path}: [{name}] has the same file as [{other}], {entries[name].file}")
+            raise CatalogueError(f"{path}: [{name}] has the same file as [{other}], {entries[name].file}")
     return entries
 
 
 def _entry(name: str, table: Any) -> Entry:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ManifestError("a name has lower-case letters, digits and underscores")
+        raise CatalogueError("a name has lower-case letters, digits and underscores")
     _keys(table, _REQUIRED, _OPTIONAL)
     digits = _hash(_text(table, "hash")) if "hash" in table else None
     note = _text(table, "note")
     if digits is None and "hash" not in note:
-        raise ManifestError("without a hash, the note has to say why there is no hash")
+        raise CatalogueError("without a hash, the note has to say why there is no hash")
     size = table.get("size")
     if size is not None and (type(size) is not int or size <= 0):
-        raise ManifestError(f"size {size!r} is not a positive number of bytes")
+        raise CatalogueError(f"size {size!r} is not a positive number of bytes")
     trunk = table.get("trunk", False)
     if not isinstance(trunk, bool):
-        raise ManifestError(f"trunk {trunk!r} is neither true nor false")
+        raise CatalogueError(f"trunk {trunk!r} is neither true nor false")
     return Entry(
         name=name,
         network=_choice(table, "network", NETWORKS),
@@ -163,30 +162,30 @@ def _entry(name: str, table: Any) -> Entry:
 
 def _keys(table: Any, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
     if not isinstance(table, dict):
-        raise ManifestError(f"is not a table, but {table!r}")
+        raise CatalogueError(f"is not a table, but {table!r}")
     if missing := [key for key in required if key not in table]:
-        raise ManifestError(f"lacks {', '.join(missing)}")
+        raise CatalogueError(f"lacks {', '.join(missing)}")
     if unknown := [key for key in table if key not in required + optional]:
-        raise ManifestError(f"has unknown keys: {', '.join(unknown)}")
+        raise CatalogueError(f"has unknown keys: {', '.join(unknown)}")
 
 
 def _text(table: Mapping[str, Any], key: str) -> str:
     value = table[key]
     if not isinstance(value, str) or not value.strip() or value != value.strip() or not value.isprintable():
-        raise ManifestError(f"{key} {value!r} is not one line of text")
+        raise CatalogueError(f"{key} {value!r} is not one line of text")
     return value
 
 
 def _choice(table: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
     value = _text(table, key)
     if value not in known:
-        raise ManifestError(f"{key} {value!r} is none of {', '.join(known)}")
+        raise CatalogueError(f"{key} {value!r} is none of {', '.join(known)}")
     return value
 
 
 def _file(value: str) -> str:
     if not _FILE.fullmatch(value) or value.endswith(_RESERVED):
-        raise ManifestError(f"file {value!r} is not a plain file name")
+        raise CatalogueError(f"file {value!r} is not a plain file name")
     return value
 
 
@@ -197,7 +196,7 @@ def _url(value: str) -> str:
     except ValueError:
         usable = False
     if not usable or not re.fullmatch(r"[!-~]+", value):
-        raise ManifestError(f"url {value!r} is not an http or https address")
+        raise CatalogueError(f"url {value!r} is not an http or https address")
     return value
 
 
@@ -205,7 +204,7 @@ def _hash(value: str) -> Hash:
     kind, _, digits = value.partition(":")
     if kind not in _DIGITS or not re.fullmatch(f"[0-9a-f]{{{_DIGITS[kind]}}}", digits):
         kinds = ", ".join(f"{kind}:<{count} hex digits>" for kind, count in _DIGITS.items())
-        raise ManifestError(f"hash {value!r} is none of {kinds}")
+        raise CatalogueError(f"hash {value!r} is none of {kinds}")
     return Hash(kind.removesuffix("-prefix"), digits, prefix=kind.endswith("-prefix"))
 
 
@@ -215,17 +214,17 @@ def _preprocessing(table: Any) -> Preprocessing:
         channels = _choice(table, "channels", CHANNELS)
         mean = _triple(table, "mean", 0.0, 255.0)
         scale = _triple(table, "scale", 1e-4, 1.0)
-    except ManifestError as error:
-        raise ManifestError(f"preprocessing: {error}") from None
+    except CatalogueError as error:
+        raise CatalogueError(f"preprocessing: {error}") from None
     return Preprocessing(channels, mean, scale)
 
 
 def _triple(table: Mapping[str, Any], key: str, low: float, high: float) -> tuple[float, float, float]:
     values = table[key]
     if not isinstance(values, list) or len(values) != 3:
-        raise ManifestError(f"{key} {values!r} is not three numbers")
+        raise CatalogueError(f"{key} {values!r} is not three numbers")
     for value in values:
         if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
-            raise ManifestError(f"{key}: {value!r} is not a number from {low:g} to {high:g}")
+            raise CatalogueError(f"{key}: {value!r} is not a number from {low:g} to {high:g}")
     first, second, third = map(float, values)
     return first, second, third

@@ -1,26 +1,29 @@
-"""Lists the datasets of a Keras HDF5 file; run as a program of its own, by `cwcf_jax.weights.formats.keras`.
+"""Read a Keras HDF5 file with h5py; run as a program of its own, by `cwcf_jax.weights.formats.keras`.
 
-The HDF5 library has a long record of crashes, loops and wild allocations on damaged files, so it runs in a child
-process with limits, which prints JSON: attributes, and for each dataset its shape, type and place. The parent reads the
-values from the place itself. Usage: ``python hdf5_child.py FILE...``; one line per file.
+It is a process apart, with limits, because libhdf5 (h5py 3.16) crashed, looped for ever or took gigabytes on 8 of the
+first 2,100 files that `tests.weights.formats.mutations` damaged. Usage: ``python hdf5.py FILE``; it prints a line of
+JSON, attributes and the names of the arrays, and then the arrays as an ``.npz`` archive.
 """
 
 import codecs
+import io
 import json
+import math
 import os
 import pathlib
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py  # type: ignore[import-untyped,unused-ignore]
+import numpy as np
 
 try:
     import resource
 except ImportError:  # not on Windows: no limits there
     resource = None  # type: ignore[assignment]
 
-SECONDS = 5  # of computing; a file takes hundredths
+SECONDS = 5  # of computing; a file of 100 MB takes tenths
 MEMORY = 512 << 20  # beyond what the process has when it starts on the file
 MAX_ATTRIBUTE = 16 << 20
 MAX_DATASETS = 50_000
@@ -32,13 +35,13 @@ class Refused(Exception):  # noqa: N818 - a reason, not a failure of this progra
     """Why the file is not read."""
 
 
-def limit() -> None:
-    """Bounds this process; from here on it cannot open files either, whatever the library is told to follow."""
+def limit(size: int) -> None:
+    """Bounds this process, which reads a file of ``size`` bytes."""
     if resource is None:
         return
     used = pathlib.Path("/proc/self/statm")
     if used.exists():
-        most = int(used.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") + MEMORY
+        most = int(used.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") + MEMORY + 2 * size
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 2))  # SIGXCPU, then SIGKILL
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -46,9 +49,10 @@ def limit() -> None:
 
 
 def seal() -> None:
-    """No further file can be opened; what h5py imports late is imported first."""
-    for codec in ("ascii", "latin-1", "utf-8"):
+    """No further file can be opened; what h5py and numpy import late is imported first."""
+    for codec in ("ascii", "cp437", "latin-1", "utf-8"):
         codecs.lookup(codec)
+    np.savez(io.BytesIO(), a=np.zeros(1))
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
 
@@ -89,8 +93,8 @@ def follow(node: Any, name: str) -> Any:
     return node
 
 
-def dataset(node: Any, name: str) -> dict[str, Any]:
-    """Where a dataset's values are."""
+def values(node: Any, name: str, limit: int) -> np.ndarray:
+    """A dataset's values, if they lie within the file as Keras writes them and take at most ``limit`` bytes."""
     found = follow(node, name)
     if not isinstance(found, h5py.Dataset):
         raise Refused(f"{name[:100]} is no dataset")
@@ -103,45 +107,47 @@ def dataset(node: Any, name: str) -> dict[str, Any]:
             f"{name[:100]} is chunked or compressed, which Keras does not do; undo it with "
             "`h5repack -l CONTI -f NONE old.h5 new.h5`"
         )
-    place = {"name": name, "shape": list(found.shape), "dtype": found.dtype.str, "offset": found.id.get_offset()}
-    if layout == h5py.h5d.COMPACT:
-        if found.id.get_storage_size() > 1 << 16:
-            raise Refused(f"{name[:100]} is too long for its layout")
-        place["content"] = found[()].tobytes().hex()
-    return place
+    if found.dtype.kind not in "fiub" or found.dtype.itemsize > 8:
+        raise Refused(f"{name[:100]} is of type {found.dtype.str!r}, no type of numbers that is read here")
+    size = math.prod(found.shape) * found.dtype.itemsize
+    if size and layout == h5py.h5d.CONTIGUOUS and found.id.get_offset() is None:
+        raise Refused(f"{name[:100]} has no values: the file was not written to its end")
+    if size > limit:
+        raise Refused(f"{name[:100]} and what comes before it are longer than the file")
+    return np.asarray(found[()])
 
 
-def named(root: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The layers of Keras 1 and 2."""
+def named(root: Any) -> Iterator[tuple[str, Any, list[str]]]:
+    """The layers of Keras 1 and 2: name, group, names of the datasets."""
     for layer in strings(root, "layer_names") or []:
         group = follow(root, layer)
-        yield layer, [dataset(group, name) for name in strings(group, "weight_names") or []]
+        yield layer, group, strings(group, "weight_names") or []
 
 
-def numbered(root: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def numbered(root: Any) -> Iterator[tuple[str, Any, list[str]]]:
     """The layers of Keras 0."""
     for index in range(min(int(root.attrs["nb_layers"]), MAX_DATASETS)):
         group = follow(root, f"layer_{index}")
         count = min(int(group.attrs.get("nb_params", 0)), MAX_DATASETS)
-        yield f"layer_{index}", [dataset(group, f"param_{param}") for param in range(count)]
+        yield f"layer_{index}", group, [f"param_{param}" for param in range(count)]
 
 
-def nested(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def nested(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any, list[str]]]:
     """The layers of Keras 3: groups ``vars`` with datasets 0, 1, ..."""
     if len(path) > MAX_DEPTH:
         raise Refused("its groups are nested too deeply")
     for name in node:
         child = follow(node, name)
         if name == "vars":
-            count = len(child)
-            places = [dataset(child, str(index)) for index in range(min(count, MAX_DATASETS))]
-            yield "/".join(part for part in path if part != "layers"), places
+            datasets = [str(index) for index in range(min(len(child), MAX_DATASETS))]
+            yield "/".join(part for part in path if part != "layers"), child, datasets
         elif isinstance(child, h5py.Group) and not (name == "optimizer" and not path):
             yield from nested(child, (*path, name))
 
 
-def table(path: str) -> dict[str, Any]:
-    """What the parent needs to know of the file."""
+def content(path: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What the parent needs to know of the file, and its arrays under their running number."""
+    left = pathlib.Path(path).stat().st_size
     with h5py.File(path, "r", locking=False) as file:
         seal()
         root = follow(file, "model_weights") if "model_weights" in file else file
@@ -154,30 +160,37 @@ def table(path: str) -> dict[str, Any]:
             layout, walk = "keras3", nested(root)
         else:
             raise Refused("it has neither layer_names nor layers: it is no weights file of Keras")
-        layers, count = [], 0
-        for layer, places in walk:
-            layers.append({"name": layer, "weights": places})
-            count += len(places) + 1
-            if count > MAX_DATASETS:
+        layers: list[dict[str, Any]] = []
+        arrays: dict[str, np.ndarray] = {}
+        for layer, group, names in walk:
+            if len(layers) + len(arrays) + len(names) > MAX_DATASETS:
                 raise Refused("it has more layers than any network")
-        return {"layout": layout, "notes": notes, "layers": layers}
+            layers.append({"name": layer, "weights": names})
+            for name in names:
+                array = arrays[str(len(arrays))] = values(group, name, left)
+                left -= array.nbytes
+        return {"layout": layout, "notes": notes, "layers": layers}, arrays
 
 
-def answer(path: str) -> str:
-    """The table as JSON, or why there is none."""
+def answer(path: str, stream: BinaryIO) -> None:
+    """Writes what is in the file, or why it is not read."""
+    arrays: dict[str, np.ndarray] = {}
     try:
-        return json.dumps(table(path))
+        table, arrays = content(path)
     except Refused as reason:
-        return json.dumps({"refused": str(reason)})
+        table = {"refused": str(reason)}
     except (Exception, RecursionError, MemoryError) as error:  # noqa: BLE001, RUF100 - whatever h5py raises
-        return json.dumps({"refused": f"the HDF5 library cannot read it ({type(error).__name__}): the file is damaged"})
+        table = {"refused": f"the HDF5 library cannot read it ({type(error).__name__}): the file is damaged"}
+    stream.write(json.dumps(table).encode() + b"\n")
+    if arrays:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+    stream.flush()
 
 
 def main() -> None:
     """Answers for the file that is named on the command line."""
-    limit()
-    sys.stdout.write(answer(sys.argv[1]) + "\n")
-    sys.stdout.flush()
+    limit(pathlib.Path(sys.argv[1]).stat().st_size)
+    answer(sys.argv[1], sys.stdout.buffer)
     os._exit(0)  # without the library's clean-up, which damaged files upset as well
 
 
