@@ -22,8 +22,8 @@ import gc, os, signal, sys, time
 import cwcf_jax.extraction, cwcf_jax.search.reranking, lance_namespace  # slow; no threads before the fork
 
 def change(what, root, warm):
-    from cwcf_jax.index import Index, updating
-    updating.SMALL = 4
+    from cwcf_jax.index import Index, updater
+    updater.SMALL = 4
     getattr(Index(warm), what)()  # everything is compiled
     index = Index(root)
     index.model

@@ -47,7 +47,7 @@ class UpdateTest(indexes.IndexCase):
             indexes.draw(self.root / f"{name}.png", 1)
         self.draw(2)
         index = Index.create(self.root, indexes.SETTINGS)
-        with mock.patch.object(encoding, "_maps", wraps=encoding._maps) as passes:
+        with mock.patch.object(encoding, "model_maps", wraps=encoding.model_maps) as passes:
             self.assert_update(index.update(), added=4)
             self.assertEqual(passes.call_count, 2)
             self.assertEqual(self.class_rows(index), 2)
