@@ -1,4 +1,4 @@
-"""A Ray cluster, as what runs on it sees it, and actors that share out work there."""
+"""Joins a Ray cluster, and shares out tasks among actors on it."""
 
 import dataclasses
 import functools
@@ -8,7 +8,6 @@ import socket
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import Any, TypeVar
 
 import ray
@@ -21,13 +20,13 @@ ANSWER = 10.0
 """Seconds until an address counts as one where nobody is."""
 
 AHEAD = 2
-"""Tasks that an actor is given at once, so that it need not wait for the next."""
+"""Tasks that an actor has at once, so that it need not wait for the next."""
 
 LOSSES = 5
 """Tasks an actor that may be lost while none is finished; after that something is wrong with the work itself."""
 
 PATIENCE = 60.0
-"""Seconds until somebody hears that the cluster is full."""
+"""Seconds until a warning says that the cluster is full."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,35 +75,33 @@ class Pool:
     """
 
     def __init__(self, devices: Devices, kind: type, *arguments: Any) -> None:
-        """Starts an actor on each device, of a class that is called with ``arguments`` and has `ready`."""
+        """Starts an actor on each device.
+
+        Args:
+            devices: of the cluster.
+            kind: class of the actors; its method ``ready()`` returns as soon as an actor is there.
+            arguments: of the class.
+        """
         remote: Any = ray.remote(kind)
         remote = remote.options(num_gpus=devices.gpus, num_cpus=devices.cpus)
         self._make = functools.partial(remote.remote, *arguments)
         self._actors = [self._make() for _ in range(devices.count)]
 
-    def __enter__(self) -> "Pool":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Ends them."""
+        """Ends the actors."""
         for actor in self._actors:
             ray.kill(actor)
         self._actors = []
 
     def share_out(self, items: Sequence[Item], most: int) -> list[Sequence[Item]]:
-        """Pieces of ``most`` items at most, smaller where that keeps every actor busy."""
+        """Cuts items into pieces of ``most`` at most, smaller where that keeps every actor busy."""
         size = max(1, min(most, -(-len(items) // (AHEAD * len(self._actors)))))
         return [items[start : start + size] for start in range(0, len(items), size)]
 
     def map(self, start: Callable[[Any, Task], Any], tasks: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
-        """Tasks with their results, as they are done; errors of a task itself are raised here.
+        """Yields tasks with their results as they are done; raises what a task itself raises.
 
-        An actor is given work once it answers, so that one that waits for a node keeps nothing waiting.
+        An actor gets work once it answers, so that no task waits with an actor for which there is no node.
 
         Raises:
             RuntimeError: a task was lost again and again.

@@ -1,4 +1,4 @@
-"""`fill_store` and `fill_maps` on a Ray cluster: actors make the rows, this process writes them.
+"""Does on a Ray cluster what `Filler` does in one process: actors compute rows and maps, this process writes them.
 
 The pictures must have the same paths on every node; the weights travel.
 """
@@ -33,7 +33,7 @@ class RayFiller:
 
     @functools.cached_property
     def _pool(self) -> cluster.Pool:
-        """Not before there is something to do."""
+        """Starts the actors when there is something to do."""
         return cluster.Pool(self._devices, Actor, ray.put(jax.device_get(self.model)))
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class RayFiller:
 
 
 class Actor:
-    """One device's part."""
+    """Computes rows and maps on one device of the cluster."""
 
     def __init__(self, model: Model) -> None:
         compilation_cache.enable()
@@ -96,29 +96,29 @@ class Actor:
         self, images: ImageSet, wanted: Sequence[int], extraction: Extraction, queries: bool
     ) -> tuple[dict[int, dict[str, np.ndarray]], list[str]]:
         """Rows of a `PooledStore`, and why some are missing."""
-        taken = Taken(wanted)
-        left_out = filling.fill_store(taken, self._model, images, extraction, queries=queries, progress=ignore)
-        return taken.rows, left_out
+        collector = Collector(wanted)
+        left_out = filling.fill_store(collector, self._model, images, extraction, queries=queries, progress=ignore)
+        return collector.rows, left_out
 
     def fill_maps(
         self, images: ImageSet, wanted: Sequence[int], extraction: Extraction
     ) -> tuple[dict[int, dict[str, np.ndarray]], list[str]]:
         """Rows of a `MapStore`, and why some are missing."""
-        taken = Taken(wanted)
+        collector = Collector(wanted)
         filler = filling.Filler(self._model)
-        left_out = filler.fill_maps(taken, images, extraction, np.array(wanted), progress=ignore)
-        return taken.rows, left_out
+        left_out = filler.fill_maps(collector, images, extraction, np.array(wanted), progress=ignore)
+        return collector.rows, left_out
 
 
-class Taken:
-    """Takes for a store the rows that are wanted of it."""
+class Collector:
+    """Collects in memory the rows that a store on another machine lacks: a `RowSink` and a `MapSink`."""
 
     def __init__(self, wanted: Sequence[int]) -> None:
         self.length, self.rows = len(wanted), dict[int, dict[str, np.ndarray]]()
         self._wanted = np.array(wanted)
 
     def missing(self, among: Sequence[int] | None = None) -> np.ndarray:
-        """All of them."""
+        """All rows that the store lacks."""
         del among
         return self._wanted
 

@@ -21,7 +21,7 @@ from cwcf_jax.index.reader import NAME, IndexReader
 from cwcf_jax.index.search import Hit, Options, Searcher
 from cwcf_jax.index.settings import Header, Settings, load_model, maps_location
 from cwcf_jax.index.updater import Progress, Update, Updater, forget_maps
-from cwcf_jax.store import MapStore, StoreBusyError, take
+from cwcf_jax.store import MapStore, StoreBusyError, claim_location
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Index(IndexReader):
         settings = dataclasses.replace(settings, dim=dim, num_classes=count, feature_layer=model.config.feature_layer)
         place.mkdir(parents=True, exist_ok=True)
         if settings.store:
-            take(settings.store, f"the index {place} of {root}")
+            claim_location(settings.store, f"the index {place} of {root}")
         dataclasses.replace(header, settings=settings).write(place)
         index = cls(place)
         index.__dict__["model"] = model

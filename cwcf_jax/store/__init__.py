@@ -7,7 +7,7 @@ from cwcf_jax.store.maps import DTYPES as MAP_DTYPES
 from cwcf_jax.store.maps import MapStore
 from cwcf_jax.store.pooled import PooledStore
 from cwcf_jax.store.rows import RowStore
-from cwcf_jax.store.zarr import Layout, Location, remove, take
+from cwcf_jax.store.zarr import Layout, Location, claim_location, remove
 
 __all__ = [
     "MAP_DTYPES",
@@ -21,7 +21,7 @@ __all__ = [
     "Runs",
     "StaleStoreError",
     "StoreBusyError",
+    "claim_location",
     "remove",
-    "take",
     "write_images",
 ]

@@ -76,16 +76,16 @@ def _spec(address: str) -> str | dict[str, Any]:
     return {"driver": "s3", "bucket": bucket, "path": f"{path}/", "endpoint": endpoint, "aws_region": region}
 
 
-def take(location: Location, owner: str) -> None:
-    """Marks a location as somebody's.
+def claim_location(location: Location, owner: str) -> None:
+    """Records whose a location is.
 
     Raises:
-        FileExistsError: it is somebody's already.
+        FileExistsError: the location has an owner already.
     """
     kvstore = connect(location)
-    taken = read_json(kvstore, "owner.json")
-    if taken is not None:
-        raise FileExistsError(f"{location} is in use by {taken.get('owner')}; name another folder, or empty this one")
+    record = read_json(kvstore, "owner.json")
+    if record is not None:
+        raise FileExistsError(f"{location} is in use by {record.get('owner')}; name another folder, or empty this one")
     write_json(kvstore, "owner.json", {"owner": owner})
 
 
