@@ -109,7 +109,7 @@ class LayerPass:
         with tqdm(total=length, desc=what, unit="image", disable=None) as bar:
             fill_maps(maps, source.images, self.extraction, everything, compute, queries=queries, progress=bar.update)
         there = np.setdiff1d(everything, maps.missing(everything.tolist()))
-        return there, lambda row: maps.read(row)["maps"].astype(np.float32)
+        return there, lambda row: maps.read(int(row))["maps"].astype(np.float32)
 
     def is_published(self) -> bool:
         """Whether this is what Table 2's authors ran: nothing of it was chosen by flags but the weights."""

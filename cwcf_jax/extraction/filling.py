@@ -165,7 +165,7 @@ def fill_maps(
         compile_bucket: see `pass_pictures`.
         progress: called with how many more are finished.
     """
-    missing = store.missing(rows.tolist())
+    missing = np.asarray(store.missing(rows.tolist())).tolist()
     progress(len(rows) - len(missing))
     pictures, crops = _pictures(images, extraction, queries=queries)
     unreadable = pass_pictures(
