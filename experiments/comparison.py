@@ -7,18 +7,28 @@ from collections.abc import Iterator
 from absl import flags
 from tqdm import tqdm
 
+from cwcf_jax.evaluation import Described
+from cwcf_jax.search.pipeline import SearchConfig
 from experiments import evaluation, inputs, layer_passes, methods, other_methods, published
-from experiments.evaluation import Described, Postprocessing, Ranked
+from experiments.evaluation import Ranked
 from experiments.inputs import Inputs
 from experiments.other_methods import ALL, MethodConfig, Prepared
 from experiments.results import Row
 
 flags.adopt_module_key_flags(layer_passes)
 
-AFTER_SEARCH = {"CroW": Postprocessing(10), "R-MAC": Postprocessing(5, 1000), "BoW": Postprocessing(10, 100)}
+AFTER_SEARCH = {
+    "CroW": SearchConfig(expansion=10),
+    "R-MAC": SearchConfig(rerank=1000, expansion=5),
+    "BoW": SearchConfig(rerank=100, expansion=10),
+}
 """The other methods of Table 2b, and what their authors do after the search."""
 
-SMOKE_AFTER_SEARCH = {"CroW": Postprocessing(2), "R-MAC": Postprocessing(2, 4), "BoW": Postprocessing(2, 4)}
+SMOKE_AFTER_SEARCH = {
+    "CroW": SearchConfig(expansion=2),
+    "R-MAC": SearchConfig(rerank=4, expansion=2),
+    "BoW": SearchConfig(rerank=4, expansion=2),
+}
 SMOKE_CONFIG = MethodConfig(words=20, sample=2000, patch_side=64)
 
 _METHODS = flags.DEFINE_list("methods", [*ALL, "OnA", "OfA"], "Which of the table's methods to run.")
@@ -61,7 +71,7 @@ def others(given: Inputs, *, postprocessing: bool) -> list[Row]:
             continue
         with contextlib.ExitStack() as stack:  # methods share stores, which one at a time may have open
             prepared = other_methods.prepare(name, stack, given, config, rerank=postprocessing)
-            for step in [Postprocessing(), after[name]] if postprocessing else [Postprocessing()]:
+            for step in [SearchConfig(), after[name]] if postprocessing else [SearchConfig()]:
                 row = evaluation.row(given, name, None, None, step, _ranked(given, prepared, name, step))
                 network = prepared.layer.extractor.network.spec.name
                 paper = _published(prepared, config, name, step)
@@ -69,17 +79,17 @@ def others(given: Inputs, *, postprocessing: bool) -> list[Row]:
     return rows
 
 
-def _ranked(given: Inputs, prepared: Prepared, name: str, step: Postprocessing) -> Ranked:
+def _ranked(given: Inputs, prepared: Prepared, name: str, step: SearchConfig) -> Ranked:
     queries = tqdm(given.benchmark.queries, desc=name, unit="query", disable=None)
     return {query.name: prepared.readable[prepared.ranking(i, step)].tolist() for i, query in enumerate(queries)}
 
 
-def _published(prepared: Prepared, config: MethodConfig, method: str, step: Postprocessing) -> float | None:
+def _published(prepared: Prepared, config: MethodConfig, method: str, step: SearchConfig) -> float | None:
     """The paper's value, whatever the protocol: these methods have settings of their own, and their own network."""
     untouched = dataclasses.replace(config, sample=MethodConfig.sample) == MethodConfig()
     if not untouched or not prepared.layer.is_published():
         return None
     dataset, network = prepared.layer.given.benchmark.name, prepared.layer.extractor.network.spec.name
     return published.mean_average_precision(
-        dataset, network, method, nc=None, npca=None, qe=step.qe, rerank=step.rerank
+        dataset, network, method, nc=None, npca=None, qe=step.expansion, rerank=step.rerank
     )

@@ -14,7 +14,7 @@ from absl import app, flags
 from cwcf_jax.evaluation import benchmark
 from cwcf_jax.images import ImageSet, Query, read_image
 from cwcf_jax.search import reranking
-from experiments import driver, evaluation, inputs, tables
+from experiments import driver, inputs, tables
 from experiments.driver import Outcome, Picture
 
 for _module in (driver, inputs):
@@ -50,7 +50,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     given = inputs.from_flags(stack)
     maps = inputs.open_maps(stack, given)
     items = annotated(given.benchmark)
-    config = evaluation.region_config(given)
+    config = given.protocol.region_config().limited_to(given.model.network.spec.num_classes)
     classes = benchmark.top_classes(given.queries, config.heat_classes)
     overlaps: list[list[float]] = []
     shown: dict[str, list[Shown]] = {}

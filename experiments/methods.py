@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from cwcf_jax.evaluation import benchmark
-from experiments.evaluation import Described
+from cwcf_jax.evaluation import Described, benchmark
 from experiments.inputs import Inputs
 
 

@@ -12,8 +12,8 @@ from cwcf_jax.baselines.pooled import PooledSearch
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Extractor
 from cwcf_jax.images import Batch, read_size
+from cwcf_jax.search.pipeline import SearchConfig
 from experiments import layer_passes
-from experiments.evaluation import Postprocessing
 from experiments.inputs import Inputs
 from experiments.layer_passes import LayerPass
 
@@ -51,7 +51,7 @@ class Prepared:
     layer: LayerPass
     readable: np.ndarray
     dim: int
-    ranking: Callable[[int, Postprocessing], np.ndarray]
+    ranking: Callable[[int, SearchConfig], np.ndarray]
 
 
 def prepare(
@@ -76,8 +76,8 @@ def _pooled(name: str, stack: contextlib.ExitStack, layer: LayerPass, *, rerank:
         pooled.describe(np.asarray(images.arrays[method.field])[readable], whitening),
     )
 
-    def ranking(query: int, step: Postprocessing) -> np.ndarray:
-        return np.asarray(search.ranking(query, expansion=step.qe))
+    def ranking(query: int, step: SearchConfig) -> np.ndarray:
+        return np.asarray(search.ranking(query, expansion=step.expansion))
 
     if name == "R-MAC" and rerank:
         maxima = np.asarray(queries.arrays["max"])
@@ -98,14 +98,16 @@ def _windows(
 
 
 def _reranked(
-    search: PooledSearch, windows: rmac.RmacWindows, maxima: np.ndarray, given: Inputs, query: int, step: Postprocessing
+    search: PooledSearch, windows: rmac.RmacWindows, maxima: np.ndarray, given: Inputs, query: int, step: SearchConfig
 ) -> np.ndarray:
     order = np.asarray(search.ranking(query))
     if not step.rerank:
         return order
     x1, y1, x2, y2 = given.benchmark.queries[query].box
     aspect = (y2 - y1) / (x2 - x1)
-    return windows.rerank(order, maxima[query], search.queries[query], aspect, count=step.rerank, expansion=step.qe)
+    return windows.rerank(
+        order, maxima[query], search.queries[query], aspect, count=step.rerank, expansion=step.expansion
+    )
 
 
 def _bag_of_words(stack: contextlib.ExitStack, layer: LayerPass, config: MethodConfig) -> Prepared:
@@ -125,8 +127,8 @@ def _bag_of_words(stack: contextlib.ExitStack, layer: LayerPass, config: MethodC
     queries = [vocabulary.assign(read_query(i)) for i in range(len(given.benchmark.queries))]
     boxes = [_cells(given, i, assignment.shape) for i, assignment in enumerate(queries)]
 
-    def ranking(query: int, step: Postprocessing) -> np.ndarray:
-        return bags.ranking(queries[query], boxes[query], rerank=step.rerank, expansion=step.qe)
+    def ranking(query: int, step: SearchConfig) -> np.ndarray:
+        return bags.ranking(queries[query], boxes[query], rerank=step.rerank, expansion=step.expansion)
 
     return Prepared(layer, readable, vocabulary.words, ranking)
 
@@ -141,8 +143,8 @@ def _patches(stack: contextlib.ExitStack, layer: LayerPass, config: MethodConfig
     described = patches.describe_patches(np.asarray(queries.arrays["patches"]), whitening)
     kept = int(np.any(images.arrays["patches"][readable[0]] != 0, axis=1).sum())
 
-    def ranking(query: int, step: Postprocessing) -> np.ndarray:
-        assert step == Postprocessing(), "patch search has no post-processing"
+    def ranking(query: int, step: SearchConfig) -> np.ndarray:
+        assert step == SearchConfig(), "patch search has no post-processing"
         return np.argsort(-np.asarray(patches.rank_patches(described[query], database)), kind="stable")
 
     return Prepared(layer, readable, whitening.dim * kept, ranking)

@@ -17,10 +17,10 @@ from absl import app, flags
 
 from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening, WhiteningConfig
-from cwcf_jax.evaluation import benchmark
+from cwcf_jax.evaluation import Described, benchmark, compare
+from cwcf_jax.search.pipeline import SearchConfig
 from experiments import driver, evaluation, inputs, tables
 from experiments.driver import Outcome
-from experiments.evaluation import Described, Postprocessing
 from experiments.inputs import Inputs
 from experiments.results import Row
 
@@ -81,7 +81,7 @@ def search(given: Inputs, method: str, count: int, npca: int | None, whitening: 
     queries = benchmark.describe(given.queries, whitening, (count,))
     images = benchmark.describe(given.database.images, whitening, (count,))
     described = Described(method, (count,), npca, queries, [images] * queries.shape[1], whitening)
-    (row,) = evaluation.evaluate(given, described, [Postprocessing()])
+    (row,) = evaluation.evaluate(given, described, [SearchConfig()])
     return dataclasses.replace(row, dim=int(queries.shape[-1]), paper=None)
 
 
@@ -104,8 +104,8 @@ def samples(vectors: np.ndarray, images: int) -> list[np.ndarray]:
 
 
 def _signed(row: Row, other: Row) -> str:
-    found = evaluation.compare(row, other)
-    return f"{found['difference']:+.4f} ({found['low']:+.3f} to {found['high']:+.3f})"
+    found = compare(row.per_query, other.per_query)
+    return f"{found.difference:+.4f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
 if __name__ == "__main__":

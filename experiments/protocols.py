@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
+from cwcf_jax.evaluation import Comparison, compare
 from cwcf_jax.evaluation.protocol import AUTHORS_CODE, Protocol
+from cwcf_jax.search.pipeline import SearchConfig
 from experiments import driver, evaluation, inputs, methods, tables
 from experiments.driver import Outcome
-from experiments.evaluation import Postprocessing
 from experiments.results import Row
 
 for _module in (driver, inputs):
@@ -52,7 +53,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
             lines.append([name, "", *(f"{row.map:.4f}" for row in found)])
             continue
         value = str(getattr(variant, name)) if hasattr(variant, name) else ""
-        gains = [evaluation.compare(row, other) for row, other in zip(found, reference, strict=True)]
+        gains = [compare(row.per_query, other.per_query) for row, other in zip(found, reference, strict=True)]
         lines.append([name, value, *(_signed(gain) for gain in gains)])
     columns = [
         f"{row.method}{f', R {row.rerank}' if row.rerank else ''}{f', QE {row.qe}' if row.qe else ''}"
@@ -89,7 +90,7 @@ def evaluate(stack: contextlib.ExitStack, variant: Protocol) -> list[Row]:
     given = inputs.prepare(stack, variant, inputs.weights_from_flags())
     short = inputs.smoke()
     qe, rerank = (2, 4) if short else (_QE.value, _RERANK.value)
-    steps = [Postprocessing(), Postprocessing(qe), Postprocessing(qe, rerank)]
+    steps = [SearchConfig(), SearchConfig(expansion=qe), SearchConfig(rerank=rerank, expansion=qe)]
     maps = inputs.open_maps(stack, given)
     classes = given.model.network.spec.num_classes
     counts, npca = (min(_NC.value, classes),), min(_NPCA.value, classes)
@@ -98,8 +99,8 @@ def evaluate(stack: contextlib.ExitStack, variant: Protocol) -> list[Row]:
     return rows
 
 
-def _signed(gain: dict[str, float | None]) -> str:
-    low, high, difference = gain["low"], gain["high"], gain["difference"]
+def _signed(gain: Comparison) -> str:
+    low, high, difference = gain.low, gain.high, gain.difference
     certain = low is not None and high is not None and (low > 0 or high < 0)
     return f"{difference:+.4f}{'*' if certain else ''}"
 

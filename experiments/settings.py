@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from cwcf_jax import networks
+from cwcf_jax.search.pipeline import SearchConfig
 from experiments import inputs, published
-from experiments.evaluation import Postprocessing
 
 AGGREGATIONS = ("ofa", "ona", "predefined")
 
@@ -30,7 +30,7 @@ _ALPHA = flags.DEFINE_float(
 _AUGMENT = flags.DEFINE_integer(
     "augment", 0, "Database-side expansion: nearest rows that each row is expanded by; 0: none.", lower_bound=0
 )
-_RERANK = flags.DEFINE_list("rerank", ["0"], "Numbers of best images that are looked at again by regions; 0: none.")
+_RERANK = flags.DEFINE_list("rerank", ["0"], "Numbers of best images that are re-ranked by regions; 0: none.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +46,14 @@ class Settings:
     aggregations: tuple[str, ...]
     predefined_classes: tuple[int, ...]
 
-    def steps(self) -> list[Postprocessing]:
+    def configs(self) -> list[SearchConfig]:
         """Every expansion without and with every re-ranking."""
-        return [Postprocessing(qe, rerank, self.alpha, self.augment) for rerank in self.rerank for qe in self.qe]
+        configs = []
+        for rerank in self.rerank:
+            for qe in self.qe:
+                alpha = self.alpha if qe else None
+                configs.append(SearchConfig(rerank=rerank, expansion=qe, alpha=alpha, add_query=alpha is not None))
+        return configs
 
     def expansion(self) -> str:
         """What is unusual about the expansions, for titles."""

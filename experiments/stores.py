@@ -16,12 +16,12 @@ from absl import app, flags
 
 from cwcf_jax import descriptors, store
 from cwcf_jax.descriptors import Whitening
-from cwcf_jax.evaluation import benchmark
+from cwcf_jax.evaluation import benchmark, compare
 from cwcf_jax.search import online
+from cwcf_jax.search.pipeline import SearchConfig
 from cwcf_jax.store import PooledStore
 from experiments import driver, evaluation, inputs, methods, tables
 from experiments.driver import Outcome
-from experiments.evaluation import Postprocessing, Ranked
 from experiments.inputs import Inputs
 from experiments.results import Row
 
@@ -61,18 +61,18 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     given = inputs.from_flags(stack)
     classes = given.model.network.spec.num_classes
     count, npca = min(_NC.value, classes), min(_NPCA.value, classes)
-    (exact,) = evaluation.evaluate(given, methods.online(given, (count,), npca), [Postprocessing()])
+    (exact,) = evaluation.evaluate(given, methods.online(given, (count,), npca), [SearchConfig()])
     rows: list[Row] = [exact]
     chosen = variants(given, npca)
     full = 4 * classes * chosen[0].layout.dim
     lines: list[list[tables.Cell]] = [["float32", chosen[0].layout.dim, classes, full, f"{exact.map:.4f}", None, None]]
     for kept in chosen:
         row = search(given, kept, count, npca)
-        gain = evaluation.compare(row, exact)
+        gain = compare(row.per_query, exact.per_query)
         layout = kept.layout
         line: list[tables.Cell] = [layout.dtype, layout.dim, len(layout.classes), layout.image_bytes]
-        interval = tables.interval(gain["low"], gain["high"])
-        lines.append([*line, f"{row.map:.4f}", f"{gain['difference']:+.4f}", interval])
+        interval = tables.interval(gain.low, gain.high)
+        lines.append([*line, f"{row.map:.4f}", f"{gain.difference:+.4f}", interval])
         rows.append(row)
     columns = ["type", "dim", "classes", "bytes an image", "mAP", "difference", "95 %"]
     return Outcome(
@@ -110,7 +110,7 @@ def search(given: Inputs, kept: Kept, count: int, npca: int) -> Row:
         fill(place, images, kept)
         asked = online.OnlineSearch(store.ClassVectorStore(place))
         readable = np.flatnonzero(images.done)
-        found: Ranked = {}
+        found: dict[str, list[int]] = {}
         for i, classes in enumerate(benchmark.top_classes(queries, len(images.logits[0]))):
             ids = asked.available(classes, count)
             vectors = jnp.asarray(queries.class_vectors(slice(i, i + 1), ids[None])[0])
@@ -118,7 +118,7 @@ def search(given: Inputs, kept: Kept, count: int, npca: int) -> Row:
             found[given.benchmark.queries[i].name] = readable[np.argsort(-scores, kind="stable")].tolist()
     finally:
         shutil.rmtree(place)
-    row = evaluation.row(given, kept.method, count, npca, Postprocessing(), found)
+    row = evaluation.row(given, kept.method, count, npca, SearchConfig(), found)
     return dataclasses.replace(row, dim=kept.layout.dim, paper=None)
 
 

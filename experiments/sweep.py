@@ -1,6 +1,7 @@
 """The sweep over N_C and N_pca behind the ablation, Figure 4 and Figure 5b."""
 
 import contextlib
+import functools
 import pathlib
 import sys
 import time
@@ -42,20 +43,21 @@ def run(stack: contextlib.ExitStack, folder: pathlib.Path, settings: Settings, w
 
 def measure(stack: contextlib.ExitStack, given: Inputs, settings: Settings) -> Iterator[Row]:
     """A row for every setting, the baselines first."""
-    steps = settings.steps()
-    plain = [step for step in steps if not step.rerank]
-    maps = inputs.open_maps(stack, given) if len(plain) < len(steps) else None
+    configs = settings.configs()
+    plain = [config for config in configs if not config.rerank]
+    maps = inputs.open_maps(stack, given) if len(plain) < len(configs) else None
+    evaluate = functools.partial(evaluation.evaluate, augment=settings.augment, alpha=settings.alpha)
     for described in methods.raw(given):
-        yield from evaluation.evaluate(given, described, plain)
+        yield from evaluate(given, described, plain)
     predefined = predefined_classes(given, settings)
     for npca in settings.npca:
         if "ofa" in settings.aggregations:
-            yield from evaluation.evaluate(given, methods.offline(given, settings.nc, npca), steps, maps)
+            yield from evaluate(given, methods.offline(given, settings.nc, npca), configs, maps)
         if "ona" in settings.aggregations:
-            yield from evaluation.evaluate(given, methods.online(given, settings.nc, npca), steps, maps)
+            yield from evaluate(given, methods.online(given, settings.nc, npca), configs, maps)
         if "predefined" in settings.aggregations:
             described = methods.predefined(given, settings.nc, npca, predefined)
-            yield from evaluation.evaluate(given, described, steps, maps)
+            yield from evaluate(given, described, configs, maps)
 
 
 def predefined_classes(given: Inputs, settings: Settings) -> np.ndarray:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
+from cwcf_jax.evaluation import Described
+from cwcf_jax.search.pipeline import SearchConfig
 from experiments import driver, evaluation, inputs, methods, tables
 from experiments.driver import Outcome
-from experiments.evaluation import Postprocessing
 from experiments.inputs import Inputs
 from experiments.results import Row
 
@@ -52,9 +53,9 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     )
 
 
-def evaluate(given: Inputs, described: evaluation.Described) -> list[Row]:
+def evaluate(given: Inputs, described: Described) -> list[Row]:
     """Without post-processing."""
-    return list(evaluation.evaluate(given, described, [Postprocessing()]))
+    return list(evaluation.evaluate(given, described, [SearchConfig()]))
 
 
 if __name__ == "__main__":

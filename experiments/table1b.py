@@ -17,9 +17,9 @@ import cwcf_jax
 from cwcf_jax import descriptors, encoder
 from cwcf_jax.evaluation import benchmark
 from cwcf_jax.images import load_image
+from cwcf_jax.search.pipeline import SearchConfig
 from experiments import driver, evaluation, inputs, methods, published, tables
 from experiments.driver import Outcome, Picture
-from experiments.evaluation import Postprocessing
 from experiments.inputs import Inputs
 
 for _module in (driver, inputs):
@@ -39,8 +39,8 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """Seconds of the whole encoding of one query, picture in memory to descriptor, raw and with CAMs."""
     given = inputs.from_flags(stack)
     counts = [int(nc) for nc in _NC.value if int(nc) <= given.model.network.spec.num_classes]
-    rows = list(evaluation.evaluate(given, list(methods.raw(given))[1], [Postprocessing()]))
-    rows += evaluation.evaluate(given, methods.offline(given, counts, _NPCA.value), [Postprocessing()])
+    rows = list(evaluation.evaluate(given, list(methods.raw(given))[1], [SearchConfig()]))
+    rows += evaluation.evaluate(given, methods.offline(given, counts, _NPCA.value), [SearchConfig()])
     seconds = interleaved(encoders(given, counts), 3 if inputs.smoke() else _REPEATS.value)
     raw = np.array(seconds[0])
     lines: list[list[tables.Cell]] = []

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
+from cwcf_jax.evaluation import compare
+from cwcf_jax.search.pipeline import SearchConfig
 from experiments import comparison, driver, evaluation, inputs, tables
 from experiments.driver import Outcome
-from experiments.evaluation import Postprocessing
 
 for _module in (driver, inputs, comparison):
     flags.adopt_module_key_flags(_module)
@@ -28,12 +29,12 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     given = inputs.from_flags(stack)
     rows = comparison.others(given, postprocessing=False)
     for described in comparison.own(given):
-        rows += evaluation.evaluate(given, described, [Postprocessing()])
+        rows += evaluation.evaluate(given, described, [SearchConfig()])
     own = rows[-1]
     against: list[list[tables.Cell]] = []
     for row in rows[:-1]:
-        found = evaluation.compare(own, row)
-        against.append([row.method, f"{found['difference']:+.4f}", tables.interval(found["low"], found["high"])])
+        found = compare(own.per_query, row.per_query)
+        against.append([row.method, f"{found.difference:+.4f}", tables.interval(found.low, found.high)])
     found_tables = [tables.settings("Search alone", rows)]
     if against:
         title = f"{own.method} less the others, paired over queries"

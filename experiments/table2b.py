@@ -9,15 +9,21 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
+from cwcf_jax.evaluation import compare
+from cwcf_jax.search.pipeline import SearchConfig
 from experiments import comparison, driver, evaluation, inputs, tables
 from experiments.driver import Outcome
-from experiments.evaluation import Postprocessing
 from experiments.results import Row
 
 for _module in (driver, inputs, comparison):
     flags.adopt_module_key_flags(_module)
 
-STEPS = (Postprocessing(), Postprocessing(10), Postprocessing(10, 100), Postprocessing(5, 1000))
+STEPS = (
+    SearchConfig(),
+    SearchConfig(expansion=10),
+    SearchConfig(rerank=100, expansion=10),
+    SearchConfig(rerank=1000, expansion=5),
+)
 """R and QE of the table, and the search alone, which is what they are compared with."""
 
 
@@ -30,7 +36,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """The paper's own methods, then the others, each as searched and after what its authors do."""
     del folder
     given = inputs.from_flags(stack)
-    steps = [Postprocessing(2), Postprocessing(2, 4)] if inputs.smoke() else list(STEPS)
+    steps = [SearchConfig(expansion=2), SearchConfig(rerank=4, expansion=2)] if inputs.smoke() else list(STEPS)
     maps = inputs.open_maps(stack, given)
     rows: list[Row] = []
     for described in comparison.own(given):
@@ -40,9 +46,9 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     gains: list[list[tables.Cell]] = []
     for row in [*rows, *others]:
         if row.method in first and row is not first[row.method]:
-            gain = evaluation.compare(row, first[row.method])
-            line: list[tables.Cell] = [row.method, row.rerank, row.qe, f"{gain['difference']:+.4f}"]
-            gains.append([*line, tables.interval(gain["low"], gain["high"])])
+            gain = compare(row.per_query, first[row.method].per_query)
+            line: list[tables.Cell] = [row.method, row.rerank, row.qe, f"{gain.difference:+.4f}"]
+            gains.append([*line, tables.interval(gain.low, gain.high)])
     return Outcome(
         title=driver.heading(given, "Table 2b"),
         conditions=driver.conditions(given),

@@ -1,4 +1,7 @@
-"""One job of two processes (`jax.distributed`), two devices each, against one process: encoding, then search."""
+"""One job of two processes (`jax.distributed`), two devices each, against one process.
+
+They share out the encoding of a batch; then each searches its half of a database, and their rankings are merged.
+"""
 
 import json
 import os
@@ -15,6 +18,7 @@ from absl.testing import absltest
 
 import cwcf_jax
 from cwcf_jax import networks
+from cwcf_jax.index import Entry, ranker
 from cwcf_jax.search import nearest, online_scores
 from tests.support import shared
 
@@ -24,9 +28,10 @@ PROCESS = """
     address, process, output = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
     jax.distributed.initialize(address, 2, process)
     import jax.numpy as jnp
-    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+    from jax.sharding import Mesh
     import cwcf_jax
     from cwcf_jax import encoder, networks, search
+    from cwcf_jax.search import online
 
     network = networks.get("squeezenet1_1")
     mesh = Mesh(np.array(jax.devices()), ("batch",))
@@ -43,34 +48,39 @@ PROCESS = """
 
     database = np.random.default_rng(2).normal(size=(400, 16)).astype(np.float32)
     database[200:220] = database[:20]  # ties between the processes
-    part = database[200 * process : 200 * process + 200]
-    rows = jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec("batch")), part)
-    nearest = search.nearest_sharded(jnp.asarray(database[:7]), rows, 30, mesh=mesh, axis="batch")
+    nearest = search.nearest(jnp.asarray(database[:7]), database[200 * process : 200 * process + 200], 30)
 
     random = np.random.default_rng(3)
     values = random.integers(-127, 128, (5, 40, 16), dtype=np.int8)
     scales = random.random((5, 40), dtype=np.float32)
     values[:, 20:24], scales[:, 20:24] = values[:, :4], scales[:, :4]  # ties between the processes
-    images = slice(20 * process, 20 * process + 20)
-    spread = NamedSharding(mesh, PartitionSpec(None, "batch"))
-    values, scales = (
-        jax.make_array_from_process_local_data(spread, one[:, images]) for one in (values, scales)
-    )
-    positions = jnp.array([4, 0, 2])
-    online = search.online_nearest_sharded(
-        values, scales, positions, jnp.asarray(database[0] / np.linalg.norm(database[0])), 10, mesh=mesh, axis="batch"
-    )
+    half = slice(20 * process, 20 * process + 20)
+    query = jnp.asarray(database[0] / np.linalg.norm(database[0]))
+    scores = search.online_scores(values[:, half], scales[:, half], jnp.array([4, 0, 2]), query)
+    classes = online.best(np.asarray(scores), 10)
     result = {
-        "online": [np.asarray(online.rows).tolist(), np.asarray(online.scores).tolist()],
+        "online": [(classes.rows + 20 * process).tolist(), classes.scores.tolist()],
         "devices": jax.device_count(),
         "descriptors": np.concatenate([shard.data for shard in shards]).tolist(),
         "starts": [shard.index[0].start for shard in shards],
         "refused": refused,
-        "rows": np.asarray(nearest.rows).tolist(),
+        "rows": (np.asarray(nearest.rows) + 200 * process).tolist(),
         "scores": np.asarray(nearest.scores).tolist(),
     }
     output.write_text(json.dumps(result))
 """
+
+
+def merged(parts, count):
+    """Rankings of halves, (rows, scores) each, merged as an index merges those of its shards."""
+    ranked = ranker.merge(
+        [
+            ranker.RankedEntries(tuple(Entry(f"{row:03}", "", 0, 0, 0, 0, 0, row) for row in rows), np.array(scores))
+            for rows, scores in parts
+        ],
+        count,
+    )
+    return [entry.row for entry in ranked.entries], ranked.scores
 
 
 class DistributedTest(absltest.TestCase):
@@ -118,10 +128,10 @@ class DistributedTest(absltest.TestCase):
         database = np.random.default_rng(2).normal(size=(400, 16)).astype(np.float32)
         database[200:220] = database[:20]
         expected = nearest(jnp.asarray(database[:7]), jnp.asarray(database), 30)
-        for part in self.parts:
-            np.testing.assert_array_equal(part["rows"], expected.rows)
-            np.testing.assert_allclose(part["scores"], expected.scores, atol=1e-6)
-        for query, rows in enumerate(self.parts[0]["rows"]):
+        for query in range(7):
+            rows, scores = merged([(part["rows"][query], part["scores"][query]) for part in self.parts], 30)
+            self.assertEqual(rows, expected.rows[query].tolist())
+            np.testing.assert_allclose(scores, expected.scores[query], atol=1e-6)
             self.assertEqual(rows[:2], [query, query + 200])
 
     def test_two_processes_find_under_the_query_s_classes_what_one_does(self):
@@ -133,10 +143,9 @@ class DistributedTest(absltest.TestCase):
         query /= np.linalg.norm(query)
         expected = np.asarray(online_scores(values, scales, jnp.array([4, 0, 2]), jnp.asarray(query)))
         order = np.argsort(-expected, kind="stable")[:10]
-        for part in self.parts:
-            (rows,), (scores,) = part["online"]
-            self.assertEqual(rows, order.tolist())
-            np.testing.assert_allclose(scores, expected[order], atol=1e-6)
+        rows, found = merged([part["online"] for part in self.parts], 10)
+        self.assertEqual(rows, order.tolist())
+        np.testing.assert_allclose(found, expected[order], atol=1e-6)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from cwcf_jax.arrays import Size, valid_mask
 from cwcf_jax.baselines import crow, rmac, spoc
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Extractor
-from cwcf_jax.search import alpha_expansion, rank, similarities
+from cwcf_jax.search import expand_query, rank, similarities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,4 +121,5 @@ class PooledSearch:
         order = rank(similarities(vector, self.database))
         if not expansion:
             return order
-        return rank(similarities(alpha_expansion(vector, self.database, order, expansion, alpha=0.0), self.database))
+        expanded = expand_query(vector, self.database[order[:expansion]], alpha=0.0, add_query=True)
+        return rank(similarities(expanded, self.database))

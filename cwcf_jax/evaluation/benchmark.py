@@ -1,4 +1,4 @@
-"""A benchmark from its pooled rows: whitenings, descriptors for every method, rankings.
+"""A benchmark from its pooled rows: whitenings, and descriptors for every method.
 
 Everything here starts from `PooledStore`s; no network runs. Descriptors come for several N_C at once, as prefixes of
 one cumulative sum over the classes.
@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int
 
 from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening, WhiteningConfig, aggregate_prefixes, embed, repeat_dropped
-from cwcf_jax.search import pipeline
 from cwcf_jax.store import PooledStore
 
 CHUNK = 128
@@ -200,18 +199,6 @@ def most_voted(votes: np.ndarray, count: int) -> np.ndarray:
 def frequent_classes(collections: Sequence[Collection], *, count: int, top: int = 64) -> np.ndarray:
     """The ``count`` classes that `class_votes` finds most often, most frequent first: the list of section 4.3."""
     return most_voted(class_votes(collections, top=top)[0], count)
-
-
-@functools.partial(jax.jit, static_argnames="stages")
-def rankings(
-    queries: Float[Array, "m d"],
-    databases: Float[Array, "m n d"],
-    own: Int[Array, ""] | int = pipeline.NOWHERE,
-    *,
-    stages: pipeline.Stages,
-) -> Int[Array, "m n"]:
-    """`search.pipeline.search` for m settings of one query at once."""
-    return jax.vmap(lambda query, database: pipeline.search(query, database, own, stages=stages))(queries, databases)
 
 
 def _names(collections: Sequence[Collection]) -> str:

@@ -21,17 +21,22 @@ def interval(
     Raises:
         ValueError: an argument is outside its range.
     """
+    from scipy import stats  # type: ignore[import-untyped]  # here: it takes a second to import
+
     values = _values(per_query)
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
     if samples < 1:
         raise ValueError(f"the bootstrap needs at least 1 sample, not {samples}")
-    random = np.random.default_rng(seed)
-    means = [
-        values[random.integers(len(values), size=(min(BLOCK, samples - start), len(values)))].mean(axis=1)
-        for start in range(0, samples, BLOCK)
-    ]
-    low, high = np.quantile(np.concatenate(means), [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
+    low, high = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=samples,
+        batch=BLOCK,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
     return float(low), float(high)
 
 

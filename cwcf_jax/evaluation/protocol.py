@@ -7,6 +7,8 @@ from cwcf_jax.descriptors import NORMALIZATIONS, WhiteningConfig
 from cwcf_jax.descriptors.regions import RULES
 from cwcf_jax.extraction import Extraction
 from cwcf_jax.images import Resize
+from cwcf_jax.search.pipeline import SearchConfig
+from cwcf_jax.search.reranking import RegionConfig
 
 CHOICES = {
     "pixel_mean": ("network", "reversed"),
@@ -133,6 +135,16 @@ class Protocol:
         if not shares or not all(0 <= share < 1 for share in shares) or sorted(set(shares)) != list(shares):
             raise ValueError(f"thresholds are percentages from 0 to below 100, ascending, not {self.thresholds!r}")
         return shares
+
+    def search_config(self, config: SearchConfig) -> SearchConfig:
+        """Add to a search what the protocol says of the row of the query's own picture."""
+        pinned = self.query_row == "first"
+        expand_images = pinned and config.expansion > 0 and self.expansion_rows == "images"
+        return dataclasses.replace(config, pin_query_row=pinned, expand_images=expand_images)
+
+    def region_config(self) -> RegionConfig:
+        """How regions are found in re-ranking."""
+        return RegionConfig(fractions=self.fractions(), rule=self.region, minimum=self.min_region)
 
     def whitening_config(self) -> WhiteningConfig:
         """How whitenings are fitted."""

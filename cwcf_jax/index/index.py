@@ -67,9 +67,7 @@ class Index(IndexReader):
         if settings.store:
             claim_location(settings.store, f"the index {place} of {root}")
         dataclasses.replace(header, settings=settings).write(place)
-        index = cls(place)
-        index.__dict__["model"] = model
-        return index
+        return cls(place, model=model)
 
     def search(
         self,

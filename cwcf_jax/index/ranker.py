@@ -12,28 +12,31 @@ from jaxtyping import Array, Float
 from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.index.reader import Places, open_table
 from cwcf_jax.index.table import Entry, Snapshot
-from cwcf_jax.search import similarities
+from cwcf_jax.search import nearest
 from cwcf_jax.search.online import OnlineSearch, best
 from cwcf_jax.store import ClassVectorStore
 
+LEAST = 64
+"""Number of pictures that a search by OfA finds at least; more are found in powers of two, a compilation for each."""
 
-class Found(NamedTuple):
+
+class RankedEntries(NamedTuple):
     """Pictures and their scores [n], in [-1, 1], best first; of equal ones the earlier path."""
 
     entries: tuple[Entry, ...]
     scores: np.ndarray
 
 
-def merge(parts: Sequence[Found], count: int | None = None) -> Found:
+def merge(parts: Sequence[RankedEntries], count: int | None = None) -> RankedEntries:
     """The best of several rankings of different pictures, at most ``count``."""
     entries = [entry for part in parts for entry in part.entries]
     scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
     order = sorted(range(len(entries)), key=lambda i: (-scores[i], entries[i].path))[:count]
-    return Found(tuple(entries[i] for i in order), scores[order])
+    return RankedEntries(tuple(entries[i] for i in order), scores[order])
 
 
 @runtime_checkable
-class Ranker(Protocol):
+class EntryRanker(Protocol):
     """What a search needs of an index's pictures. ``class_ids``: the query's classes for OnA, None for OfA."""
 
     def __len__(self) -> int:
@@ -42,7 +45,7 @@ class Ranker(Protocol):
     def current(self) -> bool:
         """Whether nothing changed since."""
 
-    def best(self, query: Float[Array, " d"], class_ids: np.ndarray | None, count: int) -> Found:
+    def best(self, query: Float[Array, " d"], class_ids: np.ndarray | None, count: int) -> RankedEntries:
         """The best pictures for a query, at most ``count``."""
 
     def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
@@ -56,7 +59,7 @@ class Ranker(Protocol):
 
 
 class LocalRanker:
-    """`Ranker` in this process's memory, all or those whose class vectors are in some rows."""
+    """`EntryRanker` in this process's memory, all or those whose class vectors are in some rows."""
 
     def __init__(self, places: Places, rows: range | None = None, *, resident: bool | None = None) -> None:
         """Reads them.
@@ -79,22 +82,22 @@ class LocalRanker:
         return len(self.snapshot.entries)
 
     def current(self) -> bool:
-        """See `Ranker`."""
+        """See `EntryRanker`."""
         return self._table.version() == self.snapshot.version
 
-    def best(self, query: Float[Array, " d"], class_ids: np.ndarray | None, count: int) -> Found:
-        """See `Ranker`."""
-        found = best(self.scores(query, class_ids), count)
-        return Found(tuple(self.snapshot.entries[row] for row in found.rows.tolist()), found.scores)
-
-    def scores(self, query: Float[Array, " d"], class_ids: np.ndarray | None) -> Float[np.ndarray, " n"]:
-        """Cosines with the descriptors of all pictures, in the order of the snapshot."""
-        if class_ids is None:
-            return np.array(similarities(query, self._database))
-        return self._online.scores(query, class_ids)[self._rows - self._first]
+    def best(self, query: Float[Array, " d"], class_ids: np.ndarray | None, count: int) -> RankedEntries:
+        """See `EntryRanker`."""
+        if class_ids is not None:
+            scores, rows = best(self._online.scores(query, class_ids)[self._rows - self._first], count)
+        elif len(self):
+            rounded = max(LEAST, 1 << (count - 1).bit_length())
+            scores, rows = (np.asarray(part)[0, :count] for part in nearest(query[None], self._database, rounded))
+        else:
+            scores, rows = np.zeros(0, np.float32), np.zeros(0, np.int32)
+        return RankedEntries(tuple(self.snapshot.entries[row] for row in rows.tolist()), np.asarray(scores))
 
     def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
-        """See `Ranker`."""
+        """See `EntryRanker`."""
         if class_ids is None:
             return self.snapshot.descriptors[[self._places[entry.path] for entry in entries]]
         store = self._online.store
@@ -105,11 +108,11 @@ class LocalRanker:
         return np.asarray(l2_normalize(jnp.sum(jnp.asarray(values), axis=0)))
 
     def entry(self, path: str) -> Entry:
-        """See `Ranker`."""
+        """See `EntryRanker`."""
         return self.snapshot.entries[self._places[path]]
 
     def sides(self) -> collections.Counter[tuple[int, int]]:
-        """See `Ranker`."""
+        """See `EntryRanker`."""
         return collections.Counter((entry.height, entry.width) for entry in self.snapshot.entries)
 
     @functools.cached_property

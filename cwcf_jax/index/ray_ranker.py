@@ -1,4 +1,4 @@
-"""`Ranker` on a Ray cluster: each actor owns some fragments of the class-vector store and the pictures in them.
+"""`EntryRanker` on a Ray cluster: each actor owns some fragments of the class-vector store and the pictures in them.
 
 A query goes to all actors, each finds its own best exactly, and the best of these are the best of all. Ray starts a
 lost actor anew, which reads its fragments again: the query is answered late, or fails at its deadline, but never wrong.
@@ -17,7 +17,7 @@ from ray import exceptions
 
 from cwcf_jax import compilation_cache
 from cwcf_jax.extraction import cluster
-from cwcf_jax.index.ranker import Found, LocalRanker, merge
+from cwcf_jax.index.ranker import LocalRanker, RankedEntries, merge
 from cwcf_jax.index.reader import Places, open_table
 from cwcf_jax.index.table import Entry
 from cwcf_jax.store import ClassVectorStore
@@ -45,12 +45,12 @@ class Shard:
         compilation_cache.enable()
         self._held: tuple[Share, LocalRanker] | None = None
 
-    def best(self, share: Share, query: np.ndarray, class_ids: np.ndarray | None, count: int) -> Found:
-        """See `Ranker`."""
+    def best(self, share: Share, query: np.ndarray, class_ids: np.ndarray | None, count: int) -> RankedEntries:
+        """See `EntryRanker`."""
         return self._hold(share).best(jnp.asarray(query), class_ids, count)
 
     def vectors(self, share: Share, entries: Sequence[Entry], class_ids: np.ndarray | None) -> dict[str, np.ndarray]:
-        """By path, of those that are here; see `Ranker`."""
+        """By path, of those that are here; see `EntryRanker`."""
         own = [entry for entry in entries if entry.row in share.rows]
         if not own:
             return {}
@@ -58,14 +58,14 @@ class Shard:
         return {entry.path: vector for entry, vector in zip(own, found, strict=True)}
 
     def entry(self, share: Share, path: str) -> Entry | None:
-        """See `Ranker`; None if it is not here."""
+        """See `EntryRanker`; None if it is not here."""
         try:
             return self._hold(share).entry(path)
         except KeyError:
             return None
 
     def sides(self, share: Share) -> collections.Counter[tuple[int, int]]:
-        """See `Ranker`."""
+        """See `EntryRanker`."""
         return self._hold(share).sides()
 
     def _hold(self, share: Share) -> LocalRanker:
@@ -92,11 +92,11 @@ class RayRanker:
         return self._sides.total()
 
     def current(self) -> bool:
-        """See `Ranker`."""
+        """See `EntryRanker`."""
         return self._table.version() == self._version
 
-    def best(self, query: Any, class_ids: np.ndarray | None, count: int) -> Found:
-        """See `Ranker`.
+    def best(self, query: Any, class_ids: np.ndarray | None, count: int) -> RankedEntries:
+        """See `EntryRanker`.
 
         Raises:
             TimeoutError: an actor did not answer in time.
@@ -104,7 +104,7 @@ class RayRanker:
         return merge(self._ask(Shard.best, np.asarray(query), class_ids, count), count)
 
     def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
-        """See `Ranker`; errors as in `best`."""
+        """See `EntryRanker`; errors as in `best`."""
         found = collections.ChainMap(*self._ask(Shard.vectors, tuple(entries), class_ids))
         try:
             return np.stack([found[entry.path] for entry in entries])
@@ -112,14 +112,14 @@ class RayRanker:
             raise ChangedError("the index changed during the search; search again") from error
 
     def entry(self, path: str) -> Entry:
-        """See `Ranker`; errors as in `best`."""
+        """See `EntryRanker`; errors as in `best`."""
         for found in self._ask(Shard.entry, path):
             if found is not None:
                 return found
         raise KeyError(path)
 
     def sides(self) -> collections.Counter[tuple[int, int]]:
-        """See `Ranker`."""
+        """See `EntryRanker`."""
         return self._sides
 
     def _share_out(self) -> None:

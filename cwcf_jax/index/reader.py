@@ -88,8 +88,12 @@ class IndexReader:
         root: the folder of photographs, or its address on an object store.
     """
 
-    def __init__(self, folder: str | pathlib.Path) -> None:
-        """Opens an index: ``folder`` itself, or ``.cwcf`` inside it.
+    def __init__(self, folder: str | pathlib.Path, *, model: Model | None = None) -> None:
+        """Opens an index.
+
+        Args:
+            folder: the index itself, or the folder with ``.cwcf`` inside it.
+            model: its network where that is loaded already; None: it is loaded when it is first needed.
 
         Raises:
             FileNotFoundError: there is none; ValueError: it is damaged.
@@ -98,6 +102,7 @@ class IndexReader:
         self.folder = folder / NAME if (folder / NAME).is_dir() else folder
         self._header = read_header(self.folder)
         root = find_root(self._header.root)
+        self._loaded = model
         self.root: Root = (self.folder / root).resolve() if isinstance(root, pathlib.Path) else root
 
     @property
@@ -108,7 +113,7 @@ class IndexReader:
     @functools.cached_property
     def model(self) -> Model:
         """Its network; errors as in `settings.load_model`."""
-        return load_model(self._header)
+        return self._loaded or load_model(self._header)
 
     def header(self) -> Header:
         """``index.json`` as it is now."""

@@ -1,12 +1,15 @@
-"""Searching an index by a picture or a region of one: describe, rank, look again at regions, expand."""
+"""Searching an index by a picture or a region of one: describe it, then call the pipeline over the index's pictures."""
 
+import copy
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from cwcf_jax import networks
 from cwcf_jax.descriptors import Whitening
@@ -14,11 +17,13 @@ from cwcf_jax.images import Resize
 from cwcf_jax.index import queries
 from cwcf_jax.index import whitening as kept_whitening
 from cwcf_jax.index.queries import Corners, Described, Prepared
-from cwcf_jax.index.ranker import Found, LocalRanker, Ranker, merge
+from cwcf_jax.index.ranker import EntryRanker, LocalRanker, RankedEntries, merge
 from cwcf_jax.index.reader import IndexReader, Places, find_places
 from cwcf_jax.index.settings import maps_location
 from cwcf_jax.index.table import Entry
-from cwcf_jax.search import mean_vector, reranking
+from cwcf_jax.search import Ranking, mean_vector, pipeline, similarities
+from cwcf_jax.search.pipeline import SearchConfig
+from cwcf_jax.search.reranking import BestRegions, RegionConfig, best_regions
 from cwcf_jax.store import MapStore
 
 AGGREGATIONS = "ofa", "ona"
@@ -30,7 +35,7 @@ class Options:
 
     Attributes:
         aggregation: ``ofa``, pictures under their own classes, or ``ona``, under the query's.
-        rerank: how many of the best are looked at again, region by region (section 4.5 of the paper).
+        rerank: how many of the best are ranked anew by their best regions (section 4.5 of the paper).
         expand: how many of the best are added to the query for a second search.
         classes: names or indices; the query and all pictures are then described by these alone.
     """
@@ -52,6 +57,11 @@ class Options:
         """Whether pictures are described under the query's classes."""
         return self.aggregation == "ona" or bool(self.classes)
 
+    @property
+    def config(self) -> SearchConfig:
+        """What follows the first search; the query is part of the expanded one."""
+        return SearchConfig(rerank=self.rerank, expansion=self.expand, add_query=self.expand > 0)
+
 
 @dataclasses.dataclass(frozen=True)
 class Hit:
@@ -60,7 +70,7 @@ class Hit:
     Attributes:
         entry: which it is.
         score: cosine, in [-1, 1].
-        box: of its best region, ``x1 y1 x2 y2`` in upright pixels; None where regions were not looked at.
+        box: of its best region, ``x1 y1 x2 y2`` in upright pixels; None where it was not ranked by regions.
         cells: the same in cells of the feature map.
     """
 
@@ -73,15 +83,15 @@ class Hit:
 class Searcher:
     """An index held ready for queries; changes to it are seen at the next query. Not for several threads at once."""
 
-    def __init__(self, index: IndexReader, *, hold: Callable[[Places], Ranker] = LocalRanker) -> None:
+    def __init__(self, index: IndexReader, *, hold: Callable[[Places], EntryRanker] = LocalRanker) -> None:
         """``hold``: who ranks the pictures of a generation, such as `ray_ranker.RayRanker` of a cluster."""
         self.index = index
         self._hold = hold
         self._resize = Resize.parse(index.settings.resize)
         self._maps = MapStore(maps_location(index.folder, index.settings))
-        self._held: tuple[pathlib.Path, Ranker, Whitening] | None = None
+        self._held: tuple[pathlib.Path, EntryRanker, Whitening] | None = None
 
-    def held(self) -> Ranker:
+    def held(self) -> EntryRanker:
         """Its pictures as they are now; errors as in `IndexReader.generation`."""
         return self._now()[1]
 
@@ -90,7 +100,7 @@ class Searcher:
         """Of the index as it is now; errors as in `IndexReader.generation`."""
         return self._now()[2]
 
-    def _now(self) -> tuple[pathlib.Path, Ranker, Whitening]:
+    def _now(self) -> tuple[pathlib.Path, EntryRanker, Whitening]:
         generation = self.index.generation()
         if self._held is None or self._held[0] != generation or not self._held[1].current():
             pictures = self._hold(find_places(generation, self.index.settings))
@@ -126,70 +136,103 @@ class Searcher:
     def search(self, query: Described, options: Options | None = None, *, count: int = 20, first: int = 0) -> list[Hit]:
         """The best pictures, from the ``first``; of equal ones the earlier path comes first."""
         options = options or Options()
-        _, held, whitening = self._now()
-        class_ids = query.class_ids if options.online else None
-        need = max(first + count, options.rerank, options.expand)
-        if not len(held) or not need:
+        _, entry_ranker, whitening = self._now()
+        if not len(entry_ranker) or first + count < 1:
             return []
-        found, regions = held.best(query.descriptor, class_ids, need), None
-        if options.rerank:
-            found, regions = self._look_again(query, found, options.rerank, whitening)
-        if options.expand:
-            rows = held.vectors(found.entries[: options.expand], class_ids)
-            if regions:
-                rows = np.concatenate([regions.vectors[: len(rows)], rows[len(regions.vectors) :]])
-            expanded = mean_vector(jnp.concatenate([query.descriptor[None], jnp.asarray(rows)]))
-            found = held.best(expanded, class_ids, need + options.rerank)
-            if regions:
-                found = _replace(found, Found(regions.entries, regions.vectors @ np.asarray(expanded)))
-        cells = {entry.path: box for entry, box in zip(regions.entries, regions.boxes, strict=True)} if regions else {}
-        asked = zip(found.entries[first : first + count], found.scores[first : first + count].tolist(), strict=True)
-        return [self._hit(entry, score, cells.get(entry.path)) for entry, score in asked]
-
-    def _look_again(self, query: Described, found: Found, count: int, whitening: Whitening) -> tuple[Found, "_Regions"]:
-        """The best by their regions, the others as they were; and those regions."""
-        entries = found.entries[:count]
-        config, short = region_query(query)
-        best = reranking.best_regions(
-            self.index.model,
-            lambda place: self.maps(entries[place]),
-            np.arange(len(entries)),
-            short,
-            query.class_ids,
-            whitening,
-            config,
+        ranker = IndexRanker(entry_ranker, query.class_ids if options.online else None)
+        ranking, regions = pipeline.search(
+            query.descriptor,
+            ranker,
+            options.config,
+            count=first + count,
+            reranker=self._reranker(query, ranker, whitening) if options.rerank else None,
         )
-        again = np.argsort(-best.scores, kind="stable")
-        regions = _Regions(tuple(entries[i] for i in again.tolist()), best.vectors[again], best.boxes[again])
-        scores = np.concatenate([best.scores[again], found.scores[count:]])
-        return Found((*regions.entries, *found.entries[count:]), scores), regions
+        cells = {} if regions is None else dict(zip(regions.rows.tolist(), regions.boxes, strict=True))
+        page = zip(ranking.rows[first:].tolist(), ranking.scores[first:].tolist(), strict=True)
+        return [self._hit(ranker.entries[row], score, cells.get(row)) for row, score in page]
+
+    def _reranker(self, query: Described, ranker: "IndexRanker", whitening: Whitening) -> pipeline.Reranker:
+        config, descriptor = region_query(query)
+
+        def rerank(rows: Int[np.ndarray, " r"]) -> BestRegions:
+            return best_regions(
+                self.index.model,
+                lambda row: self.maps(ranker.entries[row]),
+                rows,
+                descriptor,
+                query.class_ids,
+                whitening,
+                config,
+            )
+
+        return rerank
 
     def _hit(self, entry: Entry, score: float, cells: np.ndarray | None) -> Hit:
         if cells is None:
             return Hit(entry, score)
-        height, width = self.maps(entry)["features"].shape[:2]
+        height, width = self._map_size(entry.height, entry.width)
         box = np.rint(cells * np.array([entry.width / width, entry.height / height] * 2)).astype(int)
         return Hit(entry, score, *(tuple(corners.tolist()) for corners in (box, cells)))
 
+    def _map_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the feature map of a picture of ``height`` times ``width`` pixels."""
+        resized = jnp.asarray([self._resize.target(height, width)], jnp.int32)
+        rows, columns = np.asarray(self._map_sizes(resized))[0].tolist()
+        return rows, columns
 
-class _Regions(NamedTuple):
-    """Pictures that were looked at again, best first: their regions' descriptors [r, d], and boxes [r, 4] in cells."""
-
-    entries: tuple[Entry, ...]
-    vectors: np.ndarray
-    boxes: np.ndarray
-
-
-def _replace(found: Found, better: Found) -> Found:
-    """A ranking in which some pictures have other scores."""
-    known = {entry.path for entry in better.entries}
-    others = [place for place, entry in enumerate(found.entries) if entry.path not in known]
-    return merge([Found(tuple(found.entries[place] for place in others), found.scores[others]), better])
+    @functools.cached_property
+    def _map_sizes(self) -> Callable[[Int[Array, "1 2"]], Int[Array, "1 2"]]:
+        model = self.index.model
+        return jax.jit(lambda sizes: model.network.map_sizes(sizes)[model.config.feature_layer])
 
 
-def region_query(query: Described) -> tuple[reranking.RegionConfig, jnp.ndarray]:
-    """How regions are looked at for a query, and its descriptor under the few classes that they are described by."""
-    config = reranking.RegionConfig()
-    classes = min(config.num_classes, len(query.class_ids))
-    config = dataclasses.replace(config, num_classes=classes, heat_classes=min(config.heat_classes, classes))
-    return config, mean_vector(query.vectors[:classes])
+class IndexRanker:
+    """`search.pipeline.Ranker` of an index's pictures for one query: its rows are places in ``entries``.
+
+    A picture gets its row when it is ranked for the first time.
+    """
+
+    def __init__(self, ranker: EntryRanker, class_ids: np.ndarray | None) -> None:
+        """Takes ``class_ids`` as `EntryRanker` does: the query's classes for OnA, None for OfA."""
+        self.entries: list[Entry] = []
+        self._ranker, self._class_ids = ranker, class_ids
+        self._rows: dict[str, int] = {}
+        self._replaced: dict[int, Float[np.ndarray, " d"]] = {}
+
+    def best(self, query: Float[Array, " d"], count: int) -> Ranking:
+        """See `search.pipeline.Ranker`."""
+        ranked = self._ranker.best(query, self._class_ids, count + len(self._replaced))
+        if self._replaced:
+            kept = [i for i, entry in enumerate(ranked.entries) if self._row(entry) not in self._replaced]
+            scores = similarities(query, jnp.asarray(np.stack(list(self._replaced.values()))))
+            replaced = RankedEntries(tuple(self.entries[row] for row in self._replaced), np.asarray(scores))
+            kept_entries = RankedEntries(tuple(ranked.entries[i] for i in kept), ranked.scores[kept])
+            ranked = merge([kept_entries, replaced], count)
+        return Ranking(ranked.scores, np.array([self._row(entry) for entry in ranked.entries], np.int64))
+
+    def vectors(self, rows: Int[Array, " r"] | Int[np.ndarray, " r"]) -> Float[np.ndarray, "r d"]:
+        """See `search.pipeline.Ranker`."""
+        kept = [row for row in rows.tolist() if row not in self._replaced]
+        vectors = dict(self._replaced)
+        if kept:
+            own = self._ranker.vectors([self.entries[row] for row in kept], self._class_ids)
+            vectors |= dict(zip(kept, own, strict=True))
+        return np.stack([vectors[row] for row in rows.tolist()])
+
+    def replace(self, rows: Int[np.ndarray, " r"], vectors: Float[np.ndarray, "r d"]) -> "IndexRanker":
+        """See `search.pipeline.Ranker`."""
+        ranker = copy.copy(self)  # numbers pictures together with this one
+        ranker._replaced = self._replaced | dict(zip(rows.tolist(), vectors, strict=True))
+        return ranker
+
+    def _row(self, entry: Entry) -> int:
+        row = self._rows.setdefault(entry.path, len(self.entries))
+        if row == len(self.entries):
+            self.entries.append(entry)
+        return row
+
+
+def region_query(query: Described) -> tuple[RegionConfig, Float[Array, " d"]]:
+    """How regions are found for a query, and its descriptor under the few classes that they are described by."""
+    config = RegionConfig().limited_to(len(query.class_ids))
+    return config, mean_vector(query.vectors[: config.num_classes])

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int8
 
 from cwcf_jax.arrays import einsum
-from cwcf_jax.search.similarity import similarities
+from cwcf_jax.search.similarity import Ranking, similarities
 
 BLOCK = 2048
 """Rows that are scored together."""
@@ -46,13 +46,6 @@ Rows = Float[Array, "n d"] | Float[np.ndarray, "n d"]
 """A database, on a device or in the host's memory."""
 
 
-class Neighbours(NamedTuple):
-    """``scores`` [q, k] and ``rows`` [q, k], best first, of equal scores the earlier row."""
-
-    scores: Float[Array, "*q k"]
-    rows: Int[Array, "*q k"]
-
-
 class Compact(NamedTuple):
     """A database in a quarter of its bytes, to find the rows that are worth an exact look.
 
@@ -68,7 +61,7 @@ class Compact(NamedTuple):
 class Found(NamedTuple):
     """What was found, and for which queries it is sure that nothing else belongs there."""
 
-    neighbours: Neighbours
+    ranking: Ranking
     certain: Bool[Array, " q"]
 
 
@@ -85,14 +78,6 @@ class _Groups(NamedTuple):
     maxima: Float[Array, "q g"]
     first: Int[Array, " g"]
     last: Int[Array, " g"]
-
-
-def merge_shards(found: Neighbours, length: int, *, count: int, axis: str) -> Neighbours:
-    """The best of what each device of a mesh's ``axis`` found in its own ``length`` rows, inside `shard_map`."""
-    rows = found.rows + jax.lax.axis_index(axis) * length
-    scores, rows = (jax.lax.all_gather(one, axis, axis=1, tiled=True) for one in (found.scores, rows))
-    scores, rows = jax.lax.sort((-scores, rows), num_keys=2)
-    return Neighbours(-scores[:, :count], rows[:, :count])
 
 
 def find(queries: Float[Array, "q d"], database: Rows, *, compact: Compact | None, count: int, scoring: str) -> Found:
@@ -138,7 +123,7 @@ def _refined(
     looked_at = chosen.shape[1]
     size = 1 if queries.shape[0] <= FEW else GROUP
 
-    def refine(one: tuple[Float[Array, " d"], Int[Array, " g"]]) -> tuple[Neighbours, Float[Array, ""]]:
+    def refine(one: tuple[Float[Array, " d"], Int[Array, " g"]]) -> tuple[Ranking, Float[Array, ""]]:
         query, chosen = one
         last = groups.last[chosen][:, None]
         rows = jnp.minimum(groups.first[chosen][:, None] + jnp.arange(size)[None, :], last)
@@ -150,7 +135,7 @@ def _refined(
         rows = rows[places]
         scores = jnp.where(kept > -jnp.inf, similarities(query, database[rows]), -jnp.inf)
         scores, rows = jax.lax.sort((-scores, rows), num_keys=2)
-        return Neighbours(-scores[:count], rows[:count]), least
+        return Ranking(-scores[:count], rows[:count]), least
 
     found, least = jax.lax.map(refine, (queries, chosen), batch_size=2)
     certain = found.scores[:, -1] > best[:, -1] + ROUNDING + error  # no other group holds one of them

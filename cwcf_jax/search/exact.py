@@ -10,13 +10,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from cwcf_jax import hardware
 from cwcf_jax.search import candidates
-from cwcf_jax.search.candidates import Compact, Found, Neighbours, Rows, merge_shards
-from cwcf_jax.search.similarity import similarities
+from cwcf_jax.search.candidates import Compact, Found, Rows
+from cwcf_jax.search.similarity import Ranking, similarities
 
 QUERIES = 256
 """Queries that are answered together: what is kept of them is one number a group."""
@@ -32,7 +31,7 @@ def nearest(
     *,
     compact: Compact | None = None,
     scoring: str | None = None,
-) -> Neighbours:
+) -> Ranking:
     """The ``count`` rows most similar to each query, as sorting all `similarities` would give them.
 
     Equal rows come in their order; different ones whose cosines are equal to the rounding of float32, in either.
@@ -55,7 +54,7 @@ def nearest(
     for start in range(0, len(queries), QUERIES):
         part = queries[start : start + QUERIES]
         parts.append(_first_certain(part, _ways(len(part), database, count, compact, scoring), last))
-    return Neighbours(*(jnp.concatenate(columns) for columns in zip(*parts, strict=True)))
+    return Ranking(*(jnp.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def _ways(
@@ -78,48 +77,11 @@ def native_scoring() -> str:
     return "bfloat16" if {"avx512_bf16", "amx_bf16"} & hardware.processor_flags() else "float32"
 
 
-def nearest_sharded(
-    queries: Float[Array, "q d"],
-    database: Float[Array, "n d"],
-    count: int,
-    *,
-    mesh: Mesh,
-    axis: str,
-    scoring: str | None = None,
-) -> Neighbours:
-    """`nearest` with the rows of the database spread evenly over the devices of a mesh's ``axis``.
-
-    Every device searches its own rows; what travels is k rows a device. ``count`` is at most the rows of one device.
-    """
-    scoring = _check(queries, database, count, scoring)
-    shard = database.shape[0] // mesh.shape[axis]
-    if shard * mesh.shape[axis] != database.shape[0] or count > shard:
-        raise ValueError(
-            f"{database.shape[0]} rows over {mesh.shape[axis]} devices: each needs as many, and at least {count}"
-        )
-
-    def over(way: str) -> Callable[[Array], Found]:
-        return lambda part: _over(mesh, axis, count, way)(part, database)
-
-    ways = [over(way) for way in dict.fromkeys((scoring, "float32"))]
-    return _first_certain(queries, ways, lambda part: over(_EXHAUSTIVE)(part).neighbours)
-
-
-_EXHAUSTIVE = "exhaustive"
-
-
-@functools.cache
-def _over(mesh: Mesh, axis: str, count: int, way: str) -> Callable[[Array, Array], Found]:
-    local = functools.partial(_search_shard, count=count, axis=axis, way=way)
-    whole, rows = PartitionSpec(), PartitionSpec(axis)  # type: ignore[no-untyped-call]
-    return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(whole, rows), out_specs=whole, check_vma=False))
-
-
 @functools.partial(jax.jit, static_argnames="count")
-def exhaustive(queries: Float[Array, "q d"], database: Rows, count: int) -> Neighbours:
+def exhaustive(queries: Float[Array, "q d"], database: Rows, count: int) -> Ranking:
     """`nearest`, one query after another by `similarities`: the definition, and the slower way."""
     best = jax.lax.map(lambda query: jax.lax.top_k(similarities(query, jnp.asarray(database)), count), queries)
-    return Neighbours(*best)
+    return Ranking(*best)
 
 
 @jax.jit
@@ -143,30 +105,19 @@ def _check(queries: Float[Array, "q d"], database: Rows, count: int, scoring: st
 
 
 def _first_certain(
-    queries: Float[Array, "q d"], ways: list[Callable[[Array], Found]], last: Callable[[Array], Neighbours]
-) -> Neighbours:
-    """Each query's neighbours by the first way that leaves no doubt about them.
+    queries: Float[Array, "q d"], ways: list[Callable[[Array], Found]], last: Callable[[Array], Ranking]
+) -> Ranking:
+    """Take each query's ranking from the first way that leaves no doubt about it.
 
-    Where all leave one, by the ``last``, one query at a time so that their number compiles nothing.
+    A query that all ways leave in doubt is answered by ``last``: one query a call, whose shape is compiled once.
     """
     found, certain = ways[0](queries)
     for way in ways[1:]:
         if not np.all(certain):
             again, sure = way(queries)
-            found = Neighbours(*(jnp.where(certain[:, None], *both) for both in zip(found, again, strict=True)))
+            found = Ranking(*(jnp.where(certain[:, None], *both) for both in zip(found, again, strict=True)))
             certain |= sure
     for i in np.flatnonzero(~np.asarray(certain)).tolist():
         again = last(queries[i : i + 1])
-        found = Neighbours(*(old.at[i].set(new[0]) for old, new in zip(found, again, strict=True)))
+        found = Ranking(*(jnp.asarray(old).at[i].set(new[0]) for old, new in zip(found, again, strict=True)))
     return found
-
-
-def _search_shard(
-    queries: Float[Array, "q d"], shard: Float[Array, "n d"], *, count: int, axis: str, way: str
-) -> Found:
-    if way == _EXHAUSTIVE:
-        found, certain = exhaustive(queries, shard, count), jnp.ones(queries.shape[0], bool)
-    else:
-        found, certain = candidates.find(queries, shard, compact=None, count=count, scoring=way)
-    best = merge_shards(found, shard.shape[0], count=count, axis=axis)
-    return Found(best, jnp.all(jax.lax.all_gather(certain, axis), axis=0))

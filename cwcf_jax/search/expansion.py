@@ -1,4 +1,6 @@
-"""Query expansion (section 4.5 of the paper), and its weighted and database-side kin."""
+"""Query expansion (section 4.5 of the paper), weighted expansion, and expansion of the database's own rows."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,16 +10,30 @@ from cwcf_jax.arrays import einsum, l2_normalize
 from cwcf_jax.search.similarity import similarities
 
 
-def average_expansion(database: Float[Array, "n d"], ranking: Int[Array, " n"], count: int) -> Float[Array, " d"]:
-    """The new query: the l2-normalised sum of the ``count`` best-ranked rows; the old query is not added.
+@functools.partial(jax.jit, static_argnames=("alpha", "add_query"))
+def expand_query(
+    query: Float[Array, " d"], rows: Float[Array, "m d"], *, alpha: float | None = None, add_query: bool = False
+) -> Float[Array, " d"]:
+    """Sum the best rows of a search, scaled to norm 1: the query of the next search.
+
+    Source: section 4.5 of the paper for the plain sum; Radenovic et al. 2018 for the weights (alpha 3, with the query).
 
     Args:
-        database: descriptors of norm 1.
-        ranking: indices of the rows, best first.
-        count: at least 1; static. A database of fewer rows is summed whole.
+        query: descriptor of norm 1.
+        rows: descriptors of norm 1 of the best m images, at least 1.
+        alpha: each row is weighted by ``similarity^alpha``, and a row whose similarity is not positive by 0, whatever
+            alpha; at least 0. None: every row is weighted by 1.
+        add_query: whether the query is part of the sum, with a weight of 1.
+
+    Raises:
+        ValueError: there is no row, or alpha is negative.
     """
-    _check_count("query expansion sums", count)
-    return l2_normalize(jnp.sum(database[ranking[:count]], axis=0))
+    _check_count("query expansion sums", rows.shape[0])
+    if alpha is not None:
+        check_alpha(alpha)
+        total = _weighted_sum(rows, similarities(query, rows), alpha)
+        return l2_normalize(query + total if add_query else total)
+    return mean_vector(jnp.concatenate([query[None], rows]) if add_query else rows)
 
 
 def mean_vector(vectors: Float[Array, "m d"]) -> Float[Array, " d"]:
@@ -25,31 +41,10 @@ def mean_vector(vectors: Float[Array, "m d"]) -> Float[Array, " d"]:
     return l2_normalize(jnp.sum(vectors, axis=0))
 
 
-def alpha_expansion(
-    query: Float[Array, " d"], database: Float[Array, "n d"], ranking: Int[Array, " n"], count: int, *, alpha: float
-) -> Float[Array, " d"]:
-    """The new query: the l2-normalised sum of the old one and the best rows, each weighted by ``similarity^alpha``.
-
-    Source: Radenovic et al. 2018 (alpha 3). A row whose similarity is not positive counts nothing, whatever alpha;
-    with alpha 0 every other row counts as much as the query.
-
-    Args:
-        query: descriptor of norm 1.
-        database: descriptors of norm 1.
-        ranking: indices of the rows, best first.
-        count: how many rows, at least 1; static. A database of fewer rows is summed whole.
-        alpha: at least 0; static.
-    """
-    _check_count("query expansion sums", count)
-    _check_alpha(alpha)
-    rows = database[ranking[:count]]
-    return _weighted(query, rows, similarities(query, rows), alpha)
-
-
 def augment_database(
     database: Float[Array, "n d"], neighbours: int, *, alpha: float, block: int = 128
 ) -> Float[Array, "n d"]:
-    """Each row expanded as a query would be, by its nearest other rows: `alpha_expansion` on the database's side.
+    """Expand each row as `expand_query` expands a query, by its nearest other rows and itself.
 
     Source: Turcot & Lowe 2009; Gordo et al. 2017. All rows are expanded by what the others were before. A zero row
     stays zero.
@@ -61,7 +56,7 @@ def augment_database(
         block: rows at a time, at least 1; static. Memory is block x (n + neighbours x d) floats.
     """
     _check_count("database augmentation sums", neighbours)
-    _check_alpha(alpha)
+    check_alpha(alpha)
     _check_count("a block holds", block)
     count = database.shape[0]
     if count == 0:
@@ -71,17 +66,15 @@ def augment_database(
         row = database[place]
         scores = jnp.where(jnp.arange(count) == place, -jnp.inf, einsum("nd,d->n", database, row))
         nearest, places = jax.lax.top_k(scores, min(neighbours, count))
-        return _weighted(row, database[places], nearest, alpha)
+        return l2_normalize(row + _weighted_sum(database[places], nearest, alpha))
 
     return jax.lax.map(expand, jnp.arange(count), batch_size=block)
 
 
-def _weighted(
-    query: Float[Array, " d"], rows: Float[Array, "m d"], scores: Float[Array, " m"], alpha: float
-) -> Float[Array, " d"]:
+def _weighted_sum(rows: Float[Array, "m d"], scores: Float[Array, " m"], alpha: float) -> Float[Array, " d"]:
     similar = scores > 0
     weights = jnp.where(similar, jnp.where(similar, scores, 1.0) ** alpha, 0.0)
-    return l2_normalize(query + einsum("m,md->d", weights, rows))
+    return einsum("m,md->d", weights, rows)
 
 
 def _check_count(what: str, count: int) -> None:
@@ -89,6 +82,7 @@ def _check_count(what: str, count: int) -> None:
         raise ValueError(f"{what} at least 1 row, not {count}")
 
 
-def _check_alpha(alpha: float) -> None:
+def check_alpha(alpha: float) -> None:
+    """Raise a ValueError if alpha is negative or NaN."""
     if not alpha >= 0.0:
         raise ValueError(f"alpha must be 0 or more, not {alpha}")

@@ -5,24 +5,46 @@ and no more than a fragment is worked on at a time; on an accelerator the store 
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
-from cwcf_jax.search import online_scores
+from cwcf_jax.search.similarity import Ranking
 from cwcf_jax.store import ClassVectorStore, Runs
 
 SHARE = 0.8
 """Of an accelerator's memory that a resident store may take."""
 
+UNROLL = 8
+"""Classes that one step adds up: the sum is read and written once for all of them."""
 
-class Hits(NamedTuple):
-    """The best images, best first; of equal scores the earlier row. ``rows`` [k], ``scores`` [k] in [-1, 1]."""
 
-    rows: np.ndarray
-    scores: np.ndarray
+@jax.jit
+def online_scores(
+    values: Num[Array, "c b d"],
+    scales: Float[Array, "c b"] | None,
+    positions: Int[Array, " n"],
+    query: Float[Array, " d"],
+) -> Float[Array, " b"]:
+    """Cosine of a query with each image's descriptor under the query's classes (OnA, section 3.2 of the paper).
+
+    The class vectors are read where they are, one run of the first axis a class; nothing of the rest is touched.
+
+    Args:
+        values: whitened class vectors of norm 1, of c classes of b images; int8 or floating.
+        scales: what to multiply each vector of ``values`` by; None: 1.
+        positions: the query's classes on the first axis of ``values``, distinct.
+        query: descriptor of norm 1.
+
+    Returns:
+        In [-1, 1], float32; 0 for an image without evidence for any of the classes.
+    """
+    sums = _sums(values, scales, positions)
+    square = jnp.sum(jnp.square(sums), axis=-1)
+    norm = jax.lax.rsqrt(jnp.where(square > 0, square, 1.0))
+    return jnp.sum(sums * query[None, :], axis=-1) * norm
 
 
 class OnlineSearch:
@@ -65,7 +87,7 @@ class OnlineSearch:
         ]
         return np.concatenate([np.zeros(0, np.float32), *(np.asarray(scores)[:count] for count, scores in pending)])
 
-    def search(self, query: Float[Array, " d"], class_ids: Int[np.ndarray, " n"], count: int) -> Hits:
+    def search(self, query: Float[Array, " d"], class_ids: Int[np.ndarray, " n"], count: int) -> Ranking:
         """The ``count`` best images of all; arguments and errors as in `scores`."""
         return best(self.scores(query, class_ids), count)
 
@@ -75,21 +97,6 @@ class OnlineSearch:
         """`scores` of a few images, such as the best of a search by OfA: only theirs are read."""
         runs = self.store.vectors(rows, self.store.positions(class_ids))
         return np.asarray(online_scores(*runs, query))
-
-    def search_among(
-        self, query: Float[Array, " d"], class_ids: Int[np.ndarray, " n"], rows: Int[np.ndarray, " r"], count: int
-    ) -> Hits:
-        """The best of a few images: the second stage after a search by OfA (`search.nearest`), exact for these.
-
-        Args:
-            query: as in `scores`.
-            class_ids: the query's classes.
-            rows: distinct, such as the best 1,000 of the first stage.
-            count: how many to find.
-        """
-        ordered = np.sort(rows)  # so that of equal scores the earlier row comes first
-        found = best(self.rescore(query, class_ids, ordered), count)
-        return Hits(ordered[found.rows], found.scores)
 
     def available(self, class_ids: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " m"]:
         """The first ``count`` of a query's classes, most probable first, that the store holds."""
@@ -103,7 +110,7 @@ class OnlineSearch:
             yield images, runs._replace(positions=positions)
 
 
-def best(scores: Float[np.ndarray, " n"], count: int) -> Hits:
+def best(scores: Float[np.ndarray, " n"], count: int) -> Ranking:
     """The ``count`` highest scores in order; of equal ones the earlier row first."""
     if count < 1:
         raise ValueError(f"a search finds at least 1 image, not {count}")
@@ -112,7 +119,7 @@ def best(scores: Float[np.ndarray, " n"], count: int) -> Hits:
         least = np.partition(scores, len(scores) - count)[len(scores) - count]
         rows = np.flatnonzero(scores >= least)
     rows = rows[np.argsort(-scores[rows], kind="stable")][:count]
-    return Hits(rows, scores[rows])
+    return Ranking(scores[rows], rows)
 
 
 def _everything(store: ClassVectorStore) -> np.ndarray:
@@ -124,3 +131,16 @@ def _fits(store: ClassVectorStore, fragments: int) -> bool:
         return False
     limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
     return store.layout.image_bytes * store.layout.fragment * fragments < SHARE * limit
+
+
+def _sums(
+    values: Num[Array, "c b d"], scales: Float[Array, "c b"] | None, positions: Int[Array, " n"]
+) -> Float[Array, "b d"]:
+    def add(sums: Float[Array, "b d"], position: Int[Array, ""]) -> tuple[Float[Array, "b d"], None]:
+        vectors = jax.lax.dynamic_index_in_dim(values, position, keepdims=False).astype(jnp.float32)
+        if scales is not None:
+            vectors = vectors * jax.lax.dynamic_index_in_dim(scales, position, keepdims=False)[:, None]
+        return sums + vectors, None
+
+    start = jnp.zeros(values.shape[1:], jnp.float32)
+    return jax.lax.scan(add, start, positions, unroll=UNROLL)[0]

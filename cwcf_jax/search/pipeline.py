@@ -1,112 +1,177 @@
-"""One query through search, re-ranking by regions and expansion, in that order (section 4.5 of the paper)."""
+"""One query through search, re-ranking by regions and expansion, in that order (section 4.5 of the paper).
+
+The paper's drivers and an index call the same function, `search`. What they rank is behind `Ranker`: a database in
+memory is one here, the pictures of an index are another in `index.search`.
+"""
 
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from cwcf_jax.search import alpha_expansion, average_expansion, rank, reorder, replace_rows, similarities
+from cwcf_jax.search.expansion import check_alpha, expand_query
+from cwcf_jax.search.reranking import BestRegions, reorder
+from cwcf_jax.search.similarity import Ranking, rank, similarities
 
 NOWHERE = -1
-"""The row of a query whose picture is not in the database, or is ranked like any other."""
-
-Regions = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Rows [r] -> scores [r] of their best regions for the query, and these regions' descriptors [r, d]."""
+"""The row of a query whose picture is not in the database."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Stages:
-    """What follows the first search; static.
+class SearchConfig:
+    """What follows the first search; static. A field that would change nothing is an error.
 
     Attributes:
-        rerank: how many of the best images are looked at again, region by region; 0: none.
-        expansion: how many of the best rows make the query of the last search; 0: none.
-        own_row_first: whether the query's own picture always comes first in a search, as where the released code
-            overwrites its row with the query.
-        expand_images: whether expansion sums the images' rows even where the query stood in for one of them.
-        alpha: None: expansion is the paper's, a plain sum of the rows; otherwise `search.alpha_expansion` with it.
+        rerank: number of the best images that are ranked anew by their best regions; 0: none.
+        expansion: number of the best images whose rows make the query of the last search; 0: there is no last search.
+        add_query: whether the query itself is part of the expanded one. The paper leaves it out.
+        alpha: exponent of the weights of expansion, see `expand_query`; None: the paper's plain sum.
+        pin_query_row: whether the query's own picture comes first in every search, whatever its score, as in the
+            authors' code, which overwrites that picture's row with the query.
+        expand_images: whether expansion takes the own picture's row as it is in the database; otherwise the query
+            stands in for it. Only where ``pin_query_row``.
     """
 
     rerank: int = 0
     expansion: int = 0
-    own_row_first: bool = False
-    expand_images: bool = False
+    add_query: bool = False
     alpha: float | None = None
+    pin_query_row: bool = False
+    expand_images: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("rerank", "expansion"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is a number of images, not {getattr(self, name)}")
+        if self.alpha is not None:
+            check_alpha(self.alpha)
+        for name, other in _NEEDED:
+            if getattr(self, name) != getattr(SearchConfig, name) and not getattr(self, other):
+                raise ValueError(f"{name} changes nothing without {other}")
 
 
-@functools.partial(jax.jit, static_argnames="stages")
+_NEEDED = (
+    ("add_query", "expansion"),
+    ("alpha", "expansion"),
+    ("expand_images", "expansion"),
+    ("expand_images", "pin_query_row"),
+)
+"""Fields of `SearchConfig`, each with another one without which it changes nothing."""
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """What `search` needs of the images that it ranks; it knows them by their rows, numbers of the ranker's choice."""
+
+    def best(self, query: Float[Array, " d"], count: int) -> Ranking:
+        """Rank the images by cosine with a query [d] of norm 1: the best ones, at most ``count``."""
+
+    def vectors(self, rows: Int[Array, " r"] | Int[np.ndarray, " r"]) -> Float[Array, "r d"] | Float[np.ndarray, "r d"]:
+        """Return the descriptors that some images are ranked by."""
+
+    def replace(self, rows: Int[np.ndarray, " r"], vectors: Float[np.ndarray, "r d"]) -> "Ranker":
+        """Return a ranker in which other descriptors stand in for those of some images; this one stays as it is."""
+
+
+Reranker = Callable[[Int[np.ndarray, " r"]], BestRegions]
+"""The best region of each of some rows for the query, such as `reranking.best_regions` with all else filled in."""
+
+
+class Database(NamedTuple):
+    """`Ranker` of descriptors of norm 1 in memory; a pytree, so that `search` can be compiled and vmapped over it.
+
+    Under OnA, the descriptors are those that were made for the query's classes.
+    """
+
+    descriptors: Float[Array, "n d"]
+
+    def best(self, query: Float[Array, " d"], count: int) -> Ranking:
+        """See `Ranker`."""
+        return _ranked(query, self.descriptors, count)
+
+    def vectors(self, rows: Int[Array, " r"] | Int[np.ndarray, " r"]) -> Float[Array, "r d"]:
+        """See `Ranker`."""
+        return self.descriptors[jnp.asarray(rows)]
+
+    def replace(self, rows: Int[np.ndarray, " r"], vectors: Float[np.ndarray, "r d"]) -> "Database":
+        """See `Ranker`; ``rows`` are distinct."""
+        return Database(self.descriptors.at[jnp.asarray(rows)].set(jnp.asarray(vectors)))
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def _ranked(query: Float[Array, " d"], descriptors: Float[Array, "n d"], count: int) -> Ranking:
+    scores = similarities(query, descriptors)
+    rows = rank(scores)[:count]
+    return Ranking(scores[rows], rows)
+
+
 def search(
-    query: Float[Array, " d"], database: Float[Array, "n d"], own: Int[Array, ""] | int = NOWHERE, *, stages: Stages
-) -> Int[Array, " n"]:
-    """Every row of the database, best first: search, then expansion.
+    query: Float[Array, " d"],
+    ranker: Ranker,
+    config: SearchConfig,
+    *,
+    count: int,
+    query_row: Int[Array, ""] | int | None = None,
+    reranker: Reranker | None = None,
+) -> tuple[Ranking, BestRegions | None]:
+    """Search, re-rank and expand.
+
+    The best images are re-ranked by their best regions. These regions stand in for their images in the expansion and in
+    the search that follows it.
 
     Args:
         query: descriptor of norm 1.
-        database: descriptors of norm 1; under OnA those made for this query's classes.
-        own: the row of the query's own picture, or `NOWHERE`.
-        stages: ``rerank`` is ignored here, see `search_regions`.
-    """
-    first = _first(own, stages)
-    ranking = _ranking(query, database, first)
-    if stages.expansion == 0:
-        return ranking
-    return _expanded(query, database, ranking, first, stages)
-
-
-def search_regions(
-    query: Float[Array, " d"],
-    database: Float[Array, "n d"],
-    own: int,
-    regions: Regions,
-    *,
-    stages: Stages,
-) -> tuple[np.ndarray, Float[Array, "n d"]]:
-    """`search` with ``stages.rerank`` of the best images looked at again before the expansion.
-
-    The regions that won stand in for their images in the expansion and in the search that follows it.
+        ranker: of the images.
+        config: what follows the first search.
+        count: number of images that are returned, at most.
+        query_row: the row of the query's own picture, or `NOWHERE`; where the configuration pins it, and only there.
+        reranker: finds regions; where the configuration re-ranks, and only there.
 
     Returns:
-        The ranking, and the database with the winning regions in it.
+        The best images, and their best regions where the configuration re-ranks. Scores are cosines with the last
+        query; without expansion, those of re-ranked images are cosines of their regions. A pinned row scores infinity.
+
+    Raises:
+        ValueError: an argument is missing that the configuration needs, or given that it would ignore.
     """
-    first = _first(own, stages)
-    ranking = _ranking(query, database, first)
-    rows = np.asarray(ranking[: stages.rerank])
-    scores, vectors = regions(rows)
-    replaced = replace_rows(database, jnp.asarray(rows), jnp.asarray(vectors))
-    ranking = reorder(ranking, jnp.asarray(scores))
-    if stages.expansion:
-        ranking = _expanded(query, replaced, ranking, first, stages)
-    return np.asarray(ranking), replaced
+    for name, used, value in (
+        ("query_row", config.pin_query_row, query_row),
+        ("reranker", config.rerank > 0, reranker),
+    ):
+        if used != (value is not None):
+            raise ValueError(f"the configuration {'needs' if used else 'ignores'} {name}: {config}")
+    regions = None
+    ranking = _best(query, ranker, max(count, config.rerank, config.expansion), query_row)
+    if reranker is not None:
+        regions = reranker(np.asarray(ranking.rows)[: config.rerank])
+        ranking = reorder(ranking, regions.scores)
+    if config.expansion:
+        if regions is not None:
+            ranker = ranker.replace(regions.rows, regions.vectors)
+        rows = ranking.rows[: config.expansion]
+        vectors = jnp.asarray(ranker.vectors(rows))
+        if query_row is not None and not config.expand_images:
+            vectors = jnp.where((rows == query_row)[:, None], query[None, :], vectors)
+        expanded = expand_query(query, vectors, alpha=config.alpha, add_query=config.add_query)
+        ranking = _best(expanded, ranker, count, query_row)
+    return Ranking(ranking.scores[:count], ranking.rows[:count]), regions
 
 
-def _first(own: Int[Array, ""] | int, stages: Stages) -> Int[Array, ""]:
-    return jnp.asarray(own if stages.own_row_first else NOWHERE, jnp.int32)
+def _best(query: Float[Array, " d"], ranker: Ranker, count: int, query_row: Int[Array, ""] | int | None) -> Ranking:
+    ranking = ranker.best(query, count)
+    return ranking if query_row is None else _pinned(*ranking, jnp.asarray(query_row, jnp.int32))
 
 
 @jax.jit
-def _ranking(query: Float[Array, " d"], database: Float[Array, "n d"], first: Int[Array, ""]) -> Int[Array, " n"]:
-    scores = similarities(query, database)
-    return rank(jnp.where(jnp.arange(database.shape[0]) == first, jnp.inf, scores))
-
-
-@functools.partial(jax.jit, static_argnames="stages")
-def _expanded(
-    query: Float[Array, " d"],
-    database: Float[Array, "n d"],
-    ranking: Int[Array, " n"],
-    first: Int[Array, ""],
-    stages: Stages,
-) -> Int[Array, " n"]:
-    rows = database
-    if not stages.expand_images:
-        is_own = jnp.arange(database.shape[0]) == first
-        rows = jnp.where(is_own[:, None], query[None, :], database)
-    if stages.alpha is None:
-        expanded = average_expansion(rows, ranking, stages.expansion)
-    else:
-        expanded = alpha_expansion(query, rows, ranking, stages.expansion, alpha=stages.alpha)
-    return _ranking(expanded, database, first)
+def _pinned(scores: Float[Array, " k"], rows: Int[Array, " k"], first: Int[Array, ""]) -> Ranking:
+    """Put a row before all others, whether or not it was among them; `NOWHERE` changes nothing."""
+    all_rows = jnp.concatenate([first[None], rows])
+    all_scores = jnp.concatenate([jnp.full(1, jnp.inf), scores])
+    superfluous = jnp.concatenate([first[None] == NOWHERE, rows == first])
+    order = jnp.argsort(superfluous, stable=True)[: rows.shape[0]]
+    return Ranking(all_scores[order], all_rows[order])

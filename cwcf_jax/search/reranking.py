@@ -15,6 +15,7 @@ from cwcf_jax import encoder
 from cwcf_jax.arrays import bucket_shape, einsum
 from cwcf_jax.descriptors import Whitening, regions
 from cwcf_jax.encoder import Maps, Model
+from cwcf_jax.search.similarity import Ranking
 
 BATCH = 16
 """Images that are described together."""
@@ -46,25 +47,38 @@ class RegionConfig:
     heat_classes: int = 2
     num_classes: int = 6
 
+    def limited_to(self, classes: int) -> "RegionConfig":
+        """Return a copy for a query, or a network, of no more than ``classes`` classes."""
+        return dataclasses.replace(
+            self, heat_classes=min(self.heat_classes, classes), num_classes=min(self.num_classes, classes)
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class BestRegions:
-    """What was found in r images: ``scores`` [r], ``vectors`` [r, d], ``boxes`` [r, 4] in cells of the feature map.
+    """The best region of each of r images for a query.
 
     An image without a region of the minimal size scores minus infinity; its vector and box are 0.
+
+    Attributes:
+        rows: [r], the images.
+        scores: [r], cosines of the regions with the query.
+        vectors: [r, d], the regions' descriptors.
+        boxes: [r, 4], ``x1 y1 x2 y2`` in cells of the feature map.
     """
 
-    scores: np.ndarray
-    vectors: np.ndarray
-    boxes: np.ndarray
+    rows: Int[np.ndarray, " r"]
+    scores: Float[np.ndarray, " r"]
+    vectors: Float[np.ndarray, "r d"]
+    boxes: Int[np.ndarray, "r 4"]
 
 
 def best_regions(
     model: Model,
     read: Read,
-    rows: np.ndarray,
-    query: jax.Array,
-    class_ids: np.ndarray,
+    rows: Int[np.ndarray, " r"],
+    query: Float[Array, " d"],
+    class_ids: Int[np.ndarray, " n"],
     whitening: Whitening | None,
     config: RegionConfig,
 ) -> BestRegions:
@@ -94,7 +108,27 @@ def best_regions(
             if large[i, best[i]]:
                 scores[place] = cosines[i, best[i]]
                 vectors[place], boxes[place] = described[i, best[i]], found[i, best[i]]
-    return BestRegions(scores, vectors, boxes)
+    return BestRegions(rows, scores, vectors, boxes)
+
+
+def reorder(ranking: Ranking, scores: Float[np.ndarray, " r"]) -> Ranking:
+    """Sort the first r images of a ranking by new scores, on the host; the others stay where they are.
+
+    Args:
+        ranking: of n images.
+        scores: of the first r images, in the ranking's order; the highest comes first, equal ones keep their order.
+
+    Raises:
+        ValueError: there are more scores than images.
+    """
+    count, images = len(scores), len(ranking.rows)
+    if count > images:
+        raise ValueError(f"{count} scores for a ranking of {images}")
+    order = np.argsort(-scores, kind="stable")
+    old_scores, rows = map(np.asarray, ranking)
+    return Ranking(
+        np.concatenate([scores[order], old_scores[count:]]), np.concatenate([rows[:count][order], rows[count:]])
+    )
 
 
 def find_regions(model: Model, maps: Maps, class_ids: np.ndarray, config: RegionConfig) -> np.ndarray:

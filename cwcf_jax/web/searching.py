@@ -10,7 +10,7 @@ from fastapi import HTTPException
 from cwcf_jax import encoder, networks
 from cwcf_jax.images import Picture
 from cwcf_jax.index import Described, Explanation, Hit, Index, Options, Prepared, Searcher, explain
-from cwcf_jax.index.ranker import Ranker
+from cwcf_jax.index.ranker import EntryRanker
 from cwcf_jax.index.table import Entry
 from cwcf_jax.web import messages, uploads
 from cwcf_jax.web.asked import Asked
@@ -25,7 +25,7 @@ class Searching:
         self.index = index
         self._searcher = searcher or Searcher(index)
         self._asked = Asked()
-        self._latest: Ranker | None = None
+        self._latest: EntryRanker | None = None
         self._lock, self._decoding = threading.Lock(), threading.BoundedSemaphore(2)
         self._names = networks.class_names(index.model.network.spec)
 
@@ -108,7 +108,7 @@ class Searching:
         with self._lock:
             return self.index.root / path, _entry(self._current(), path).content
 
-    def _current(self) -> Ranker:
+    def _current(self) -> EntryRanker:
         self._latest = self._searcher.held()
         return self._latest
 
@@ -130,7 +130,7 @@ class Searching:
             raise HTTPException(422, str(error)) from error
 
 
-def _entry(held: Ranker, path: str) -> Entry:
+def _entry(held: EntryRanker, path: str) -> Entry:
     try:
         return held.entry(path)
     except KeyError:

@@ -9,8 +9,6 @@ from absl.testing import absltest, parameterized
 from cwcf_jax.descriptors import WhiteningConfig, fit_pca_whitening
 from cwcf_jax.evaluation import benchmark
 from cwcf_jax.evaluation.benchmark import Collection
-from cwcf_jax.search import pipeline
-from cwcf_jax.search.pipeline import Stages
 from cwcf_jax.store import PooledStore
 from tests.support import oracles
 
@@ -198,26 +196,6 @@ class BenchmarkTest(parameterized.TestCase):
             store.write(i, class_sums=sums, **row)
         self.assertEqual(benchmark.count_dropped(store, 3), 3)
         self.assertEqual(benchmark.count_dropped(store, 1), 2)
-
-    @parameterized.product(expansion=(0, 3), own_row_first=(False, True), expand_images=(False, True))
-    def test_rankings_are_those_of_one_search_each(self, **options):
-        databases = benchmark.describe(self.images, self.whitening, (1, 5))
-        queries = benchmark.describe(self.queries, self.whitening, (1, 5))
-        stages = Stages(**options)
-        for own in (pipeline.NOWHERE, 31):
-            found = benchmark.rankings(queries[:, 4], databases, own, stages=stages)
-            self.assertEqual((found.shape, found.dtype), ((2, ROWS), jnp.int32))
-            for m in range(2):
-                expected = pipeline.search(queries[m, 4], databases[m], own, stages=stages)
-                np.testing.assert_array_equal(found[m], expected)
-        self.assertEqual(bool((found[:, 0] == 31).all()), options["own_row_first"])
-
-    def test_rankings_of_a_query_from_elsewhere(self):
-        databases = benchmark.describe(self.images, self.whitening, (1, 5))
-        queries = benchmark.describe(self.queries, self.whitening, (1, 5))
-        found = benchmark.rankings(queries[:, 4], databases, stages=Stages(own_row_first=True))
-        expected = benchmark.rankings(queries[:, 4], databases, 31, stages=Stages())
-        np.testing.assert_array_equal(found, expected)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from cwcf_jax.evaluation import protocol
 from cwcf_jax.evaluation.protocol import AUTHORS_CODE, CHOICES, PAPER, Protocol
 from cwcf_jax.extraction import Extraction
 from cwcf_jax.images import Resize
+from cwcf_jax.search.pipeline import SearchConfig
+from cwcf_jax.search.reranking import RegionConfig
 
 # paper/facts.md, section 1, row by row: the field, its value in `paper` and in `authors_code`. Rows where the two agree
 # are part of the method: conv5_1, the channel weight, the aggregation.
@@ -135,6 +137,27 @@ class SwitchingTest(parameterized.TestCase):
         self.assertEqual(str(AUTHORS_CODE), "authors_code")
         changed = PAPER.replace(resize="none", whitening_dim=256)
         self.assertEqual(str(changed), "paper + resize=none + whitening_dim=256")
+
+
+class SearchTest(parameterized.TestCase):
+    """What the two protocols make of a search: of the row of the query's own picture, and of regions."""
+
+    @parameterized.parameters(0, 10)
+    def test_own_row(self, expansion):
+        config = SearchConfig(rerank=100, expansion=expansion)
+        self.assertEqual(PAPER.search_config(config), config)
+        theirs = dataclasses.replace(config, pin_query_row=True, expand_images=expansion > 0)
+        self.assertEqual(AUTHORS_CODE.search_config(config), theirs)
+        searched = AUTHORS_CODE.replace(expansion_rows="searched").search_config(config)
+        self.assertEqual(searched, dataclasses.replace(config, pin_query_row=True))
+        ranked = AUTHORS_CODE.replace(query_row="ranked").search_config(config)
+        self.assertEqual(ranked, config)  # the query stands in for no row
+
+    def test_regions(self):
+        paper = RegionConfig((0.01, 0.1, 0.2, 0.3, 0.4), "component", 0, heat_classes=2, num_classes=6)
+        self.assertEqual(PAPER.region_config(), paper)
+        authors = RegionConfig((0.01, 0.1, 0.2, 0.3), "contour", 5, heat_classes=2, num_classes=6)
+        self.assertEqual(AUTHORS_CODE.region_config(), authors)
 
 
 class FractionsTest(parameterized.TestCase):

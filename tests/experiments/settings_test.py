@@ -4,8 +4,8 @@ from absl import flags
 from absl.testing import absltest, flagsaver, parameterized
 
 from cwcf_jax import networks
+from cwcf_jax.search.pipeline import SearchConfig
 from experiments import inputs, published, settings
-from experiments.evaluation import Postprocessing
 
 FLAGS = flags.FLAGS
 IMAGENET = networks.get("vgg16_cam")
@@ -36,22 +36,24 @@ class SettingsTest(parameterized.TestCase):
             predefined_classes=(),
         )
         self.assertEqual(found, expected)
-        self.assertEqual(found.steps(), [Postprocessing()])
+        self.assertEqual(found.configs(), [SearchConfig()])
 
     def test_numbers_ascend_and_come_once(self):
         found = self._settings("--nc=64,1,8,8", "--npca=2, 1", "--qe=10,0,10", "--rerank=100,0")
         self.assertEqual((found.nc, found.npca, found.qe, found.rerank), ((1, 8, 64), (1, 2), (0, 10), (0, 100)))
 
-    def test_steps_are_every_expansion_with_every_re_ranking(self):
-        found = self._settings("--qe=0,10", "--rerank=0,100").steps()
-        expected = [Postprocessing(0, 0), Postprocessing(10, 0), Postprocessing(0, 100), Postprocessing(10, 100)]
+    def test_configurations_are_every_expansion_with_every_re_ranking(self):
+        found = self._settings("--qe=0,10", "--rerank=0,100").configs()
+        expected = [SearchConfig(rerank=rerank, expansion=qe) for rerank in (0, 100) for qe in (0, 10)]
         self.assertEqual(found, expected)
 
     def test_other_expansions(self):
         self.assertEqual(self._settings().expansion(), "")
         found = self._settings("--qe=0,10", "--alpha=3", "--augment=5")
         self.assertEqual(found.expansion(), ", alpha 3, database expanded by 5")
-        self.assertEqual(found.steps(), [Postprocessing(qe, 0, alpha=3.0, augment=5) for qe in (0, 10)])
+        self.assertEqual((found.alpha, found.augment), (3.0, 5))
+        weighted = SearchConfig(expansion=10, alpha=3.0, add_query=True)
+        self.assertEqual(found.configs(), [SearchConfig(), weighted])  # alpha changes nothing without expansion
         self.assertEqual(self._settings("--alpha=0", "--augment=0").expansion(), ", alpha 0")
 
     def test_smoke_is_short_unless_more_is_asked_for(self):

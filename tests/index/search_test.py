@@ -1,6 +1,8 @@
+import dataclasses
 import functools
 import pathlib
 import tempfile
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -151,6 +153,22 @@ class SecondLookTest(SearchCase):
             self.assertTrue(0 <= hit.box[0] < hit.box[2] <= hit.entry.width)
             self.assertTrue(0 <= hit.box[1] < hit.box[3] <= hit.entry.height)
         self.assertGreater(smaller, 5)
+
+    @parameterized.parameters("none", "min37", "max90", "squash60x50")
+    def test_sizes_of_maps_are_those_of_the_kept_maps(self, resize):
+        root = self.create_tempdir().full_path
+        index = indexes.make(root, range(3), dataclasses.replace(indexes.SETTINGS, resize=resize))
+        searcher = Searcher(index)
+        query = searcher.describe(searcher.prepare_indexed("1.png"))
+        contents = [entry.content for entry in index.snapshot().entries]
+        kept = {name: MapFiles(index.folder / "maps").read(name)["features"].shape for name in contents}
+        with mock.patch.object(MapFiles, "read", autospec=True, side_effect=MapFiles.read) as read:
+            hits = searcher.search(query, Options(rerank=2))
+        self.assertEqual(read.call_count, 2)  # for their regions, and not again for their boxes
+        for hit in hits[:2]:
+            height, width, _ = kept[hit.entry.content]
+            scale = np.array([hit.entry.width / width, hit.entry.height / height] * 2)
+            self.assertEqual(hit.box, tuple(np.rint(hit.cells * scale).astype(int).tolist()))
 
     @parameterized.product(aggregation=("ofa", "ona"), rerank=(0, 3), expand=(1, 5, COUNT + 3))
     def test_expansion(self, aggregation, rerank, expand):

@@ -1,13 +1,10 @@
-import functools
 import mmap
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from jax.sharding import Mesh
 
 from cwcf_jax.search import candidates, exact
 
@@ -98,7 +95,7 @@ class NearestTest(parameterized.TestCase):
         database = np.concatenate([others, cut[None]])
         queries = np.tile(cut, (6, 1))
         found = candidates.find(jnp.asarray(queries), database, compact=None, count=1, scoring="bfloat16")
-        self.assertNotIn(len(others), found.neighbours.rows[:, 0].tolist())
+        self.assertNotIn(len(others), found.ranking.rows[:, 0].tolist())
         self.assertFalse(np.any(found.certain))
         rows = exact.nearest(jnp.asarray(queries), database, 1, scoring="bfloat16").rows
         np.testing.assert_array_equal(rows, np.full((6, 1), len(others)))
@@ -130,35 +127,6 @@ class NearestTest(parameterized.TestCase):
     def test_unknown_scoring(self):
         with self.assertRaisesRegex(ValueError, "unknown scoring 'float64'; known: float32, bfloat16"):
             exact.nearest(jnp.zeros((1, 4)), jnp.zeros((3, 4)), 1, scoring="float64")
-
-
-class ShardedTest(parameterized.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.assertGreaterEqual(jax.device_count(), 8)
-        mesh = Mesh(np.array(jax.devices()[:8]), ("rows",))
-        self.nearest = functools.partial(exact.nearest_sharded, mesh=mesh, axis="rows")
-
-    @parameterized.product(queries=(1, 6), scoring=exact.SCORINGS)
-    def test_equals_one_device(self, queries, scoring):
-        random = np.random.default_rng(0)
-        database, asked = jnp.asarray(unit(random, 8 * 300, 16)), jnp.asarray(unit(random, queries, 16))
-        expected = exact.nearest(asked, database, 25)
-        found = self.nearest(asked, database, 25, scoring=scoring)
-        np.testing.assert_array_equal(found.rows, expected.rows)
-        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
-
-    def test_ties_over_devices(self):
-        database = jnp.tile(jnp.asarray(unit(np.random.default_rng(0), 3, 16)), (8 * 40, 1))
-        asked = jnp.asarray(unit(np.random.default_rng(1), 6, 16))
-        found = self.nearest(asked, database, 50)
-        np.testing.assert_array_equal(found.rows, exact.exhaustive(asked, database, 50).rows)
-
-    def test_uneven_databases_are_refused(self):
-        asked = jnp.ones((1, 4))
-        for length, count in ((15, 1), (16, 3)):
-            with self.assertRaisesRegex(ValueError, f"{length} rows over 8 devices: each needs as many"):
-                self.nearest(asked, jnp.ones((length, 4)), count)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.search import average_expansion, expansion
+from cwcf_jax.search import expand_query, expansion
 from tests.support import oracles
 
 
@@ -12,45 +12,40 @@ def unit_rows(seed, rows, dim):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-class AverageExpansionTest(parameterized.TestCase):
-    @parameterized.parameters(1, 2, 5, 20)
-    def test_against_float64(self, count):
-        database = unit_rows(0, 20, 64)
-        ranking = np.random.default_rng(1).permutation(20)
-        expected = oracles.l2(sum(database[i].astype(np.float64) for i in ranking[:count]))
-        found = average_expansion(jnp.asarray(database), jnp.asarray(ranking, jnp.int32), count)
+class PlainExpansionTest(parameterized.TestCase):
+    @parameterized.product(count=(1, 2, 5, 20), add_query=(False, True))
+    def test_against_float64(self, count, add_query):
+        query, rows = unit_rows(1, 1, 64)[0], unit_rows(0, count, 64)
+        expected = oracles.l2(rows.sum(axis=0, dtype=np.float64) + add_query * query.astype(np.float64))
+        found = expand_query(jnp.asarray(query), jnp.asarray(rows), add_query=add_query)
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
     def test_by_hand(self):
         # (0, 1) + (.6, .8) = (.6, 1.8), of norm sqrt(3.6) = 1.897367: (.316228, .948683)
-        database = jnp.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
-        found = average_expansion(database, jnp.array([2, 1, 0]), 2)
-        np.testing.assert_allclose(found, [0.316228, 0.948683], atol=1e-6)
+        query, rows = jnp.array([1.0, 0.0]), jnp.array([[0.6, 0.8], [0.0, 1.0]])
+        np.testing.assert_allclose(expand_query(query, rows), [0.316228, 0.948683], atol=1e-6)
+        # with the query (1.6, 1.8), of norm sqrt(5.8) = 2.408319: (.664364, .747409)
+        np.testing.assert_allclose(expand_query(query, rows, add_query=True), [0.664364, 0.747409], atol=1e-6)
 
     def test_one_row_is_the_row(self):
-        database = unit_rows(2, 6, 8)
-        found = average_expansion(jnp.asarray(database), jnp.array([3, 1, 0, 2, 5, 4]), 1)
-        np.testing.assert_allclose(found, database[3], atol=1e-6)
-
-    def test_more_than_there_are_sums_them_all(self):
-        database = unit_rows(3, 4, 8)
-        found = average_expansion(jnp.asarray(database), jnp.array([1, 3, 0, 2]), 10)
-        np.testing.assert_allclose(found, oracles.l2(database.sum(axis=0, dtype=np.float64)), atol=1e-6)
+        rows = unit_rows(2, 1, 8)
+        found = expand_query(jnp.asarray(unit_rows(3, 1, 8)[0]), jnp.asarray(rows))
+        np.testing.assert_allclose(found, rows[0], atol=1e-6)
 
     def test_rows_that_cancel_leave_zero(self):
-        found = average_expansion(jnp.array([[1.0, 0.0], [-1.0, 0.0]]), jnp.array([0, 1]), 2)
+        found = expand_query(jnp.array([0.0, 1.0]), jnp.array([[1.0, 0.0], [-1.0, 0.0]]))
         np.testing.assert_array_equal(found, [0.0, 0.0])
 
-    @parameterized.parameters(0, -1)
-    def test_too_few(self, count):
-        with self.assertRaisesWithLiteralMatch(ValueError, f"query expansion sums at least 1 row, not {count}"):
-            average_expansion(jnp.eye(2), jnp.array([0, 1]), count)
+    def test_too_few(self):
+        with self.assertRaisesWithLiteralMatch(ValueError, "query expansion sums at least 1 row, not 0"):
+            expand_query(jnp.ones(2), jnp.zeros((0, 2)))
 
-    def test_jit(self):
-        database, ranking = jnp.asarray(unit_rows(4, 9, 8)), jnp.arange(9)
-        compiled = jax.jit(average_expansion, static_argnums=2)
-        expected = average_expansion(database, ranking, 3)
-        np.testing.assert_allclose(compiled(database, ranking, 3), expected, atol=1e-6)
+    def test_vmap(self):
+        queries, rows = jnp.asarray(unit_rows(4, 3, 8)), jnp.asarray(unit_rows(5, 12, 8)).reshape(3, 4, 8)
+        for options in ({}, {"alpha": 3.0, "add_query": True}):
+            several = jax.vmap(lambda query, some, options=options: expand_query(query, some, **options))(queries, rows)
+            for i in range(3):
+                np.testing.assert_allclose(several[i], expand_query(queries[i], rows[i], **options), atol=1e-6)
 
 
 def weighted(query, rows, alpha):
@@ -63,55 +58,52 @@ def weighted(query, rows, alpha):
 
 
 class AlphaExpansionTest(parameterized.TestCase):
-    @parameterized.product(count=(1, 4, 50), alpha=(0.0, 0.5, 1.0, 3.0))
+    @parameterized.product(count=(1, 4, 20), alpha=(0.0, 0.5, 1.0, 3.0))
     def test_against_float64(self, count, alpha):
-        query, database = unit_rows(5, 1, 4)[0], unit_rows(6, 20, 4)
-        ranking = np.random.default_rng(7).permutation(20).astype(np.int32)
-        found = expansion.alpha_expansion(
-            jnp.asarray(query), jnp.asarray(database), jnp.asarray(ranking), count, alpha=alpha
-        )
-        np.testing.assert_allclose(found, weighted(query, database[ranking[:count]], alpha), atol=1e-6)
+        query, rows = unit_rows(5, 1, 4)[0], unit_rows(6, count, 4)
+        found = expand_query(jnp.asarray(query), jnp.asarray(rows), alpha=alpha, add_query=True)
+        np.testing.assert_allclose(found, weighted(query, rows, alpha), atol=1e-6)
+
+    def test_without_the_query(self):
+        # .6^2 (.6, .8) alone is (.6, .8) again; the row at -.6 counts nothing
+        found = expand_query(jnp.array([1.0, 0.0]), jnp.array([[0.6, 0.8], [-0.6, 0.8]]), alpha=2.0)
+        np.testing.assert_allclose(found, [0.6, 0.8], atol=1e-6)
 
     def test_by_hand(self):
         # (1, 0) + .6^2 (.6, .8) = (1.216, .288), of norm 1.249640; the row at -.6 counts nothing
-        database = jnp.array([[-0.6, 0.8], [0.6, 0.8]])
-        found = expansion.alpha_expansion(jnp.array([1.0, 0.0]), database, jnp.array([1, 0]), 2, alpha=2.0)
+        rows = jnp.array([[0.6, 0.8], [-0.6, 0.8]])
+        found = expand_query(jnp.array([1.0, 0.0]), rows, alpha=2.0, add_query=True)
         np.testing.assert_allclose(found, [0.973080, 0.230466], atol=1e-6)
 
     def test_without_alpha_it_is_the_average_with_the_query(self):
-        query, database = unit_rows(8, 1, 8)[0], np.abs(unit_rows(9, 6, 8))
-        query = np.abs(query)
-        together = jnp.asarray(np.vstack([database, query]))
-        expected = average_expansion(together, jnp.array([6, 2, 0, 1, 3, 4, 5]), 3)
-        found = expansion.alpha_expansion(
-            jnp.asarray(query), jnp.asarray(database), jnp.array([2, 0, 1, 3, 4, 5]), 2, alpha=0.0
-        )
+        query, rows = np.abs(unit_rows(8, 1, 8)[0]), np.abs(unit_rows(9, 2, 8))
+        expected = expand_query(jnp.asarray(query), jnp.asarray(rows), add_query=True)
+        found = expand_query(jnp.asarray(query), jnp.asarray(rows), alpha=0.0, add_query=True)
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
     @parameterized.parameters(0.0, 0.5, 3.0)
     def test_nothing_similar_leaves_the_query(self, alpha):
         query = jnp.array([1.0, 0.0])
-        database = jnp.array([[-1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-        found = expansion.alpha_expansion(query, database, jnp.array([1, 2, 0]), 3, alpha=alpha)
+        rows = jnp.array([[0.0, 1.0], [0.0, 0.0], [-1.0, 0.0]])
+        found = expand_query(query, rows, alpha=alpha, add_query=True)
         np.testing.assert_array_equal(found, query)
-        zero = expansion.alpha_expansion(jnp.zeros(2), database, jnp.array([1, 2, 0]), 3, alpha=alpha)
+        zero = expand_query(jnp.zeros(2), rows, alpha=alpha, add_query=True)
         np.testing.assert_array_equal(zero, np.zeros(2))
 
     def test_gradients_are_finite(self):
-        database = jnp.array([[0.0, 1.0], [-1.0, 0.0]])
+        rows = jnp.array([[0.0, 1.0], [-1.0, 0.0]])
 
         def first(query):
-            return expansion.alpha_expansion(query, database, jnp.array([0, 1]), 2, alpha=0.5)[0]
+            return expand_query(query, rows, alpha=0.5, add_query=True)[0]
 
         self.assertTrue(bool(jnp.isfinite(jax.grad(first)(jnp.array([1.0, 0.0]))).all()))
 
     def test_refused(self):
-        arguments = jnp.ones(2), jnp.eye(2), jnp.array([0, 1])
         with self.assertRaisesRegex(ValueError, "query expansion sums at least 1 row, not 0"):
-            expansion.alpha_expansion(*arguments, 0, alpha=1.0)
+            expand_query(jnp.ones(2), jnp.zeros((0, 2)), alpha=1.0)
         for alpha in (-1.0, float("nan")):
             with self.assertRaisesRegex(ValueError, f"alpha must be 0 or more, not {alpha}"):
-                expansion.alpha_expansion(*arguments, 1, alpha=alpha)
+                expand_query(jnp.ones(2), jnp.eye(2), alpha=alpha)
 
 
 class AugmentDatabaseTest(parameterized.TestCase):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import cwcf_jax
 from cwcf_jax import descriptors, encoder
 from cwcf_jax.images import ImageSet, read_folder, read_image
-from cwcf_jax.search import online
+from cwcf_jax.search import online, online_scores
 from cwcf_jax.search.online import OnlineSearch
 from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout
 from tests.support import shared
@@ -71,13 +71,6 @@ class PhotographsTest(parameterized.TestCase):
         rows = np.array([5, 2, 4])
         np.testing.assert_allclose(search.rescore(self.query, self.classes, rows), found[rows], atol=1e-6)
 
-    def test_two_stages(self):
-        search = OnlineSearch(self.fill())
-        everything = search.search(self.query, self.classes, 6)
-        among = search.search_among(self.query, self.classes, everything.rows[[4, 1, 3, 0]], 3)
-        self.assertEqual(among.rows.tolist(), everything.rows[[0, 1, 3]].tolist())
-        np.testing.assert_allclose(among.scores, everything.scores[[0, 1, 3]], atol=1e-6)
-
     def test_some_rows(self):
         store = self.fill(dtype="int8", fragment=2)
         whole = OnlineSearch(store).scores(self.query, self.classes)
@@ -103,6 +96,39 @@ class PhotographsTest(parameterized.TestCase):
         search = OnlineSearch(self.fill())
         with self.assertRaisesRegex(ValueError, r"vectors of 48 numbers, the query has shape \(47,\)"):
             search.scores(self.query[:-1], self.classes)
+
+
+def oracle(vectors, positions, query):
+    """OnA as the paper has it: the sum of the chosen class vectors, scaled to norm 1, times the query; float64."""
+    sums = vectors[positions].astype(np.float64).sum(axis=0)
+    norms = np.linalg.norm(sums, axis=-1)
+    return np.where(norms > 0, sums @ query / np.where(norms > 0, norms, 1.0), 0.0)
+
+
+class OnlineScoresTest(parameterized.TestCase):
+    @parameterized.product(n=(1, 7, 8, 20), dtype=("int8", "float16", "float32"))
+    def test_against_the_definition(self, n, dtype):
+        random = np.random.default_rng(n)
+        vectors = random.normal(size=(20, 6, 9))
+        vectors[:, 4] = 0  # an image without evidence
+        query = random.normal(size=9)
+        positions = random.permutation(20)[:n].astype(np.int32)
+        scales = None
+        values = vectors.astype(dtype) if dtype != "int8" else np.rint(30 * vectors).clip(-127, 127).astype(np.int8)
+        if dtype == "int8":
+            scales = random.uniform(0.1, 2.0, size=(20, 6)).astype(np.float32)
+        real = values.astype(np.float64) * (1.0 if scales is None else scales[..., None])
+        found = online_scores(values, scales, positions, jnp.asarray(query, jnp.float32))
+        np.testing.assert_allclose(found, oracle(real, positions, query), atol=1e-5)
+        self.assertEqual(float(found[4]), 0.0)
+        self.assertEqual(found.dtype, jnp.float32)
+
+    def test_equal_images_score_equally(self):
+        random = np.random.default_rng(0)
+        values = np.repeat(random.integers(-127, 128, (5, 1, 33), dtype=np.int8), 37, axis=1)
+        query = jnp.asarray(random.normal(size=33), jnp.float32)
+        found = online_scores(values, np.ones((5, 37), np.float32), np.arange(5, dtype=np.int32), query)
+        self.assertLen(np.unique(np.asarray(found)), 1)
 
 
 class BestTest(absltest.TestCase):
@@ -137,8 +163,7 @@ class ResidentTest(absltest.TestCase):
         query = jnp.array([1.0, 0.0, 0.0, 0.0])
         search = OnlineSearch(store)
         np.testing.assert_allclose(search.scores(query, np.array([1])), np.full(9, 0.5), rtol=1e-6)
-        among = search.search_among(query, np.array([1]), np.array([7, 2, 5]), 2)
-        self.assertEqual(among.rows.tolist(), [2, 5])  # of equal scores the earlier row
+        self.assertEqual(search.search(query, np.array([1]), 2).rows.tolist(), [0, 1])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """Search, re-ranking and expansion against float64, from paper/facts.md, section 1."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.evaluation import benchmark
 from cwcf_jax.search import pipeline
-from cwcf_jax.search.pipeline import NOWHERE, Stages
+from cwcf_jax.search.pipeline import NOWHERE, Database, SearchConfig
+from cwcf_jax.search.reranking import BestRegions
 from tests.support import oracles
 
 
@@ -25,117 +28,175 @@ def ordered(scores, first=None):
     return ranking, np.diff(np.sort(scores)).min()
 
 
-def search(query, database, *, own, expansion, own_row_first, expand_images, regions=None, rerank=0, alpha=None):
+def ranking(query, database, config, own=NOWHERE, regions=None):
+    """Rows of the whole database as the pipeline ranks them."""
+    database = Database(jnp.asarray(database))
+    own = own if config.pin_query_row else None
+    count = len(database.descriptors)
+    found, _ = pipeline.search(jnp.asarray(query), database, config, count=count, query_row=own, reranker=regions)
+    return found.rows
+
+
+def oracle(query, database, config, *, own, regions=None):
     """The rows "query in database", "query expansion" and "expansion after re-ranking" of the two protocols."""
     query, database = query.astype(np.float64), database.astype(np.float64)
-    first = own if own_row_first and own != NOWHERE else None
+    first = own if config.pin_query_row and own != NOWHERE else None
     ranking, gap = ordered(database @ query, first)
     if regions is not None:
-        seen, (scores, vectors) = ranking[:rerank], regions
-        ranking = sorted(seen, key=lambda row: -scores[row]) + ranking[rerank:]
+        seen, (scores, vectors) = ranking[: config.rerank], regions
+        ranking = sorted(seen, key=lambda row: -scores[row]) + ranking[config.rerank :]
         database = database.copy()
         for row in seen:
             database[row] = vectors[row]
-    if not expansion:
+    if not config.expansion:
         return ranking, gap
-    best = np.array([query if row == first and not expand_images else database[row] for row in ranking[:expansion]])
-    total = best.sum(axis=0)
-    if alpha is not None:  # Radenovic et al. 2018: the query, and rows by their similarity
-        total = query + sum((row @ query) ** alpha * row for row in best if row @ query > 0)
+    best = [
+        query if row == first and not config.expand_images else database[row] for row in ranking[: config.expansion]
+    ]
+    weights = np.ones(len(best))
+    if config.alpha is not None:  # Radenovic et al. 2018: rows by their similarity
+        weights = [(row @ query) ** config.alpha if row @ query > 0 else 0.0 for row in best]
+    total = config.add_query * query + sum(weight * row for weight, row in zip(weights, best, strict=True))
     ranking, last_gap = ordered(database @ oracles.l2(total), first)
     return ranking, min(gap, last_gap)
 
 
 class SearchTest(parameterized.TestCase):
-    @parameterized.product(expansion=(0, 1, 10, 99), own_row_first=(False, True), expand_images=(False, True))
-    def test_against_float64(self, expansion, own_row_first, expand_images):
+    @parameterized.product(expansion=(0, 1, 10, 99), pin_query_row=(False, True), expand_images=(False, True))
+    def test_against_float64(self, expansion, pin_query_row, expand_images):
+        if expand_images and not (expansion and pin_query_row):
+            return  # refused, see ConfigTest
         random = np.random.default_rng(expansion)
         database = unit(random.normal(size=(40, 16))).astype(np.float32)
         query = unit(random.normal(size=16)).astype(np.float32)
-        stages = Stages(expansion=expansion, own_row_first=own_row_first, expand_images=expand_images)
+        config = SearchConfig(expansion=expansion, pin_query_row=pin_query_row, expand_images=expand_images)
         for own in (NOWHERE, 0, 7, 39):
-            expected, gap = search(
-                query,
-                database,
-                own=own,
-                expansion=expansion,
-                own_row_first=own_row_first,
-                expand_images=expand_images,
-            )
+            expected, gap = oracle(query, database, config, own=own)
             self.assertGreater(gap, 1e-6)  # else float32 might order it differently
-            found = pipeline.search(jnp.asarray(query), jnp.asarray(database), own, stages=stages)
-            np.testing.assert_array_equal(found, expected)
+            np.testing.assert_array_equal(ranking(query, database, config, own), expected)
 
-    @parameterized.product(alpha=(0.0, 3.0), expand_images=(False, True))
-    def test_weighted_expansion_against_float64(self, alpha, expand_images):
+    @parameterized.product(alpha=(None, 0.0, 3.0), expand_images=(False, True), add_query=(False, True))
+    def test_weighted_expansion_against_float64(self, alpha, expand_images, add_query):
         random = np.random.default_rng(7)
         database = unit(random.normal(size=(40, 16))).astype(np.float32)
         query = unit(random.normal(size=16)).astype(np.float32)
-        options = {"expansion": 25, "own_row_first": True, "expand_images": expand_images, "alpha": alpha}
-        expected, gap = search(query, database, own=7, **options)
+        config = SearchConfig(
+            expansion=25, pin_query_row=True, expand_images=expand_images, alpha=alpha, add_query=add_query
+        )
+        expected, gap = oracle(query, database, config, own=7)
         self.assertGreater(gap, 1e-6)
-        found = pipeline.search(jnp.asarray(query), jnp.asarray(database), 7, stages=Stages(**options))
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(ranking(query, database, config, 7), expected)
 
     def test_expansion_follows_the_best_rows_and_drops_the_query(self):
         # Directions in degrees. From the query at 0: 10, 20, -25, -30, 40. From the best row at 10 alone they are
-        # 10, 30, 35 and 40 away: 40 comes before -25 and -30. With the query in the sum, at 5, it would come after -25.
+        # 10, 30, 35 and 40 away: 40 comes before -25 and -30. With the query in the sum, at 5, it comes after -25.
         database, query = circle([20, -30, 10, 40, -25]), jnp.array([1.0, 0.0])
-        np.testing.assert_array_equal(pipeline.search(query, database, stages=Stages()), [2, 0, 4, 1, 3])
-        np.testing.assert_array_equal(pipeline.search(query, database, stages=Stages(expansion=1)), [2, 0, 3, 4, 1])
+        np.testing.assert_array_equal(ranking(query, database, SearchConfig()), [2, 0, 4, 1, 3])
+        np.testing.assert_array_equal(ranking(query, database, SearchConfig(expansion=1)), [2, 0, 3, 4, 1])
+        with_query = SearchConfig(expansion=1, add_query=True)
+        np.testing.assert_array_equal(ranking(query, database, with_query)[:3], [2, 0, 4])
 
     def test_ties_keep_the_order_of_the_database(self):
         database = jnp.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
         for expansion in (0, 1, 2):
-            found = pipeline.search(jnp.array([1.0, 0.0]), database, stages=Stages(expansion=expansion))
+            found = ranking(jnp.array([1.0, 0.0]), database, SearchConfig(expansion=expansion))
             np.testing.assert_array_equal(found, [1, 3, 0, 2])
 
     def test_zero_rows_come_between(self):
         database = jnp.array([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
-        np.testing.assert_array_equal(pipeline.search(jnp.array([1.0, 0.0]), database, stages=Stages()), [2, 1, 0])
+        np.testing.assert_array_equal(ranking(jnp.array([1.0, 0.0]), database, SearchConfig()), [2, 1, 0])
 
-    def test_a_negative_expansion_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "at least 1 row, not -1"):
-            pipeline.search(jnp.array([1.0, 0.0]), jnp.eye(2), stages=Stages(expansion=-1))
+    @parameterized.parameters(
+        SearchConfig(), SearchConfig(expansion=9, add_query=True), SearchConfig(expansion=3, pin_query_row=True)
+    )
+    def test_the_best_few_are_the_first_of_all(self, config):
+        random = np.random.default_rng(11)
+        database = jnp.asarray(unit(random.normal(size=(40, 16))), jnp.float32)
+        query = jnp.asarray(unit(random.normal(size=16)), jnp.float32)
+        last = ranking(query, database, SearchConfig())[-1]
+        own = last if config.pin_query_row else None
+        everything, _ = pipeline.search(query, Database(database), config, count=99, query_row=own)
+        few, _ = pipeline.search(query, Database(database), config, count=5, query_row=own)
+        np.testing.assert_array_equal(few.rows, everything.rows[:5])
+        np.testing.assert_array_equal(few.scores, everything.scores[:5])
+        self.assertEqual(everything.rows.shape, (40,))
+        self.assertEqual(sorted(everything.rows.tolist()), list(range(40)))
 
-    def test_stages_of_regions_change_nothing_here(self):
+    def test_scores_are_cosines_with_the_last_query(self):
         database, query = circle([20, -30, 10]), jnp.array([1.0, 0.0])
-        found = pipeline.search(query, database, stages=Stages(rerank=2, expansion=1))
-        np.testing.assert_array_equal(found, pipeline.search(query, database, stages=Stages(expansion=1)))
+        found, regions = pipeline.search(query, Database(database), SearchConfig(expansion=1), count=2)
+        self.assertIsNone(regions)
+        np.testing.assert_allclose(found.scores, [1.0, np.cos(np.radians(10))], atol=1e-6)
+
+
+class ConfigTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (dict(rerank=-1), "rerank is a number of images, not -1"),
+        (dict(expansion=-2), "expansion is a number of images, not -2"),
+        (dict(expansion=1, alpha=-0.5), "alpha must be 0 or more, not -0.5"),
+        (dict(rerank=3, add_query=True), "add_query changes nothing without expansion"),
+        (dict(alpha=0.0), "alpha changes nothing without expansion"),
+        (dict(pin_query_row=True, expand_images=True), "expand_images changes nothing without expansion"),
+        (dict(expansion=2, expand_images=True), "expand_images changes nothing without pin_query_row"),
+    )
+    def test_what_cannot_be_or_would_be_ignored(self, fields, message):
+        with self.assertRaisesRegex(ValueError, message):
+            SearchConfig(**fields)
+
+    def test_arguments_that_the_configuration_needs_or_ignores(self):
+        search = functools.partial(pipeline.search, jnp.array([1.0, 0.0]), Database(jnp.eye(2)), count=2)
+        for config, arguments, message in (
+            (SearchConfig(rerank=2), {}, "the configuration needs reranker"),
+            (SearchConfig(), {"reranker": lambda rows: rows}, "the configuration ignores reranker"),
+            (SearchConfig(pin_query_row=True), {}, "the configuration needs query_row"),
+            (SearchConfig(), {"query_row": 0}, "the configuration ignores query_row"),
+        ):
+            with self.assertRaisesRegex(ValueError, message):
+                search(config, **arguments)
+
+
+class DatabaseTest(absltest.TestCase):
+    def test_other_descriptors_stand_in_for_some_rows(self):
+        database = Database(jnp.arange(8.0).reshape(4, 2))
+        replaced = database.replace(np.array([3, 0]), np.array([[-1.0, -2.0], [-3.0, -4.0]], np.float32))
+        np.testing.assert_array_equal(replaced.descriptors, [[-3, -4], [2, 3], [4, 5], [-1, -2]])
+        np.testing.assert_array_equal(database.descriptors, np.arange(8.0).reshape(4, 2))
+        np.testing.assert_array_equal(replaced.vectors(np.array([3, 1])), [[-1, -2], [2, 3]])
+        np.testing.assert_array_equal(replaced.best(jnp.array([0.0, 1.0]), 3).rows, [2, 1, 3])
+
+    def test_no_rows(self):
+        replaced = Database(jnp.eye(3)).replace(np.zeros(0, np.int32), np.zeros((0, 3), np.float32))
+        np.testing.assert_array_equal(replaced.descriptors, np.eye(3))
 
 
 class OwnRowTest(parameterized.TestCase):
     # The query at 0 degrees; its own picture, row 1, lies at 90, the others at 10, -20 and 50.
     QUERY, DATABASE = circle(0), circle([10, 90, -20, 50])
 
-    def search(self, own=1, **stages):
-        return pipeline.search(self.QUERY, self.DATABASE, own, stages=Stages(**stages)).tolist()
+    def search(self, own=1, **fields):
+        return ranking(self.QUERY, self.DATABASE, SearchConfig(**fields), own).tolist()
 
     def test_ranked_like_any_other(self):
         self.assertEqual(self.search(), [0, 2, 3, 1])
         self.assertEqual(self.search(expansion=1), [0, 2, 3, 1])  # from row 0, at 10, they are 30, 40 and 80 away
 
     def test_first_whatever_its_score(self):
-        self.assertEqual(self.search(own_row_first=True), [1, 0, 2, 3])
+        self.assertEqual(self.search(pin_query_row=True), [1, 0, 2, 3])
 
     def test_a_query_from_elsewhere_puts_nothing_first(self):
-        self.assertEqual(self.search(NOWHERE, own_row_first=True), [0, 2, 3, 1])
-        self.assertEqual(self.search(NOWHERE, own_row_first=True, expansion=1), [0, 2, 3, 1])
+        self.assertEqual(self.search(NOWHERE, pin_query_row=True), [0, 2, 3, 1])
+        self.assertEqual(self.search(NOWHERE, pin_query_row=True, expansion=1), [0, 2, 3, 1])
 
     def test_expansion_sums_the_query_where_it_stood_in(self):
-        self.assertEqual(self.search(own_row_first=True, expansion=1), [1, 0, 2, 3])  # from 0 degrees again
+        self.assertEqual(self.search(pin_query_row=True, expansion=1), [1, 0, 2, 3])  # from 0 degrees again
 
     def test_expansion_sums_the_pictures_own_row(self):
         # From its own row at 90 alone: 50 is 40 away, 10 is 80 and -20 is 110.
-        self.assertEqual(self.search(own_row_first=True, expand_images=True, expansion=1), [1, 3, 0, 2])
+        self.assertEqual(self.search(pin_query_row=True, expand_images=True, expansion=1), [1, 3, 0, 2])
 
     def test_first_in_the_last_search_too(self):
         # The sum of rows 1 and 0, at 50 degrees, is nearest to row 3.
-        self.assertEqual(self.search(own_row_first=True, expand_images=True, expansion=2), [1, 3, 0, 2])
-
-    def test_images_are_summed_anyway_where_nothing_stands_in(self):
-        for expansion in (1, 2, 3):
-            self.assertEqual(self.search(expansion=expansion, expand_images=True), self.search(expansion=expansion))
+        self.assertEqual(self.search(pin_query_row=True, expand_images=True, expansion=2), [1, 3, 0, 2])
 
 
 class SearchRegionsTest(parameterized.TestCase):
@@ -150,51 +211,53 @@ class SearchRegionsTest(parameterized.TestCase):
 
     def regions(self, rows):
         self.asked.append(rows.tolist())
-        return self.scores[rows], self.vectors[rows]
+        return BestRegions(rows, self.scores[rows], self.vectors[rows], np.zeros((len(rows), 4), np.int32))
 
-    def search(self, own=NOWHERE, **stages):
-        return pipeline.search_regions(
-            jnp.asarray(self.query), jnp.asarray(self.database), own, self.regions, stages=Stages(**stages)
-        )
+    def search(self, own=NOWHERE, **fields):
+        return ranking(self.query, self.database, SearchConfig(**fields), own, self.regions)
 
     @parameterized.product(
         rerank=(5, 30),
         expansion=(0, 1, 4),
         own=(NOWHERE, 17),
-        own_row_first=(False, True),
+        pin_query_row=(False, True),
         expand_images=(False, True),
     )
-    def test_against_float64(self, rerank, expansion, own, own_row_first, expand_images):
-        options = {"expansion": expansion, "own_row_first": own_row_first, "expand_images": expand_images}
-        expected, gap = search(
-            self.query, self.database, own=own, regions=(self.scores, self.vectors), rerank=rerank, **options
-        )
+    def test_against_float64(self, rerank, expansion, own, pin_query_row, expand_images):
+        if expand_images and not (expansion and pin_query_row):
+            return  # refused, see ConfigTest
+        config = SearchConfig(rerank, expansion, pin_query_row=pin_query_row, expand_images=expand_images)
+        expected, gap = oracle(self.query, self.database, config, own=own, regions=(self.scores, self.vectors))
         self.assertGreater(gap, 1e-6)
-        found, _ = self.search(own, rerank=rerank, **options)
+        found = ranking(self.query, self.database, config, own, self.regions)
         self.assertEqual(found.tolist(), expected)
 
     def test_only_the_best_are_asked_for_and_once(self):
-        first = pipeline.search(jnp.asarray(self.query), jnp.asarray(self.database), stages=Stages())
+        first = ranking(self.query, self.database, SearchConfig())
         self.search(rerank=6, expansion=3)
         self.assertEqual(self.asked, [first[:6].tolist()])
 
     def test_more_than_there_are(self):
-        found, _ = self.search(rerank=99)
+        found = self.search(rerank=99)
         self.assertEqual(found.tolist(), np.argsort(-self.scores).tolist())
 
-    def test_the_database_with_the_winning_regions(self):
-        before = self.database.copy()
-        _, replaced = self.search(rerank=5, expansion=2)
+    def test_regions_scores_and_rows_are_returned(self):
+        database = Database(jnp.asarray(self.database))
+        found, regions = pipeline.search(
+            jnp.asarray(self.query), database, SearchConfig(rerank=5), count=7, reranker=self.regions
+        )
         (rows,) = self.asked
-        np.testing.assert_array_equal(np.asarray(replaced)[rows], self.vectors[rows])
-        others = np.setdiff1d(np.arange(30), rows)
-        np.testing.assert_array_equal(np.asarray(replaced)[others], before[others])
-        np.testing.assert_array_equal(self.database, before)
+        np.testing.assert_array_equal(regions.rows, rows)
+        np.testing.assert_array_equal(regions.vectors, self.vectors[rows])
+        np.testing.assert_array_equal(found.scores[:5], -np.sort(-self.scores[rows]))
+        cosines = self.database @ self.query
+        np.testing.assert_allclose(found.scores[5:], cosines[found.rows[5:]], atol=1e-6)
+        np.testing.assert_array_equal(database.descriptors, self.database)
 
     def test_images_without_a_region_come_last_of_those_looked_at(self):
-        first = pipeline.search(jnp.asarray(self.query), jnp.asarray(self.database), stages=Stages()).tolist()
+        first = ranking(self.query, self.database, SearchConfig()).tolist()
         self.scores[first[1]] = self.scores[first[3]] = -np.inf
-        found, _ = self.search(rerank=5)
+        found = self.search(rerank=5)
         self.assertEqual(found[3:5].tolist(), [first[1], first[3]])  # in their old order
         self.assertEqual(found[5:].tolist(), first[5:])
 
@@ -203,8 +266,8 @@ class SearchRegionsTest(parameterized.TestCase):
         # sum of one, -5, is nearest to itself; then come 50, by 55, and 60, by 65. As images it would be 10, -20, 50.
         self.query, self.database = np.asarray(circle(0)), np.asarray(circle([10, -20, 50]))
         self.vectors, self.scores = np.asarray(circle([60, -5, 0])), np.array([1.0, 2.0, 0.0], np.float32)
-        self.assertEqual(self.search(rerank=2)[0].tolist(), [1, 0, 2])
-        self.assertEqual(self.search(rerank=2, expansion=1)[0].tolist(), [1, 2, 0])
+        self.assertEqual(self.search(rerank=2).tolist(), [1, 0, 2])
+        self.assertEqual(self.search(rerank=2, expansion=1).tolist(), [1, 2, 0])
 
 
 class TiesTest(parameterized.TestCase):
@@ -215,11 +278,11 @@ class TiesTest(parameterized.TestCase):
         query, vector = (jnp.asarray(unit(generator.normal(size=dim)), jnp.float32) for _ in range(2))
         database = jnp.tile(vector, (rows, 1))
         for expansion in (0, 5):
-            stages = Stages(expansion=expansion)
-            found = pipeline.search(query, database, stages=stages)
-            np.testing.assert_array_equal(found, np.arange(rows))
-            several = benchmark.rankings(jnp.stack([query] * 3), jnp.stack([database] * 3), stages=stages)
-            np.testing.assert_array_equal(several, np.tile(np.arange(rows), (3, 1)))
+            config = SearchConfig(expansion=expansion)
+            np.testing.assert_array_equal(ranking(query, database, config), np.arange(rows))
+            several = jax.jit(jax.vmap(lambda one, many, config=config: ranking(one, many, config)))
+            found = several(jnp.stack([query] * 3), jnp.stack([database] * 3))
+            np.testing.assert_array_equal(found, np.tile(np.arange(rows), (3, 1)))
 
 
 if __name__ == "__main__":

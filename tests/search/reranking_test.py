@@ -7,10 +7,12 @@ from unittest import mock
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cwcf_jax
 from cwcf_jax import encoder
-from cwcf_jax.search import reranking
+from cwcf_jax.search import Ranking, reranking
 from cwcf_jax.search.reranking import RegionConfig
 from cwcf_jax.store import MapStore
 from tests.descriptors.regions_test import flooded_box, traced_box
@@ -319,6 +321,41 @@ class StackMapsTest(absltest.TestCase):
         for stacked, name in ((found.features, "features"), (found.cam_features, "cam_features")):
             total = sum(np.sum(one[name], dtype=np.float64) for one in maps)
             self.assertAlmostEqual(np.asarray(stacked, np.float64).sum(), total)  # and nothing else
+
+
+SCORES = st.lists(st.sampled_from([-1.0, -0.0, 0.0, 0.25, 1.0]), max_size=12)  # many ties
+
+
+class RegionConfigTest(absltest.TestCase):
+    def test_no_more_classes_than_there_are(self):
+        for classes, expected in ((1, (1, 1)), (4, (2, 4)), (6, (2, 6)), (1000, (2, 6))):
+            config = RegionConfig(minimum=3).limited_to(classes)
+            self.assertEqual((config.heat_classes, config.num_classes, config.minimum), (*expected, 3))
+
+
+class ReorderTest(absltest.TestCase):
+    def test_by_hand(self):
+        before = Ranking(jnp.array([0.9, 0.8, 0.7, 0.6, 0.5]), jnp.array([7, 3, 9, 1, 4]))
+        found = reranking.reorder(before, np.float32([0.2, 0.9, 0.2]))
+        np.testing.assert_array_equal(found.rows, [3, 7, 9, 1, 4])
+        np.testing.assert_array_equal(found.scores, np.float32([0.9, 0.2, 0.2, 0.6, 0.5]))
+
+    @settings(deadline=None, max_examples=60)
+    @given(SCORES, st.integers(0, 5), st.integers(0, 1000))
+    def test_against_sorted(self, scores, more, seed):
+        ranking = np.random.default_rng(seed).permutation(len(scores) + more).astype(np.int32)
+        places = sorted(range(len(scores)), key=lambda place: (-scores[place], place))
+        expected = [*ranking[places], *ranking[len(scores) :]]
+        found = reranking.reorder(Ranking(np.zeros(len(ranking)), ranking), np.array(scores, np.float32))
+        np.testing.assert_array_equal(found.rows, expected)
+
+    def test_no_scores_change_nothing(self):
+        found = reranking.reorder(Ranking(np.zeros(3), np.array([2, 0, 1])), np.zeros(0))
+        np.testing.assert_array_equal(found.rows, [2, 0, 1])
+
+    def test_more_scores_than_images(self):
+        with self.assertRaisesRegex(ValueError, "3 scores for a ranking of 2"):
+            reranking.reorder(Ranking(np.zeros(2), np.array([1, 0])), np.ones(3))
 
 
 if __name__ == "__main__":
