@@ -25,7 +25,7 @@ for _module in (driver, inputs):
 _NC = flags.DEFINE_integer("nc", 64, "N_C.", lower_bound=1)
 _NPCA = flags.DEFINE_integer("npca", 1, "N_pca.", lower_bound=1)
 _QE = flags.DEFINE_integer("qe", 10, "Rows in the expanded query.", lower_bound=1)
-_RERANK = flags.DEFINE_integer("rerank", 100, "Images that are looked at again.", lower_bound=1)
+_RERANK = flags.DEFINE_integer("rerank", 100, "Images that are re-ranked by regions.", lower_bound=1)
 _SKIP = flags.DEFINE_list("skip", [], "Fields to leave out, such as resize where passes are dear.")
 
 

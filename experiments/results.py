@@ -27,7 +27,7 @@ class Row:
         nc: N_C; None where the method has none.
         npca: N_pca; likewise.
         qe: rows in the expanded query; 0: none.
-        rerank: images looked at again; 0: none.
+        rerank: images re-ranked by regions; 0: none.
         map: mean average precision over the queries.
         per_query: average precision of each.
         paper: the paper's value, if it has one.
