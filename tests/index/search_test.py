@@ -161,8 +161,8 @@ class SecondLookTest(SearchCase):
         searcher = Searcher(index)
         query = searcher.describe(searcher.prepare_indexed("1.png"))
         contents = [entry.content for entry in index.snapshot().entries]
-        kept = {name: MapFiles(index.folder / "maps").read(name)["features"].shape for name in contents}
-        with mock.patch.object(MapFiles, "read", autospec=True, side_effect=MapFiles.read) as read:
+        kept = {name: MapStore(index.folder / "maps").read(name)["features"].shape for name in contents}
+        with mock.patch.object(MapStore, "read", autospec=True, side_effect=MapStore.read) as read:
             hits = searcher.search(query, Options(rerank=2))
         self.assertEqual(read.call_count, 2)  # for their regions, and not again for their boxes
         for hit in hits[:2]:
