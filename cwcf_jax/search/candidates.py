@@ -1,8 +1,8 @@
 """The two compiled steps of exact search: the best groups of rows, and the best rows of these.
 
 A matrix product scores blocks of rows, and of each small group of rows only the highest score is kept: the k best rows
-lie in the k best groups. (`jax.lax.approx_max_k` bins rows likewise, and loses those that share a bin; here all
-rows of the best groups are scored.) The product may be in 16 bits, where the hardware has units for it, or in 8. The rows that
+lie in the k best groups. (`jax.lax.approx_max_k` bins rows likewise, and loses those that share a bin; here all rows of
+the best groups are scored.) The product may be in 16 bits, where the hardware has units for it, or in 8. The rows that
 are left are scored as `similarities` scores them, so that equal rows tie and the earlier one comes first, whatever the
 order in which a matrix product adds up.
 """
