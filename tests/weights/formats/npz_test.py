@@ -127,6 +127,18 @@ class NpzTest(parameterized.TestCase):
         tracemalloc.stop()
         self.assertLess(peak, 1_000_000)
 
+    def test_declared_sizes_are_not_allocated(self):
+        np.savez_compressed(self.file, a=np.zeros(3))
+        content = bytearray(self.file.read_bytes())
+        entry = content.rfind(b"PK\x01\x02")
+        content[entry + 20 : entry + 24] = (1 << 31).to_bytes(4, "little")  # compressed; what it expands to stays
+        self.file.write_bytes(content)
+        tracemalloc.start()
+        self._refused("a.npy does not lie within the file")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        self.assertLess(peak, 1_000_000)
+
     def test_encrypted(self):
         np.savez(self.file, a=np.zeros(3))
         content = bytearray(self.file.read_bytes())
