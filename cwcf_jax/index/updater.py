@@ -132,11 +132,11 @@ class Updater:
         place = generation_folder(self._folder, number)
         files.make_folder(place)
         name_generation(place)
-        whitening.save(fitted, place)
         classes = tuple(range(self._load().network.spec.num_classes))
         layout = Layout(classes, fitted.dim, "int8", LARGE if pictures >= MANY else SMALL)
         vectors = find_places(place, self._settings).vectors
         ClassVectorWriter(vectors, self._conditions(fitted), layout).close()
+        whitening.save(fitted, place)  # last: it puts the names of the other two on the disk as well
         return number
 
     def _sweep(self) -> None:

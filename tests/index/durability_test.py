@@ -170,8 +170,9 @@ class PowerCutTest(FolderCase):
         self.assertIn((folder / "index.json").stat().st_ino, self.content)
         if number := header["generation"]:
             generation = folder / f"generation-{number}"
-            for file in (generation, generation / "whitening.npz", generation / "table.name"):
-                self.assertTrue(self.on_disk(file), file)
+            self.assertTrue(self.on_disk(generation))
+            for name in ("whitening.npz", "table.name", "vectors"):
+                self.assertTrue(self.on_disk(generation / name), name)
             self.generations.add(number)
 
     def test_a_header_names_what_is_there(self):
