@@ -1,4 +1,4 @@
-"""Shapes and the little arithmetic that every stage shares.
+"""Shapes, and the arithmetic that several rooms share: products, norms, masks, quantization to int8.
 
 Dimension names in signatures: ``b`` batch, ``h w`` rows and columns of a map, ``k`` channels of the feature layer,
 ``c`` channels of the CAM layer, ``n`` classes, ``d`` dimensions of a descriptor.
@@ -6,11 +6,12 @@ Dimension names in signatures: ``b`` batch, ``h w`` rows and columns of a map, `
 
 import functools
 import math
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Int8, Num
 
 Size = Int[Array, "2"]
 """Rows and columns that are valid, the rest of an array being padding."""
@@ -20,6 +21,11 @@ Shape = tuple[int, ...]
 
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
+Values = TypeVar("Values", Array, np.ndarray)
+"""An array on a device, or one on the host."""
+
+LEVELS = 127
+"""Steps of `quantize` from zero to the largest magnitude that shares a scale."""
 
 LEAST_FREE = 256
 """Size of both operands' own dimensions from which on `einsum_of_parts` is faster (docs/performance.md)."""
@@ -71,9 +77,50 @@ def bfloat16_parts(values: Float[Array, "*shape"]) -> list[Float[Array, "*shape"
 
 def l2_normalize(vectors: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     """Scales each vector to Euclidean norm 1; a zero vector stays zero, with a zero gradient instead of NaN."""
-    square = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
+    return vectors * inverse_norm(vectors)[..., None]
+
+
+def inverse_norm(vectors: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
+    """1 over the Euclidean norm of each vector; 0, with a zero gradient, for a zero vector."""
+    square = jnp.sum(jnp.square(vectors), axis=-1)
     positive = square > 0
-    return jnp.where(positive, vectors * jax.lax.rsqrt(jnp.where(positive, square, 1.0)), 0.0)
+    return jnp.where(positive, jax.lax.rsqrt(jnp.where(positive, square, 1.0)), 0.0)
+
+
+def quantize(
+    numbers: Float[Values, "*shape"], axis: int | tuple[int, ...] = -1, *, keep_nonzero: bool = False
+) -> tuple[Int8[Values, "*shape"], Float[Values, "*batch"]]:
+    """Numbers as int8 in steps of 1 / `LEVELS` of the largest magnitude that shares their scale.
+
+    numpy arrays stay on the host, where arrays of any shape need no compilation.
+
+    Args:
+        numbers: finite.
+        axis: along which numbers share a scale; static. The default gives each vector a scale of its own.
+        keep_nonzero: whether numbers that would round to 0 but are not 0 become one step, whose error is then less
+            than a whole step; static.
+
+    Returns:
+        ``values`` of the shape of ``numbers``, ``scales`` float32 of that shape without ``axis``; where all numbers
+        are 0 the scale is 0.
+    """
+    xp = numbers.__array_namespace__()
+    numbers = numbers.astype(np.float32)
+    scales = xp.max(xp.abs(numbers), axis=axis) / np.float32(LEVELS)
+    steps = xp.round(numbers / xp.expand_dims(xp.where(scales > 0, scales, np.float32(1.0)), axis))
+    if keep_nonzero:
+        steps = xp.where((steps == 0) & (numbers != 0), xp.sign(numbers), steps)
+    return xp.clip(steps, -LEVELS, LEVELS).astype(np.int8), scales
+
+
+def dequantize(
+    values: Num[Values, "*shape"],
+    scales: Float[Values, "*batch"] | None,
+    axis: int | tuple[int, ...] = -1,
+) -> Float[Values, "*shape"]:
+    """The float32 numbers that `quantize` made ``values`` and ``scales`` of, ``axis`` as there; scales None: all 1."""
+    numbers = values.astype(np.float32)
+    return numbers if scales is None else numbers * scales.__array_namespace__().expand_dims(scales, axis)
 
 
 def valid_mask(size: Size, shape: Shape) -> Bool[Array, "h w"]:

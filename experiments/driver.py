@@ -109,7 +109,7 @@ def conditions(given: Inputs) -> dict[str, Any]:
     """What a results file says of how a benchmark was measured."""
     return {
         "network": given.model.network.spec.name,
-        "feature_layer": given.model.config.feature_layer,
+        "feature_layer": given.model.feature_layer.name,
         "dtype": given.model.config.dtype,
         "weights_sha256": given.weights,
         "data": given.data,
@@ -120,6 +120,4 @@ def conditions(given: Inputs) -> dict[str, Any]:
 def heading(given: Inputs, what: str) -> str:
     """A title that names benchmark, network and protocol."""
     spec = given.model.network.spec
-    return (
-        f"{what} on {given.benchmark.name}: {spec.name} {given.model.config.feature_layer}, protocol {given.protocol}"
-    )
+    return f"{what} on {given.benchmark.name}: {spec.name} {given.model.feature_layer.name}, protocol {given.protocol}"

@@ -123,7 +123,7 @@ def paper_value(given: Inputs, method: str, *, nc: int | None, npca: int | None,
         or str(given.protocol) != given.protocol.name
     ):
         return None
-    if given.model.config.feature_layer != spec.feature_layer:
+    if given.model.feature_layer.name != spec.feature_layer:
         return None
     return published.mean_average_precision(
         given.benchmark.name, spec.name, method, nc=nc, npca=npca, qe=config.expansion, rerank=config.rerank

@@ -228,7 +228,7 @@ def report_left_out(left_out: list[str]) -> None:
 def cache_folder(source: Source, model: cwcf_jax.Model, *settings: str) -> pathlib.Path:
     """Readable, and apart for settings that people vary; a store's fingerprint is what counts."""
     dtype = () if model.config.dtype == "float32" else (model.config.dtype,)
-    return cache_path(source, model.network.spec.name, model.config.feature_layer, *dtype, *settings)
+    return cache_path(source, model.network.spec.name, model.feature_layer.name, *dtype, *settings)
 
 
 def cache_path(source: Source, *settings: str) -> pathlib.Path:

@@ -154,7 +154,7 @@ def _extractor(given: Inputs, layer: str | None, default: Callable[[NetworkSpec,
     if _WEIGHTS.value:
         whole = _load(_WEIGHTS.value)
     else:
-        whole = Extractor(given.model.params, given.model.network, given.model.config.feature_layer)
+        whole = Extractor(given.model.params, given.model.network, given.model.feature_layer.name)
     spec = whole.network.spec
     return dataclasses.replace(whole, layer=spec.layer(layer or default(spec, whole.layer)).name)
 

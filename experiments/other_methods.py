@@ -5,8 +5,10 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
+from cwcf_jax import descriptors
 from cwcf_jax.baselines import bag_of_words, patches, pooled, rmac
 from cwcf_jax.baselines.pooled import PooledSearch
 from cwcf_jax.descriptors import Whitening
@@ -178,8 +180,5 @@ def _names(given: Inputs) -> str:
 def _cells(given: Inputs, i: int, shape: tuple[int, int]) -> np.ndarray:
     """The box of a query in cells ``x1 y1 x2 y2`` of a map of its whole picture: every cell that it touches."""
     height, width = read_size(given.benchmark.query_pictures()[i])
-    x1, y1, x2, y2 = given.benchmark.queries[i].box
-    rows = np.clip([np.floor(y1 * shape[0] / height), np.ceil(y2 * shape[0] / height)], 0, shape[0]).astype(int)
-    columns = np.clip([np.floor(x1 * shape[1] / width), np.ceil(x2 * shape[1] / width)], 0, shape[1]).astype(int)
-    rows[0], columns[0] = min(rows[0], shape[0] - 1), min(columns[0], shape[1] - 1)
-    return np.array([columns[0], rows[0], max(columns[1], columns[0] + 1), max(rows[1], rows[0] + 1)])
+    box = jnp.asarray(given.benchmark.queries[i].box, jnp.float32)
+    return np.asarray(descriptors.touched_cells(box, jnp.array([height, width]), jnp.array(shape)))

@@ -15,6 +15,7 @@ import numpy as np
 from absl import app, flags
 
 from cwcf_jax import descriptors, store
+from cwcf_jax.arrays import quantize
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.evaluation import benchmark, compare
 from cwcf_jax.search import online
@@ -130,7 +131,7 @@ def fill(place: str, images: PooledStore, kept: Kept) -> None:
             rows = np.arange(start, min(start + BATCH, images.length))
             embedded = descriptors.embed(jnp.asarray(images.class_vectors(rows, classes)), kept.whitening)
             if kept.layout.dtype == "int8":
-                writer.append(*(np.asarray(part) for part in descriptors.quantize(embedded)))
+                writer.append(*(np.asarray(part) for part in quantize(embedded)))
             else:
                 writer.append(np.asarray(embedded.astype(jnp.float16)))
 

@@ -4,7 +4,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -30,6 +30,62 @@ class L2NormalizeTest(absltest.TestCase):
     def test_zero_has_a_zero_gradient(self):
         gradient = jax.grad(lambda vector: jnp.sum(arrays.l2_normalize(vector)))(jnp.zeros(4))
         np.testing.assert_array_equal(gradient, np.zeros(4))
+
+
+class InverseNormTest(absltest.TestCase):
+    def test_by_hand(self):
+        found = arrays.inverse_norm(jnp.array([[3.0, 4.0], [0.0, 0.0], [-0.5, 0.0]]))
+        np.testing.assert_allclose(found, [0.2, 0.0, 2.0], rtol=1e-6)
+
+    def test_zero_has_a_zero_gradient(self):
+        gradient = jax.grad(lambda vector: jnp.sum(arrays.inverse_norm(vector)))(jnp.zeros(4))
+        np.testing.assert_array_equal(gradient, np.zeros(4))
+
+
+FINITE = st.floats(-1e3, 1e3, width=32).filter(lambda x: x == 0 or abs(x) > 1e-3)
+
+
+class QuantizeTest(parameterized.TestCase):
+    @parameterized.parameters(jnp.asarray, np.asarray)
+    def test_by_hand(self, make):
+        numbers = make([[-2.54, 0.02, 1.0, 0.031]], dtype=np.float32)
+        values, scales = arrays.quantize(numbers)
+        np.testing.assert_allclose(scales, [0.02], rtol=1e-6)
+        self.assertEqual(values.tolist(), [[-127, 1, 50, 2]])
+        self.assertEqual((values.dtype, scales.dtype), (np.int8, np.float32))
+        again = arrays.dequantize(values, scales)
+        np.testing.assert_allclose(again, [[-2.54, 0.02, 1.0, 0.04]], rtol=1e-6)
+        self.assertTrue(all(isinstance(part, type(numbers)) for part in (values, scales, again)))
+
+    @settings(deadline=None)
+    @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 20)), elements=FINITE))
+    def test_within_half_a_step(self, vectors):
+        values, scales = arrays.quantize(jnp.asarray(vectors))
+        step = np.abs(vectors.astype(np.float64)).max(axis=-1, keepdims=True) / 127
+        error = np.abs(np.asarray(arrays.dequantize(values, scales), np.float64) - vectors)
+        self.assertTrue(np.all(error <= 0.5001 * step))
+        self.assertLessEqual(int(np.abs(np.asarray(values, np.int32)).max()), 127)
+
+    def test_zero_vectors_and_half_precision(self):
+        values, scales = arrays.quantize(jnp.zeros((2, 3, 4)))
+        self.assertEqual(float(scales.max()), 0.0)
+        self.assertEqual(float(jnp.abs(arrays.dequantize(values, scales)).max()), 0.0)
+        _, half = arrays.quantize(jnp.array([0.5, -1.0], jnp.bfloat16))
+        self.assertEqual(half.dtype, jnp.float32)
+
+    def test_a_scale_for_each_channel_of_maps(self):
+        maps = np.array([[[1.27, 100.0], [-0.02, 0.3]], [[0.001, 0.0], [0.5, -50.0]]], np.float32)
+        values, scales = arrays.quantize(maps, axis=(0, 1))
+        np.testing.assert_allclose(scales, [0.01, 100 / 127], rtol=1e-6)
+        self.assertEqual(values.tolist(), [[[127, 127], [-2, 0]], [[0, 0], [50, -64]]])
+        kept, scales = arrays.quantize(maps, axis=(0, 1), keep_nonzero=True)
+        self.assertEqual(kept.tolist(), [[[127, 127], [-2, 1]], [[1, 0], [50, -64]]])
+        again = arrays.dequantize(kept, scales, axis=(0, 1))
+        np.testing.assert_allclose(again[1], [[0.01, 0.0], [0.5, -64 * 100 / 127]], rtol=1e-6)
+
+    def test_numbers_without_scales(self):
+        found = arrays.dequantize(np.array([1.5, -2.0], np.float16), None)
+        self.assertEqual((found.dtype, found.tolist()), (np.float32, [1.5, -2.0]))
 
 
 class ValidMaskTest(absltest.TestCase):

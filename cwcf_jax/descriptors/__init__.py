@@ -21,8 +21,8 @@ from cwcf_jax.descriptors.pooling import (
     region_mask,
     strided_region_mask,
     sum_pool,
+    touched_cells,
 )
-from cwcf_jax.descriptors.quantization import Quantized, dequantize, quantize
 from cwcf_jax.descriptors.whitening import (
     Whitening,
     WhiteningConfig,
@@ -33,7 +33,6 @@ from cwcf_jax.descriptors.whitening import (
 
 __all__ = [
     "NORMALIZATIONS",
-    "Quantized",
     "Whitening",
     "WhiteningConfig",
     "aggregate",
@@ -43,7 +42,6 @@ __all__ = [
     "class_activation_maps",
     "class_sums",
     "class_vectors",
-    "dequantize",
     "embed",
     "fit_pca_whitening",
     "fit_shrinkage_whitening",
@@ -53,12 +51,12 @@ __all__ = [
     "max_pool",
     "mean_pool",
     "min_max",
-    "quantize",
     "raw",
     "region_mask",
     "repeat_dropped",
     "resize_maps",
     "strided_region_mask",
     "sum_pool",
+    "touched_cells",
     "whiten",
 ]

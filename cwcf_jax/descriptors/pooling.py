@@ -4,23 +4,34 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from cwcf_jax.arrays import Shape, Size, einsum
+from cwcf_jax.arrays import Shape, Size, Values, einsum
 
 SLACK = 1e-4
 """Cells by which a box may touch a cell without taking it: more than a float32 division errs on any backend."""
 
 
-def region_mask(box: Float[Array, "4"], image_size: Size, map_size: Size, shape: Shape) -> Bool[Array, "h w"]:
+def touched_cells(box: Float[Array, "4"], image_size: Size, map_size: Size) -> Int[Array, "4"]:
     """Cells of a map that a box ``x1 y1 x2 y2`` in pixels touches: rows floor(y1 h/H) to ceil(y2 h/H), columns alike.
 
-    Cut to the map's valid area; at least one cell, the one nearest to the box.
+    Args:
+        box: in pixels of an image of ``image_size``.
+        image_size: H and W, in pixels.
+        map_size: h and w, the valid rows and columns of the image's map.
+
+    Returns:
+        ``x1 y1 x2 y2`` in cells, half-open, cut to the map's valid area; at least one cell, the one nearest to the box.
     """
     start, stop = box[1::-1], box[3:1:-1]
     scale = map_size.astype(jnp.float32)
     extent = image_size.astype(jnp.float32)
     first = jnp.clip(jnp.floor(start * scale / extent + SLACK).astype(jnp.int32), 0, map_size - 1)
     last = jnp.clip(jnp.ceil(stop * scale / extent - SLACK).astype(jnp.int32), first + 1, map_size)
-    return cell_mask(jnp.concatenate([first[::-1], last[::-1]]), shape)
+    return jnp.concatenate([first[::-1], last[::-1]])
+
+
+def region_mask(box: Float[Array, "4"], image_size: Size, map_size: Size, shape: Shape) -> Bool[Array, "h w"]:
+    """The `touched_cells` of a box as a mask over a map of ``shape``, arguments as there."""
+    return cell_mask(touched_cells(box, image_size, map_size), shape)
 
 
 def cell_mask(box: Int[Array, "4"], shape: Shape) -> Bool[Array, "h w"]:
@@ -97,8 +108,11 @@ def class_sums(
     return einsum("hwn,hwk->nk", jnp.where(region[..., None], cams, 0.0), features)
 
 
-def class_vectors(
-    features: Float[Array, "h w k"], cams: Float[Array, "h w n"], region: Bool[Array, "h w"]
-) -> Float[Array, "n k"]:
-    """``F_k^c = CW_k sum_ij X_ij^k CAM_ij^c`` (Eq. 4). A map that is 0 over the region gives the zero vector."""
-    return channel_weights(features, region)[None, :] * class_sums(features, cams, region)
+def class_vectors(sums: Float[Values, "*b n k"], weights: Float[Values, "*b k"] | None) -> Float[Values, "*b n k"]:
+    """``F_k^c = CW_k sum_ij X_ij^k CAM_ij^c`` (Eq. 4), from its two parts, which stores keep apart.
+
+    Args:
+        sums: what `class_sums` gives. A map that is 0 over the region gives a zero row.
+        weights: what `channel_weights` gives; None leaves the weights out.
+    """
+    return sums if weights is None else weights[..., None, :] * sums

@@ -3,7 +3,7 @@
 from cwcf_jax.encoder.ahead import compile_ahead
 from cwcf_jax.encoder.arguments import BUCKET_STEPS
 from cwcf_jax.encoder.embedding import Embeddings, class_vectors_from_maps, embed_classes, embed_maps
-from cwcf_jax.encoder.explanation import Evidence, explain
+from cwcf_jax.encoder.evidence import Evidence, explain
 from cwcf_jax.encoder.extractor import Extractor, layer_maps, load_extractor
 from cwcf_jax.encoder.model import DTYPES, EncoderConfig, Model, load
 from cwcf_jax.encoder.passes import (

@@ -1,5 +1,6 @@
 """Compiling a pass before it is needed."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -23,34 +24,28 @@ def compile_ahead(
     whitening: Whitening | None = None,
     boxes: bool = False,
 ) -> None:
-    """Compiles a pass for batches of uint8 images without making it; a call that follows finds it, and traces nothing.
+    """Compiles a pass for batches of uint8 images without running it; the call that follows traces nothing.
 
-    JAX compiles without Python's lock, so a thread of one's own does this while the device works.
+    JAX compiles without holding Python's lock, so a thread can call this while the device works.
 
     Args:
         function: `encode`, `class_vectors`, `pool`, `raw_features` or `feature_maps`.
-        model: it will be called with.
-        shape: batch, height and width of its images, before they are padded to a bucket.
+        model: the model of the call that follows.
+        shape: batch, height and width of the images, before they are padded to a bucket.
         num_classes: see `encode`.
-        class_ids: see `encode`; only its shape counts.
-        whitening: see `encode`.
-        boxes: whether it will be called with boxes.
+        class_ids: see `encode`; only the shape counts.
+        whitening: see `encode`; only the shapes count.
+        boxes: whether the call that follows has boxes.
 
     Raises:
-        ValueError: another function; else as the function itself.
+        ValueError: another function, or what the function itself would refuse.
     """
-    count = num_classes if function in (passes.encode, passes.class_vectors, passes.pool) else 1
+    compiled = passes.COMPILED.get(function)
+    if compiled is None:
+        raise ValueError(f"{getattr(function, '__name__', function)} is no pass that can be compiled ahead")
+    every: dict[str, Any] = {"num_classes": num_classes, "whitening": whitening}
+    options = {name: value for name, value in every.items() if name in inspect.signature(compiled).parameters}
     images = np.zeros((*shape, 3), np.uint8)
     regions = np.zeros((shape[0], 4), np.float32) if boxes else None
-    arguments = prepare_arguments(model, images, None, regions, class_ids, count, whitening)
-    if function is passes.encode:
-        lowered = passes._encode.lower(model, *arguments, whitening, num_classes=num_classes)
-    elif function in (passes.class_vectors, passes.pool):
-        compiled = passes._class_vectors if function is passes.class_vectors else passes._pool
-        lowered = compiled.lower(model, *arguments, num_classes=num_classes)
-    elif function in (passes.raw_features, passes.feature_maps):
-        compiled = passes._raw_features if function is passes.raw_features else passes._feature_maps
-        lowered = compiled.lower(model, *arguments[:2])
-    else:
-        raise ValueError(f"{getattr(function, '__name__', function)} is no pass that can be compiled ahead")
-    lowered.compile()
+    arguments = prepare_arguments(model, images, boxes=regions, class_ids=class_ids, **options)
+    compiled.lower(model, arguments, **options).compile()

@@ -1,11 +1,14 @@
-"""What callers hand to the encoder: checked, padded to a bucket, one entry an image."""
+"""Preparation of a pass's arguments: checked, padded to a bucket, one entry an image."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
+from cwcf_jax import networks
 from cwcf_jax.arrays import bucket_shape
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.model import Model
@@ -16,16 +19,32 @@ BUCKET_STEPS = 128, 240
 28 shapes instead of 221 for the 977 images of the development sets, for 7 % more pixels."""
 
 
+class Arguments(NamedTuple):
+    """What a compiled pass takes of a batch.
+
+    ``images`` [b, h, w, 3] RGB 0-255, padded to a bucket; ``sizes`` [b, 2], valid rows and columns of each; ``boxes``
+    [b, 4], ``x1 y1 x2 y2`` in pixels, or None for whole images; ``class_ids`` [b, n], or None for the image's own.
+    """
+
+    images: networks.Images
+    sizes: networks.Sizes
+    boxes: Float[Array, "b 4"] | None
+    class_ids: Int[Array, "b n"] | None
+
+
 def prepare_arguments(
     model: Model,
     images: ArrayLike,
-    sizes: ArrayLike | None,
-    boxes: ArrayLike | None,
-    class_ids: ArrayLike | None,
-    num_classes: int,
+    sizes: ArrayLike | None = None,
+    boxes: ArrayLike | None = None,
+    class_ids: ArrayLike | None = None,
+    num_classes: int = 1,
     whitening: Whitening | None = None,
-) -> tuple[Array, Array, Array | None, Array | None]:
-    """Checks shapes, pads concrete images to their bucket, gives every image its own size, box and classes."""
+) -> Arguments:
+    """Checks shapes, pads concrete images to their bucket, gives every image its own size, box and classes.
+
+    Arguments and errors as in `encode`.
+    """
     if not isinstance(images, jax.Array):
         try:
             images = np.asarray(images)
@@ -54,8 +73,8 @@ def prepare_arguments(
         if bucket != (height, width):
             images = np.pad(images, widths) if _on_host(images) else jnp.pad(images, widths)
         if (mesh := mesh_of(model)) and not any(map(_traced, (sizes, boxes, class_ids))):
-            return share_out(mesh, images, sizes, boxes, class_ids)
-    return jnp.asarray(images), sizes, boxes, class_ids
+            return Arguments(*share_out(mesh, (images, sizes, boxes, class_ids)))
+    return Arguments(jnp.asarray(images), sizes, boxes, class_ids)
 
 
 def check_classes(model: Model, num_classes: int, whitening: Whitening | None) -> None:
@@ -66,7 +85,7 @@ def check_classes(model: Model, num_classes: int, whitening: Whitening | None) -
     if whitening is not None and whitening.mean.shape[0] != model.feature_dim:
         raise ValueError(
             f"the whitening is for vectors of {whitening.mean.shape[0]} channels; "
-            f"{model.config.feature_layer} has {model.feature_dim}"
+            f"{model.feature_layer.name} has {model.feature_dim}"
         )
 
 

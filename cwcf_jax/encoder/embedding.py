@@ -1,4 +1,4 @@
-"""Class vectors from maps: all that a collection keeps of an image from one pass, and queries described again."""
+"""Class vectors from maps: for what an index keeps of an image, and for queries under other boxes or classes."""
 
 import functools
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.arguments import check_classes
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.passes import ClassVectors, Maps, feature_maps, most_probable, pool_maps, weigh
+from cwcf_jax.encoder.passes import ClassVectors, Maps, feature_maps, most_probable, pool_maps, pooled_vectors
 
 
 class Embeddings(NamedTuple):
-    """What a collection keeps of an image: everything for both strategies, from one pass.
+    """What an index keeps of an image: everything for both strategies, from one pass.
 
     ``vectors`` [b, classes, d], the whitened class vectors of norm 1 of all classes in order, whose sums are
     descriptors (OnA); ``descriptors`` [b, d], what `encode` gives (OfA); ``probabilities`` [b, classes].
@@ -61,10 +61,10 @@ def _embed_maps(model: Model, maps: Maps, whitening: Whitening | None, *, num_cl
 
     def one_image(one: Maps) -> Embeddings:
         pooled = pool_maps(model, one, one.feature_size, None, everything, num_classes=num_classes)
-        found = weigh(model, pooled)
-        embedded = descriptors.embed(found.vectors, whitening)
-        top = most_probable(found.probabilities, num_classes)
-        return Embeddings(embedded, l2_normalize(jnp.sum(embedded[top], axis=0)), found.probabilities)
+        vectors, _, probabilities = pooled_vectors(model, pooled)
+        embedded = descriptors.embed(vectors, whitening)
+        top = most_probable(probabilities, num_classes)
+        return Embeddings(embedded, l2_normalize(jnp.sum(embedded[top], axis=0)), probabilities)
 
     return jax.vmap(one_image)(maps)
 
@@ -91,6 +91,6 @@ def class_vectors_from_maps(
     """
 
     def one_image(one: Maps, size: Int[Array, "2"], box: Float[Array, "4"] | None) -> ClassVectors:
-        return weigh(model, pool_maps(model, one, size, box, class_ids, num_classes=num_classes))
+        return pooled_vectors(model, pool_maps(model, one, size, box, class_ids, num_classes=num_classes))
 
     return jax.vmap(one_image)(maps, image_sizes, boxes)

@@ -9,12 +9,13 @@ from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
 from cwcf_jax import networks
+from cwcf_jax.encoder.model import count_params
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """A network with its weights and the layer that is looked at: a pytree whose leaves are the weights."""
+    """A network with its weights and one of its layers: a pytree whose leaves are the weights."""
 
     params: networks.Params
     network: networks.Network = dataclasses.field(metadata={"static": True})
@@ -25,11 +26,14 @@ class Extractor:
         """Channels of the layer."""
         return self.network.spec.layer(self.layer).channels
 
+    def __repr__(self) -> str:
+        return f"Extractor({self.network.spec.name}, {self.layer}, {count_params(self.params):,} parameters)"
+
 
 def load_extractor(network: networks.Network, weights: str | pathlib.Path, *, layer: str | None = None) -> Extractor:
-    """An extractor from a file of weights; ``layer`` None is the network's own. Errors as in `encoder.load`."""
+    """Loads an extractor from a file of weights; ``layer`` None is the network's default. Errors as in `load`."""
     network = networks.adapt(network, networks.read_provenance(weights))
-    chosen = network.spec.layer(layer or network.spec.feature_layer)
+    chosen = network.spec.layer(layer)
     return Extractor(networks.load_params(network, weights), network, chosen.name)
 
 

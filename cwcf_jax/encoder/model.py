@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import jax
 
@@ -20,21 +21,27 @@ DTYPES = {
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """What of the pipeline is a choice; static, so each value compiles its own pass.
+    """The choices of the pipeline beside its network; static, so each value compiles its own pass.
 
     Attributes:
-        feature_layer: the layer whose maps are pooled.
-        cam_normalization: a key of `descriptors.NORMALIZATIONS`.
+        feature_layer: the layer whose maps are pooled; None is the network's default, whose name `load` fills in.
+        cam_normalization: ``min_max`` (the paper, section 3.2), ``max_clip`` (the authors' released code) or ``raw``.
         drop_negative: whether a class whose raw map is nowhere positive is dropped (its class vector is zero); if not,
             the least negative part of its map counts as evidence.
         channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3).
         pixel_mean: the mean to subtract, in the network's channel order; None is the network's own.
-        repeat_dropped: whether a dropped class's vector is replaced by that of the class before it.
-        region_cells: which cells of a map belong to a box: a key of `REGION_CELLS`.
-        dtype: what the network computes in: a key of `DTYPES`.
+        repeat_dropped: whether a dropped class's vector is replaced by that of the class before it, as in the authors'
+            released code.
+        region_cells: which cells of a map belong to a box: ``touched`` (every cell that the box touches) or ``floor``
+            (floor(x1 / stride) up to floor(x2 / stride), as in the authors' released code).
+        dtype: the type that the network's layers compute in, ``float32`` or, for accelerators, ``bfloat16``
+            (docs/performance.md); the steps after the network's maps are float32 with either.
+
+    Raises:
+        ValueError: an unknown normalization, rule for cells or dtype.
     """
 
-    feature_layer: str
+    feature_layer: str | None = None
     cam_normalization: str = "min_max"
     drop_negative: bool = True
     channel_weighting: bool = True
@@ -65,12 +72,12 @@ class Model:
     @property
     def feature_dim(self) -> int:
         """Channels of the feature layer, the length of a class vector."""
-        return self.network.spec.layer(self.config.feature_layer).channels
+        return self.feature_layer.channels
 
     @property
-    def feature_stride(self) -> int:
-        """Pixels that one step on the feature map covers."""
-        return self.network.spec.layer(self.config.feature_layer).stride
+    def feature_layer(self) -> networks.Layer:
+        """The layer whose maps are pooled."""
+        return self.network.spec.layer(self.config.feature_layer)
 
     @property
     def cam_layer(self) -> networks.Layer:
@@ -80,64 +87,55 @@ class Model:
             raise ValueError(_NO_CAMS.format(name=self.network.spec.name))
         return layer
 
+    def __repr__(self) -> str:
+        name, layer, dtype = self.network.spec.name, self.feature_layer.name, self.config.dtype
+        return f"Model({name}, {layer}, {dtype}, {count_params(self.params):,} parameters)"
+
 
 _NO_CAMS = (
     "{name} has no global average pooling before its classifier, and thus no class activation maps. Load a network "
-    "that has (vgg16_cam for VGG-16) with weights of its own, or train its CAM head on the weights you have: "
-    "cwcf_jax.training with TrainingConfig(network='vgg16_cam', trunk=FILE, ...)"
+    "that has (vgg16_cam for VGG-16) with weights of its own, or train its CAM head on the weights you have with "
+    "cwcf_jax.training (pip install 'cwcf-jax[training]')"
 )
 
 
 def load(
     network: str | networks.Network,
     weights: str | pathlib.Path | networks.Params,
-    *,
-    feature_layer: str | None = None,
-    cam_normalization: str = "min_max",
-    drop_negative: bool = True,
-    channel_weighting: bool = True,
-    pixel_mean: tuple[float, float, float] | None = None,
-    repeat_dropped: bool = False,
-    region_cells: str = "touched",
-    dtype: str = "float32",
+    config: EncoderConfig | None = None,
+    **fields: Any,
 ) -> Model:
-    """A model for `encode` from a network's name and its weights.
+    """Loads a model for `encode`: a network, its weights and the choices of an `EncoderConfig`.
 
     Args:
         network: a key of `networks.NETWORKS`, or a `Network` of your own.
         weights: a ``.npz`` file, an Orbax checkpoint directory, or parameters already in memory. A record in the file
             (`networks.Provenance`) decides the classes and the preprocessing.
-        feature_layer: the layer whose maps are pooled; None is the network's default.
-        cam_normalization: ``min_max`` (the paper), ``max_clip`` (the authors' code) or ``raw``.
-        drop_negative: whether classes whose raw map is nowhere positive are dropped.
-        channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3).
-        pixel_mean: another mean to subtract, in the network's channel order.
-        repeat_dropped: whether a dropped class's vector is replaced by that of the class before it (the authors' code).
-        region_cells: ``touched``: a box takes every cell that it touches; ``floor``: as in the authors' code.
-        dtype: ``float32``, or ``bfloat16`` for the network's layers: for accelerators (docs/performance.md).
+        config: the choices; None is `EncoderConfig()`.
+        **fields: fields of `EncoderConfig` that override those of ``config``: ``load(..., dtype="bfloat16")``.
 
     Raises:
+        TypeError: a field that `EncoderConfig` does not have.
         ValueError: an unknown network, layer, normalization or dtype, or a network without class activation maps.
         FileNotFoundError, CheckpointError: see `networks.load_params` and `networks.check_params`.
     """
+    known = [field.name for field in dataclasses.fields(EncoderConfig)]
+    if unknown := fields.keys() - set(known):
+        raise TypeError(f"EncoderConfig has no field {', '.join(sorted(unknown))}; it has {', '.join(known)}")
     if isinstance(network, str):
         network = networks.get(network)
     if network.spec.cam_layer is None:
         raise ValueError(_NO_CAMS.format(name=network.spec.name))
-    layer = network.spec.layer(feature_layer or network.spec.feature_layer)
-    config = EncoderConfig(
-        feature_layer=layer.name,
-        cam_normalization=cam_normalization,
-        drop_negative=drop_negative,
-        channel_weighting=channel_weighting,
-        pixel_mean=pixel_mean,
-        repeat_dropped=repeat_dropped,
-        region_cells=region_cells,
-        dtype=dtype,
-    )
+    config = dataclasses.replace(config or EncoderConfig(), **fields)
+    config = dataclasses.replace(config, feature_layer=network.spec.layer(config.feature_layer).name)
     if isinstance(weights, str | pathlib.Path):
         network = networks.adapt(network, networks.read_provenance(weights))
         weights = networks.load_params(network, weights)
     else:
         networks.check_params(network, weights)
     return Model(weights, network, config)
+
+
+def count_params(params: networks.Params) -> int:
+    """How many numbers the weights are."""
+    return sum(getattr(leaf, "size", 0) for leaf in jax.tree.leaves(params))

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from cwcf_jax import descriptors, networks
 from cwcf_jax.arrays import Shape, Size, valid_mask
 from cwcf_jax.descriptors import Whitening
-from cwcf_jax.encoder.arguments import prepare_arguments
+from cwcf_jax.encoder.arguments import Arguments, prepare_arguments
 from cwcf_jax.encoder.model import Model
 
 
@@ -89,7 +89,7 @@ def encode(
         ValueError: images, sizes, boxes or classes of the wrong shape or range.
     """
     arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes, whitening)
-    return _encode(model, *arguments, whitening, num_classes=num_classes)
+    return _encode(model, arguments, whitening=whitening, num_classes=num_classes)
 
 
 def class_vectors(
@@ -103,7 +103,7 @@ def class_vectors(
 ) -> ClassVectors:
     """The class vectors that `encode` whitens and sums, with their classes. Arguments and errors as there."""
     arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes)
-    return _class_vectors(model, *arguments, num_classes=num_classes)
+    return _class_vectors(model, arguments, num_classes=num_classes)
 
 
 def pool(
@@ -117,56 +117,65 @@ def pool(
 ) -> Pooled:
     """What `class_vectors` is made of, and the raw features beside it. Arguments and errors as in `encode`."""
     arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes)
-    return _pool(model, *arguments, num_classes=num_classes)
+    return _pool(model, arguments, num_classes=num_classes)
 
 
 def raw_features(model: Model, images: ArrayLike, *, sizes: ArrayLike | None = None) -> Float[Array, "b k"]:
     """Sum-pooled features without CAMs, the paper's baseline. Arguments and errors as in `encode`."""
-    images, sizes, _, _ = prepare_arguments(model, images, sizes, None, None, 1)
-    return _raw_features(model, images, sizes)
-
-
-@jax.jit
-def _raw_features(model, images, sizes):  # type: ignore[no-untyped-def]
-    maps = _network_maps(model, images, sizes)
-
-    def pool_one(features: Float[Array, "h w k"], size: Size) -> Float[Array, " k"]:
-        return descriptors.sum_pool(features, valid_mask(size, features.shape[:2]))
-
-    return jax.vmap(pool_one)(maps.features, maps.feature_size)
+    return _raw_features(model, prepare_arguments(model, images, sizes))
 
 
 def feature_maps(model: Model, images: ArrayLike, *, sizes: ArrayLike | None = None) -> Maps:
-    """The maps that `pool` is made of. Arguments and errors as in `encode`."""
-    images, sizes, _, _ = prepare_arguments(model, images, sizes, None, None, 1)
-    return _feature_maps(model, images, sizes)
+    """The maps that `pool` is made of, float32. Arguments and errors as in `encode`."""
+    return _feature_maps(model, prepare_arguments(model, images, sizes))
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def _encode(
+    model: Model, arguments: Arguments, *, whitening: Whitening | None, num_classes: int
+) -> Float[Array, "b d"]:
+    vectors = _class_vectors(model, arguments, num_classes=num_classes).vectors
+    return jax.vmap(lambda of_image: descriptors.aggregate(of_image, whitening))(vectors)
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def _class_vectors(model: Model, arguments: Arguments, *, num_classes: int) -> ClassVectors:
+    pooled = _pool(model, arguments, num_classes=num_classes)
+    return jax.vmap(functools.partial(pooled_vectors, model))(pooled)
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def _pool(model: Model, arguments: Arguments, *, num_classes: int) -> Pooled:
+    maps = _network_maps(model, arguments.images, arguments.sizes)
+    pool_image = functools.partial(pool_maps, model, num_classes=num_classes)
+    return jax.vmap(pool_image)(maps, arguments.sizes, arguments.boxes, arguments.class_ids)
 
 
 @jax.jit
-def _feature_maps(model, images, sizes):  # type: ignore[no-untyped-def]
-    maps = _network_maps(model, images, sizes)
-    features, cam_features = (one.astype(jnp.float32) for one in (maps.features, maps.cam_features))
+def _raw_features(model: Model, arguments: Arguments) -> Float[Array, "b k"]:
+    maps = _network_maps(model, arguments.images, arguments.sizes)
+
+    def pool_image(features: Float[Array, "h w k"], size: Size) -> Float[Array, " k"]:
+        return descriptors.sum_pool(features, valid_mask(size, features.shape[:2]))
+
+    return jax.vmap(pool_image)(maps.features, maps.feature_size)
+
+
+@jax.jit
+def _feature_maps(model: Model, arguments: Arguments) -> Maps:
+    maps = _network_maps(model, arguments.images, arguments.sizes)
+    features, cam_features = (layer.astype(jnp.float32) for layer in (maps.features, maps.cam_features))
     return maps._replace(features=features, cam_features=cam_features)
 
 
-@functools.partial(jax.jit, static_argnames="num_classes")
-def _encode(model, images, sizes, boxes, class_ids, whitening, *, num_classes):  # type: ignore[no-untyped-def]
-    vectors = _class_vectors(model, images, sizes, boxes, class_ids, num_classes=num_classes).vectors
-    return jax.vmap(lambda one: descriptors.aggregate(one, whitening))(vectors)
-
-
-@functools.partial(jax.jit, static_argnames="num_classes")
-def _class_vectors(model, images, sizes, boxes, class_ids, *, num_classes):  # type: ignore[no-untyped-def]
-    pooled = _pool(model, images, sizes, boxes, class_ids, num_classes=num_classes)
-    return jax.vmap(functools.partial(weigh, model))(pooled)
-
-
-@functools.partial(jax.jit, static_argnames="num_classes")
-def _pool(model, images, sizes, boxes, class_ids, *, num_classes):  # type: ignore[no-untyped-def]
-    maps = _network_maps(model, images, sizes)
-    pool_one = functools.partial(pool_maps, model, num_classes=num_classes)
-    shared = class_ids is not None and class_ids.ndim == 1
-    return jax.vmap(pool_one, in_axes=(0, 0, 0, None if shared else 0))(maps, sizes, boxes, class_ids)
+COMPILED = {
+    encode: _encode,
+    class_vectors: _class_vectors,
+    pool: _pool,
+    raw_features: _raw_features,
+    feature_maps: _feature_maps,
+}
+"""The compiled function that each pass calls with the model, the prepared arguments and some options by name."""
 
 
 def _network_maps(model: Model, images: networks.Images, sizes: networks.Sizes) -> Maps:
@@ -181,8 +190,8 @@ def _network_maps(model: Model, images: networks.Images, sizes: networks.Sizes) 
         params, inputs = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (params, inputs))
     _, maps = network.apply(params, inputs, sizes)
     map_sizes = network.map_sizes(sizes)
-    features, cam_features = maps[config.feature_layer], maps[model.cam_layer.name]
-    return Maps(features, cam_features, map_sizes[config.feature_layer], map_sizes[model.cam_layer.name])
+    features, cam_features = maps[model.feature_layer.name], maps[model.cam_layer.name]
+    return Maps(features, cam_features, map_sizes[model.feature_layer.name], map_sizes[model.cam_layer.name])
 
 
 def pool_maps(
@@ -195,7 +204,7 @@ def pool_maps(
     num_classes: int,
 ) -> Pooled:
     """Section 3 for one image, from its two maps."""
-    region = _region(model, box, image_size, maps.feature_size, maps.features.shape[:2], model.feature_stride)
+    region = _region(model, box, image_size, maps.feature_size, maps.features.shape[:2], model.feature_layer.stride)
     cam_shape = maps.cam_features.shape[:2]
     cam_region = _region(model, box, image_size, maps.cam_size, cam_shape, model.cam_layer.stride)
     logits = descriptors.mean_pool(maps.cam_features, cam_region)
@@ -223,14 +232,18 @@ def most_probable(scores: Float[Array, " classes"], count: int) -> Int[Array, " 
     return jnp.argsort(-scores, stable=True)[:count]
 
 
-def weigh(model: Model, pooled: Pooled) -> ClassVectors:
-    """The class vectors of one image, channel weights included."""
-    vectors = pooled.class_sums
-    if model.config.channel_weighting:
-        vectors = vectors * pooled.channel_weights[None, :]
-    if model.config.repeat_dropped:
-        vectors = descriptors.repeat_dropped(vectors)
+def pooled_vectors(model: Model, pooled: Pooled) -> ClassVectors:
+    """The class vectors of one image, from what is left of it."""
+    vectors = weighted_vectors(model, pooled.class_sums, pooled.channel_weights)
     return ClassVectors(vectors, pooled.class_ids, jax.nn.softmax(pooled.logits)[pooled.class_ids])
+
+
+def weighted_vectors(
+    model: Model, sums: Float[Array, "n k"], channel_weights: Float[Array, " k"]
+) -> Float[Array, "n k"]:
+    """Eq. 4 from its two parts, with or without channel weights and repeated vectors as the model's config says."""
+    vectors = descriptors.class_vectors(sums, channel_weights if model.config.channel_weighting else None)
+    return descriptors.repeat_dropped(vectors) if model.config.repeat_dropped else vectors
 
 
 def class_maps(model: Model, maps: Maps, class_ids: Int[Array, " n"]) -> Float[Array, "h w n"]:
@@ -246,7 +259,7 @@ def class_maps(model: Model, maps: Maps, class_ids: Int[Array, " n"]) -> Float[A
     cams = descriptors.NORMALIZATIONS[model.config.cam_normalization](cams, valid)
     if model.config.drop_negative:
         cams = jnp.where(evident[None, None, :], cams, 0.0)
-    if model.feature_stride != model.cam_layer.stride:
+    if model.feature_layer.stride != model.cam_layer.stride:
         cams = descriptors.resize_maps(cams, maps.cam_size, maps.feature_size, maps.features.shape[:2])
     return cams
 

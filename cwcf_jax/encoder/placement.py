@@ -1,5 +1,7 @@
 """One model on several devices, each with its share of every batch."""
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -10,12 +12,9 @@ from cwcf_jax.encoder.model import Model
 AXIS = "batch"
 EVERYWHERE, SHARED_OUT = PartitionSpec(), PartitionSpec(AXIS)  # type: ignore[no-untyped-call]
 
-Arguments = tuple[Array, Array, Array | None, Array | None]
-"""Images, sizes, boxes and classes of a batch."""
-
 
 def spread(model: Model, mesh: Mesh | None = None) -> Model:
-    """The model with its weights on every device of a mesh; what it encodes from then on is shared out among them.
+    """Puts a model's weights on every device of a mesh; the batches it encodes from then on are shared out among them.
 
     Nothing else changes: `encode` and the like take batches as before and return arrays spread over the devices. A
     batch that cannot be shared out evenly is computed on each of them, to the same result.
@@ -47,21 +46,18 @@ def mesh_of(model: Model) -> Mesh | None:
     return sharding.mesh
 
 
-def share_out(
-    mesh: Mesh, images: Array | np.ndarray, sizes: Array, boxes: Array | None, class_ids: Array | None
-) -> Arguments:
-    """Arrays with a first axis of images onto the devices of a mesh.
+def share_out(mesh: Mesh, batch: Any) -> Any:
+    """Puts a pytree of arrays, whose first axis is the images of a batch, onto the devices of a mesh.
 
     Raises:
         ValueError: several processes, and images that cannot be shared out evenly among a process's devices.
     """
-    count = images.shape[0]
+    count = jax.tree.leaves(batch)[0].shape[0]
     local = mesh.local_mesh.devices.size
     if count % local and local != mesh.devices.size:
         raise ValueError(f"{count} images cannot be shared out among a process's {local} devices; fill the batch up")
     spec = EVERYWHERE if count % local else SHARED_OUT
-    placed: Arguments = jax.tree.map(lambda one: _place(one, mesh, spec), (images, sizes, boxes, class_ids))
-    return placed
+    return jax.tree.map(lambda array: _place(array, mesh, spec), batch)
 
 
 def _place(values: Array | np.ndarray, mesh: Mesh, spec: PartitionSpec) -> Array:

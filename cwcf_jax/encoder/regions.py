@@ -1,4 +1,4 @@
-"""Regions of images as a query's classes see them (section 4.5 of the paper), from stored maps: no network pass."""
+"""Descriptors of regions under a query's classes (section 4.5 of the paper), from stored maps: no network pass."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 from cwcf_jax import descriptors
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.passes import Maps, class_maps
+from cwcf_jax.encoder.passes import Maps, class_maps, weighted_vectors
 
 
 @jax.jit
@@ -49,7 +49,5 @@ def region_vectors(
 
 def _vectors(model: Model, maps: Maps, cams: Float[Array, "h w n"], cells: Int[Array, "4"]) -> Float[Array, "n k"]:
     region = descriptors.cell_mask(cells, maps.features.shape[:2])
-    vectors = descriptors.class_sums(maps.features, cams, region)
-    if model.config.channel_weighting:
-        vectors = vectors * descriptors.channel_weights(maps.features, region)[None, :]
-    return descriptors.repeat_dropped(vectors) if model.config.repeat_dropped else vectors
+    sums = descriptors.class_sums(maps.features, cams, region)
+    return weighted_vectors(model, sums, descriptors.channel_weights(maps.features, region))

@@ -11,12 +11,12 @@ import io
 from collections.abc import Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from cwcf_jax import encoder
-from cwcf_jax.descriptors import Whitening, quantize
+from cwcf_jax.arrays import quantize
+from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Maps, Model
 from cwcf_jax.extraction import Extraction, Progress, compile_model_maps, crop_maps, model_maps, pass_pictures
 from cwcf_jax.images import ImageError, Picture
@@ -123,5 +123,4 @@ def _described(
     model: Model, maps: Maps, whitening: Whitening, *, num_classes: int
 ) -> tuple[Float[Array, "b d"], Array, Float[Array, "b n"]]:
     embedded = encoder.embed_maps(model, maps, num_classes=num_classes, whitening=whitening)
-    quantized = quantize(embedded.vectors)
-    return embedded.descriptors, quantized.values, jnp.asarray(quantized.scales)
+    return embedded.descriptors, *quantize(embedded.vectors)

@@ -62,7 +62,7 @@ class Index(IndexReader):
         model = load_model(header)
         dim = min(settings.dim, model.feature_dim)
         count = min(settings.num_classes, model.network.spec.num_classes)
-        settings = dataclasses.replace(settings, dim=dim, num_classes=count, feature_layer=model.config.feature_layer)
+        settings = dataclasses.replace(settings, dim=dim, num_classes=count, feature_layer=model.feature_layer.name)
         place.mkdir(parents=True, exist_ok=True)
         if settings.store:
             claim_location(settings.store, f"the index {place} of {root}")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from cwcf_jax.arrays import l2_normalize
+from cwcf_jax.arrays import dequantize, l2_normalize
 from cwcf_jax.index.reader import Places, open_table
 from cwcf_jax.index.table import Entry, Snapshot
 from cwcf_jax.search import nearest
@@ -102,10 +102,8 @@ class LocalRanker:
             return self.snapshot.descriptors[[self._places[entry.path] for entry in entries]]
         store = self._online.store
         runs = store.vectors(np.array([entry.row for entry in entries], np.int64), store.positions(class_ids))
-        values = runs.values.astype(np.float32)
-        if runs.scales is not None:
-            values *= runs.scales[..., None]
-        return np.asarray(l2_normalize(jnp.sum(jnp.asarray(values), axis=0)))
+        vectors = jnp.asarray(dequantize(runs.values, runs.scales))
+        return np.asarray(l2_normalize(jnp.sum(vectors, axis=0)))
 
     def entry(self, path: str) -> Entry:
         """See `EntryRanker`."""

@@ -45,7 +45,7 @@ class NetworkSpec:
     Attributes:
         name: in the registry.
         feature_layers: the layers that can be pooled.
-        feature_layer: the one that is, unless another is asked for.
+        feature_layer: the default among them.
         cam_layer: the layer before global average pooling; None: the network has no such head and thus no CAMs.
         classifier: the dense layer after it, whose kernel weights the class activation maps (Eq. 1); None: the maps of
             ``cam_layer`` are the class activation maps, one a class.
@@ -65,8 +65,9 @@ class NetworkSpec:
     num_classes: int = 1000
     class_names: str | tuple[str, ...] = "imagenet"
 
-    def layer(self, name: str) -> Layer:
-        """The feature layer called ``name``; ValueError lists the ones there are."""
+    def layer(self, name: str | None) -> Layer:
+        """The feature layer called ``name``, None for the network's default; ValueError lists the ones there are."""
+        name = name or self.feature_layer
         for layer in self.feature_layers:
             if layer.name == name:
                 return layer

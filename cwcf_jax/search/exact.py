@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cwcf_jax import hardware
+from cwcf_jax.arrays import dequantize, quantize
 from cwcf_jax.search import candidates
 from cwcf_jax.search.candidates import Compact, Found, Rows
 from cwcf_jax.search.similarity import Ranking, similarities
@@ -87,11 +88,9 @@ def exhaustive(queries: Float[Array, "q d"], database: Rows, count: int) -> Rank
 @jax.jit
 def compact(database: Float[Array, "n d"]) -> Compact:
     """A compact copy of a database, for `nearest`."""
-    scales = jnp.max(jnp.abs(database), axis=-1) / 127
-    steps = jnp.where(scales > 0, scales, 1.0)[:, None]
-    values = jnp.round(database / steps)
-    error = jnp.max(jnp.linalg.norm(values * steps - database, axis=-1))
-    return Compact(values.astype(jnp.int8), scales, error)
+    values, scales = quantize(database)
+    error = jnp.max(jnp.linalg.norm(dequantize(values, scales) - database, axis=-1))
+    return Compact(values, scales, error)
 
 
 def _check(queries: Float[Array, "q d"], database: Rows, count: int, scoring: str | None) -> str:

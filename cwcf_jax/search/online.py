@@ -4,6 +4,7 @@ The paper gives OnA up at 100,000 images. Here a query reads its own N_C classes
 and no more than a fragment is worked on at a time; on an accelerator the store stays in its memory where it fits.
 """
 
+import functools
 from collections.abc import Iterator
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from cwcf_jax.arrays import dequantize, inverse_norm
 from cwcf_jax.search.similarity import Ranking
 from cwcf_jax.store import ClassVectorStore, Runs
 
@@ -42,9 +44,7 @@ def online_scores(
         In [-1, 1], float32; 0 for an image without evidence for any of the classes.
     """
     sums = _sums(values, scales, positions)
-    square = jnp.sum(jnp.square(sums), axis=-1)
-    norm = jax.lax.rsqrt(jnp.where(square > 0, square, 1.0))
-    return jnp.sum(sums * query[None, :], axis=-1) * norm
+    return jnp.sum(sums * query[None, :], axis=-1) * inverse_norm(sums)
 
 
 class OnlineSearch:
@@ -137,10 +137,8 @@ def _sums(
     values: Num[Array, "c b d"], scales: Float[Array, "c b"] | None, positions: Int[Array, " n"]
 ) -> Float[Array, "b d"]:
     def add(sums: Float[Array, "b d"], position: Int[Array, ""]) -> tuple[Float[Array, "b d"], None]:
-        vectors = jax.lax.dynamic_index_in_dim(values, position, keepdims=False).astype(jnp.float32)
-        if scales is not None:
-            vectors = vectors * jax.lax.dynamic_index_in_dim(scales, position, keepdims=False)[:, None]
-        return sums + vectors, None
+        at = functools.partial(jax.lax.dynamic_index_in_dim, index=position, keepdims=False)
+        return sums + dequantize(at(values), None if scales is None else at(scales)), None
 
     start = jnp.zeros(values.shape[1:], jnp.float32)
     return jax.lax.scan(add, start, positions, unroll=UNROLL)[0]

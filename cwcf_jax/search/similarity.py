@@ -2,12 +2,11 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from cwcf_jax.arrays import einsum
+from cwcf_jax.arrays import einsum, inverse_norm
 
 
 class Ranking(NamedTuple):
@@ -49,5 +48,4 @@ def class_pairs(query: Float[Array, "n d"], image: Float[Array, "m d"]) -> Float
 
 def _share(vectors: Float[Array, "n d"]) -> Float[Array, "n d"]:
     """The vectors scaled so that their sum has norm 1."""
-    square = jnp.sum(jnp.square(jnp.sum(vectors, axis=0)))
-    return vectors * jnp.where(square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    return vectors * inverse_norm(jnp.sum(vectors, axis=0))

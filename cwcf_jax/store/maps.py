@@ -11,6 +11,7 @@ import numpy as np
 import tensorstore
 
 from cwcf_jax import files
+from cwcf_jax.arrays import dequantize, quantize
 from cwcf_jax.store import zarr
 from cwcf_jax.store.folder import HEADER, StaleStoreError, StoreFolder
 from cwcf_jax.store.zarr import Location
@@ -148,7 +149,7 @@ def _dump(stream: io.BufferedIOBase, maps: Mapping[str, np.ndarray], *, compact:
     for name, values in maps.items():
         held = np.clip(values, -LARGEST, LARGEST)
         if compact:
-            arrays[name], arrays[name + SCALES] = _quantize(held)
+            arrays[name], arrays[name + SCALES] = quantize(held, axis=(0, 1), keep_nonzero=True)
         else:
             arrays[name] = held.astype(np.float16)
     np.savez(stream, allow_pickle=False, **arrays)
@@ -159,14 +160,10 @@ def _load(stream: io.BufferedIOBase) -> dict[str, np.ndarray]:
     with np.load(stream) as content:
         names = [name for name in content.files if not name.endswith(SCALES)]
         return {
-            name: content[name] * content[name + SCALES] if name + SCALES in content.files else content[name]
+            name: dequantize(content[name], content[name + SCALES], axis=(0, 1))
+            if name + SCALES in content.files
+            else content[name]
             for name in names
         }
 
 
-def _quantize(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int8 maps and the scale [c] of each channel; numbers that round to 0 but are not become one step."""
-    scales = np.abs(maps).max(axis=(0, 1)).astype(np.float32) / 127
-    steps = np.rint(maps / np.where(scales > 0, scales, 1.0))
-    steps = np.where((steps == 0) & (maps != 0), np.sign(maps), steps)
-    return steps.astype(np.int8), scales

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cwcf_jax import descriptors
 from cwcf_jax.store.rows import RowStore
 
 
@@ -36,6 +37,5 @@ class PooledStore(RowStore):
     def class_vectors(self, rows: slice | np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         """Class vectors (Eq. 4) [rows, n, k] of the given rows; ``class_ids`` [n], or [rows, n] for each its own."""
         indices = np.arange(self.length)[rows]
-        chosen = np.asarray(self.class_sums[indices[:, None], class_ids])
-        chosen *= self.channel_weights[rows][:, None, :]
-        return chosen
+        sums = np.asarray(self.class_sums[indices[:, None], class_ids])
+        return np.asarray(descriptors.class_vectors(sums, np.asarray(self.channel_weights[rows])))

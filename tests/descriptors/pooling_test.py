@@ -15,6 +15,11 @@ def _features(seed, shape=(4, 5, 6)):
     return np.maximum(np.random.default_rng(seed).normal(size=shape), 0).astype(np.float32)
 
 
+def _class_vectors(features, cams, region):
+    sums = descriptors.class_sums(features, cams, region)
+    return descriptors.class_vectors(sums, descriptors.channel_weights(features, region))
+
+
 class ChannelWeightsTest(absltest.TestCase):
     def test_hand_worked(self):
         # 2 x 2 cells; channel 0 positive in 4, channel 1 in 1: Q = (1, .25), weights log(1.25), log(5).
@@ -42,7 +47,7 @@ class ChannelWeightsTest(absltest.TestCase):
 class ClassVectorsTest(absltest.TestCase):
     def test_equation_4(self):
         features, cams = _features(0), _features(1, (4, 5, 3))
-        found = descriptors.class_vectors(jnp.asarray(features), jnp.asarray(cams), jnp.ones((4, 5), bool))
+        found = _class_vectors(jnp.asarray(features), jnp.asarray(cams), jnp.ones((4, 5), bool))
         for c in range(3):
             np.testing.assert_allclose(found[c], oracles.class_vector(features, cams[..., c]), rtol=1e-4, atol=1e-5)
 
@@ -50,15 +55,20 @@ class ClassVectorsTest(absltest.TestCase):
         features, cams = _features(0), _features(1, (4, 5, 3))
         region = np.zeros((4, 5), bool)
         region[1:3, 2:5] = True
-        found = descriptors.class_vectors(jnp.asarray(features), jnp.asarray(cams), jnp.asarray(region))
-        cut = descriptors.class_vectors(
-            jnp.asarray(features[1:3, 2:5]), jnp.asarray(cams[1:3, 2:5]), jnp.ones((2, 3), bool)
-        )
+        found = _class_vectors(jnp.asarray(features), jnp.asarray(cams), jnp.asarray(region))
+        cut = _class_vectors(jnp.asarray(features[1:3, 2:5]), jnp.asarray(cams[1:3, 2:5]), jnp.ones((2, 3), bool))
         np.testing.assert_allclose(found, cut, rtol=1e-5, atol=1e-6)
 
     def test_no_evidence_gives_zero(self):
-        found = descriptors.class_vectors(jnp.asarray(_features(0)), jnp.zeros((4, 5, 2)), jnp.ones((4, 5), bool))
+        found = _class_vectors(jnp.asarray(_features(0)), jnp.zeros((4, 5, 2)), jnp.ones((4, 5), bool))
         np.testing.assert_array_equal(found, np.zeros((2, 6)))
+
+    def test_of_several_images_and_without_channel_weights(self):
+        sums, weights = np.arange(12.0).reshape(2, 3, 2), np.array([[1.0, 2.0], [0.0, 3.0]])
+        found = descriptors.class_vectors(sums, weights)
+        np.testing.assert_array_equal(found[0], [[0, 2], [2, 6], [4, 10]])
+        np.testing.assert_array_equal(found[1], [[0, 21], [0, 27], [0, 33]])
+        np.testing.assert_array_equal(descriptors.class_vectors(sums, None), sums)
 
     def test_bfloat16_maps_accumulate_in_float32(self):
         features = jnp.ones((64, 64, 1), jnp.bfloat16)
@@ -200,6 +210,10 @@ class RegionMaskTest(parameterized.TestCase):
         mask = np.zeros((16, 24), bool)
         mask[top:bottom, left:right] = True
         np.testing.assert_array_equal(self._mask(box), mask)
+
+    def test_the_cells_of_a_mask(self):
+        cells = descriptors.touched_cells(jnp.array([33.0, 65, 63, 127]), jnp.array([480, 640]), jnp.array([15, 20]))
+        self.assertEqual(cells.tolist(), [1, 2, 2, 4])  # x1 y1 x2 y2
 
     @settings(deadline=None, max_examples=60)
     @given(*[st.integers(0, 639)] * 4)

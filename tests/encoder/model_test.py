@@ -1,4 +1,4 @@
-"""What of a model is a choice of its own: here the type that the network computes in."""
+"""A model's configuration, among it the type that the network computes in, and its text."""
 
 import pickle
 
@@ -13,6 +13,7 @@ from cwcf_jax.datasets import read_oxford
 from cwcf_jax.encoder import passes
 from cwcf_jax.images import read_image
 from tests.support import shared
+from tests.training import tiny
 
 
 class DtypeTest(absltest.TestCase):
@@ -60,6 +61,40 @@ class DtypeTest(absltest.TestCase):
     def test_unknown(self):
         with self.assertRaisesRegex(ValueError, "unknown dtype 'float16'; known: float32, bfloat16"):
             encoder.load("googlenet", networks.get("googlenet").shapes(), dtype="float16")
+
+
+class LoadTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.network = tiny.network()
+        self.params = self.network.initialize(0)
+
+    def test_fields_override_the_config(self):
+        config = encoder.EncoderConfig(feature_layer="conv1_1", drop_negative=False)
+        self.assertEqual(cwcf_jax.load(self.network, self.params, config).config, config)
+        found = cwcf_jax.load(self.network, self.params, config, feature_layer="conv2_1", dtype="bfloat16")
+        expected = encoder.EncoderConfig(feature_layer="conv2_1", drop_negative=False, dtype="bfloat16")
+        self.assertEqual(found.config, expected)
+
+    def test_the_networks_own_layer_by_name(self):
+        for options in ({}, {"feature_layer": None}, {"config": encoder.EncoderConfig()}):
+            self.assertEqual(cwcf_jax.load(self.network, self.params, **options).config.feature_layer, "conv2_1")
+        self.assertEqual(
+            cwcf_jax.Model(self.params, self.network, encoder.EncoderConfig()).feature_layer.name, "conv2_1"
+        )
+
+    def test_an_unknown_field(self):
+        with self.assertRaisesRegex(TypeError, "no field layer; it has feature_layer, cam_normalization, .*, dtype"):
+            cwcf_jax.load(self.network, self.params, layer="conv1_1")
+
+    def test_repr_is_short(self):
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        model = cwcf_jax.load(self.network, self.params, feature_layer="conv1_1", dtype="bfloat16")
+        self.assertEqual(repr(model), f"Model(tiny_cam, conv1_1, bfloat16, {count:,} parameters)")
+        extractor = encoder.Extractor(self.params, self.network, "conv1_1")
+        self.assertEqual(repr(extractor), f"Extractor(tiny_cam, conv1_1, {count:,} parameters)")
+        for of_model in (jax.eval_shape(lambda: model), jax.tree.map(lambda _: None, model)):
+            self.assertIn("Model(tiny_cam, conv1_1, bfloat16", repr(of_model))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def _maps(model, image):
     sizes = jnp.array([image.shape[:2]], jnp.int32)
     inputs = networks.preprocess(jnp.asarray(image)[None], sizes, model.network.spec.preprocessing)
     logits, activations = _compiled(model.network)(model.params, inputs, sizes)
-    features = activations[model.config.feature_layer][0]
+    features = activations[model.feature_layer.name][0]
     cam_features = activations[model.network.spec.cam_layer.name][0]
     return (np.asarray(part, np.float64) for part in (features, cam_features, logits[0]))
 

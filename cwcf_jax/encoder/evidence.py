@@ -1,4 +1,4 @@
-"""Where in an image a score comes from, from stored maps: no network pass."""
+"""The share of each class and cell of an image in a score, from stored maps: no network pass."""
 
 from typing import NamedTuple
 
@@ -7,17 +7,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from cwcf_jax import descriptors
-from cwcf_jax.arrays import einsum, valid_mask
+from cwcf_jax.arrays import einsum, inverse_norm, valid_mask
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.model import Model
 from cwcf_jax.encoder.passes import Maps, class_maps
 
 
 class Evidence(NamedTuple):
-    """A score taken apart, for one image.
+    """The terms of one image's score, which sum to it.
 
-    ``cells`` [n, h, w], what each cell of the feature map adds through each class; ``constant`` [n], what the mean that
-    the whitening subtracts adds, wherever one looks. Everything summed is the score.
+    ``cells`` [n, h, w], what each cell of the feature map adds through each class; ``constant`` [n], what each class
+    adds through the mean that the whitening subtracts, which belongs to no cell.
     """
 
     cells: Float[Array, "n h w"]
@@ -33,7 +33,7 @@ def explain(
     query: Float[Array, " d"],
     cells: Int[Array, "4"] | None = None,
 ) -> Evidence:
-    """The cosine of a query with an image or one of its regions, under some classes, split over classes and cells.
+    """Splits the cosine of a query with an image or one of its regions, under some classes, over classes and cells.
 
     Each class vector is a sum over cells, and its whitening affine but for norms that all cells share: the score splits
     exactly.
@@ -50,27 +50,21 @@ def explain(
     if cells is not None:
         region &= descriptors.cell_mask(cells, maps.features.shape[:2])
     cams = class_maps(model, maps, class_ids)
-    vectors = descriptors.class_sums(maps.features, cams, region)
-    weights = jnp.ones(vectors.shape[1])
+    weights = jnp.ones(maps.features.shape[-1])
     if model.config.channel_weighting:
         weights = descriptors.channel_weights(maps.features, region)
-        vectors = vectors * weights[None, :]
+    vectors = descriptors.class_vectors(descriptors.class_sums(maps.features, cams, region), weights)
     embedded = descriptors.embed(vectors, whitening)
-    total = _inverse_norm(jnp.sum(embedded, axis=0))
+    total = inverse_norm(jnp.sum(embedded, axis=0))
     if whitening is None:
         direction, offset = query, jnp.zeros(())
         inner = jnp.ones(vectors.shape[0])
     else:
         direction = einsum("kd,d->k", whitening.projection, query * jax.lax.rsqrt(whitening.eigenvalues))
         offset = jnp.sum(whitening.mean * direction)
-        unit = vectors * _inverse_norm(vectors)[:, None]
-        inner = _inverse_norm(descriptors.whiten(unit, whitening))
+        unit = vectors * inverse_norm(vectors)[:, None]
+        inner = inverse_norm(descriptors.whiten(unit, whitening))
     scale = jnp.where(jnp.any(vectors != 0, axis=-1), total * inner, 0.0)
     seen = jnp.where(region, einsum("hwk,k->hw", maps.features, weights * direction), 0.0)
-    cells = jnp.moveaxis(cams, -1, 0) * seen[None] * (scale * _inverse_norm(vectors))[:, None, None]
+    cells = jnp.moveaxis(cams, -1, 0) * seen[None] * (scale * inverse_norm(vectors))[:, None, None]
     return Evidence(cells, -offset * scale)
-
-
-def _inverse_norm(vectors: Float[Array, "*n d"]) -> Float[Array, "*n"]:
-    square = jnp.sum(jnp.square(vectors), axis=-1)
-    return jnp.where(square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1.0)), 0.0)
