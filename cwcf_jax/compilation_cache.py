@@ -1,4 +1,4 @@
-"""What was compiled once, for the programs that start later."""
+"""JAX's compilation cache for this package's programs: a program reuses what an earlier run compiled."""
 
 import os
 import pathlib
@@ -6,14 +6,14 @@ import pathlib
 import jax
 
 LEAST_SECONDS = 0.2
-"""What compiles faster is not kept."""
+"""The shortest compilation, in seconds, whose result is kept."""
 
 
 def enable() -> None:
-    """Has JAX keep compiled functions below the user's cache folder, ``~/.cache/cwcf/compiled``.
+    """Makes JAX keep compiled functions in ``~/.cache/cwcf/compiled``, or below ``XDG_CACHE_HOME`` where it is set.
 
-    For programs; a library leaves the choice to its caller. Whoever set JAX's cache (``JAX_COMPILATION_CACHE_DIR`` or
-    its configuration) has made that choice.
+    Programs call this; a library leaves the choice to the program that imports it. If ``JAX_COMPILATION_CACHE_DIR`` or
+    JAX's configuration names a folder already, that choice stays and this does nothing.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.values["jax_compilation_cache_dir"] is not None:
         return

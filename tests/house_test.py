@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 from absl.testing import absltest
 
@@ -122,7 +123,55 @@ class ImportTest(absltest.TestCase):
 
         for name in cwcf_jax.__all__:
             if not name.startswith("__"):
-                self.assertTrue(getattr(cwcf_jax, name).__doc__, name)
+                public = getattr(cwcf_jax, name)
+                self.assertTrue(public.__doc__, name)
+                self.assertFalse(isinstance(public, types.ModuleType), name)
+
+    def test_what_the_pages_show_is_public(self):
+        import cwcf_jax
+
+        pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+        blocks = [block for page in pages for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
+        shown = {name for block in blocks for name in re.findall(r"\bcwcf_jax\.(\w+)\(", block)}
+        for names in (match for block in blocks for match in re.findall(r"^from cwcf_jax import (.*)$", block, re.M)):
+            shown |= set(names.split(", ")) - FLOORS.keys()
+        self.assertContainsSubset({"load", "encode", "Index"}, shown)
+        self.assertContainsSubset(shown, cwcf_jax.__all__)
+
+    def test_rooms_and_names_are_imported_on_their_first_use(self):
+        rooms = sorted(FLOORS.keys() - {"__main__"})
+        _run(
+            f"""
+import sys, types
+import cwcf_jax
+assert [name for name in sys.modules if name.startswith("cwcf_jax.")] == ["cwcf_jax.version"]
+for room in {rooms}:
+    assert isinstance(getattr(cwcf_jax, room), types.ModuleType), room
+assert not hasattr(cwcf_jax, "nothing") and not hasattr(cwcf_jax, "_nothing")
+"""
+        )
+
+    def test_without_an_extra_the_error_names_it(self):
+        for missing, name, extra in (("lancedb", "Index", "index"), ("fastapi", "web", "web")):
+            _run(
+                f"""
+import sys
+sys.modules["{missing}"] = None
+import cwcf_jax
+cwcf_jax.load
+try:
+    cwcf_jax.{name}
+except ImportError as error:
+    assert str(error) == "cwcf_jax.{name} needs {missing}: pip install 'cwcf-jax[{extra}]'", error
+else:
+    raise AssertionError("{name} without {missing}")
+"""
+            )
+
+
+def _run(code):
+    done = subprocess.run([sys.executable, "-B", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 if __name__ == "__main__":
