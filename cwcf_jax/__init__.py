@@ -3,7 +3,7 @@
     model = cwcf_jax.load("googlenet", weights="googlenet_bvlc.npz")
     descriptors = cwcf_jax.encode(model, images, num_classes=64)
 
-See `cwcf_jax.encode` for shapes and ranges. The names in ``cwcf_jax.__all__`` are the public interface. Everything else,
+See `cwcf_jax.encode` for shapes and ranges. The names in ``cwcf_jax.__all__`` are the public interface. All others,
 the rooms ``cwcf_jax.images``, ``cwcf_jax.search`` and so on included, may change with any version.
 """
 

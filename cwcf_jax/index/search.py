@@ -183,7 +183,7 @@ class Searcher:
     @functools.cached_property
     def _map_sizes(self) -> Callable[[Int[Array, "1 2"]], Int[Array, "1 2"]]:
         model = self.index.model
-        return jax.jit(lambda sizes: model.network.map_sizes(sizes)[model.config.feature_layer])
+        return jax.jit(lambda sizes: model.network.map_sizes(sizes)[model.feature_layer.name])
 
 
 class IndexRanker:

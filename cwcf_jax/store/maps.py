@@ -165,5 +165,3 @@ def _load(stream: io.BufferedIOBase) -> dict[str, np.ndarray]:
             else content[name]
             for name in names
         }
-
-
