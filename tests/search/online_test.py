@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cwcf_jax
-from cwcf_jax import descriptors, encoder
+from cwcf_jax import encoder
+from cwcf_jax.arrays import quantize
 from cwcf_jax.images import ImageSet, read_folder, read_image
 from cwcf_jax.search import online, online_scores
 from cwcf_jax.search.online import OnlineSearch
@@ -55,7 +56,7 @@ class PhotographsTest(parameterized.TestCase):
                 embedded = encoder.embed_classes(_model(), read_image(path)[None], whitening=self.whitening)
                 vectors = embedded.vectors[:, writer.layout.classes]
                 if writer.layout.dtype == "int8":
-                    writer.append(*map(np.asarray, descriptors.quantize(vectors)))
+                    writer.append(*map(np.asarray, quantize(vectors)))
                 else:
                     writer.append(np.asarray(vectors, np.float16))
         return ClassVectorStore(place)
