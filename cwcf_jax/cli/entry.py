@@ -4,8 +4,7 @@ import argparse
 import importlib
 import os
 import sys
-
-from absl import app, logging
+from typing import NoReturn
 
 from cwcf_jax.cli.parser import build
 
@@ -17,29 +16,30 @@ EXPECTED = (ValueError, OSError, RuntimeError)
 """Errors whose message says what to do; others are defects and show where."""
 
 
-def run() -> None:
-    """What ``cwcf`` starts."""
-    logging.set_verbosity(logging.WARNING)
-    app.run(_start, flags_parser=lambda argv: build().parse_args(argv[1:]))
+EXTRAS = {"serve": "web", "weights": "weights"}
+"""The extras of commands that need another one than ``index``."""
 
 
-def _start(arguments: argparse.Namespace) -> int:
+def run() -> NoReturn:
+    """Reads the arguments of this process, runs the command and exits."""
+    arguments = build().parse_args()
     _tune_memory()
     from cwcf_jax import compilation_cache  # late: help and refusals need not wait for JAX
 
     compilation_cache.enable()
-    return call(arguments)
+    sys.exit(call(arguments))
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Runs a command; what can be expected to go wrong becomes a line on stderr and an exit code."""
+    """Runs a command and returns its exit code; of `EXPECTED` errors it prints the message to stderr."""
     try:
         command = importlib.import_module(f"cwcf_jax.cli.{arguments.command}")
         return int(command.main(arguments))
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("cwcf_jax"):
             raise
-        return _complain(f"{error.name} is not installed; pip install 'cwcf-jax[collection]'")
+        extra = EXTRAS.get(arguments.command, "index")
+        return _complain(f"{error.name} is not installed; pip install 'cwcf-jax[{extra}]'")
     except BrokenPipeError:  # `cwcf search ... | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  (Python flushes it when it ends)
         return 0

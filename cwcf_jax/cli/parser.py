@@ -5,8 +5,6 @@ import math
 import pathlib
 from typing import Any
 
-from absl.flags import argparse_flags
-
 from cwcf_jax.weights.commands import EXAMPLES as EXAMPLES_OF_WEIGHTS
 from cwcf_jax.weights.commands import add_arguments
 
@@ -25,7 +23,7 @@ The index is looked for in --index, in CWCF_INDEX, and as .cwcf in this folder a
 
 def build() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse_flags.ArgumentParser(  # type: ignore[no-untyped-call]
+    parser = argparse.ArgumentParser(
         prog="cwcf",
         description="Finds photographs that show the same thing as another one, or as a part of it.",
         epilog=f"examples:\n{EXAMPLES}\n{CODES}",
@@ -49,7 +47,6 @@ def _command(commands: Any, name: str, summary: str, examples: str, *, index: bo
         description=summary,
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        inherited_absl_flags=None,
     )
     if index:
         parser.add_argument("--index", type=pathlib.Path, metavar="FOLDER", help="where the index is, or its pictures")

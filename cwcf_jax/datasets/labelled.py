@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cwcf_jax.datasets.tfds import import_tfds
 from cwcf_jax.images.decoding import ImageError, read_image
 from cwcf_jax.images.folders import SUFFIXES
 from cwcf_jax.images.imagesets import DatasetError
@@ -211,9 +212,7 @@ def _of_files(
 
 def _read_tfds(text: str, data_dir: str | None) -> LabelledImages:
     """A prepared dataset in a format that needs no tensorflow, ``array_record``."""
-    # Two seconds of import that only this needs.
-    import tensorflow_datasets as tfds  # type: ignore[import-untyped]
-
+    tfds = import_tfds()
     name, _, split = text.partition(":")
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")

@@ -159,7 +159,7 @@ def _pyarrow_fs() -> Any:
     try:
         import pyarrow.fs
     except ModuleNotFoundError as error:
-        raise ValueError("object stores need pyarrow; pip install 'cwcf-jax[collection]'") from error
+        raise ValueError("object stores need pyarrow; pip install 'cwcf-jax[index]'") from error
     return pyarrow.fs
 
 

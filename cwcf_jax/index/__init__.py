@@ -4,7 +4,7 @@
     index.update()
     hits = index.search("church.jpg", box=(40, 10, 300, 420))
 
-Needs the extra ``collection``.
+Needs the extra ``index``.
 """
 
 from cwcf_jax.index.explanation import Explanation, Pair, explain

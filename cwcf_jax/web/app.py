@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from cwcf_jax.images import ImageError
-from cwcf_jax.index import Index, Searcher
+from cwcf_jax.index import Hit, Index, Searcher
 from cwcf_jax.version import __version__
 from cwcf_jax.web import messages, uploads
 from cwcf_jax.web.protection import Protection
@@ -26,6 +26,13 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": messages.Problem, "description": "A token is needed."},
     404: {"model": messages.Problem, "description": "No such picture, or the upload is no longer kept."},
     422: {"model": messages.Problem, "description": "A field is wrong; the message says which and why."},
+}
+
+UPLOAD_REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: REFUSALS[401],
+    413: {"model": messages.Problem, "description": "Too many bytes or pixels."},
+    415: {"model": messages.Problem, "description": "No picture, by its content."},
+    422: {"model": messages.Problem, "description": "A damaged picture."},
 }
 
 BODY = {"requestBody": {"required": True, "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}
@@ -53,7 +60,8 @@ def create_app(
         await run_in_threadpool(warming.join)  # JAX does not survive an interpreter that ends while it compiles
 
     app = FastAPI(title="cwcf", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
-    _routes(app, searching, Thumbnails())
+    app.include_router(_searches(searching))
+    app.include_router(_pictures(searching, Thumbnails()))
     page = importlib.resources.files("cwcf_jax.web") / "page"
     app.mount("/", StaticFiles(directory=str(page), html=True))
     app.add_middleware(Protection, token=token)
@@ -69,53 +77,29 @@ def create_app(
     return app
 
 
-def _routes(app: FastAPI, searching: Searching, thumbnails: Thumbnails) -> None:
-    @app.get("/api/index", responses={401: REFUSALS[401]})
+def _searches(searching: Searching) -> APIRouter:
+    """The index, searches and why their hits scored as they did."""
+    router = APIRouter(prefix="/api")
+
+    @router.get("/index", responses={401: REFUSALS[401]})
     def index() -> messages.IndexInfo:
         """The index that is served."""
         return searching.info()
 
-    @app.post(
-        "/api/uploads",
-        status_code=201,
-        openapi_extra=BODY,
-        responses={
-            401: REFUSALS[401],
-            413: {"model": messages.Problem, "description": "Too many bytes or pixels."},
-            415: {"model": messages.Problem, "description": "No picture, by its content."},
-            422: {"model": messages.Problem, "description": "A damaged picture."},
-        },
-    )
-    async def upload(request: Request) -> messages.Uploaded:
-        """Takes a picture to ask with: the body is the file. It stays in memory for a while."""
-        body = await uploads.read_body(request)
-        return await run_in_threadpool(searching.upload, body)
-
-    @app.post("/api/query", responses=REFUSALS)
+    @router.post("/query", responses=REFUSALS)
     def query(asked: messages.Query) -> messages.QueryInfo:
         """How a query is seen: its classes, and where they are."""
         return searching.describe(asked)
 
-    @app.post("/api/search", responses=REFUSALS)
+    @router.post("/search", responses=REFUSALS)
     def search(asked: messages.Search) -> messages.Found:
         """The pictures that are most like the query, best first."""
         before = time.monotonic()
         hits, pictures = searching.search(asked)
-        found = [
-            messages.FoundPicture(
-                path=hit.entry.path,
-                content=hit.entry.content,
-                score=hit.score,
-                width=hit.entry.width,
-                height=hit.entry.height,
-                box=hit.box,
-                cells=hit.cells,
-            )
-            for hit in hits
-        ]
+        found = [_found_picture(hit) for hit in hits]
         return messages.Found(pictures=pictures, hits=found, seconds=time.monotonic() - before)
 
-    @app.post("/api/explain", responses=REFUSALS)
+    @router.post("/explain", responses=REFUSALS)
     def explain(asked: messages.Explain) -> messages.Explained:
         """Why a hit scored as it did."""
         found = searching.explain(asked)
@@ -127,8 +111,33 @@ def _routes(app: FastAPI, searching: Searching, thumbnails: Thumbnails) -> None:
             constant=found.constant,
         )
 
-    @app.get(
-        "/api/pictures",
+    return router
+
+
+def _found_picture(hit: Hit) -> messages.FoundPicture:
+    return messages.FoundPicture(
+        path=hit.entry.path,
+        content=hit.entry.content,
+        score=hit.score,
+        width=hit.entry.width,
+        height=hit.entry.height,
+        box=hit.box,
+        cells=hit.cells,
+    )
+
+
+def _pictures(searching: Searching, thumbnails: Thumbnails) -> APIRouter:
+    """Pictures in both directions: uploads of clients, and thumbnails of the index."""
+    router = APIRouter(prefix="/api")
+
+    @router.post("/uploads", status_code=201, openapi_extra=BODY, responses=UPLOAD_REFUSALS)
+    async def upload(request: Request) -> messages.Uploaded:
+        """Takes a picture to ask with: the body is the file. It stays in memory for a while."""
+        body = await uploads.read_body(request)
+        return await run_in_threadpool(searching.upload, body)
+
+    @router.get(
+        "/pictures",
         response_class=Response,
         responses={200: {"content": {"image/jpeg": {}}}, 401: REFUSALS[401], 404: REFUSALS[404]},
     )
@@ -140,3 +149,5 @@ def _routes(app: FastAPI, searching: Searching, thumbnails: Thumbnails) -> None:
         except ImageError as error:
             raise HTTPException(404, "the picture's file is gone or damaged; bring the index up to date") from error
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    return router

@@ -13,7 +13,7 @@ from cwcf_jax.index import Described, Explanation, Hit, Index, Options, Prepared
 from cwcf_jax.index.ranker import EntryRanker
 from cwcf_jax.index.table import Entry
 from cwcf_jax.web import messages, uploads
-from cwcf_jax.web.asked import Asked
+from cwcf_jax.web.uploaded import UploadedQueries
 
 GONE = "the uploaded picture is no longer kept; send it again"
 
@@ -24,7 +24,7 @@ class Searching:
     def __init__(self, index: Index, searcher: Searcher | None = None) -> None:
         self.index = index
         self._searcher = searcher or Searcher(index)
-        self._asked = Asked()
+        self._uploaded = UploadedQueries()
         self._latest: EntryRanker | None = None
         self._lock, self._decoding = threading.Lock(), threading.BoundedSemaphore(2)
         self._names = networks.class_names(index.model.network.spec)
@@ -53,13 +53,13 @@ class Searching:
     def upload(self, body: bytes) -> messages.Uploaded:
         """A picture through the network, unless it was just here."""
         name = hashlib.sha256(body).hexdigest()
-        prepared = self._asked.get(name)
+        prepared = self._uploaded.get(name)
         if prepared is None:
             with self._decoding:
                 image = uploads.decode(body)
             with self._lock:
                 prepared = self._searcher.prepare(image)
-            self._asked.put(name, prepared)
+            self._uploaded.put(name, prepared)
         return messages.Uploaded(upload=name, width=prepared.width, height=prepared.height)
 
     def describe(self, query: messages.Query) -> messages.QueryInfo:
@@ -118,7 +118,7 @@ class Searching:
         if query.path is not None:
             _entry(self._current(), query.path)
             return self._searcher.prepare_indexed(query.path)
-        prepared = self._asked.get(query.upload or "")
+        prepared = self._uploaded.get(query.upload or "")
         if prepared is None:
             raise HTTPException(404, GONE)
         return prepared

@@ -211,6 +211,19 @@ class OthersTest(CommandCase):
         self.assertIn("known: .parquet, .faiss", self.fails("export", self.home / "out.csv"))
         self.assertIn("nowhere", self.fails("export", self.home / "nowhere" / "out.parquet"))
 
+    def test_missing_packages_name_their_extra(self):
+        for arguments, module, extra in (
+            (("export", "out.parquet"), "pyarrow", "index"),
+            (("serve",), "fastapi", "web"),
+        ):
+            name = f"cwcf_jax.cli.{arguments[0]}"
+            loaded = {part: None for part in sys.modules if part.split(".")[0] == module}
+            with mock.patch.dict(sys.modules, {**loaded, module: None}):
+                for part in (name, *(part for part in sys.modules if part.startswith("cwcf_jax.web"))):
+                    sys.modules.pop(part, None)
+                complaint = self.fails(*arguments)
+            self.assertRegex(complaint, rf"^cwcf: {module}\S* is not installed; pip install 'cwcf-jax\[{extra}\]'\n$")
+
     def test_help(self):
         self.assertIn("exit codes: 0 done", self.run_command("--help").stdout)
         for command in ("index", "search", "status", "remove", "export", "serve"):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cwcf_jax.datasets.buildings.recipes import RECIPES, Counts
+from cwcf_jax.datasets.tfds import import_tfds
 from cwcf_jax.images.imagesets import DatasetError, ImageSet, Query, Record
 
 PARTS = {
@@ -68,9 +69,7 @@ def load(
 def _open(
     name: str, *, data_dir: str | pathlib.Path | None, manual_dir: str | pathlib.Path | None, counts: Counts | None
 ) -> ImageSet:
-    # Two seconds of import that only this needs.
-    import tensorflow_datasets as tfds  # type: ignore[import-untyped]
-
+    tfds = import_tfds()
     from cwcf_jax.datasets.buildings import builders
 
     builder = builders.BUILDERS[name](
