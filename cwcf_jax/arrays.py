@@ -77,7 +77,8 @@ def bfloat16_parts(values: Float[Array, "*shape"]) -> list[Float[Array, "*shape"
 
 def l2_normalize(vectors: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     """Scales each vector to Euclidean norm 1; a zero vector stays zero, with a zero gradient instead of NaN."""
-    return vectors * inverse_norm(vectors)[..., None]
+    inverse = inverse_norm(vectors)[..., None]
+    return jnp.where(inverse > 0, vectors * inverse, 0.0)
 
 
 def inverse_norm(vectors: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:

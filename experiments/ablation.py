@@ -1,24 +1,37 @@
-"""The paper's ablation: Table 1a's baselines, then OfA, OnA and predefined classes over N_C and N_pca (Figures 4, 5b).
+"""The ablation: baselines without CAMs, then OfA, OnA and predefined classes for every N_C and N_pca given.
 
-    python -m experiments.ablation --dataset=FOLDER --whitening_dataset=FOLDER,... --weights=FILE --nc=1,8,64
+    python -m experiments.ablation --nc=64
 
-The network sees every picture once; what it leaves is kept under ``--cache`` and a killed run goes on from there.
+Without flags it renders the synthetic benchmark and uses the small network that ships. Figures 4 and 5b are settings of
+it: ``--flagfile=experiments/figure4.flags`` and ``--flagfile=experiments/figure5b.flags``.
 """
 
-from collections.abc import Sequence
+import contextlib
+import pathlib
 
-from absl import app, flags
+from absl import flags
+from absl.flags import FlagValues
 
-from experiments import driver, inputs, settings, sweep
-
-for _module in (driver, inputs, settings):
-    flags.adopt_module_key_flags(_module)
+from experiments import driver, inputs, run_flags, settings, sweep
+from experiments.driver import Outcome
 
 
-def main(argv: Sequence[str]) -> None:
-    """Flags in, results out."""
-    driver.run(argv, "ablation", lambda stack, folder: sweep.run(stack, folder, settings.from_flags(), "Ablation"))
+def define_flags(values: FlagValues) -> None:
+    """Defines what is measured, and what the run is called."""
+    run_flags.define_flags(values)
+    settings.define_flags(values)
+    flags.DEFINE_string("name", "ablation", "Name of the run in results/ and in results.json.", flag_values=values)
+    flags.DEFINE_string("title", "Ablation", "What titles of tables and plots begin with.", flag_values=values)
 
+
+def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+    """Every setting that the flags name."""
+    run = run_flags.from_flags(values)
+    spec = inputs.network_of(run.weights, run.network).spec
+    return sweep.run(run, settings.from_flags(values, spec, smoke=run.smoke), values.title, stack, folder)
+
+
+PROGRAM = driver.program("ablation", define_flags, measure)
 
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

@@ -2,22 +2,24 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
+from absl.flags import FlagValues
 
 from cwcf_jax import compilation_cache, files, store
 from experiments import results, tables
 from experiments.inputs import Inputs
+from experiments.program import Program
 from experiments.results import Row
 from experiments.tables import Table
 
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for results.json and what goes with it; default: results/NAME.")
-_STRICT = flags.DEFINE_bool("strict", False, "End with exit code 1 if any picture had to be left out.")
+flags.disclaim_key_flags()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,24 +55,41 @@ class Outcome:
     left_out: Sequence[str] = ()
 
 
-Measure = Callable[[contextlib.ExitStack, pathlib.Path], Outcome]
-"""Called with a stack that closes what is opened, and the folder for pictures."""
+Measure = Callable[[FlagValues, contextlib.ExitStack, pathlib.Path], Outcome]
+"""Called with the parsed flags, a stack that closes what is opened, and the folder for pictures."""
 
 
-def run(argv: Sequence[str], name: str, measure: Measure) -> None:
-    """A driver's main: measures, writes results.json and table.txt, prints the tables; errors in one line."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag=value")
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # JAX tells at INFO of every accelerator that is not there
+def program(name: str, define_flags: Callable[[FlagValues], None], measure: Measure) -> Program:
+    """A driver: `define_output_flags` and its own flags, then `run`."""
+
+    def define(values: FlagValues) -> None:
+        define_output_flags(values)
+        define_flags(values)
+
+    return Program(name, define, functools.partial(run, name, measure))
+
+
+def define_output_flags(values: FlagValues) -> None:
+    """Defines what every driver has."""
+    text = "Folder for results.json and what goes with it; default: results/NAME."
+    flags.DEFINE_string("output", None, text, flag_values=values)
+    text = "End with exit code 1 if any picture had to be left out."
+    flags.DEFINE_bool("strict", False, text, flag_values=values)
+
+
+def run(name: str, measure: Measure, values: FlagValues, arguments: Sequence[str]) -> None:
+    """Measures, writes results.json and table.txt, prints the tables; errors in one line."""
+    command = [f"experiments.{name}", *arguments]
+    if "name" in values:
+        name = values.name
     compilation_cache.enable()
     start = time.perf_counter()
-    folder = pathlib.Path(_OUTPUT.value or f"results/{name}")
+    folder = pathlib.Path(values.output or f"results/{name}")
     try:
         with contextlib.ExitStack() as stack:
             folder.mkdir(parents=True, exist_ok=True)  # now, and not after the work is done
-            outcome = measure(stack, folder)
-        write(outcome, name, folder, time.perf_counter() - start)
+            outcome = measure(values, stack, folder)
+        write(outcome, name, command, folder, time.perf_counter() - start)
     except (ValueError, OSError, store.StoreBusyError) as error:
         logging.info("where it happened", exc_info=True)
         sys.exit(f"{name}: {error}")
@@ -78,15 +97,15 @@ def run(argv: Sequence[str], name: str, measure: Measure) -> None:
         sys.exit(f"{name}: {error}; pip install -e '.[experiments]'")
     except KeyboardInterrupt:
         sys.exit(f"{name}: interrupted; the same command goes on from here")
-    if _STRICT.value and outcome.left_out:
+    if values.strict and outcome.left_out:
         sys.exit(1)
 
 
-def write(outcome: Outcome, name: str, folder: pathlib.Path, seconds: float) -> None:
+def write(outcome: Outcome, name: str, command: Sequence[str], folder: pathlib.Path, seconds: float) -> None:
     """results.json and table.txt; the tables also go to standard output."""
     content = (
         {"experiment": name, "title": outcome.title}
-        | results.environment()
+        | results.environment(command)
         | dict(outcome.conditions)
         | {
             "notes": list(outcome.notes),

@@ -118,7 +118,7 @@ def paper_value(given: Inputs, method: str, *, nc: int | None, npca: int | None,
     if (
         config.alpha is not None
         or config.add_query
-        or inputs.smoke()
+        or given.run.smoke
         or given.protocol.name not in ("paper", "authors_code")
         or str(given.protocol) != given.protocol.name
     ):

@@ -6,59 +6,55 @@ python -m experiments.figure2 --dataset=FOLDER --weights=FILE --more_weights=FIL
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
+from absl.flags import FlagValues
 
 import cwcf_jax
 from cwcf_jax import encoder, networks
 from cwcf_jax.images import ImageSet, load_image
 from cwcf_jax.images import Picture as Source
-from experiments import driver, inputs, tables
+from experiments import driver, inputs, run_flags, tables
 from experiments.driver import Outcome, Picture
 
-for _module in (driver, inputs):
-    flags.adopt_module_key_flags(_module)
 
-_MORE = flags.DEFINE_list("more_weights", [], "Weights of further networks, a column each.")
-_IMAGES = flags.DEFINE_integer(
-    "images", 5, "Pictures to show: those of the first queries of each landmark.", lower_bound=1
-)
-
-
-def main(argv: Sequence[str]) -> None:
-    """Flags in, results out."""
-    driver.run(argv, "figure2", measure)
+def define_flags(values: FlagValues) -> None:
+    """Defines what is measured."""
+    run_flags.define_flags(values)
+    flags.DEFINE_list("more_weights", [], "Weights of further networks, a column each.", flag_values=values)
+    flags.DEFINE_integer(
+        "images", 5, "Pictures to show: those of the first queries of each landmark.", lower_bound=1, flag_values=values
+    )
 
 
-def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """One picture, figure2.png, and its numbers as a table."""
     from experiments import drawing
 
     del stack
-    chosen = inputs.protocol_from_flags()
-    resize = chosen.extraction(0).resize
-    files = [inputs.weights_from_flags(), *_MORE.value]
-    models = [inputs.load_model(file, chosen) for file in files]
-    benchmark = inputs.read_datasets()[0].images
+    run = run_flags.from_flags(values)
+    resize = run.protocol.extraction(0).resize
+    runs = [run, *map(run.of_weights, values.more_weights)]
+    models = [inputs.load_model(one_run) for one_run in runs]
+    benchmark = inputs.read_datasets(run)[0].images
     rows: list[tuple[str, list[tuple[np.ndarray, str]]]] = []
     lines: list[list[tables.Cell]] = []
-    for name, picture in pictures(benchmark, 2 if inputs.smoke() else _IMAGES.value):
+    for name, picture in pictures(benchmark, 2 if run.smoke else values.images):
         image, _ = load_image(picture, resize)
         cells = [top_class(model, image) for model in models]
         rows.append((name, [(image, ""), *((drawing.overlay(image, heat), title) for title, heat in cells)]))
         lines.append([name, *(title for title, _ in cells)])
     labels = [model.network.spec.name for model in models]
-    fingerprints = [networks.fingerprint(inputs.split_weights(file)[1]) for file in files]
+    fingerprints = [networks.fingerprint(inputs.split_weights(one_run.weights)[1]) for one_run in runs]
     drawing.cam_grid(folder / "figure2.png", rows, columns=["input", *labels])
     return Outcome(
         title=f"Figure 2 on {benchmark.name}: {', '.join(labels)}",
         conditions={
             "network": labels[0],
             "weights_sha256": dict(zip(labels, fingerprints, strict=True)),
-            "protocol": dataclasses.asdict(chosen),
+            "protocol": dataclasses.asdict(run.protocol),
             "data": [inputs.describe_data(benchmark, "")],
         },
         tables=[tables.Table("Most probable class and its probability", ["picture", *labels], lines)],
@@ -88,5 +84,7 @@ def top_class(model: cwcf_jax.Model, image: np.ndarray) -> tuple[str, np.ndarray
     return f"{name} ({float(found.probabilities[0, 0]):.2f})", heat[:height, :width]
 
 
+PROGRAM = driver.program("figure2", define_flags, measure)
+
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

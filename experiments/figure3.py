@@ -9,26 +9,14 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
+from absl.flags import FlagValues
 
 from cwcf_jax.evaluation import benchmark
 from cwcf_jax.images import ImageSet, Query, read_image
 from cwcf_jax.search import reranking
-from experiments import driver, inputs, tables
+from experiments import driver, inputs, run_flags, tables
 from experiments.driver import Outcome, Picture
-
-for _module in (driver, inputs):
-    flags.adopt_module_key_flags(_module)
-
-_TRUTH = flags.DEFINE_string(
-    "truth",
-    None,
-    "JSON list of objects with file, kind (TP) and bbox, x1 y1 x2 y2 in pixels: where the landmarks are. Default: the "
-    "boxes of the queries, which are shown in their own pictures.",
-)
-_IMAGES = flags.DEFINE_integer(
-    "images", 6, "Pictures to show, of different landmarks where there are as many.", lower_bound=1
-)
 
 Item = tuple[int, int, tuple[float, float, float, float]]
 """A query, an image and the landmark's box in the image's pixels."""
@@ -38,18 +26,25 @@ Shown = tuple[np.ndarray, np.ndarray, tuple[float, ...], tuple[float, float, flo
 """Picture, regions [t, 4] in pixels, thresholds, the truth, the picture's name."""
 
 
-def main(argv: Sequence[str]) -> None:
-    """Flags in, results out."""
-    driver.run(argv, "figure3", measure)
+def define_flags(values: FlagValues) -> None:
+    """Defines what is measured."""
+    run_flags.define_flags(values)
+    text = (
+        "JSON list of objects with file, kind (TP) and bbox, x1 y1 x2 y2 in pixels: where the landmarks are. Default: "
+        "the boxes of the queries, which are shown in their own pictures."
+    )
+    flags.DEFINE_string("truth", None, text, flag_values=values)
+    text = "Pictures to show, of different landmarks where there are as many."
+    flags.DEFINE_integer("images", 6, text, lower_bound=1, flag_values=values)
 
 
-def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """One picture, figure3.png, and how well each threshold's region covers the truth."""
     from experiments import drawing
 
-    given = inputs.from_flags(stack)
+    given = inputs.prepare(stack, run_flags.from_flags(values))
     maps = inputs.open_maps(stack, given)
-    items = annotated(given.benchmark)
+    items = annotated(given.benchmark, values.truth)
     config = given.protocol.region_config().limited_to(given.model.network.spec.num_classes)
     classes = benchmark.top_classes(given.queries, config.heat_classes)
     overlaps: list[list[float]] = []
@@ -64,7 +59,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
         overlaps.append([overlap(box, truth) for box in boxes])
         landmark = given.benchmark.queries[query].name.rpartition("_")[0]
         shown.setdefault(landmark, []).append((picture, boxes, config.fractions, truth, given.benchmark.names[image]))
-    chosen = spread(list(shown.values()), 2 if inputs.smoke() else _IMAGES.value)
+    chosen = spread(list(shown.values()), 2 if given.run.smoke else values.images)
     drawing.region_figure(folder / "figure3.png", chosen)
     table = np.array(overlaps)
     lines: list[list[tables.Cell]] = [
@@ -87,11 +82,11 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     )
 
 
-def annotated(images: ImageSet) -> list[Item]:
+def annotated(images: ImageSet, truth: str | None) -> list[Item]:
     """Images whose landmark's box is known, each under the first query that it is right for."""
-    if _TRUTH.value is None:
+    if truth is None:
         return [(i, q.image, q.box) for i, q in enumerate(images.queries) if q.image is not None]
-    boxes = read_truth(pathlib.Path(_TRUTH.value))
+    boxes = read_truth(pathlib.Path(truth))
     place = {pathlib.PurePath(name).stem: i for i, name in enumerate(images.names)}
     found = []
     for file, box in boxes.items():
@@ -100,7 +95,7 @@ def annotated(images: ImageSet) -> list[Item]:
         if image is not None and query is not None:
             found.append((query, image, box))
     if not found:
-        raise ValueError(f"--truth: {_TRUTH.value} names no picture of the dataset that is right for a query")
+        raise ValueError(f"--truth: {truth} names no picture of the dataset that is right for a query")
     return found
 
 
@@ -146,5 +141,7 @@ def _same(query: Query, image: int | None) -> bool:
     return query.image == image
 
 
+PROGRAM = driver.program("figure3", define_flags, measure)
+
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

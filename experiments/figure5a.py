@@ -8,33 +8,30 @@ Counted over the queries of --whitening_dataset, or its pictures where it has no
 
 import contextlib
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
+from absl.flags import FlagValues
 
 from cwcf_jax import networks
 from cwcf_jax.evaluation import benchmark
-from experiments import driver, inputs, published, tables
+from experiments import driver, inputs, published, run_flags, tables
 from experiments.driver import Outcome, Picture
 from experiments.inputs import Inputs
 
-for _module in (driver, inputs):
-    flags.adopt_module_key_flags(_module)
 
-_TOP = flags.DEFINE_integer("top", 64, "How many classes of each query count, and how long the list is.", lower_bound=1)
-
-
-def main(argv: Sequence[str]) -> None:
-    """Flags in, results out."""
-    driver.run(argv, "figure5a", measure)
+def define_flags(values: FlagValues) -> None:
+    """Defines what is measured."""
+    run_flags.define_flags(values)
+    text = "How many classes of each query count, and how long the list is."
+    flags.DEFINE_integer("top", 64, text, lower_bound=1, flag_values=values)
 
 
-def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """The list, its counts and, where the paper knows better, a check."""
-    given = inputs.from_flags(stack)
+    given = inputs.prepare(stack, run_flags.from_flags(values))
     spec = given.model.network.spec
-    top = min(_TOP.value, spec.num_classes)
+    top = min(values.top, spec.num_classes)
     votes, voters = benchmark.class_votes(given.whitening, top=top)
     chosen = benchmark.most_voted(votes, top)
     names = networks.class_names(spec)
@@ -79,5 +76,7 @@ def plot(
     return [Picture("classes.png", "Share of queries whose most probable classes hold each class.")]
 
 
+PROGRAM = driver.program("figure5a", define_flags, measure)
+
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

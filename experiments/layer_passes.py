@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from absl.flags import FlagValues
 from jaxtyping import Array
 from tqdm import tqdm
 
@@ -21,24 +22,58 @@ from experiments import inputs
 from experiments.data import Source
 from experiments.inputs import Inputs
 
-_WEIGHTS = flags.DEFINE_string(
-    "baseline_weights",
-    None,
-    "Network that the other methods look at, FILE or NETWORK:FILE; default: that of --weights.",
-)
-_LAYER = flags.DEFINE_string(
-    "baseline_layer", None, "Its layer; default: pool5 if the network has one, otherwise its feature layer."
-)
-_BAG_LAYER = flags.DEFINE_string(
-    "bow_layer",
-    None,
-    "Layer of the bags of words; default: the feature layer, or the last one of stride 16 where that is coarser.",
-)
-_RESIZE = flags.DEFINE_string(
-    "baseline_resize", "none", "Resize for SPoC, CroW, MAC, GeM, R-MAC; the others set their own."
-)
+flags.disclaim_key_flags()
 
-_CHOICES = ("baseline_layer", "bow_layer", "baseline_resize")
+
+@dataclasses.dataclass(frozen=True)
+class LayerConfig:
+    """What the other methods look at.
+
+    Attributes:
+        weights: of their network, FILE or NETWORK:FILE; None: the run's own network.
+        layer: of that network; None: pool5 if the network has one, otherwise its feature layer.
+        bag_layer: of the bags of words; None: the feature layer, or the last one of stride 16 where that is coarser.
+        resize: for SPoC, CroW, MAC, GeM and R-MAC.
+    """
+
+    weights: str | None = None
+    layer: str | None = None
+    bag_layer: str | None = None
+    resize: str = "none"
+
+
+def define_flags(values: FlagValues) -> None:
+    """Defines the flags of `LayerConfig`."""
+    for name, default, text in (
+        (
+            "baseline_weights",
+            LayerConfig.weights,
+            "Network that the other methods look at, FILE or NETWORK:FILE; default: that of --weights.",
+        ),
+        (
+            "baseline_layer",
+            LayerConfig.layer,
+            "Its layer; default: pool5 if the network has one, otherwise its feature layer.",
+        ),
+        (
+            "bow_layer",
+            LayerConfig.bag_layer,
+            "Layer of the bags of words; default: the feature layer, or the last one of stride 16 where that is "
+            "coarser.",
+        ),
+        (
+            "baseline_resize",
+            LayerConfig.resize,
+            "Resize for SPoC, CroW, MAC, GeM, R-MAC; the others set their own.",
+        ),
+    ):
+        flags.DEFINE_string(name, default, text, flag_values=values)
+
+
+def from_flags(values: FlagValues) -> LayerConfig:
+    """What the parsed flags of `define_flags` say."""
+    return LayerConfig(values.baseline_weights, values.baseline_layer, values.bow_layer, values.baseline_resize)
+
 
 BAG_INPUT = Resize("squash", 336, 256)
 """Mohedano et al. 2016."""
@@ -55,11 +90,13 @@ class LayerPass:
 
     Attributes:
         given: the run.
+        config: what flags chose of it.
         extractor: network, weights and layer.
         extraction: how pictures are read.
     """
 
     given: Inputs
+    config: LayerConfig
     extractor: Extractor
     extraction: Extraction
 
@@ -113,13 +150,13 @@ class LayerPass:
 
     def is_published(self) -> bool:
         """Whether this is what Table 2's authors ran: nothing of it was chosen by flags but the weights."""
-        untouched = all(flags.FLAGS[name].value == flags.FLAGS[name].default for name in _CHOICES)
-        return untouched and not inputs.smoke()
+        untouched = dataclasses.replace(self.config, weights=None) == LayerConfig()
+        return untouched and not self.given.run.smoke
 
     def _conditions(self, source: Source, queries: bool) -> dict[str, object]:
         spec = self.extractor.network.spec
         return {
-            "weights": networks.fingerprint(inputs.split_weights(_WEIGHTS.value or inputs.weights_from_flags())[1]),
+            "weights": networks.fingerprint(inputs.split_weights(self.config.weights or self.given.run.weights)[1]),
             "network": spec.name,
             "layer": self.extractor.layer,
             "preprocessing": dataclasses.asdict(spec.preprocessing),
@@ -131,28 +168,32 @@ class LayerPass:
 
     def _folder(self, source: Source) -> pathlib.Path:
         parts = (self.extractor.network.spec.name, self.extractor.layer, "baselines", str(self.extraction.resize))
-        return inputs.cache_path(source, *parts)
+        return inputs.cache_path(self.given.run, source, *parts)
 
 
-def pooled(given: Inputs) -> LayerPass:
+def pooled(given: Inputs, config: LayerConfig) -> LayerPass:
     """For vectors pooled from whole pictures; a query is its box's pixels."""
-    return LayerPass(given, _extractor(given, _LAYER.value, _pool5), _extraction(given, Resize.parse(_RESIZE.value)))
+    extraction = _extraction(given, Resize.parse(config.resize))
+    return LayerPass(given, config, _extractor(given, config.weights, config.layer, _pool5), extraction)
 
 
-def patches(given: Inputs) -> LayerPass:
+def patches(given: Inputs, config: LayerConfig) -> LayerPass:
     """For patches of pictures at stored size; a query is its box's pixels."""
-    return LayerPass(given, _extractor(given, _LAYER.value, _pool5), _extraction(given, Resize()))
+    extractor = _extractor(given, config.weights, config.layer, _pool5)
+    return LayerPass(given, config, extractor, _extraction(given, Resize()))
 
 
-def bags(given: Inputs) -> LayerPass:
+def bags(given: Inputs, config: LayerConfig) -> LayerPass:
     """For bags of words, in small pictures; a query is a box in its whole picture."""
     extraction = dataclasses.replace(_extraction(given, BAG_INPUT), crop_queries=False)
-    return LayerPass(given, _extractor(given, _BAG_LAYER.value, _of_stride_16), extraction)
+    return LayerPass(given, config, _extractor(given, config.weights, config.bag_layer, _of_stride_16), extraction)
 
 
-def _extractor(given: Inputs, layer: str | None, default: Callable[[NetworkSpec, str], str]) -> Extractor:
-    if _WEIGHTS.value:
-        whole = _load(_WEIGHTS.value)
+def _extractor(
+    given: Inputs, weights: str | None, layer: str | None, default: Callable[[NetworkSpec, str], str]
+) -> Extractor:
+    if weights:
+        whole = _load(weights, given.run.network if weights == given.run.weights else None)
     else:
         whole = Extractor(given.model.params, given.model.network, given.model.feature_layer.name)
     spec = whole.network.spec
@@ -172,8 +213,8 @@ def _of_stride_16(spec: NetworkSpec, feature_layer: str) -> str:
 
 
 @functools.cache
-def _load(weights: str) -> Extractor:
-    network = inputs.network_of(weights)
+def _load(weights: str, network_name: str | None) -> Extractor:
+    network = inputs.network_of(weights, network_name)
     return encoder.load_extractor(network, inputs.split_weights(weights)[1])
 
 

@@ -41,7 +41,7 @@ def online(given: Inputs, counts: Sequence[int], npca: int) -> Described:
         unit="query",
         disable=None,
     )
-    return Described("OnA", tuple(counts), npca, queries, adapted, whitening)
+    return Described("OnA", tuple(counts), npca, queries, iter(adapted), whitening)
 
 
 def predefined(given: Inputs, counts: Sequence[int], npca: int, classes: np.ndarray) -> Described:

@@ -17,7 +17,7 @@ from cwcf_jax.images import Batch, read_size
 from cwcf_jax.search.pipeline import SearchConfig
 from experiments import layer_passes
 from experiments.inputs import Inputs
-from experiments.layer_passes import LayerPass
+from experiments.layer_passes import LayerConfig, LayerPass
 
 ALL = (*pooled.POOLED, "BoW", "Razavian")
 
@@ -31,12 +31,14 @@ class MethodConfig:
         sample: local features that the vocabulary is fitted on, at most.
         vocabulary: whose local features these are: ``whitening`` datasets', or the ``benchmark``'s own.
         patch_side: pixels of a patch's side.
+        layers: what the methods look at.
     """
 
     words: int = 25_000
     sample: int = 3_000_000
     vocabulary: str = "whitening"
     patch_side: int = 576
+    layers: LayerConfig = dataclasses.field(default_factory=LayerConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +63,10 @@ def prepare(
 ) -> Prepared:
     """One of `ALL`, after its network passes; ``rerank`` says whether R-MAC's maps are needed, too."""
     if name == "BoW":
-        return _bag_of_words(stack, layer_passes.bags(given), config)
+        return _bag_of_words(stack, layer_passes.bags(given, config.layers), config)
     if name == "Razavian":
-        return _patches(stack, layer_passes.patches(given), config)
-    return _pooled(name, stack, layer_passes.pooled(given), rerank=rerank)
+        return _patches(stack, layer_passes.patches(given, config.layers), config)
+    return _pooled(name, stack, layer_passes.pooled(given, config.layers), rerank=rerank)
 
 
 def _pooled(name: str, stack: contextlib.ExitStack, layer: LayerPass, *, rerank: bool) -> Prepared:

@@ -9,42 +9,40 @@ samples of the benchmark's own images, plain and shrunk.
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
+from absl.flags import FlagValues
 
 from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening, WhiteningConfig
 from cwcf_jax.evaluation import Described, benchmark, compare
 from cwcf_jax.search.pipeline import SearchConfig
-from experiments import driver, evaluation, inputs, tables
+from experiments import driver, evaluation, inputs, run_flags, tables
 from experiments.driver import Outcome
 from experiments.inputs import Inputs
 from experiments.results import Row
 
-for _module in (driver, inputs):
-    flags.adopt_module_key_flags(_module)
 
-_NC = flags.DEFINE_integer("nc", 64, "N_C.", lower_bound=1)
-_NPCA = flags.DEFINE_integer("npca", 32, "N_pca.", lower_bound=1)
-_IMAGES = flags.DEFINE_list("images", ["10", "30", "100", "300"], "Sizes of the samples; all images come last.")
-_RATIOS = flags.DEFINE_list("ratios", ["0", "0.2", "0.5"], "How far variances are drawn to their mean.")
-_SAMPLES = flags.DEFINE_integer("samples", 5, "Random samples of each size.", lower_bound=1)
-
-
-def main(argv: Sequence[str]) -> None:
-    """Flags in, results out."""
-    driver.run(argv, "own_whitening", measure)
+def define_flags(values: FlagValues) -> None:
+    """Defines what is measured."""
+    run_flags.define_flags(values)
+    flags.DEFINE_integer("nc", 64, "N_C.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("npca", 32, "N_pca.", lower_bound=1, flag_values=values)
+    flags.DEFINE_list(
+        "images", ["10", "30", "100", "300"], "Sizes of the samples; all images come last.", flag_values=values
+    )
+    flags.DEFINE_list("ratios", ["0", "0.2", "0.5"], "How far variances are drawn to their mean.", flag_values=values)
+    flags.DEFINE_integer("samples", 5, "Random samples of each size.", lower_bound=1, flag_values=values)
 
 
-def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """Without, with the others', with its own."""
     del folder
-    given = inputs.from_flags(stack)
+    given = inputs.prepare(stack, run_flags.from_flags(values))
     classes = given.model.network.spec.num_classes
-    count, npca = min(_NC.value, classes), min(_NPCA.value, classes)
+    count, npca = min(values.nc, classes), min(values.npca, classes)
     config = given.protocol.whitening_config()
     plain = search(given, "OfA, not whitened", count, None, None)
     others = search(given, "OfA", count, npca, benchmark.fit_on_classes(given.whitening, config, npca))
@@ -54,12 +52,12 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
         ["other datasets", None, None, others.dim, f"{others.map:.4f}", "", _signed(others, plain)],
     ]
     vectors = class_vectors(given, npca)
-    for images in [*sorted({int(text) for text in _IMAGES.value if int(text) < len(vectors)}), len(vectors)]:
-        for ratio in map(float, _RATIOS.value):
+    for images in [*sorted({int(text) for text in values.images if int(text) < len(vectors)}), len(vectors)]:
+        for ratio in map(float, values.ratios):
             kind = WhiteningConfig("shrinkage" if ratio else "pca", config.dim, ratio)
             found = [
                 search(given, f"OfA, own {images}, shrunk by {ratio:g}", count, npca, kind.fit(sample, "own"))
-                for sample in samples(vectors, images)
+                for sample in samples(vectors, images, values.samples)
             ]
             rows += found
             maps = [row.map for row in found]
@@ -93,13 +91,13 @@ def class_vectors(given: Inputs, npca: int) -> np.ndarray:
     return np.asarray(l2_normalize(jnp.asarray(images.class_vectors(rows, chosen))))
 
 
-def samples(vectors: np.ndarray, images: int) -> list[np.ndarray]:
+def samples(vectors: np.ndarray, images: int, count: int) -> list[np.ndarray]:
     """Class vectors of random images, several times; of all images once."""
     if images == len(vectors):
         return [vectors.reshape(-1, vectors.shape[-1])]
     return [
         vectors[np.random.default_rng(seed).permutation(len(vectors))[:images]].reshape(-1, vectors.shape[-1])
-        for seed in range(_SAMPLES.value)
+        for seed in range(count)
     ]
 
 
@@ -108,5 +106,7 @@ def _signed(row: Row, other: Row) -> str:
     return f"{found.difference:+.4f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
+PROGRAM = driver.program("own_whitening", define_flags, measure)
+
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

@@ -3,8 +3,6 @@
 import contextlib
 from typing import TYPE_CHECKING
 
-from absl import flags
-
 from cwcf_jax.encoder import Model
 from cwcf_jax.extraction import Filler
 
@@ -15,19 +13,15 @@ if TYPE_CHECKING:  # Ray need not be there
 else:
     AnyFiller = object
 
-_RAY = flags.DEFINE_string(
-    "ray", None, "A Ray cluster that makes the passes of pictures: auto, HOST:PORT or local; default: this process."
-)
 
-
-def filler(stack: contextlib.ExitStack, model: Model) -> AnyFiller:
-    """This process, or the actors of --ray, which ``stack`` ends; ValueError if they cannot be had."""
-    if _RAY.value is None:
+def filler(stack: contextlib.ExitStack, model: Model, ray: str | None) -> AnyFiller:
+    """This process, or the actors of a Ray cluster, which ``stack`` ends; ValueError if they cannot be had."""
+    if ray is None:
         return Filler(model)
     try:
         from cwcf_jax.extraction.ray_filling import RayFiller
     except ModuleNotFoundError as error:
         raise ValueError(f"--ray: {error.name} is not installed; pip install -e '.[experiments,ray]'") from error
-    found = RayFiller(_RAY.value, model)
-    stack.callback(found.close)
-    return found
+    actors = RayFiller(ray, model)
+    stack.callback(actors.close)
+    return actors

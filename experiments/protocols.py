@@ -10,43 +10,41 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
+from absl.flags import FlagValues
 
 from cwcf_jax.evaluation import Comparison, compare
 from cwcf_jax.evaluation.protocol import AUTHORS_CODE, Protocol
 from cwcf_jax.search.pipeline import SearchConfig
-from experiments import driver, evaluation, inputs, methods, tables
+from experiments import driver, evaluation, inputs, methods, run_flags, tables
 from experiments.driver import Outcome
 from experiments.results import Row
-
-for _module in (driver, inputs):
-    flags.adopt_module_key_flags(_module)
-
-_NC = flags.DEFINE_integer("nc", 64, "N_C.", lower_bound=1)
-_NPCA = flags.DEFINE_integer("npca", 1, "N_pca.", lower_bound=1)
-_QE = flags.DEFINE_integer("qe", 10, "Rows in the expanded query.", lower_bound=1)
-_RERANK = flags.DEFINE_integer("rerank", 100, "Images that are re-ranked by regions.", lower_bound=1)
-_SKIP = flags.DEFINE_list("skip", [], "Fields to leave out, such as resize where passes are dear.")
+from experiments.run_flags import RunConfig
 
 
-def main(argv: Sequence[str]) -> None:
-    """Flags in, results out."""
-    driver.run(argv, "protocols", measure)
+def define_flags(values: FlagValues) -> None:
+    """Defines what is measured."""
+    run_flags.define_flags(values)
+    flags.DEFINE_integer("nc", 64, "N_C.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("npca", 1, "N_pca.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("qe", 10, "Rows in the expanded query.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("rerank", 100, "Images that are re-ranked by regions.", lower_bound=1, flag_values=values)
+    flags.DEFINE_list("skip", [], "Fields to leave out, such as resize where passes are dear.", flag_values=values)
 
 
-def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """OfA and OnA as searched, with expansion, and with re-ranking and expansion, under every variant."""
     del stack, folder  # each variant closes its own stores
-    base = inputs.protocol_from_flags()
+    run = run_flags.from_flags(values)
     rows: list[Row] = []
     lines: list[list[tables.Cell]] = []
     reference: list[Row] = []
     with contextlib.ExitStack() as own:
-        first = inputs.prepare(own, base, inputs.weights_from_flags())
+        first = inputs.prepare(own, run)
         conditions, title, left_out = driver.conditions(first), driver.heading(first, "Protocols"), first.left_out
-    for name, variant in variants(base):
+    for name, variant in variants(run.protocol, skip=values.skip, smoke=run.smoke):
         with contextlib.ExitStack() as own:
-            found = evaluate(own, variant)
+            found = evaluate(own, values, dataclasses.replace(run, protocol=variant))
         rows += found
         if not reference:
             reference = found
@@ -71,29 +69,28 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     )
 
 
-def variants(base: Protocol) -> list[tuple[str, Protocol]]:
+def variants(base: Protocol, *, skip: Sequence[str] = (), smoke: bool = False) -> list[tuple[str, Protocol]]:
     """The base, each differing field alone (a few of them where it is to be short), and all of them together."""
-    fields = [field.name for field in dataclasses.fields(Protocol) if field.name not in ("name", *_SKIP.value)]
+    fields = [field.name for field in dataclasses.fields(Protocol) if field.name not in ("name", *skip)]
     whitening = ("whitening", "whitening_dim", "shrinkage")  # of the data, not of the difference
     theirs = {name: getattr(AUTHORS_CODE, name) for name in fields if name not in whitening}
-    if inputs.smoke() and "resize" in theirs:
+    if smoke and "resize" in theirs:
         theirs["resize"] = "squash160x112"
     differing = {name: value for name, value in theirs.items() if getattr(base, name) != value}
     singles = [(name, base.replace(**{name: value})) for name, value in differing.items()]
-    if inputs.smoke():
+    if smoke:
         singles = singles[::5]  # the last variant runs what the others would
     return [(str(base), base), *singles, ("all of authors_code", base.replace(**differing))]
 
 
-def evaluate(stack: contextlib.ExitStack, variant: Protocol) -> list[Row]:
+def evaluate(stack: contextlib.ExitStack, values: FlagValues, run: RunConfig) -> list[Row]:
     """The six rows of a variant, which every row of the table has in this order."""
-    given = inputs.prepare(stack, variant, inputs.weights_from_flags())
-    short = inputs.smoke()
-    qe, rerank = (2, 4) if short else (_QE.value, _RERANK.value)
+    given = inputs.prepare(stack, run)
+    qe, rerank = (2, 4) if run.smoke else (values.qe, values.rerank)
     steps = [SearchConfig(), SearchConfig(expansion=qe), SearchConfig(rerank=rerank, expansion=qe)]
     maps = inputs.open_maps(stack, given)
     classes = given.model.network.spec.num_classes
-    counts, npca = (min(_NC.value, classes),), min(_NPCA.value, classes)
+    counts, npca = (min(values.nc, classes),), min(values.npca, classes)
     rows = list(evaluation.evaluate(given, methods.offline(given, counts, npca), steps, maps))
     rows += evaluation.evaluate(given, methods.online(given, counts, npca), steps, maps)
     return rows
@@ -105,5 +102,7 @@ def _signed(gain: Comparison) -> str:
     return f"{difference:+.4f}{'*' if certain else ''}"
 
 
+PROGRAM = driver.program("protocols", define_flags, measure)
+
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

@@ -16,11 +16,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
+from absl.flags import FlagValues
 from PIL import Image
 
 from cwcf_jax.evaluation import protocol
 from experiments import page_head, tables
+from experiments.program import Program
 from experiments.results import Row
 from experiments.tables import Cell, Table
 
@@ -69,18 +71,18 @@ class Run:
     problems: Sequence[str]
 
 
-def define_flags() -> None:
-    """Only when this runs as a program: other drivers have flags of the same names."""
-    flags.DEFINE_string("results", "results", "Folder below which results.json files are.")
-    flags.DEFINE_string("output", None, "The page; default: report.html in the folder of --results.")
+def define_flags(values: FlagValues) -> None:
+    """Defines where results are, and where the page goes."""
+    flags.DEFINE_string("results", "results", "Folder below which results.json files are.", flag_values=values)
+    text = "The page; default: report.html in the folder of --results."
+    flags.DEFINE_string("output", None, text, flag_values=values)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Flags in, page out."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag=value")
-    folder = pathlib.Path(flags.FLAGS.results)
-    output = pathlib.Path(flags.FLAGS.output or folder / "report.html")
+def run(values: FlagValues, arguments: Sequence[str]) -> None:
+    """Writes the page; an error ends the program with one line."""
+    del arguments
+    folder = pathlib.Path(values.results)
+    output = pathlib.Path(values.output or folder / "report.html")
     try:
         problems = write(folder, output)
     except (ValueError, OSError) as error:
@@ -273,6 +275,7 @@ def _text(value: object) -> str:
     return html.escape(str(value))
 
 
+PROGRAM = Program("report", define_flags, run)
+
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    PROGRAM.main()

@@ -8,7 +8,7 @@ import pathlib
 import platform
 import shlex
 import subprocess
-import sys
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -53,11 +53,11 @@ class Row:
     dim: int | None = None
 
 
-def environment() -> dict[str, Any]:
-    """Command, commit, hardware and package versions of this run."""
+def environment(command: Sequence[str]) -> dict[str, Any]:
+    """Command, commit, hardware and package versions of this run; ``command`` is what follows ``python -m``."""
     devices = jax.devices()
     return {
-        "command": shlex.join(["python", "-m", f"experiments.{pathlib.Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", *command]),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "hardware": {

@@ -4,33 +4,15 @@ import dataclasses
 from collections.abc import Sequence
 
 from absl import flags
+from absl.flags import FlagValues
 
 from cwcf_jax import networks
 from cwcf_jax.search.pipeline import SearchConfig
-from experiments import inputs, published
+from experiments import published
 
 AGGREGATIONS = ("ofa", "ona", "predefined")
 
-_NC = flags.DEFINE_list("nc", ["1", "2", "4", "8", "16", "32", "64"], "N_C, numbers of class vectors aggregated.")
-_NPCA = flags.DEFINE_list("npca", ["1", "32"], "N_pca, numbers of class vectors an image gives to the whitening.")
-_AGGREGATION = flags.DEFINE_list("aggregation", list(AGGREGATIONS), "Any of ofa, ona, predefined.")
-_PREDEFINED = flags.DEFINE_list(
-    "predefined_classes",
-    [],
-    "Classes for --aggregation=predefined, most important first: 0-based indices or names; 'paper' for the 16 that "
-    "Figure 5 names. Default: those most often in the top 64 of the whitening datasets' queries, or images.",
-)
-_QE = flags.DEFINE_list("qe", ["0"], "Query expansion: numbers of best rows that make the new query; 0: none.")
-_ALPHA = flags.DEFINE_float(
-    "alpha",
-    None,
-    "Exponent of alpha query expansion, which adds the query; default: the paper's plain sum.",
-    lower_bound=0.0,
-)
-_AUGMENT = flags.DEFINE_integer(
-    "augment", 0, "Database-side expansion: nearest rows that each row is expanded by; 0: none.", lower_bound=0
-)
-_RERANK = flags.DEFINE_list("rerank", ["0"], "Numbers of best images that are re-ranked by regions; 0: none.")
+flags.disclaim_key_flags()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,19 +43,42 @@ class Settings:
         return alpha + (f", database expanded by {self.augment}" if self.augment else "")
 
 
-def from_flags() -> Settings:
-    """Checked settings; ValueError names the flag."""
-    spec = inputs.network_from_flags().spec
-    short = inputs.smoke()
+def define_flags(values: FlagValues) -> None:
+    """Defines the flags of `Settings`."""
+    for name, default, text in (
+        ("nc", ["1", "2", "4", "8", "16", "32", "64"], "N_C, numbers of class vectors aggregated."),
+        ("npca", ["1", "32"], "N_pca, numbers of class vectors an image gives to the whitening."),
+        ("aggregation", list(AGGREGATIONS), "Any of ofa, ona, predefined."),
+        (
+            "predefined_classes",
+            [],
+            "Classes for --aggregation=predefined, most important first: 0-based indices or names; 'paper' for the 16 "
+            "that Figure 5 names. Default: those most often in the top 64 of the whitening datasets' queries, or "
+            "images.",
+        ),
+        ("qe", ["0"], "Query expansion: numbers of best rows that make the new query; 0: none."),
+        ("rerank", ["0"], "Numbers of best images that are re-ranked by regions; 0: none."),
+    ):
+        flags.DEFINE_list(name, default, text, flag_values=values)
+    text = "Exponent of alpha query expansion, which adds the query; default: the paper's plain sum."
+    flags.DEFINE_float("alpha", None, text, lower_bound=0.0, flag_values=values)
+    text = "Database-side expansion: nearest rows that each row is expanded by; 0: none."
+    flags.DEFINE_integer("augment", 0, text, lower_bound=0, flag_values=values)
+
+
+def from_flags(values: FlagValues, spec: networks.NetworkSpec, *, smoke: bool) -> Settings:
+    """Checked settings for a network; ValueError names the flag. A smoke run is short unless more is asked for."""
+    nc = ["1", "4"] if smoke and not values["nc"].present else values.nc
+    npca = ["2"] if smoke and not values["npca"].present else values.npca
     settings = Settings(
-        nc=integers("nc", _NC.value if flags.FLAGS["nc"].present or not short else ["1", "4"], 1, spec.num_classes),
-        npca=integers("npca", _NPCA.value if flags.FLAGS["npca"].present or not short else ["2"], 1, spec.num_classes),
-        qe=integers("qe", _QE.value, 0, None),
-        rerank=integers("rerank", _RERANK.value, 0, None),
-        alpha=_ALPHA.value,
-        augment=_AUGMENT.value,
-        aggregations=tuple(dict.fromkeys(_AGGREGATION.value)),
-        predefined_classes=_classes(spec, _PREDEFINED.value),
+        nc=integers("nc", nc, 1, spec.num_classes),
+        npca=integers("npca", npca, 1, spec.num_classes),
+        qe=integers("qe", values.qe, 0, None),
+        rerank=integers("rerank", values.rerank, 0, None),
+        alpha=values.alpha,
+        augment=values.augment,
+        aggregations=tuple(dict.fromkeys(values.aggregation)),
+        predefined_classes=_classes(spec, values.predefined_classes),
     )
     unknown = set(settings.aggregations) - set(AGGREGATIONS)
     if unknown:

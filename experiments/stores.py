@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
+from absl.flags import FlagValues
 
 from cwcf_jax import descriptors, store
 from cwcf_jax.arrays import quantize
@@ -21,18 +22,10 @@ from cwcf_jax.evaluation import benchmark, compare
 from cwcf_jax.search import online
 from cwcf_jax.search.pipeline import SearchConfig
 from cwcf_jax.store import PooledStore
-from experiments import driver, evaluation, inputs, methods, tables
+from experiments import driver, evaluation, inputs, methods, run_flags, tables
 from experiments.driver import Outcome
 from experiments.inputs import Inputs
 from experiments.results import Row
-
-for _module in (driver, inputs):
-    flags.adopt_module_key_flags(_module)
-
-_NC = flags.DEFINE_integer("nc", 64, "N_C.", lower_bound=1)
-_NPCA = flags.DEFINE_integer("npca", 1, "N_pca.", lower_bound=1)
-_DIMS = flags.DEFINE_list("dims", ["256", "128", "64"], "Dimensions below the protocol's.")
-_CLASSES = flags.DEFINE_list("classes", ["500", "250", "100"], "Numbers of classes that are kept.")
 
 BATCH = 32
 """Images that are whitened together."""
@@ -51,20 +44,25 @@ class Kept:
         return f"OnA, {self.layout.dtype}"
 
 
-def main(argv: Sequence[str]) -> None:
-    """Flags in, results out."""
-    driver.run(argv, "stores", measure)
+def define_flags(values: FlagValues) -> None:
+    """Defines what is measured."""
+    run_flags.define_flags(values)
+    flags.DEFINE_integer("nc", 64, "N_C.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("npca", 1, "N_pca.", lower_bound=1, flag_values=values)
+    flags.DEFINE_list("dims", ["256", "128", "64"], "Dimensions below the protocol's.", flag_values=values)
+    flags.DEFINE_list("classes", ["500", "250", "100"], "Numbers of classes that are kept.", flag_values=values)
 
 
-def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """OnA in full precision, then over a store of each kind, written for it and removed again."""
     del folder
-    given = inputs.from_flags(stack)
+    given = inputs.prepare(stack, run_flags.from_flags(values))
     classes = given.model.network.spec.num_classes
-    count, npca = min(_NC.value, classes), min(_NPCA.value, classes)
+    count, npca = min(values.nc, classes), min(values.npca, classes)
     (exact,) = evaluation.evaluate(given, methods.online(given, (count,), npca), [SearchConfig()])
     rows: list[Row] = [exact]
-    chosen = variants(given, npca)
+    dims, class_counts = (tuple(map(int, texts)) for texts in (values.dims, values.classes))
+    chosen = variants(given, npca, dims, class_counts)
     full = 4 * classes * chosen[0].layout.dim
     lines: list[list[tables.Cell]] = [["float32", chosen[0].layout.dim, classes, full, f"{exact.map:.4f}", None, None]]
     for kept in chosen:
@@ -86,18 +84,18 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     )
 
 
-def variants(given: Inputs, npca: int) -> list[Kept]:
+def variants(given: Inputs, npca: int, dims: Sequence[int], class_counts: Sequence[int]) -> list[Kept]:
     """Both types at full size; then int8 of fewer dimensions, and of fewer classes."""
     config = given.protocol.whitening_config()
     whitening = benchmark.fit_on_classes(given.whitening, config, npca)
     everything = tuple(range(given.model.network.spec.num_classes))
     found = [Kept(whitening, store.Layout(everything, whitening.dim, dtype)) for dtype in ("float16", "int8")]
-    for dim in sorted({int(text) for text in _DIMS.value if int(text) < whitening.dim}, reverse=True):
+    for dim in sorted({dim for dim in dims if dim < whitening.dim}, reverse=True):
         fewer = benchmark.fit_on_classes(given.whitening, dataclasses.replace(config, dim=dim), npca)
         found.append(Kept(fewer, store.Layout(everything, fewer.dim, "int8")))
     images = [dataclasses.replace(given.database, queries=None)]
     most = benchmark.frequent_classes(images, count=len(everything))
-    for count in sorted({int(text) for text in _CLASSES.value if int(text) < len(everything)}, reverse=True):
+    for count in sorted({count for count in class_counts if count < len(everything)}, reverse=True):
         classes = tuple(np.sort(most[:count]).tolist())
         found.append(Kept(whitening, store.Layout(classes, whitening.dim, "int8")))
     return found
@@ -136,5 +134,7 @@ def fill(place: str, images: PooledStore, kept: Kept) -> None:
                 writer.append(np.asarray(embedded.astype(jnp.float16)))
 
 
+PROGRAM = driver.program("stores", define_flags, measure)
+
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

@@ -1,4 +1,4 @@
-"""The sweep over N_C and N_pca behind the ablation, Figure 4 and Figure 5b."""
+"""The sweep over N_C and N_pca: the ablation, Figure 4 and Figure 5b."""
 
 import contextlib
 import functools
@@ -14,17 +14,20 @@ from experiments import driver, evaluation, inputs, methods, published, tables
 from experiments.driver import Outcome, Picture
 from experiments.inputs import Inputs
 from experiments.results import Row
+from experiments.run_flags import RunConfig
 from experiments.settings import Settings
 
 
-def run(stack: contextlib.ExitStack, folder: pathlib.Path, settings: Settings, what: str) -> Outcome:
+def run(
+    run_config: RunConfig, settings: Settings, title: str, stack: contextlib.ExitStack, folder: pathlib.Path
+) -> Outcome:
     """Every row of the settings, as tables and as one plot."""
     start = time.perf_counter()
-    given = inputs.from_flags(stack)
+    given = inputs.prepare(stack, run_config)
     extracted = time.perf_counter()
     rows = list(measure(stack, given, settings))
     timings = {"network": extracted - start, "methods": time.perf_counter() - extracted}
-    title = driver.heading(given, f"{what}, mAP,") + settings.expansion()
+    title = driver.heading(given, f"{title}, mAP,") + settings.expansion()
     return Outcome(
         title=title,
         conditions=driver.conditions(given),

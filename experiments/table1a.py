@@ -5,43 +5,43 @@ python -m experiments.table1a --dataset=oxford5k --whitening_dataset=paris6k --w
 
 import contextlib
 import pathlib
-from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
+from absl.flags import FlagValues
 
 from cwcf_jax.evaluation import Described
 from cwcf_jax.search.pipeline import SearchConfig
-from experiments import driver, evaluation, inputs, methods, tables
+from experiments import driver, evaluation, inputs, methods, run_flags, tables
 from experiments.driver import Outcome
 from experiments.inputs import Inputs
 from experiments.results import Row
 
-for _module in (driver, inputs):
-    flags.adopt_module_key_flags(_module)
 
-_MORE = flags.DEFINE_list(
-    "more_weights", [], "Weights of further networks for the second block; each says its network."
-)
-_NC = flags.DEFINE_integer("nc", 64, "N_C of the rows with CAMs.", lower_bound=1)
-_NPCA = flags.DEFINE_integer("npca", 1, "N_pca of the rows with CAMs.", lower_bound=1)
+def define_flags(values: FlagValues) -> None:
+    """Defines what is measured."""
+    run_flags.define_flags(values)
+    flags.DEFINE_list(
+        "more_weights",
+        [],
+        "Weights of further networks for the second block; each says its network.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("nc", 64, "N_C of the rows with CAMs.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("npca", 1, "N_pca of the rows with CAMs.", lower_bound=1, flag_values=values)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Flags in, results out."""
-    driver.run(argv, "table1a", measure)
-
-
-def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """The first block with the network of --weights, the second with all."""
     del folder
-    chosen = inputs.protocol_from_flags()
-    given = [inputs.from_flags(stack), *(inputs.prepare(stack, chosen, weights) for weights in _MORE.value)]
+    run = run_flags.from_flags(values)
+    runs = [run, *map(run.of_weights, values.more_weights)]
+    given = [inputs.prepare(stack, one_run) for one_run in runs]
     baselines = [row for described in methods.raw(given[0]) for row in evaluate(given[0], described)]
     networks: list[Row] = []
     for one in given:
         raw = baselines[0] if one is given[0] else next(iter(evaluate(one, next(iter(methods.raw(one))))))
         classes = one.model.network.spec.num_classes
-        cams = methods.offline(one, (min(_NC.value, classes),), min(_NPCA.value, classes))
+        cams = methods.offline(one, (min(values.nc, classes),), min(values.npca, classes))
         networks += [raw, *evaluate(one, cams)]
     return Outcome(
         title=driver.heading(given[0], "Table 1a"),
@@ -58,5 +58,7 @@ def evaluate(given: Inputs, described: Described) -> list[Row]:
     return list(evaluation.evaluate(given, described, [SearchConfig()]))
 
 
+PROGRAM = driver.program("table1a", define_flags, measure)
+
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

@@ -11,37 +11,34 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
+from absl.flags import FlagValues
 
 import cwcf_jax
 from cwcf_jax import descriptors, encoder
 from cwcf_jax.evaluation import benchmark
 from cwcf_jax.images import load_image
 from cwcf_jax.search.pipeline import SearchConfig
-from experiments import driver, evaluation, inputs, methods, published, tables
+from experiments import driver, evaluation, inputs, methods, published, run_flags, tables
 from experiments.driver import Outcome, Picture
 from experiments.inputs import Inputs
 
-for _module in (driver, inputs):
-    flags.adopt_module_key_flags(_module)
 
-_NC = flags.DEFINE_list("nc", ["1", "8", "32", "64"], "Numbers of CAMs.")
-_NPCA = flags.DEFINE_integer("npca", 1, "N_pca of the whitening.", lower_bound=1)
-_REPEATS = flags.DEFINE_integer("repeats", 15, "Timings of each setting, taken in turn.", lower_bound=1)
-
-
-def main(argv: Sequence[str]) -> None:
-    """Flags in, results out."""
-    driver.run(argv, "table1b", measure)
+def define_flags(values: FlagValues) -> None:
+    """Defines what is measured."""
+    run_flags.define_flags(values)
+    flags.DEFINE_list("nc", ["1", "8", "32", "64"], "Numbers of CAMs.", flag_values=values)
+    flags.DEFINE_integer("npca", 1, "N_pca of the whitening.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("repeats", 15, "Timings of each setting, taken in turn.", lower_bound=1, flag_values=values)
 
 
-def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """Seconds of the whole encoding of one query, picture in memory to descriptor, raw and with CAMs."""
-    given = inputs.from_flags(stack)
-    counts = [int(nc) for nc in _NC.value if int(nc) <= given.model.network.spec.num_classes]
+    given = inputs.prepare(stack, run_flags.from_flags(values))
+    counts = [int(nc) for nc in values.nc if int(nc) <= given.model.network.spec.num_classes]
     rows = list(evaluation.evaluate(given, list(methods.raw(given))[1], [SearchConfig()]))
-    rows += evaluation.evaluate(given, methods.offline(given, counts, _NPCA.value), [SearchConfig()])
-    seconds = interleaved(encoders(given, counts), 3 if inputs.smoke() else _REPEATS.value)
+    rows += evaluation.evaluate(given, methods.offline(given, counts, values.npca), [SearchConfig()])
+    seconds = interleaved(encoders(given, counts, values.npca), 3 if given.run.smoke else values.repeats)
     raw = np.array(seconds[0])
     lines: list[list[tables.Cell]] = []
     ratios = []
@@ -71,13 +68,13 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     )
 
 
-def encoders(given: Inputs, counts: Sequence[int]) -> dict[int, Callable[[], object]]:
+def encoders(given: Inputs, counts: Sequence[int], npca: int) -> dict[int, Callable[[], object]]:
     """For each number of CAMs what encodes the first query's picture; 0 is raw features, whitened."""
     picture = given.benchmark.query_pictures()[0]
     image, _ = load_image(picture, given.extraction.resize)
     config = given.protocol.whitening_config()
     plain = benchmark.fit_on_raw(given.whitening, config, channel_weighting=False)
-    whitening = benchmark.fit_on_classes(given.whitening, config, _NPCA.value)
+    whitening = benchmark.fit_on_classes(given.whitening, config, npca)
     embed = jax.jit(descriptors.embed)
 
     def raw() -> object:
@@ -112,5 +109,7 @@ def plot(labels: list[str], ratios: list[tuple[float, float, float]], folder: pa
     return [Picture("timing.png", "Seconds of a query's encoding as a ratio to raw features; least, median, most.")]
 
 
+PROGRAM = driver.program("table1b", define_flags, measure)
+
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

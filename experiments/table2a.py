@@ -5,30 +5,28 @@ python -m experiments.table2a --dataset=oxford5k --whitening_dataset=paris6k --w
 
 import contextlib
 import pathlib
-from collections.abc import Sequence
 
-from absl import app, flags
+from absl.flags import FlagValues
 
 from cwcf_jax.evaluation import compare
 from cwcf_jax.search.pipeline import SearchConfig
-from experiments import comparison, driver, evaluation, inputs, tables
+from experiments import comparison, driver, evaluation, inputs, run_flags, tables
 from experiments.driver import Outcome
 
-for _module in (driver, inputs, comparison):
-    flags.adopt_module_key_flags(_module)
+
+def define_flags(values: FlagValues) -> None:
+    """Defines what is measured."""
+    run_flags.define_flags(values)
+    comparison.define_flags(values)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Flags in, results out."""
-    driver.run(argv, "table2a", measure)
-
-
-def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """The others first, as the table has them."""
     del folder
-    given = inputs.from_flags(stack)
-    rows = comparison.others(given, postprocessing=False)
-    for described in comparison.own(given):
+    config = comparison.from_flags(values)
+    given = inputs.prepare(stack, run_flags.from_flags(values))
+    rows = comparison.others(given, config, postprocessing=False)
+    for described in comparison.own(given, config):
         rows += evaluation.evaluate(given, described, [SearchConfig()])
     own = rows[-1]
     against: list[list[tables.Cell]] = []
@@ -48,5 +46,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     )
 
 
+PROGRAM = driver.program("table2a", define_flags, measure)
+
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

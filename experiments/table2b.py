@@ -5,18 +5,14 @@ python -m experiments.table2b --dataset=oxford5k --whitening_dataset=paris6k --w
 
 import contextlib
 import pathlib
-from collections.abc import Sequence
 
-from absl import app, flags
+from absl.flags import FlagValues
 
 from cwcf_jax.evaluation import compare
 from cwcf_jax.search.pipeline import SearchConfig
-from experiments import comparison, driver, evaluation, inputs, tables
+from experiments import comparison, driver, evaluation, inputs, run_flags, tables
 from experiments.driver import Outcome
 from experiments.results import Row
-
-for _module in (driver, inputs, comparison):
-    flags.adopt_module_key_flags(_module)
 
 STEPS = (
     SearchConfig(),
@@ -27,21 +23,23 @@ STEPS = (
 """R and QE of the table, and the search alone, which is what they are compared with."""
 
 
-def main(argv: Sequence[str]) -> None:
-    """Flags in, results out."""
-    driver.run(argv, "table2b", measure)
+def define_flags(values: FlagValues) -> None:
+    """Defines what is measured."""
+    run_flags.define_flags(values)
+    comparison.define_flags(values)
 
 
-def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
+def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """The paper's own methods, then the others, each as searched and after what its authors do."""
     del folder
-    given = inputs.from_flags(stack)
-    steps = [SearchConfig(expansion=2), SearchConfig(rerank=4, expansion=2)] if inputs.smoke() else list(STEPS)
+    config = comparison.from_flags(values)
+    given = inputs.prepare(stack, run_flags.from_flags(values))
+    steps = [SearchConfig(expansion=2), SearchConfig(rerank=4, expansion=2)] if given.run.smoke else list(STEPS)
     maps = inputs.open_maps(stack, given)
     rows: list[Row] = []
-    for described in comparison.own(given):
+    for described in comparison.own(given, config):
         rows += evaluation.evaluate(given, described, steps, maps)
-    others = comparison.others(given, postprocessing=True)
+    others = comparison.others(given, config, postprocessing=True)
     first = {row.method: row for row in reversed([*rows, *others]) if not row.qe and not row.rerank}
     gains: list[list[tables.Cell]] = []
     for row in [*rows, *others]:
@@ -63,5 +61,7 @@ def measure(stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     )
 
 
+PROGRAM = driver.program("table2b", define_flags, measure)
+
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

@@ -13,12 +13,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
+from absl.flags import FlagValues
 from tqdm import tqdm
 
 from cwcf_jax import training
 from cwcf_jax.training import TrainingConfig
 from experiments import results, synthetic
+from experiments.program import Program
 
 SYNTHETIC = "synthetic"
 OBJECTS = dict(seed=0, per_class=160, size=96)
@@ -26,42 +28,41 @@ OBJECTS = dict(seed=0, per_class=160, size=96)
 RENDERED = pathlib.Path("results/cache/synthetic_objects")
 
 
-def _define(field: "dataclasses.Field[Any]") -> Any:
+def define_flags(values: FlagValues) -> None:
+    """Defines a flag for each field of `TrainingConfig`."""
+    for field in dataclasses.fields(TrainingConfig):
+        _define(field, values)
+
+
+def _define(field: "dataclasses.Field[Any]", values: FlagValues) -> None:
     name, default, text = field.name, field.default, field.metadata["help"]
     if name == "dataset":
         text += f" Or {SYNTHETIC}: {OBJECTS['per_class']} pictures of each synthetic class, kept in {RENDERED}."
     if field.metadata["choices"]:
-        return flags.DEFINE_enum(name, str(default), field.metadata["choices"], text)
-    if isinstance(default, bool):
-        return flags.DEFINE_bool(name, default, text)
-    if isinstance(default, int):
-        return flags.DEFINE_integer(name, default, text)
-    return (
-        flags.DEFINE_float(name, default, text)
-        if isinstance(default, float)
-        else flags.DEFINE_string(name, str(default), text)
-    )
+        flags.DEFINE_enum(name, str(default), field.metadata["choices"], text, flag_values=values)
+    elif isinstance(default, bool):
+        flags.DEFINE_bool(name, default, text, flag_values=values)
+    elif isinstance(default, int):
+        flags.DEFINE_integer(name, default, text, flag_values=values)
+    elif isinstance(default, float):
+        flags.DEFINE_float(name, default, text, flag_values=values)
+    else:
+        flags.DEFINE_string(name, str(default), text, flag_values=values)
 
 
-_FLAGS = {field.name: _define(field) for field in dataclasses.fields(TrainingConfig)}
-
-
-def main(argv: Sequence[str]) -> None:
-    """Flags in, trained weights out."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag=value")
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # Orbax and JAX are talkative at INFO
+def run(values: FlagValues, arguments: Sequence[str]) -> None:
+    """Trains and writes the weights; an error ends the program with one line."""
     try:
-        given = {name: flag.value for name, flag in _FLAGS.items()}
-        if given["dataset"] == SYNTHETIC:
-            given["dataset"] = render()
-        config = TrainingConfig(**given)
+        fields: dict[str, Any] = {field.name: values[field.name].value for field in dataclasses.fields(TrainingConfig)}
+        if fields["dataset"] == SYNTHETIC:
+            fields["dataset"] = render()
+        config = TrainingConfig(**fields)
         prepared = training.prepare(config)
         for reason in prepared.left_out:
             print(f"left out: {reason}", file=sys.stderr)
         print(describe(config, prepared), flush=True)
-        path = training.train(config, prepared, report=show, notes={"environment": results.environment()})
+        environment = results.environment(["experiments.train_cam", *arguments])
+        path = training.train(config, prepared, report=show, notes={"environment": environment})
         print(f"written to {path}")
     except (ValueError, OSError) as error:
         logging.info("where it happened", exc_info=True)
@@ -94,5 +95,7 @@ def show(line: dict[str, Any]) -> None:
     print(f"step {line['step']}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()), flush=True)
 
 
+PROGRAM = Program("train_cam", define_flags, run)
+
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.main()

@@ -33,6 +33,9 @@ class L2NormalizeTest(absltest.TestCase):
 
 
 class InverseNormTest(absltest.TestCase):
+    def test_short_vectors_are_not_zero(self):
+        np.testing.assert_allclose(arrays.inverse_norm(jnp.array([[1e-4, 0.0], [0.0, 1e-12]])), [1e4, 1e12], rtol=1e-5)
+
     def test_by_hand(self):
         found = arrays.inverse_norm(jnp.array([[3.0, 4.0], [0.0, 0.0], [-0.5, 0.0]]))
         np.testing.assert_allclose(found, [0.2, 0.0, 2.0], rtol=1e-6)

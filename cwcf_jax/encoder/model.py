@@ -94,8 +94,8 @@ class Model:
 
 _NO_CAMS = (
     "{name} has no global average pooling before its classifier, and thus no class activation maps. Load a network "
-    "that has (vgg16_cam for VGG-16) with weights of its own, or train its CAM head on the weights you have with "
-    "cwcf_jax.training (pip install 'cwcf-jax[training]')"
+    "that has (vgg16_cam for VGG-16) with weights of its own, or train its CAM head on the weights you have: "
+    "cwcf_jax.training with TrainingConfig(network='vgg16_cam', trunk=FILE, ...), of the extra 'cwcf-jax[training]'"
 )
 
 

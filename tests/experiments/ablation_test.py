@@ -11,15 +11,11 @@ import tempfile
 import time
 
 import numpy as np
-from absl import flags
-from absl.testing import absltest, flagsaver, parameterized
+from absl.testing import absltest, parameterized
 from PIL import Image
 
-from experiments import ablation
 from tests.experiments import drivers
 from tests.support import shared
-
-FLAGS = flags.FLAGS
 
 
 class AblationTest(parameterized.TestCase):
@@ -86,6 +82,18 @@ class AblationTest(parameterized.TestCase):
         drivers.run(*self.flags, self.output)
         self.assertEqual(drivers.rows(self.own / "out"), drivers.rows(self.folder / "out"))
         self.assertEqual({file: file.stat().st_mtime_ns for file in files}, before)
+
+    def test_a_process_of_its_own_gives_the_same_rows(self):
+        done = drivers.run_process(*self.flags, self.output)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        own, whole = (drivers.rows(folder / "out") for folder in (self.own, self.folder))
+        self.assertEqual(own.keys(), whole.keys())
+        for key, row in own.items():
+            self.assertAlmostEqual(row["map"], whole[key]["map"], places=6, msg=key)
+
+    def test_two_programs_share_a_process(self):
+        first, second = drivers.parse("experiments.table2a", "--nc=3"), drivers.parse("experiments.ablation", "--nc=5")
+        self.assertEqual((first.nc, second.nc), (3, ["5"]))
 
     def test_a_killed_run_resumes(self):
         flags = [*self.flags, self.output, f"--cache={self.own / 'cache'}"]
@@ -163,18 +171,17 @@ class AblationTest(parameterized.TestCase):
     def test_errors_name_the_flag(self, flags, message):
         alone = shared.require("data/instre_boxes_dev")
         given = [f.replace("SAME", f"{self.others},{self.dataset}").replace("SHARED", str(alone)) for f in flags]
-        with flagsaver.flagsaver(), self.assertRaises(SystemExit) as caught:
-            FLAGS(["ablation", *self.flags, self.output, *given])
-            ablation.main(["ablation"])
-        self.assertIn(message, str(caught.exception))
+        done = drivers.run(*self.flags, self.output, *given, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(message, done.stderr)
 
     def test_help_lists_the_flags_of_every_driver_too(self):
-        text = drivers.run("--help", check=False).stdout
+        text = drivers.run_process("--help").stdout
         for flag in ("--nc", "--dataset", "--weights", "--resize"):
             self.assertIn(f"  {flag}:", text)
 
     def test_a_bare_argument_is_refused_without_a_traceback(self):
-        done = drivers.run(*self.flags, "--nc", "8", "16", check=False)
+        done = drivers.run_process(*self.flags, "--nc", "8", "16")
         self.assertEqual(done.returncode, 1)
         self.assertIn("unexpected argument '16'", done.stderr + done.stdout)
         self.assertNotIn("Traceback", done.stderr)

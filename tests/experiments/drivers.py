@@ -1,5 +1,8 @@
-"""Runs a driver as its users do, and makes small benchmarks out of real photographs."""
+"""Runs drivers within this process, and makes small benchmarks out of real photographs."""
 
+import contextlib
+import importlib
+import io
 import itertools
 import json
 import pathlib
@@ -7,18 +10,45 @@ import shutil
 import subprocess
 import sys
 
+from absl import app, flags
+
 from tests.support import shared
 
 LANDMARK = "ashmolean"
 
 
-def run(*flags, check=True, module="experiments.ablation"):
-    """The finished process; its output as text."""
-    command = [sys.executable, "-m", module, *flags]
-    done = subprocess.run(command, cwd=shared.ROOT, capture_output=True, text=True, check=False)
+def run(*arguments, check=True, module="experiments.ablation"):
+    """What ``python -m MODULE ARGUMENTS`` prints and ends with, without a process of its own."""
+    program = importlib.import_module(module).PROGRAM
+    code, out, err = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            program.call(*map(str, arguments))
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+            if isinstance(error.code, str):
+                print(error.code, file=err)
+        except (flags.Error, app.UsageError) as error:
+            code = 1
+            print(error, file=err)
+    done = subprocess.CompletedProcess([module, *arguments], code, out.getvalue(), err.getvalue())
     if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        raise AssertionError(f"{' '.join(done.args)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def run_process(*arguments, module="experiments.ablation"):
+    """The finished process of ``python -m MODULE ARGUMENTS``; its output as text."""
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=shared.ROOT, capture_output=True, text=True, check=False)
+
+
+def parse(module, *arguments):
+    """The parsed flags of a program."""
+    values = flags.FlagValues()
+    importlib.import_module(module).PROGRAM.define_flags(values)
+    values([module, *arguments])
+    return values
 
 
 def rows(output, *, rerank=0):

@@ -6,7 +6,7 @@ from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
-from absl.testing import absltest, flagsaver, parameterized
+from absl.testing import absltest, parameterized
 
 from cwcf_jax import networks
 from cwcf_jax.descriptors import fit_pca_whitening
@@ -21,6 +21,7 @@ from cwcf_jax.store import PooledStore
 from experiments import evaluation, inputs
 from experiments.data import Source
 from experiments.inputs import Inputs
+from experiments.run_flags import RunConfig
 from tests.support import oracles
 
 CLASSES, DIM = 8, 2
@@ -58,7 +59,7 @@ class EvaluationTest(parameterized.TestCase):
         benchmark = ImageSet(name, names, tuple(map(pathlib.Path, names)), queries)
         rows = Collection(name, self._store("images", images, unreadable), self._store("queries", len(queries)))
         model = Model({}, networks.get("vgg16_cam"), EncoderConfig(layer))
-        return Inputs(Filler(model), "sha", chosen, (Source(benchmark, "here"),), rows, (), (), ())
+        return Inputs(RunConfig(chosen), Filler(model), "sha", (Source(benchmark, "here"),), rows, (), (), ())
 
     def _evaluate(self, given, queries, images, *configs, method="OfA", counts=(64,), **options):
         """``queries`` [m, q] and ``images`` [m, n] in degrees."""
@@ -182,7 +183,7 @@ class RerankersTest(EvaluationTest):
     )
     def test_regions_that_the_protocol_keeps(self, region_rows, method, config, kept):
         """Query q finds a region at 95 in the image at 20, which only then is the nearest to query r at 95."""
-        given = dataclasses.replace(self.given, protocol=protocol.PAPER.replace(region_rows=region_rows))
+        given = dataclasses.replace(self.given, run=RunConfig(protocol.PAPER.replace(region_rows=region_rows)))
         images = [[20, 0, 0, 40, 100]]
         self._evaluate(given, [[0, 95]], images, config, method=method, maps=mock.Mock())
         self.assertEqual([call.args[2].tolist() for call in self.filled.call_args_list], [[0], [0 if kept else 4]])
@@ -222,9 +223,9 @@ class PaperValueTest(EvaluationTest):
 
     def test_not_of_a_few_pictures(self):
         given = self._inputs(1, _query("q", {0}), name="oxford5k")
-        with flagsaver.flagsaver(smoke=True):
-            self.assertTrue(inputs.smoke())
-            self.assertIsNone(self._value(given))
+        short = dataclasses.replace(given, run=dataclasses.replace(given.run, smoke=True))
+        self.assertIsNotNone(self._value(given))
+        self.assertIsNone(self._value(short))
 
     def test_goes_into_the_row(self):
         given = self._inputs(2, _query("q", {1}), name="paris6k")

@@ -4,63 +4,61 @@ import json
 import pathlib
 from unittest import mock
 
-from absl import flags
-from absl.testing import absltest, flagsaver
+from absl.testing import absltest
 
 from cwcf_jax import networks
-from experiments import ablation, data, inputs, settings, synthetic
+from experiments import data, inputs, run_flags, settings, synthetic
+from tests.experiments import drivers
 from tests.support import shared
 
-FLAGS = flags.FLAGS
 METHODS = ("Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA", "OfA", "OnA", "Predefined")
 LEAST = dict(queries=1, views=3, lookalikes=1, distractors=3, side=96)
 
 
 class NetworkTest(absltest.TestCase):
+    def network(self, *arguments):
+        run = run_flags.from_flags(drivers.parse("experiments.ablation", *arguments))
+        return inputs.network_of(run.weights, run.network)
+
     def test_follows_the_record_of_the_weights(self):
-        with flagsaver.flagsaver(network=None, weights=str(inputs.SHIPPED)):
-            spec = inputs.network_from_flags().spec
+        spec = self.network().spec
         self.assertEqual(spec.name, "vgg_small_cam")
         self.assertEqual(networks.class_names(spec), synthetic.OBJECT_CLASSES)
 
     def test_weights_without_a_record_need_a_name(self):
-        weights = str(shared.require("weights/squeezenet_v1.1.npz"))
-        with (
-            flagsaver.flagsaver(network=None, weights=weights),
-            self.assertRaisesRegex(
-                ValueError, "does not say which network it is of; write NETWORK:.*, or --network for --weights"
-            ),
+        weights = shared.require("weights/squeezenet_v1.1.npz")
+        with self.assertRaisesRegex(
+            ValueError, "does not say which network it is of; write NETWORK:.*, or --network for --weights"
         ):
-            inputs.network_from_flags()
-        with flagsaver.flagsaver(network="squeezenet1_1", weights=weights):
-            self.assertEqual(inputs.network_from_flags().spec.name, "squeezenet1_1")
-        with flagsaver.flagsaver(network=None, weights=f"squeezenet1_1:{weights}"):
-            self.assertEqual(inputs.network_from_flags().spec.name, "squeezenet1_1")
+            self.network(f"--weights={weights}")
+        self.assertEqual(self.network("--network=squeezenet1_1", f"--weights={weights}").spec.name, "squeezenet1_1")
+        self.assertEqual(self.network(f"--weights=squeezenet1_1:{weights}").spec.name, "squeezenet1_1")
 
     def test_record_of_another_network(self):
-        with (
-            flagsaver.flagsaver(network="googlenet", weights=str(inputs.SHIPPED)),
-            self.assertRaisesRegex(ValueError, "weights of vgg_small_cam, not of googlenet"),
-        ):
-            inputs.network_from_flags()
+        with self.assertRaisesRegex(ValueError, "weights of vgg_small_cam, not of googlenet"):
+            self.network("--network=googlenet")
 
     def test_the_papers_classes_are_those_of_imagenet(self):
-        with (
-            flagsaver.flagsaver(network=None, weights=str(inputs.SHIPPED), predefined_classes=["paper"]),
-            self.assertRaisesRegex(ValueError, "--predefined_classes=paper are ImageNet's"),
-        ):
-            settings.from_flags()
+        values = drivers.parse("experiments.ablation", "--predefined_classes=paper")
+        with self.assertRaisesRegex(ValueError, "--predefined_classes=paper are ImageNet's"):
+            settings.from_flags(values, self.network().spec, smoke=False)
+
+    def test_further_weights_are_of_their_own_network(self):
+        arguments = ("--network=vgg_small_cam", "--feature_layer=conv4", "--dtype=bfloat16", "--smoke")
+        run = run_flags.from_flags(drivers.parse("experiments.ablation", *arguments)).of_weights("googlenet:more.npz")
+        self.assertEqual((run.weights, run.network, run.feature_layer), ("googlenet:more.npz", None, None))
+        self.assertEqual((run.dtype, run.smoke), ("bfloat16", True))
 
 
 class ShippedTest(absltest.TestCase):
     def test_weights(self):
-        self.assertLessEqual(inputs.SHIPPED.stat().st_size, 4 * 2**20)
-        record = networks.read_provenance(inputs.SHIPPED)
+        self.assertLessEqual(run_flags.SHIPPED.stat().st_size, 4 * 2**20)
+        record = networks.read_provenance(run_flags.SHIPPED)
         self.assertEqual(record.licence, "Apache-2.0")
         self.assertIn("trained by experiments.train_cam", record.source)
         # A hundred classes, seen in pictures that were held out.
         self.assertGreater(record.notes["result"]["eval_top1"], 0.3)
-        networks.load_params(networks.adapt(networks.get(record.network), record), inputs.SHIPPED)
+        networks.load_params(networks.adapt(networks.get(record.network), record), run_flags.SHIPPED)
 
     def test_ablation_on_small_synthetic_sets(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
@@ -68,9 +66,8 @@ class ShippedTest(absltest.TestCase):
             "synthetic": LEAST | dict(seed=1, landmarks=2),
             "synthetic_whitening": LEAST | dict(seed=2, landmarks=2),
         }
-        with mock.patch.dict(data.SYNTHETIC, small), flagsaver.flagsaver():
-            FLAGS(["ablation", "--nc=1,8", "--npca=1", f"--cache={folder / 'cache'}", f"--output={folder / 'out'}"])
-            ablation.main(["ablation"])
+        with mock.patch.dict(data.SYNTHETIC, small):
+            drivers.run("--nc=1,8", "--npca=1", f"--cache={folder / 'cache'}", f"--output={folder / 'out'}")
         content = json.loads((folder / "out" / "results.json").read_text())
         self.assertEqual(content["network"], "vgg_small_cam")
         self.assertEqual([dataset["images"] for dataset in content["data"]], [11, 11])

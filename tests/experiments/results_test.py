@@ -1,23 +1,22 @@
 import importlib.metadata
 import json
 import subprocess
-import sys
 from unittest import mock
 
 from absl.testing import absltest
 
 from experiments import results
 
+COMMAND = ("experiments.table1a", "--dataset=my pictures", "--nc=64")
+
 
 class EnvironmentTest(absltest.TestCase):
     def test_the_command_can_be_run_again(self):
-        argv = ["/somewhere/experiments/table1a.py", "--dataset=my pictures", "--nc=64"]
-        with mock.patch.object(sys, "argv", argv):
-            found = results.environment()
+        found = results.environment(COMMAND)
         self.assertEqual(found["command"], "python -m experiments.table1a '--dataset=my pictures' --nc=64")
 
     def test_what_the_numbers_depend_on(self):
-        found = results.environment()
+        found = results.environment(COMMAND)
         self.assertEqual(found["packages"]["jax"], importlib.metadata.version("jax"))
         self.assertContainsSubset(["python", *results.PACKAGES], found["packages"])
         self.assertEqual(found["hardware"]["platform"], "cpu")
@@ -28,16 +27,19 @@ class EnvironmentTest(absltest.TestCase):
     def test_the_commit_with_what_was_changed(self):
         with mock.patch.object(subprocess, "run") as run:
             run.return_value.stdout = "0123456789abcdef0123456789abcdef01234567-dirty\n"
-            self.assertEqual(results.environment()["commit"], "0123456789abcdef0123456789abcdef01234567-dirty")
+            self.assertEqual(
+                results.environment(COMMAND)["commit"],
+                "0123456789abcdef0123456789abcdef01234567-dirty",
+            )
         self.assertContainsSubset(["--dirty", "--always"], run.call_args.args[0])
 
     def test_outside_a_checkout_and_without_packages(self):
         for error in (OSError("no git"), subprocess.CalledProcessError(128, "git")):
             with mock.patch.object(subprocess, "run", side_effect=error):
-                self.assertIsNone(results.environment()["commit"])
+                self.assertIsNone(results.environment(COMMAND)["commit"])
         missing = importlib.metadata.PackageNotFoundError
         with mock.patch.object(importlib.metadata, "version", side_effect=missing):
-            self.assertIsNone(results.environment()["packages"]["cwcf-jax"])
+            self.assertIsNone(results.environment(COMMAND)["packages"]["cwcf-jax"])
 
 
 if __name__ == "__main__":

@@ -1,27 +1,19 @@
-from unittest import mock
-
-from absl import flags
-from absl.testing import absltest, flagsaver, parameterized
+from absl.testing import absltest, parameterized
 
 from cwcf_jax import networks
 from cwcf_jax.search.pipeline import SearchConfig
-from experiments import inputs, published, settings
+from experiments import published, settings
+from tests.experiments import drivers
 
-FLAGS = flags.FLAGS
 IMAGENET = networks.get("vgg16_cam")
 
 
 class SettingsTest(parameterized.TestCase):
     """Flags as on a command line, for a network of ImageNet's classes whose weights need not be there."""
 
-    def setUp(self):
-        super().setUp()
-        self.enter_context(flagsaver.flagsaver())
-        self.enter_context(mock.patch.object(inputs, "network_from_flags", return_value=IMAGENET))
-
-    def _settings(self, *given):
-        FLAGS(["ablation", *given])
-        return settings.from_flags()
+    def _settings(self, *given, network=IMAGENET):
+        values = drivers.parse("experiments.ablation", *given)
+        return settings.from_flags(values, network.spec, smoke=values.smoke)
 
     def test_defaults(self):
         found = self._settings()
@@ -102,11 +94,9 @@ class SettingsTest(parameterized.TestCase):
             self._settings(f"--predefined_classes={name}")
 
     def test_the_papers_classes_of_another_network(self):
-        with (
-            mock.patch.object(inputs, "network_from_flags", return_value=IMAGENET.with_spec(class_names=("a", "b"))),
-            self.assertRaisesRegex(ValueError, "--predefined_classes=paper are ImageNet's; vgg16_cam knows other"),
-        ):
-            self._settings("--predefined_classes=paper")
+        other = IMAGENET.with_spec(class_names=("a", "b"))
+        with self.assertRaisesRegex(ValueError, "--predefined_classes=paper are ImageNet's; vgg16_cam knows other"):
+            self._settings("--predefined_classes=paper", network=other)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Every driver, whole, on a few pictures, as its users start it; and the report on all of them."""
+"""Every driver, whole, on a few pictures; and the report on all of them."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 import tempfile
 
 from absl.testing import absltest, parameterized
 from PIL import Image
 
+from experiments import protocols, run_flags
 from tests.experiments import drivers
 from tests.support import shared
 
@@ -34,21 +34,16 @@ EXPECTED = {
     "own_whitening": ({"OfA", "OfA, not whitened", *(f"OfA, own {n}, shrunk by 0.5" for n in (4, 18))}, set()),
 }
 
+FLAGFILES = ("figure4", "figure5b")
+"""Settings of the ablation."""
+
 MORE = {
     "ablation": ["--rerank=0,4", "--qe=0,2", "--alpha=3"],
     "stores": ["--dims=16", "--classes=50"],
     "own_whitening": ["--images=4", "--ratios=0.5"],
+    **{name: [f"--flagfile={shared.ROOT}/experiments/{name}.flags"] for name in FLAGFILES},
 }
 """Flags beyond --smoke."""
-
-VARIANTS = """
-import dataclasses, json, sys
-from absl import flags
-from experiments import inputs, protocols
-flags.FLAGS(sys.argv)
-base, *others = [dataclasses.asdict(one) for _, one in protocols.variants(inputs.protocol_from_flags())]
-print(json.dumps([[name for name in base if one[name] != base[name] and name != "name"] for one in (base, *others)]))
-"""
 
 
 class SmokeTest(parameterized.TestCase):
@@ -68,13 +63,13 @@ class SmokeTest(parameterized.TestCase):
                 "--strict",
                 *MORE.get(name, []),
             ]
-            drivers.run(*flags, module=f"experiments.{name}")
+            drivers.run(*flags, module=f"experiments.{'ablation' if name in FLAGFILES else name}")
         return json.loads((output / "results.json").read_text()), output
 
     def test_every_driver_is_here(self):
         files = (shared.ROOT / "experiments").glob("*.py")
-        runnable = {file.stem for file in files if "app.run(main)" in file.read_text()}
-        self.assertEqual(runnable - {"train_cam", "report"}, EXPECTED.keys())
+        runnable = {file.stem for file in files if "PROGRAM.main()" in file.read_text()}
+        self.assertEqual(runnable - {"train_cam", "report"}, EXPECTED.keys() - {*FLAGFILES})
 
     @parameterized.parameters(*EXPECTED)
     def test_driver(self, name):
@@ -96,15 +91,18 @@ class SmokeTest(parameterized.TestCase):
             self.assertTrue(all(len(row) == len(table["columns"]) for row in table["rows"]), table["title"])
 
     def test_protocols_differ_in_one_field_each_and_then_in_all(self):
-        for more, singles in ([], 14), (["--smoke"], 3):
-            command = [sys.executable, "-c", VARIANTS, *more]
-            printed = subprocess.run(command, cwd=shared.ROOT, capture_output=True, text=True, check=True).stdout
-            base, *single, everything = json.loads(printed)
+        preset = run_flags.from_flags(drivers.parse("experiments.protocols")).protocol
+        for smoke, singles in (False, 14), (True, 3):
+            found = [dataclasses.asdict(variant) for _, variant in protocols.variants(preset, smoke=smoke)]
+            differing = [
+                [name for name in found[0] if variant[name] != found[0][name] and name != "name"] for variant in found
+            ]
+            base, *single, everything = differing
             self.assertEqual(base, [])
             self.assertLen(single, singles)
             fields = [field for fields in single for field in fields]
             self.assertLen(set(fields), singles)
-            if not more:
+            if not smoke:
                 self.assertEqual(fields, everything)
             self.assertLen(everything, 14)
 

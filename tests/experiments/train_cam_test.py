@@ -18,13 +18,9 @@ import sys
 sys.path.insert(0, "tests/training")
 import tiny
 tiny.register()
-from absl import flags
 from experiments import train_cam
 def run(command):
-    flags.FLAGS.unparse_flags()
-    for name in train_cam._FLAGS:
-        flags.FLAGS[name].unparse()
-    train_cam.main(flags.FLAGS(["train_cam", *command.split()]))
+    train_cam.PROGRAM.call(*command.split())
 for command in sys.argv[1:-1]:
     print("command:", command)
     try:

@@ -1,0 +1,49 @@
+"""A program of this folder: the flags that it defines, and what it does with them."""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+from absl.flags import FlagValues
+
+flags.disclaim_key_flags()
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A program with flags, started as ``python -m experiments.NAME`` or called within a process.
+
+    Attributes:
+        name: of its module.
+        define_flags: defines its flags.
+        run: called with the flags after they were parsed, and with the arguments as they were typed.
+    """
+
+    name: str
+    define_flags: Callable[[FlagValues], None]
+    run: Callable[[FlagValues, Sequence[str]], None]
+
+    def main(self) -> None:
+        """Runs the program with the arguments of this process, which then ends."""
+        self.define_flags(flags.FLAGS)
+        app.run(lambda argv: self._start(argv, flags.FLAGS, sys.argv[1:]))
+
+    def call(self, *arguments: str) -> None:
+        """Runs the program within this process.
+
+        Raises:
+            flags.Error: a flag that there is not, or a value that it does not take.
+            app.UsageError: an argument that is no flag.
+            SystemExit: the program ends with a message or an exit code.
+        """
+        values = FlagValues()  # type: ignore[no-untyped-call]
+        self.define_flags(values)
+        self._start(values([self.name, *arguments]), values, arguments)
+
+    def _start(self, argv: Sequence[str], values: FlagValues, arguments: Sequence[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag=value")
+        if "verbosity" not in values or not values["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # JAX and Orbax are talkative at INFO
+        self.run(values, arguments)
