@@ -1,9 +1,14 @@
-"""A last line that nobody overlooks when tests did not run."""
+"""Last lines that nobody overlooks: tests that did not run, and slow tests that were left out."""
 
 import pytest
 
+from tests.support.slow import REASON
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = len(terminalreporter.stats.get("skipped", []))
-    if skipped:
-        terminalreporter.section(f"{skipped} TESTS DID NOT RUN", sep="!", red=True, bold=True)
+    skipped = terminalreporter.stats.get("skipped", [])
+    slow = sum(REASON in str(report.longrepr) for report in skipped)
+    if slow:
+        terminalreporter.section(f"{slow} slow tests were left out; CWCF_SLOW=1 runs them", sep="-")
+    if missing := len(skipped) - slow:
+        terminalreporter.section(f"{missing} TESTS DID NOT RUN", sep="!", red=True, bold=True)

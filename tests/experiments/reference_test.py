@@ -11,6 +11,7 @@ from absl.testing import absltest
 
 from tests.experiments import drivers
 from tests.support import shared
+from tests.support.slow import slow
 
 BASELINES = {
     "Raw": "Raw",
@@ -37,6 +38,7 @@ def _reference():
     return expected
 
 
+@slow
 class ReferenceTest(absltest.TestCase):
     def test_every_row(self):
         expected = _reference()

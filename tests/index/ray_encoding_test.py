@@ -11,6 +11,7 @@ from absl.testing import absltest
 
 from cwcf_jax.index import Index, Searcher, encoding
 from tests.support import indexes, packages, servers
+from tests.support.slow import slow
 
 
 class RayWorkersTest(indexes.IndexCase):
@@ -68,6 +69,7 @@ class RayWorkersTest(indexes.IndexCase):
                 index.update(ray=address)
         self.assert_update(index.update(), added=1, unchanged=1)
 
+    @slow
     def test_nodes_that_are_lost_lose_nothing(self):
         self.draw(*range(90))
         index = Index.create(self.root, dataclasses.replace(indexes.SETTINGS, store="s3://bucket/lost"))

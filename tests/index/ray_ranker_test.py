@@ -12,6 +12,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.index import Options, Searcher
 from tests.support import indexes, packages, servers
+from tests.support.slow import slow
 
 COUNT = 150
 """Pictures, three fragments."""
@@ -65,6 +66,7 @@ class RaySearchTest(parameterized.TestCase):
         self.assertEqual([hit.entry.path for hit in hits], ["5.png", *(f"copies/{i}.png" for i in (11, 120, 70))])
         self.assertLen({hit.score for hit in hits}, 1)
 
+    @slow
     def test_a_node_lost_during_queries_delays_them(self):
         before = set(map(process, self.actors))
         self.searcher.held()
