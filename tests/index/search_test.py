@@ -9,6 +9,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.images import ImageError, read_image
 from cwcf_jax.index import Index, Options, Searcher
+from cwcf_jax.index.search import IndexRanker
 from cwcf_jax.store import MapStore
 from tests.support import indexes, oracles
 from tests.support.packages import package
@@ -185,6 +186,19 @@ class SecondLookTest(SearchCase):
         self.assert_scores(
             self.search(aggregation=aggregation, rerank=rerank, expand=expand), database @ expanded, 2e-4
         )
+
+    @parameterized.parameters("ofa", "ona")
+    def test_pictures_that_others_replaced_leave_their_places_to_the_next_ones(self, aggregation):
+        class_ids = self.query.class_ids if aggregation == "ona" else None
+        ranker = IndexRanker(self.searcher.held(), class_ids)
+        before = ranker.best(self.query.descriptor, 7)
+        opposite = np.tile(-np.asarray(self.query.descriptor), (4, 1))
+        replaced = ranker.replace(before.rows[:4], opposite)
+        after = replaced.best(self.query.descriptor, 3)
+        self.assertEqual(after.rows.tolist(), before.rows[4:].tolist())
+        np.testing.assert_array_equal(after.scores, before.scores[4:])
+        np.testing.assert_array_equal(replaced.vectors(before.rows[:4]), opposite)
+        self.assertEqual(ranker.best(self.query.descriptor, 7).rows.tolist(), before.rows.tolist())
 
 
 class FollowingTest(absltest.TestCase):
