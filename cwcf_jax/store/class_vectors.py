@@ -139,7 +139,7 @@ class ClassVectorStore:
 
     def _ask(self, i: int, positions: np.ndarray, pool: futures.Executor) -> Callable[[], Runs]:
         """What gives a fragment's runs; threads read it meanwhile, unless the page cache holds them all."""
-        if self._folder is not None and _held(self._file("values", i), self._run, positions):
+        if self._folder is not None and page_cache_holds(self._file("values", i), self._run, positions):
             return functools.partial(Runs, *self._map(i), positions)
         return pool.submit(self._fetch, i, positions).result
 
@@ -181,8 +181,14 @@ def _advise(path: pathlib.Path, run: int, positions: np.ndarray) -> None:
         os.close(file)
 
 
-def _held(path: pathlib.Path, run: int, positions: np.ndarray) -> bool:
-    """Whether the page cache holds the first byte of all these runs of a file; false where the system does not say."""
+def page_cache_holds(path: pathlib.Path, run: int, positions: np.ndarray) -> bool:
+    """Whether the page cache holds the first byte of each of these runs of a file; false where the system cannot tell.
+
+    Args:
+        path: of the file.
+        run: bytes of a run.
+        positions: of the runs, in runs from the beginning of the file.
+    """
     if not hasattr(os, "RWF_NOWAIT"):
         return False
     try:

@@ -35,7 +35,7 @@ class ReadTest(StoreCase):
             asked.append((file, run, positions.tolist()))
             return held[len(asked) % len(held)]
 
-        with mock.patch.object(class_vectors, "_held", answer), mock.patch.object(class_vectors, "AHEAD", 1):
+        with mock.patch.object(class_vectors, "page_cache_holds", answer), mock.patch.object(class_vectors, "AHEAD", 1):
             found = read_all(ClassVectorStore(self.folder, FINGERPRINT), np.array([3, 1]))
         self.assertLen(asked, 12)
         self.assertEqual(asked[0][1:], (FRAGMENT * DIM, [3, 1]))
@@ -47,8 +47,10 @@ class ReadTest(StoreCase):
         file = pathlib.Path(self.create_tempdir().full_path, "file")
         page = os.sysconf("SC_PAGE_SIZE")
         file.write_bytes(bytes(64 * page))
-        self.assertTrue(class_vectors._held(file, page, np.array([3, 60])))
-        self.assertFalse(class_vectors._held(file, page, np.array([3, 64])))  # beyond its end there is nothing
+        self.assertTrue(class_vectors.page_cache_holds(file, page, np.array([3, 60])))
+        self.assertFalse(
+            class_vectors.page_cache_holds(file, page, np.array([3, 64]))
+        )  # beyond its end there is nothing
 
     @parameterized.parameters("int8", "float16")
     def test_on_an_object_store(self, dtype):

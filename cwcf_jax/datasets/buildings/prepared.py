@@ -56,7 +56,8 @@ def load(
     if name not in PARTS:
         raise ValueError(f"no dataset {name}; there are {', '.join(NAMES)}")
     benchmark, *distractors = (
-        _open(part, data_dir=data_dir, manual_dir=manual_dir, counts=(counts or {}).get(part)) for part in PARTS[name]
+        open_part(part, data_dir=data_dir, manual_dir=manual_dir, counts=(counts or {}).get(part))
+        for part in PARTS[name]
     )
     names = sum((part.names for part in distractors), benchmark.names)
     paths = sum((part.paths for part in distractors), benchmark.paths)
@@ -66,9 +67,10 @@ def load(
     return ImageSet(name, names, paths, benchmark.queries, benchmark.release)
 
 
-def _open(
+def open_part(
     name: str, *, data_dir: str | pathlib.Path | None, manual_dir: str | pathlib.Path | None, counts: Counts | None
 ) -> ImageSet:
+    """One dataset by itself, prepared first where it is not there yet; arguments and errors as in `load`."""
     tfds = import_tfds()
     from cwcf_jax.datasets.buildings import builders
 

@@ -140,7 +140,7 @@ class LoadTest(LoadCase):
     def test_a_distractor_with_the_name_of_a_picture(self):
         found = self.load("oxford5k")
         with (
-            mock.patch.object(prepared, "_open", return_value=found),
+            mock.patch.object(prepared, "open_part", return_value=found),
             self.assertRaisesRegex(DatasetError, "^oxford105k: a distractor has the name of a picture: all_1, gate_2"),
         ):
             buildings.load("oxford105k")
