@@ -16,6 +16,7 @@ from cwcf_jax.encoder import passes
 from cwcf_jax.images import read_image
 from tests.support import oracles, shared
 from tests.support.compilation import quickly
+from tests.support.slow import slow
 from tests.training import tiny
 
 
@@ -194,6 +195,10 @@ class NoClassifierTest(absltest.TestCase):
 
 
 class PaddingTest(absltest.TestCase):
+    def test_padded_equals_unpadded_for_6_sizes(self):
+        self._check_sizes(_small_model(), [(17, 17), (17, 300), (31, 33), (128, 128), (129, 255), (97, 64)])
+
+    @slow
     def test_padded_equals_unpadded_for_20_sizes(self):
         generator = np.random.default_rng(0)
         sizes = [(17, 17), (17, 300), (20, 18), (31, 33), (128, 128), (129, 255)]

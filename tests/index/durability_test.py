@@ -15,6 +15,7 @@ from cwcf_jax import files
 from cwcf_jax.index import Index, Options, Searcher
 from cwcf_jax.store import StoreBusyError
 from tests.support import indexes
+from tests.support.slow import slow
 
 
 class FolderCase(parameterized.TestCase):
@@ -48,10 +49,17 @@ def change(root, random, number):
 
 
 class RandomChangesTest(FolderCase):
+    def test_200_changes_in_any_order(self):
+        self.check_changes(200)
+
+    @slow
     def test_1000_changes_in_any_order(self):
+        self.check_changes(1000)
+
+    def check_changes(self, count):
         random, root = np.random.default_rng(0), self.folder()
         index, removed = indexes.make(root, range(5)), set()
-        for number in range(1000):
+        for number in range(count):
             change(root, random, number)
             if number % 60:
                 continue

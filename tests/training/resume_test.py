@@ -21,7 +21,6 @@ import os, signal, sys
 sys.path.insert(0, "tests/training")  # not as a package, which would set 8 devices and check every type
 import tiny
 tiny.register()
-from absl import flags
 from cwcf_jax.training import records
 from experiments import train_cam
 
@@ -46,8 +45,7 @@ if kind == "events":
     sys.addaudithook(watch)
 
 for command in sys.argv[2:]:
-    flags.FLAGS(["train_cam", *command.split()])
-    train_cam.main(["train_cam"])
+    train_cam.PROGRAM.call(*command.split())
 """
 
 
