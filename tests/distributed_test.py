@@ -21,6 +21,7 @@ from cwcf_jax import networks
 from cwcf_jax.index import Entry, ranker
 from cwcf_jax.search import nearest, online_scores
 from tests.support import shared
+from tests.support.slow import XLA_FLAGS
 
 PROCESS = """
     import json, pathlib, sys
@@ -91,7 +92,7 @@ class DistributedTest(absltest.TestCase):
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
         folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+        environment = os.environ | {"XLA_FLAGS": f"{XLA_FLAGS} --xla_force_host_platform_device_count=2"}
         files = [folder / f"{i}.json" for i in range(2)]
         started = [
             subprocess.Popen(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cwcf_jax import descriptors
 from cwcf_jax.arrays import valid_mask
 from tests.support import oracles, shared
+from tests.support.slow import cases
 
 ALL = jnp.ones((4, 5), bool)
 
@@ -109,7 +110,7 @@ class NormalizationTest(parameterized.TestCase):
 
 
 class ResizeMapsTest(absltest.TestCase):
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=cases(15, 40))
     @given(*[st.integers(1, 9)] * 4)
     def test_against_jax_image(self, height, width, new_height, new_width):
         maps = _maps(0, (9, 9, 2))

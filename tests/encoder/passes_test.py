@@ -195,8 +195,8 @@ class NoClassifierTest(absltest.TestCase):
 
 
 class PaddingTest(absltest.TestCase):
-    def test_padded_equals_unpadded_for_6_sizes(self):
-        self._check_sizes(_small_model(), [(17, 17), (17, 300), (31, 33), (128, 128), (129, 255), (97, 64)])
+    def test_padded_equals_unpadded_for_3_sizes(self):
+        self._check_sizes(_small_model(), [(1, 1), (17, 300), (129, 255)])
 
     @slow
     def test_padded_equals_unpadded_for_20_sizes(self):
@@ -204,6 +204,7 @@ class PaddingTest(absltest.TestCase):
         sizes = [(17, 17), (17, 300), (20, 18), (31, 33), (128, 128), (129, 255)]
         self._check_sizes(_small_model(), sizes + [tuple(generator.integers(20, 129, 2)) for _ in range(14)])
 
+    @slow
     def test_padded_equals_unpadded_down_to_one_pixel(self):
         self._check_sizes(_model(), [(1, 1), (1, 120), (115, 97)])
 

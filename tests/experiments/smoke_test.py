@@ -12,6 +12,7 @@ from PIL import Image
 from experiments import protocols, run_flags
 from tests.experiments import drivers
 from tests.support import shared
+from tests.support.slow import cases, slow
 
 SWEEP = {"OfA", "OnA", "Predefined"}
 BASELINES = {"Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA"}
@@ -33,6 +34,9 @@ EXPECTED = {
     "stores": ({"OnA", "OnA, float16", "OnA, int8"}, set()),
     "own_whitening": ({"OfA", "OfA, not whitened", *(f"OfA, own {n}, shrunk by 0.5" for n in (4, 18))}, set()),
 }
+
+QUICK = "ablation", "table1b", "table2b", "figure3", "figure5a", "stores"
+"""Drivers that every run calls: one of each kind; the others are slow."""
 
 FLAGFILES = ("figure4", "figure5b")
 """Settings of the ablation."""
@@ -71,8 +75,16 @@ class SmokeTest(parameterized.TestCase):
         runnable = {file.stem for file in files if "PROGRAM.main()" in file.read_text()}
         self.assertEqual(runnable - {"train_cam", "report"}, EXPECTED.keys() - {*FLAGFILES})
 
-    @parameterized.parameters(*EXPECTED)
+    @parameterized.parameters(*QUICK)
     def test_driver(self, name):
+        self.check(name)
+
+    @parameterized.parameters(*(name for name in EXPECTED if name not in QUICK))
+    @slow
+    def test_other_driver(self, name):
+        self.check(name)
+
+    def check(self, name):
         content, output = self.run_driver(name)
         methods, pictures = EXPECTED[name]
         self.assertEqual(content["experiment"], name)
@@ -113,14 +125,15 @@ class SmokeTest(parameterized.TestCase):
         self.assertTrue(any(again[key]["map"] != found[key]["map"] for key in again))
 
     def test_report_of_all(self):
-        titles = [self.run_driver(name)[0]["title"] for name in EXPECTED]
+        names = cases(QUICK, EXPECTED)
+        titles = [self.run_driver(name)[0]["title"] for name in names]
         page = self.folder / "report.html"
         flags = [f"--results={self.folder / 'results'}", f"--output={page}"]
         drivers.run(*flags, module="experiments.report")
         text = page.read_text()
         for title in titles:
             self.assertIn(title, text)
-        self.assertEqual(text.count("<img "), sum(len(pictures) for _, pictures in EXPECTED.values()))
+        self.assertEqual(text.count("<img "), sum(len(EXPECTED[name][1]) for name in names))
 
 
 if __name__ == "__main__":

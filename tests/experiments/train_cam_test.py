@@ -9,6 +9,7 @@ import cwcf_jax
 from cwcf_jax import networks
 from cwcf_jax.training import read_metrics
 from tests.support import shared
+from tests.support.slow import XLA_FLAGS
 from tests.training import tiny
 
 # Every argument is a command line; what each ends with is printed, but the last one may end the process as it likes.
@@ -61,7 +62,7 @@ class TrainCamTest(absltest.TestCase):
         last = f"{base} --output={root}/broken"
         done = subprocess.run(
             [sys.executable, "-c", CASES, *(command for command, _ in cases), last],
-            cwd=shared.ROOT, capture_output=True, text=True, check=False, env=os.environ | {"XLA_FLAGS": ""},
+            cwd=shared.ROOT, capture_output=True, text=True, check=False, env=os.environ | {"XLA_FLAGS": XLA_FLAGS},
         )  # fmt: skip
         outputs = done.stdout.split("command: ")[1:]
         self.assertLen(outputs, len(cases), done.stderr)

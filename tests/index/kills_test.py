@@ -14,6 +14,10 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.index import Index, Options, Searcher, updater
 from tests.support import indexes, shared
+from tests.support.slow import XLA_FLAGS, cases
+
+KILLS = cases(4, 10)
+"""Updates that are killed twice each."""
 
 FOLDER = tempfile.TemporaryDirectory()
 
@@ -68,7 +72,7 @@ def _copy(folder):
 def _runner(warm):
     """A function that lets another process change an index, and kills it after so many seconds, or not."""
     names = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "XLA_FLAGS"
-    environment = os.environ | dict(zip(names, (str(_folder()), "0", ""), strict=True))
+    environment = os.environ | dict(zip(names, (str(_folder()), "0", XLA_FLAGS), strict=True))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     command = [sys.executable, "-c", RUNNER]
     with subprocess.Popen(command, cwd=shared.ROOT, env=environment, text=True, **pipes) as process:
@@ -108,7 +112,7 @@ class KillTest(parameterized.TestCase):
     @classmethod
     def tearDownClass(cls):
         super().tearDownClass()
-        if len(cls.states) < 5:
+        if len(cls.states) < KILLS // 2:
             raise AssertionError(f"the kills came at too few moments to test anything: {cls.states}")
 
     @classmethod
@@ -131,7 +135,7 @@ class KillTest(parameterized.TestCase):
     def test_undisturbed(self):
         indexes.assert_same(self, Index(self.undisturbed), self.expected)
 
-    @parameterized.parameters(range(10))
+    @parameterized.parameters(range(KILLS))
     def test_updates_killed_twice_lose_nothing(self, seed):
         killed, random = _copy(self.changed), np.random.default_rng(seed)
         for _ in range(2):

@@ -44,6 +44,7 @@ class RayWorkersTest(indexes.IndexCase):
         indexes.assert_same(self, index, expected)
         np.testing.assert_allclose(index.snapshot().descriptors, expected.snapshot().descriptors, atol=1e-6)
 
+    @slow
     def test_pictures_in_a_bucket(self):
         self.draw(*range(12))
         address = "s3://bucket/photographs"

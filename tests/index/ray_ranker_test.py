@@ -82,6 +82,7 @@ class RaySearchTest(parameterized.TestCase):
                 return
         self.fail("no actor was on any of the nodes that were killed")
 
+    @slow
     def test_a_shard_killed_during_a_query(self):
         self.searcher.held()
         for actor in self.actors[:2]:

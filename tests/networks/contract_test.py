@@ -14,9 +14,9 @@ from tests.support import on_gpus, shared
 from tests.support.compilation import quickly
 from tests.support.slow import slow
 
-CAM_NETWORKS = [name for name, network in networks.NETWORKS.items() if network.spec.cam_layer is not None]
 QUICK = "squeezenet1_1", "vgg_small_cam"
-"""Networks that every run sees through what GPUs compute; the others are slow."""
+"""Networks that every run looks at: one without a classifier, one with; the others are slow."""
+LARGE = [name for name in networks.NETWORKS if name not in QUICK]
 
 SIZES, SIDE = ((1, 1), (33, 61), (64, 47)), 96
 
@@ -58,8 +58,13 @@ def _drawn(name):
 
 
 class ContractTest(parameterized.TestCase):
-    @parameterized.parameters(*CAM_NETWORKS)
+    @parameterized.parameters(*QUICK)
     def test_mean_of_raw_cam_plus_bias_is_the_logit(self, name):
+        self._check_identity(networks.get(name), *_drawn(name))
+
+    @parameterized.parameters(*(name for name in LARGE if networks.get(name).spec.cam_layer is not None))
+    @slow
+    def test_the_same_of_large_networks(self, name):
         self._check_identity(networks.get(name), *_drawn(name))
 
     def test_the_same_with_released_weights(self):
@@ -98,13 +103,14 @@ class ContractTest(parameterized.TestCase):
                 self.assertIn(cells, (pixels // layer.stride, pixels // layer.stride - 1))
         self.assertLen(networks.class_names(network.spec), network.spec.num_classes)
 
-    @parameterized.parameters(*(name for name in networks.NETWORKS if name != "densenet161"))
+    @parameterized.parameters(*QUICK)
     def test_padding_changes_no_map(self, name):
         self.check_padding(name)
 
+    @parameterized.parameters(*LARGE)
     @slow
-    def test_padding_changes_no_map_of_161_layers(self):
-        self.check_padding("densenet161")
+    def test_padding_changes_no_map_of_large_networks(self, name):
+        self.check_padding(name)
 
     def check_padding(self, name):
         params, padded_logits, padded_activations = _drawn(name)
@@ -130,7 +136,7 @@ class OnGPUsTest(parameterized.TestCase):
     def test_the_same_maps(self, name):
         self.check(name)
 
-    @parameterized.parameters(*(name for name in networks.NETWORKS if name not in QUICK))
+    @parameterized.parameters(*LARGE)
     @slow
     def test_the_same_maps_of_large_networks(self, name):
         self.check(name)

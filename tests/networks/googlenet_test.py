@@ -9,6 +9,7 @@ from absl.testing import absltest
 
 from cwcf_jax import descriptors, networks
 from tests.support import shared
+from tests.support.slow import slow
 
 
 def _relative(found, expected):
@@ -51,6 +52,7 @@ class GoldenTest(absltest.TestCase):
             cam = descriptors.class_activation_maps(features, kernel[:, top : top + 1])[..., 0]
             self.assertLess(_relative(cam, self.golden["cam_top1"][i]), 1e-3)
 
+    @slow
     def test_accuracy_on_photographs(self):
         """Trained weights, the right channel order and the right classes: most photographs are recognised.
 

@@ -13,6 +13,7 @@ from unittest import mock
 import psutil
 
 from tests.support import packages
+from tests.support.slow import XLA_FLAGS
 
 
 @contextlib.contextmanager
@@ -136,7 +137,7 @@ class RayCluster:
 @contextlib.contextmanager
 def ray_cluster(nodes, cpus=1):
     """A `RayCluster` while the context lasts, ``cpus`` processors a node; its processes see one device each."""
-    with mock.patch.dict(os.environ, {"XLA_FLAGS": ""}):
+    with mock.patch.dict(os.environ, {"XLA_FLAGS": XLA_FLAGS}):
         cluster = RayCluster(nodes, cpus)
         try:
             yield cluster

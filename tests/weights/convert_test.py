@@ -20,15 +20,26 @@ from cwcf_jax.weights import catalogue, convert
 from tests.networks import torch_oracles
 from tests.support import shared
 from tests.support.compilation import quickly
+from tests.support.slow import slow
 from tests.weights import foreign
 from tests.weights.formats import writers
 
+QUICK = (
+    ("keras_vgg16_cam", "h5_keras1_session"),
+    ("caffe_googlenet_cam", "npz_caffe"),
+    ("torch_resnet50", "safetensors"),
+)
 TOLERANCE = 1e-5  # of the largest value of a layer
 
 
 @functools.cache
 def _apply(network):
     return quickly(network.apply)
+
+
+def _quick(case):
+    """All formats of the smallest network, and of each other one a format that it alone is read from."""
+    return case[2] == "squeezenet1_1" or case[:2] in QUICK
 
 
 class LayersTest(foreign.FolderTest):
@@ -48,8 +59,16 @@ class LayersTest(foreign.FolderTest):
             error = np.abs(np.asarray(found[layer], np.float64) - expected).max() / np.abs(expected).max()
             self.assertLess(error, TOLERANCE, layer)
 
-    @parameterized.named_parameters(*((f"{case[0]}_{case[1]}", *case) for case in foreign.WHOLE))
-    def test_every_layer(self, name, writer, network, layout, preprocessing):
+    @parameterized.named_parameters(*((f"{case[0]}_{case[1]}", *case) for case in foreign.WHOLE if _quick(case)))
+    def test_every_layer(self, *case):
+        self.check_file(*case)
+
+    @parameterized.named_parameters(*((f"{case[0]}_{case[1]}", *case) for case in foreign.WHOLE if not _quick(case)))
+    @slow
+    def test_every_layer_of_many(self, *case):
+        self.check_file(*case)
+
+    def check_file(self, name, writer, network, layout, preprocessing):
         file = self.written(name, writer)
         record = convert.convert(file, networks.get(network), self.output)
         model = cwcf_jax.load(network, self.output)
@@ -62,8 +81,15 @@ class LayersTest(foreign.FolderTest):
         self.assertEqual(record.sha256, hashlib.sha256(file.read_bytes()).hexdigest())
         self.assertEqual((record.source, record.licence), (file.name, "unknown"))
 
-    @parameterized.named_parameters(*((f"{case[0]}_{case[1]}", *case) for case in foreign.TRUNKS))
-    def test_every_layer_of_a_trunk(self, name, writer, layout):
+    def test_every_layer_of_a_trunk(self):
+        self.check_trunk(*foreign.TRUNKS[-1])
+
+    @parameterized.named_parameters(*((f"{case[0]}_{case[1]}", *case) for case in foreign.TRUNKS[:-1]))
+    @slow
+    def test_every_layer_of_other_trunks(self, *case):
+        self.check_trunk(*case)
+
+    def check_trunk(self, name, writer, layout):
         network = networks.get("vgg16_cam")
         record = convert.convert(self.written(name, writer), network, self.output, trunk=True, licence="CC BY 4.0")
         self.assertEqual((record.layout, record.complete, record.licence), (layout, False, "CC BY 4.0"))
@@ -77,6 +103,7 @@ class LayersTest(foreign.FolderTest):
         ):
             cwcf_jax.load("vgg16_cam", self.output)
 
+    @slow
     def test_plain_vgg16(self):
         """138 million parameters, so in one format only; `tests.networks.vgg_test` has the others' dense layers."""
         weights = torch_oracles.Weights(3)

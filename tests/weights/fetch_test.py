@@ -19,6 +19,12 @@ from tests.weights.fetching import CONTENT, ENVIRONMENT, HALF, OTHER, PAGE, Fetc
 class HereCase(FetchCase):
     """Fetches in this process."""
 
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        gc.freeze()  # what other tests left would be looked at by every collection, for seconds
+        cls.addClassCleanup(gc.unfreeze)
+
     def setUp(self):
         super().setUp()
         package("pooch")

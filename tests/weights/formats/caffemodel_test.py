@@ -9,8 +9,12 @@ from cwcf_jax.weights import formats
 from cwcf_jax.weights.formats import FormatError
 from tests.support import shared
 from tests.support.packages import package
+from tests.support.slow import cases
 from tests.weights.formats import writers
 from tests.weights.formats.mutations import mutations, survive
+
+COUNT = cases(60, 250)
+"""Damaged copies of a file."""
 
 PROTOTXT = """
 input: "data" input_shape { dim: 1 dim: 4 dim: 6 dim: 7 }
@@ -188,9 +192,9 @@ class CaffemodelTest(parameterized.TestCase):
     def test_damaged_files(self, form, packed):
         writers.write_caffemodel(self.file, _layers(), form, packed)
         content = self.file.read_bytes()
-        copies = mutations(content, 250, seed=len(form) + packed)
+        copies = mutations(content, COUNT, seed=len(form) + packed)
         survey = survive(lambda path: formats.read(path).arrays, self.file, copies, FormatError)
-        self.assertGreater(survey.refused, 60)
+        self.assertGreater(survey.refused, 0.24 * COUNT)
         self.assertLess(survey.seconds, 5)
         self.assertLess(survey.peak, 2 * len(content) + 2_000_000)
 

@@ -12,8 +12,12 @@ from cwcf_jax.weights import formats
 from cwcf_jax.weights.formats import FormatError, keras
 from tests.support import shared
 from tests.support.packages import package
+from tests.support.slow import cases
 from tests.weights.formats import writers
 from tests.weights.formats.mutations import mutations, survive
+
+COUNT = cases(60, 250)
+"""Damaged copies of a file."""
 
 FORKS = pathlib.Path(__file__).with_name("forks.py")
 
@@ -252,7 +256,7 @@ except OSError as error:
         """The child runs in forks of one process, with its own limits; what it says is read here."""
         writers.write_keras(self.file, _layers(), layout=layout)
         content = self.file.read_bytes()
-        copies = list(mutations(content, 250, seed=int(layout[-1])))
+        copies = list(mutations(content, COUNT, seed=int(layout[-1])))
         files = [self.file.with_name(f"{number}.h5") for number in range(len(copies))]
         for file, copy in zip(files, copies, strict=True):
             file.write_bytes(copy)
@@ -274,10 +278,10 @@ except OSError as error:
 
         with mock.patch.object(keras, "describe", describe):
             signature = [copy.startswith(keras.HDF5) for copy in copies]
-            self.assertLess(signature.count(False), 60)
+            self.assertLess(signature.count(False), 0.24 * COUNT)
             said = iter([answer for answer, sound in zip(answers, signature, strict=True) if sound])
             survey = survive(lambda path: formats.read(path).arrays, self.file, copies, FormatError)
-        self.assertGreater(survey.refused, 80)
+        self.assertGreater(survey.refused, 0.32 * COUNT)
         self.assertLess(survey.seconds, 2)
         self.assertLess(survey.peak, 2 * len(content) + 2_000_000)
 
