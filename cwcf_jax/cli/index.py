@@ -13,11 +13,6 @@ from cwcf_jax.images import Root, find_root
 from cwcf_jax.index import Index, Settings, default_folder, settings_for
 from cwcf_jax.index.whitening import ENOUGH
 
-NO_WEIGHTS = (
-    "a new index needs a network: --weights=[NETWORK:]FILE or the variable CWCF_WEIGHTS; "
-    "`cwcf weights list` names what can be downloaded"
-)
-
 
 def main(arguments: argparse.Namespace) -> int:
     """Makes the index if there is none, and brings it up to date."""
@@ -56,10 +51,11 @@ def _opened(arguments: argparse.Namespace, root: Root, place: pathlib.Path) -> I
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    weights = arguments.weights or os.environ.get("CWCF_WEIGHTS")
-    if not weights:
-        raise ValueError(NO_WEIGHTS)
-    network, file = _split(weights)
+    weights = arguments.weights or ("" if arguments.network else os.environ.get("CWCF_WEIGHTS", ""))
+    network, file = _split(weights) if weights else ("", None)
+    if network and arguments.network and network != arguments.network:
+        raise ValueError(f"--weights={weights} are of {network}, --network names {arguments.network}")
+    network = network or arguments.network or ""
     chosen = {"resize": arguments.resize, "dim": arguments.dim, "num_classes": arguments.nc}
     chosen |= {"table": arguments.table, "store": arguments.store}
     given = {name: value for name, value in chosen.items() if value is not None}
@@ -75,13 +71,13 @@ def _check_same(arguments: argparse.Namespace, settings: Settings) -> None:
     wanted = {"--resize": (arguments.resize, settings.resize), "--dim": (arguments.dim, settings.dim)}
     wanted |= {"--nc": (arguments.nc, settings.num_classes), "--table": (arguments.table, settings.table)}
     wanted["--store"] = arguments.store, settings.store
+    wanted["--network"] = arguments.network, settings.network
     if arguments.weights:
         wanted["--weights"] = str(_split(arguments.weights)[1].resolve()), settings.weights
     for flag, (asked, held) in wanted.items():
         if asked is not None and asked != held:
-            raise ValueError(
-                f"the index was made with {flag}={held}, which cannot be changed; remove its folder to make another"
-            )
+            made = f"with {flag}={held}" if held else f"without {flag}"
+            raise ValueError(f"the index was made {made}, which cannot be changed; remove its folder to make another")
 
 
 class Bar:

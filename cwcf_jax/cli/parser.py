@@ -7,9 +7,10 @@ from typing import Any
 
 from cwcf_jax.weights.commands import EXAMPLES as EXAMPLES_OF_WEIGHTS
 from cwcf_jax.weights.commands import add_arguments
+from cwcf_jax.weights.installed import DEFAULT_NETWORK
 
 EXAMPLES = """\
-  cwcf index ~/Photos --weights=googlenet:bvlc_googlenet.npz   index a folder; again later: only what changed
+  cwcf index ~/Photos                                          index a folder; again later: only what changed
   cwcf search church.jpg --box=40,10,300,420                   find a part of a picture
   cwcf search church.jpg --rerank=100 --expand=5               look closer at the best 100, then widen the query
   cwcf serve                                                   the same in a browser
@@ -58,8 +59,9 @@ def _index(commands: Any) -> None:
         commands,
         "index",
         "Indexes a folder of photographs, or brings its index up to date.",
+        "  cwcf index ~/Photos                      a new index; later: only what is new, changed, moved or gone\n"
+        "  cwcf index ~/Photos --network=googlenet  with weights that `cwcf weights list` shows as here\n"
         "  cwcf index ~/Photos --weights=googlenet:bvlc_googlenet.npz\n"
-        "  cwcf index ~/Photos                      only what is new, changed, moved or gone\n"
         "  cwcf index ~/Photos new.jpg old.jpg      these pictures alone; removed ones come back\n"
         "  cwcf index /media/card --index=~/card    the index elsewhere, where the folder cannot be written\n",
         index=False,
@@ -67,10 +69,12 @@ def _index(commands: Any) -> None:
     parser.add_argument("folder", nargs="?", default=".", help="or s3://BUCKET/FOLDER, gs://...; default: this one")
     parser.add_argument("pictures", nargs="*", help="pictures of the folder; default: all")
     parser.add_argument("--index", type=pathlib.Path, metavar="PLACE", help="default: .cwcf in the folder")
+    parser.add_argument("--network", metavar="NAME", help=f"for a new index (default: {DEFAULT_NETWORK})")
     parser.add_argument(
         "--weights",
         metavar="[NETWORK:]FILE",
-        help="of the network, for a new index; default: the variable CWCF_WEIGHTS",
+        help="of the network, for a new index; default: the variable CWCF_WEIGHTS, else what is found, "
+        "see `cwcf weights list`",
     )
     parser.add_argument("--resize", help="of every picture, for a new index: max640 (default), min720, none, ...")
     parser.add_argument("--dim", type=int, help="numbers of a descriptor, for a new index (default: 256)")

@@ -21,7 +21,7 @@ def main(arguments: argparse.Namespace) -> int:
     lines = {
         "pictures": f"{status.pictures} of {status.root}",
         "index": f"{index.folder}, {status.disk / 1e6:,.1f} MB",
-        "network": f"{settings.network}, {settings.weights}",
+        "network": f"{settings.network}, {settings.weights or 'weights found by themselves'}",
         "descriptors": f"{settings.dim} numbers, {settings.num_classes} classes, {settings.resize}",
         "whitening": whitening.get(status.whitening, f"fitted on {status.whitening}"),
     }

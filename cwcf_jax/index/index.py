@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from cwcf_jax import files, networks
+from cwcf_jax import files
 from cwcf_jax.images import ObjectFolder, Picture, Root, find_root, list_pictures, read_image
 from cwcf_jax.index import whitening
 from cwcf_jax.index.encoding_backend import EncodingBackend
 from cwcf_jax.index.queries import Corners
 from cwcf_jax.index.reader import NAME, IndexReader
 from cwcf_jax.index.search import Hit, Options, Searcher
-from cwcf_jax.index.settings import Header, Settings, load_model, maps_location
+from cwcf_jax.index.settings import Header, Settings, load_model, maps_location, weights_fingerprint
 from cwcf_jax.index.updater import Progress, Update, Updater, forget_maps
 from cwcf_jax.store import MapStore, StoreBusyError, claim_location
 
@@ -58,7 +58,7 @@ class Index(IndexReader):
         if (place / "index.json").exists():
             raise FileExistsError(f"{place} is an index already")
         inside = isinstance(root, pathlib.Path) and place == root / NAME
-        header = Header(".." if inside else str(root), settings, networks.fingerprint(settings.weights))
+        header = Header(".." if inside else str(root), settings, weights_fingerprint(settings))
         model = load_model(header)
         dim = min(settings.dim, model.feature_dim)
         count = min(settings.num_classes, model.network.spec.num_classes)

@@ -1,8 +1,8 @@
 """`EncodingBackend` on a Ray cluster: actors that hold the weights and what was compiled, one a device.
 
-The weights must have the same path on every node; so must the photographs and the index, unless they and its store are
-at addresses. What an actor keeps goes by content and appears whole, so a task that is lost is given to another, and one
-that ran twice changes nothing.
+The weights must have the same path on every node, or be found there by themselves. The photographs and the index must
+have the same path, unless they and its store are at addresses. What an actor keeps goes by content and appears whole,
+so a task that is lost is given to another, and one that ran twice changes nothing.
 """
 
 import functools

@@ -8,6 +8,8 @@ from typing import Any
 from cwcf_jax import encoder, files, networks
 from cwcf_jax.encoder import Model
 from cwcf_jax.images import Resize
+from cwcf_jax.weights import finding
+from cwcf_jax.weights.installed import DEFAULT_NETWORK
 
 FORMAT = 1
 FILE = "index.json"
@@ -19,7 +21,7 @@ class Settings:
 
     Attributes:
         network: a key of `networks.NETWORKS`.
-        weights: its file or checkpoint, an absolute path.
+        weights: its file or checkpoint, an absolute path; empty: whatever `weights.finding.find` finds, each time anew.
         feature_layer: whose maps are pooled; empty: the network's default.
         resize: applied to every picture, see `images.Resize`.
         num_classes: N_C, classes of an offline descriptor and of a query.
@@ -32,7 +34,7 @@ class Settings:
     """
 
     network: str
-    weights: str
+    weights: str = ""
     feature_layer: str = ""
     resize: str = "max640"
     num_classes: int = 64
@@ -49,12 +51,19 @@ class Settings:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
-def settings_for(weights: str | pathlib.Path, network: str = "", **choices: Any) -> Settings:
+def settings_for(weights: str | pathlib.Path | None = None, network: str = "", **choices: Any) -> Settings:
     """Settings for weights whose record says which network they are of, unless ``network`` does.
 
+    Args:
+        weights: a file or checkpoint; None: those that `weights.finding.find` finds.
+        network: of the weights; empty: the one that their record names, or, without weights, the default network.
+        **choices: further fields of `Settings`.
+
     Raises:
-        ValueError: neither says it; FileNotFoundError: no such weights.
+        ValueError: nothing says of which network the weights are; FileNotFoundError: no such weights.
     """
+    if weights is None:
+        return Settings(networks.get(network or DEFAULT_NETWORK).spec.name, **choices)
     path = pathlib.Path(weights).resolve()
     if not path.exists():
         raise FileNotFoundError(f"{weights}: no such weights; `cwcf weights list` names what can be downloaded")
@@ -72,7 +81,7 @@ class Header:
     Attributes:
         root: the folder whose pictures these are; relative to the index where that lies inside it; or its address.
         settings: how they are described.
-        weights: `networks.fingerprint` of the weights.
+        weights: fingerprint of the weights, see `weights_fingerprint`.
         generation: the folder with the whitening and all that was made with it; 0 before there is one.
         removed: paths that stay out until they are added by name.
     """
@@ -121,6 +130,17 @@ def generation_folder(folder: pathlib.Path, generation: int) -> pathlib.Path:
     return folder / f"generation-{generation}"
 
 
+def weights_fingerprint(settings: Settings) -> str:
+    """What tells the weights of an index from others: `networks.fingerprint`, or that of what is found.
+
+    Raises:
+        FileNotFoundError, ValueError: no weights are found, see `weights.finding.find`.
+    """
+    if settings.weights:
+        return networks.fingerprint(settings.weights)
+    return finding.find(networks.get(settings.network)).fingerprint
+
+
 def load_model(header: Header) -> Model:
     """The network of an index.
 
@@ -128,13 +148,16 @@ def load_model(header: Header) -> Model:
         FileNotFoundError: its weights are gone; ValueError: they are others now.
     """
     settings = header.settings
+    layer = settings.feature_layer or None
+    if not settings.weights:
+        found = finding.find(networks.get(settings.network), fingerprint=header.weights)
+        return encoder.spread(encoder.load(found.network, found.params, feature_layer=layer))
     if not pathlib.Path(settings.weights).exists():
         raise FileNotFoundError(f"{settings.weights}: the weights that the index was made with are gone")
-    found = networks.fingerprint(settings.weights)
-    if found != header.weights:
+    fingerprint = networks.fingerprint(settings.weights)
+    if fingerprint != header.weights:
         raise ValueError(
             f"{settings.weights} is not what the index was made with: sha256 {header.weights[:12]}... then, "
-            f"{found[:12]}... now. Put the file back, or make a new index"
+            f"{fingerprint[:12]}... now. Put the file back, or make a new index"
         )
-    model = encoder.load(settings.network, settings.weights, feature_layer=settings.feature_layer or None)
-    return encoder.spread(model)
+    return encoder.spread(encoder.load(settings.network, settings.weights, feature_layer=layer))

@@ -1,9 +1,11 @@
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 from unittest import mock
 
+import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 from hypothesis import given, settings
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from cwcf_jax import networks
 from cwcf_jax.index import Settings, settings_for
-from cwcf_jax.index.settings import Header, load_model, read_header
+from cwcf_jax.index.settings import Header, load_model, read_header, weights_fingerprint
+from cwcf_jax.weights.installed import DEFAULT_NETWORK
 from tests.support import indexes
 
 SETTINGS = Settings("vgg_small_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
@@ -110,6 +113,34 @@ class LoadModelTest(absltest.TestCase):
         self.weights.write_bytes(self.weights.read_bytes() + b"\0")
         with self.assertRaisesRegex(ValueError, "is not what the index was made with: sha256 .* then, .* now. Put"):
             load_model(self.header)
+
+    def test_weights_that_are_found(self):
+        caches = pathlib.Path(self.create_tempdir().full_path)
+        self.enterContext(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(caches)))
+        chosen = settings_for(network="vgg_small_cam")
+        self.assertEqual((chosen.network, chosen.weights), ("vgg_small_cam", ""))
+        with self.assertRaisesRegex(FileNotFoundError, "no weights of vgg_small_cam are in"):
+            weights_fingerprint(chosen)
+        cache = caches / "cwcf" / "weights"
+        cache.mkdir(parents=True)
+        shutil.copy(indexes.WEIGHTS, cache / "z.npz")
+        header = Header("..", chosen, weights_fingerprint(chosen))
+        self.assertEqual(header.weights, networks.fingerprint(indexes.WEIGHTS))
+        record = networks.read_provenance(indexes.WEIGHTS)
+        other = networks.adapt(networks.get("vgg_small_cam"), record).initialize(1)
+        networks.save_params(other, cache / "a.npz", record)  # would be found first
+        found, expected = load_model(header), load_model(self.header)
+        jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
+        self.assertEqual((found.network.spec, found.config), (expected.network.spec, expected.config))
+        (cache / "z.npz").unlink()
+        with self.assertRaisesRegex(FileNotFoundError, f"with sha256 {header.weights[:12]}... are in"):
+            load_model(header)
+
+    def test_where_nothing_is_said(self):
+        with mock.patch.dict(networks.NETWORKS, {DEFAULT_NETWORK: networks.get("vgg_small_cam")}):
+            self.assertEqual(settings_for(num_classes=3), Settings("vgg_small_cam", num_classes=3))
+        with self.assertRaisesRegex(ValueError, "unknown network 'nothing'"):
+            settings_for(network="nothing")
 
     def test_no_weights_any_more(self):
         self.weights.unlink()
