@@ -12,8 +12,9 @@ import pathlib
 from absl import flags
 from absl.flags import FlagValues
 
-from experiments import driver, inputs, run_flags, settings, sweep
+from experiments import driver, run_flags, settings, sweep
 from experiments.driver import Outcome
+from experiments.weights import weights_of
 
 
 def define_flags(values: FlagValues) -> None:
@@ -27,7 +28,7 @@ def define_flags(values: FlagValues) -> None:
 def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """Every setting that the flags name."""
     run = run_flags.from_flags(values)
-    spec = inputs.network_of(run.weights, run.network).spec
+    spec = weights_of(run.weights, run.network).network.spec
     return sweep.run(run, settings.from_flags(values, spec, smoke=run.smoke), values.title, stack, folder)
 
 

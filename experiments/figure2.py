@@ -18,6 +18,7 @@ from cwcf_jax.images import ImageSet, load_image
 from cwcf_jax.images import Picture as Source
 from experiments import driver, inputs, run_flags, tables
 from experiments.driver import Outcome, Picture
+from experiments.weights import weights_of
 
 
 def define_flags(values: FlagValues) -> None:
@@ -37,7 +38,8 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     run = run_flags.from_flags(values)
     resize = run.protocol.extraction(0).resize
     runs = [run, *map(run.of_weights, values.more_weights)]
-    models = [inputs.load_model(one_run) for one_run in runs]
+    chosen = [weights_of(one_run.weights, one_run.network) for one_run in runs]
+    models = [inputs.load_model(*pair) for pair in zip(runs, chosen, strict=True)]
     benchmark = inputs.read_datasets(run)[0].images
     rows: list[tuple[str, list[tuple[np.ndarray, str]]]] = []
     lines: list[list[tables.Cell]] = []
@@ -47,7 +49,7 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
         rows.append((name, [(image, ""), *((drawing.overlay(image, heat), title) for title, heat in cells)]))
         lines.append([name, *(title for title, _ in cells)])
     labels = [model.network.spec.name for model in models]
-    fingerprints = [networks.fingerprint(inputs.split_weights(one_run.weights)[1]) for one_run in runs]
+    fingerprints = [one.fingerprint() for one in chosen]
     drawing.cam_grid(folder / "figure2.png", rows, columns=["input", *labels])
     return Outcome(
         title=f"Figure 2 on {benchmark.name}: {', '.join(labels)}",

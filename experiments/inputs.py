@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 import cwcf_jax
-from cwcf_jax import encoder, networks, store
+from cwcf_jax import encoder, store
 from cwcf_jax.evaluation.benchmark import Collection
 from cwcf_jax.evaluation.protocol import Protocol
 from cwcf_jax.extraction import Extraction, fingerprint, fingerprint_files, open_store
@@ -18,6 +18,7 @@ from experiments import data, passes
 from experiments.data import Source
 from experiments.passes import AnyFiller
 from experiments.run_flags import RunConfig
+from experiments.weights import Weights, weights_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Inputs:
     Attributes:
         run: what was read, and how.
         filler: who makes the passes.
-        weights: sha256 of the weights file.
+        weights: sha256 of the weights file, or of the file that found weights were converted from.
         sources: the benchmark, then the datasets that whitenings are fitted on.
         database: the benchmark's rows.
         whitening: the other datasets' rows.
@@ -82,8 +83,9 @@ def prepare(stack: contextlib.ExitStack, run: RunConfig) -> Inputs:
         ValueError, OSError, StoreBusyError: a flag, file or folder that cannot be used; the message names it.
     """
     sources = read_datasets(run)
-    fingerprint = networks.fingerprint(split_weights(run.weights)[1])
-    filler = passes.filler(stack, load_model(run), run.ray)
+    chosen = weights_of(run.weights, run.network)
+    fingerprint = chosen.fingerprint()
+    filler = passes.filler(stack, load_model(run, chosen), run.ray)
     collections: list[Collection] = []
     left_out: list[str] = []
     described: list[dict[str, str | int]] = []
@@ -142,12 +144,13 @@ def read_datasets(run: RunConfig) -> list[Source]:
     return sources
 
 
-def load_model(run: RunConfig) -> cwcf_jax.Model:
-    """The network with its weights as the protocol wants them."""
-    network = network_of(run.weights, run.network)
-    options = run.protocol.model_options(network.spec.preprocessing.mean)
-    file = split_weights(run.weights)[1]
-    return encoder.spread(cwcf_jax.load(network, file, feature_layer=run.feature_layer, dtype=run.dtype, **options))
+def load_model(run: RunConfig, chosen: Weights | None = None) -> cwcf_jax.Model:
+    """The network with its weights as the protocol wants them; ``chosen`` None: those that the run names."""
+    chosen = chosen or weights_of(run.weights, run.network)
+    options = run.protocol.model_options(chosen.network.spec.preprocessing.mean)
+    return encoder.spread(
+        cwcf_jax.load(chosen.network, chosen.source, feature_layer=run.feature_layer, dtype=run.dtype, **options)
+    )
 
 
 def describe_data(images: ImageSet, files: str) -> dict[str, str | int]:
@@ -171,36 +174,6 @@ def cache_folder(run: RunConfig, source: Source, model: cwcf_jax.Model, *setting
 def cache_path(run: RunConfig, source: Source, *settings: str) -> pathlib.Path:
     """`cache_folder` for what no model made."""
     return run.cache / "-".join((source.images.name, source.place, *settings))
-
-
-def split_weights(weights: str) -> tuple[str | None, str]:
-    """The network and the file of ``NETWORK:FILE``; None for the network where there is only a file."""
-    name, _, file = weights.partition(":")
-    return (name, file) if name in networks.NETWORKS else (None, weights)
-
-
-def network_of(weights: str, network: str | None = None) -> networks.Network:
-    """The network of FILE or NETWORK:FILE, with the classes and the preprocessing that its record names.
-
-    Args:
-        weights: the file.
-        network: name of the network where ``weights`` does not begin with it; None: the one that the record names.
-
-    Raises:
-        FileNotFoundError, ValueError: there is no such file, or nothing says of which network it is.
-    """
-    name, file = split_weights(weights)
-    if not pathlib.Path(file).exists():
-        raise FileNotFoundError(f"no weights at {file}: see weights/README.md for where they come from")
-    record = networks.read_provenance(file)
-    name = name or network
-    if name is None and record is not None:
-        name = record.network
-    if name is None:
-        raise ValueError(
-            f"{file} does not say which network it is of; write NETWORK:{file}, or --network for --weights"
-        )
-    return networks.adapt(networks.get(name), record)
 
 
 def _extract(

@@ -13,7 +13,7 @@ from absl.flags import FlagValues
 from jaxtyping import Array
 from tqdm import tqdm
 
-from cwcf_jax import encoder, networks, store
+from cwcf_jax import encoder, store
 from cwcf_jax.encoder import Extractor
 from cwcf_jax.extraction import Extraction, fill_maps, fill_rows
 from cwcf_jax.images import Batch, Resize
@@ -21,6 +21,7 @@ from cwcf_jax.networks import NetworkSpec
 from experiments import inputs
 from experiments.data import Source
 from experiments.inputs import Inputs
+from experiments.weights import weights_of
 
 flags.disclaim_key_flags()
 
@@ -156,7 +157,7 @@ class LayerPass:
     def _conditions(self, source: Source, queries: bool) -> dict[str, object]:
         spec = self.extractor.network.spec
         return {
-            "weights": networks.fingerprint(inputs.split_weights(self.config.weights or self.given.run.weights)[1]),
+            "weights": _fingerprint(self.given, self.config.weights),
             "network": spec.name,
             "layer": self.extractor.layer,
             "preprocessing": dataclasses.asdict(spec.preprocessing),
@@ -192,8 +193,8 @@ def bags(given: Inputs, config: LayerConfig) -> LayerPass:
 def _extractor(
     given: Inputs, weights: str | None, layer: str | None, default: Callable[[NetworkSpec, str], str]
 ) -> Extractor:
-    if weights:
-        whole = _load(weights, given.run.network if weights == given.run.weights else None)
+    if weights and weights != given.run.weights:
+        whole = _load(weights)
     else:
         whole = Extractor(given.model.params, given.model.network, given.model.feature_layer.name)
     spec = whole.network.spec
@@ -212,10 +213,14 @@ def _of_stride_16(spec: NetworkSpec, feature_layer: str) -> str:
     return fine[-1] if fine else feature_layer
 
 
+def _fingerprint(given: Inputs, weights: str | None) -> str:
+    return weights_of(weights).fingerprint() if weights and weights != given.run.weights else given.weights
+
+
 @functools.cache
-def _load(weights: str, network_name: str | None) -> Extractor:
-    network = inputs.network_of(weights, network_name)
-    return encoder.load_extractor(network, inputs.split_weights(weights)[1])
+def _load(weights: str) -> Extractor:
+    chosen = weights_of(weights)
+    return encoder.load_extractor(chosen.network, chosen.source)
 
 
 def _extraction(given: Inputs, resize: Resize) -> Extraction:

@@ -26,7 +26,7 @@ class RunConfig:
         whitening_datasets: what the whitening is fitted on, likewise.
         data_dir: where TFDS keeps registered datasets; None: where it does by itself.
         network: of the weights; None: the one that their record names.
-        weights: FILE or NETWORK:FILE.
+        weights: FILE, NETWORK:FILE or NETWORK; None: what is found for the network, see `inputs.weights_of`.
         feature_layer: whose maps are pooled; None: the network's own.
         dtype: that the network computes in.
         cache: folder for what the network made of each picture.
@@ -41,7 +41,7 @@ class RunConfig:
     whitening_datasets: tuple[str, ...] = ("synthetic_whitening",)
     data_dir: str | None = None
     network: str | None = None
-    weights: str = str(SHIPPED)
+    weights: str | None = str(SHIPPED)
     feature_layer: str | None = None
     dtype: str = "float32"
     cache: pathlib.Path = pathlib.Path("results/cache")
@@ -80,10 +80,15 @@ def define_flags(values: FlagValues) -> None:
         "network",
         RunConfig.network,
         sorted(networks.NETWORKS),
-        "CAM network. Default: the one that --weights say they are of.",
+        "CAM network. Default: the one that --weights say they are of, or the small one that ships.",
         flag_values=values,
     )
-    text("weights", RunConfig.weights, "Its weights, FILE or NETWORK:FILE; see weights/README.md. Default: what ships.")
+    text(
+        "weights",
+        None,
+        "Its weights, FILE, NETWORK:FILE or NETWORK; see weights/README.md. Default: those that are installed or in "
+        "the user's cache (`cwcf weights list`).",
+    )
     text("feature_layer", RunConfig.feature_layer, "Layer whose maps are pooled; default: the network's own.")
     flags.DEFINE_enum(
         "dtype",
@@ -125,7 +130,7 @@ def from_flags(values: FlagValues) -> RunConfig:
         whitening_datasets=tuple(values.whitening_dataset),
         data_dir=values.data_dir,
         network=values.network,
-        weights=values.weights,
+        weights=values.weights or (str(SHIPPED) if values.network in (None, SHIPPED.stem) else None),
         feature_layer=values.feature_layer,
         dtype=values.dtype,
         cache=pathlib.Path(values.cache),

@@ -1,13 +1,16 @@
 """What drivers start from when they are told little, and what ships for that."""
 
 import json
+import os
 import pathlib
+import shutil
 from unittest import mock
 
 from absl.testing import absltest
 
 from cwcf_jax import networks
 from experiments import data, inputs, run_flags, settings, synthetic
+from experiments.weights import weights_of
 from tests.experiments import drivers
 from tests.support import shared
 
@@ -18,7 +21,7 @@ LEAST = dict(queries=1, views=3, lookalikes=1, distractors=3, side=96)
 class NetworkTest(absltest.TestCase):
     def network(self, *arguments):
         run = run_flags.from_flags(drivers.parse("experiments.ablation", *arguments))
-        return inputs.network_of(run.weights, run.network)
+        return weights_of(run.weights, run.network).network
 
     def test_follows_the_record_of_the_weights(self):
         spec = self.network().spec
@@ -36,7 +39,28 @@ class NetworkTest(absltest.TestCase):
 
     def test_record_of_another_network(self):
         with self.assertRaisesRegex(ValueError, "weights of vgg_small_cam, not of googlenet"):
-            self.network("--network=googlenet")
+            self.network("--network=googlenet", f"--weights={run_flags.SHIPPED}")
+
+    def test_a_network_alone_is_looked_for(self):
+        caches = pathlib.Path(self.create_tempdir().full_path)
+        self.enterContext(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(caches)))
+        folder = caches / "cwcf" / "weights"
+        for arguments in (["--network=googlenet"], ["--weights=googlenet"]):
+            with self.assertRaisesRegex(FileNotFoundError, f"in {folder}: `cwcf weights fetch googlenet_bvlc`"):
+                self.network(*arguments)
+        folder.mkdir(parents=True)
+        shutil.copy(run_flags.SHIPPED, folder)
+        run = run_flags.from_flags(drivers.parse("experiments.ablation", "--weights=vgg_small_cam"))
+        chosen = weights_of(run.weights, run.network)
+        self.assertIsNone(chosen.file)
+        self.assertEqual(chosen.fingerprint(), networks.fingerprint(run_flags.SHIPPED))
+        self.assertEqual(chosen.network.spec, self.network().spec)
+        self.assertEqual(inputs.load_model(run).network.spec, chosen.network.spec)
+
+    def test_the_small_network_ships(self):
+        for arguments in ([], ["--network=vgg_small_cam"]):
+            run = run_flags.from_flags(drivers.parse("experiments.ablation", *arguments))
+            self.assertEqual(run.weights, str(run_flags.SHIPPED))
 
     def test_the_papers_classes_are_those_of_imagenet(self):
         values = drivers.parse("experiments.ablation", "--predefined_classes=paper")
