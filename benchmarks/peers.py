@@ -4,6 +4,7 @@ Inputs are preprocessed pixels [b, 3, h, w], channels last in memory. `Encoder` 
 most probable classes, weighting, channel weights, aggregation.
 """
 
+import functools
 import io
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from cwcf_jax.encoder import Model
-from cwcf_jax.networks import googlenet, resnet, vgg
+from cwcf_jax.networks import efficientnet_lite, googlenet, resnet, vgg
 from cwcf_jax.networks.spec import Params
 
 Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -143,7 +144,60 @@ class ResNet50(nn.Module):
         return x, x, self.classifier(x.mean((2, 3)))
 
 
+class InvertedResidual(nn.Module):
+    """A block of EfficientNet-Lite, batch normalisations folded; its expansion and its result."""
+
+    def __init__(self, params: Params, block: efficientnet_lite.Block) -> None:
+        super().__init__()
+        self.expand = conv(params["expand"]) if "expand" in params else nn.Identity()
+        self.depthwise = conv(params["depthwise"], stride=block.stride, groups=block.inner)
+        self.project = conv(params["project"])
+        self.adds = block.stride == 1 and block.inputs == block.outputs
+        self.pads = nn.Identity() if block.stride == 1 else pad_at_fixed_place(self.depthwise)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[b, c, h, w]."""
+        wide = x if isinstance(self.expand, nn.Identity) else functional.relu6(self.expand(x))
+        found = self.project(functional.relu6(self.depthwise(self.pads(wide))))
+        return wide, x + found if self.adds else found
+
+
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite with the library's padding."""
+
+    def __init__(self, params: Params, width: float, depth: float) -> None:
+        super().__init__()
+        structure = efficientnet_lite.blocks(width, depth)
+        self.blocks = nn.ModuleList(InvertedResidual(params[f"block{i}"], block) for i, block in enumerate(structure))
+        self.last16 = max(i for i, block in enumerate(structure) if block.reached == 16)
+        self.stem, self.head = conv(params["stem"], stride=2), conv(params["head"])
+        self.pads = pad_at_fixed_place(self.stem)
+        self.classifier = dense(params["classifier"])
+
+    def forward(self, x: torch.Tensor) -> Outputs:
+        """[b, 3, h, w]."""
+        x = functional.relu6(self.stem(self.pads(x)))
+        features = x
+        for i, block in enumerate(self.blocks):
+            wide, x = block(x)
+            if i == self.last16:
+                features = wide
+        x = functional.relu6(self.head(x))
+        return features, x, self.classifier(x.mean((2, 3)))
+
+
+def pad_at_fixed_place(layer: nn.Conv2d) -> nn.Module:
+    """The zeros that a layer of stride 2 reads, which are its own padding no more."""
+    side = layer.kernel_size[0]
+    layer.padding = (0, 0)
+    first = side // 2 - 1
+    return nn.ZeroPad2d((first, side - 1 - first) * 2)
+
+
 NETWORKS: dict[str, Callable[[Params], nn.Module]] = {
+    "efficientnet_lite0": functools.partial(EfficientNetLite, width=1.0, depth=1.0),
+    "efficientnet_lite1": functools.partial(EfficientNetLite, width=1.0, depth=1.1),
+    "efficientnet_lite2": functools.partial(EfficientNetLite, width=1.1, depth=1.2),
     "vgg16_cam": VGGCAM,
     "googlenet": GoogLeNet,
     "resnet50": ResNet50,

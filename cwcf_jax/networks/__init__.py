@@ -18,6 +18,7 @@ from cwcf_jax.networks.checkpoint import (
 )
 from cwcf_jax.networks.decomposeme import DECOMPOSEME
 from cwcf_jax.networks.densenet import DENSENET161
+from cwcf_jax.networks.efficientnet_lite import EFFICIENTNET_LITE0, EFFICIENTNET_LITE1, EFFICIENTNET_LITE2
 from cwcf_jax.networks.googlenet import GOOGLENET, GOOGLENET_CAM
 from cwcf_jax.networks.preprocessing import preprocess
 from cwcf_jax.networks.provenance import Provenance, adapt
@@ -66,6 +67,9 @@ _ALL = (
     GOOGLENET,
     GOOGLENET_CAM,
     SQUEEZENET,
+    EFFICIENTNET_LITE0,
+    EFFICIENTNET_LITE1,
+    EFFICIENTNET_LITE2,
     VGG_SMALL_CAM,
 )
 NETWORKS = {network.spec.name: network for network in _ALL}

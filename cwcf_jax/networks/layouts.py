@@ -10,9 +10,6 @@ from cwcf_jax.networks.spec import Layout, Transform
 
 Table = dict[str, tuple[str, Transform]]
 
-EPSILON = 1e-5
-"""Of torch's batch normalisation, the default that torchvision's networks leave in place."""
-
 
 def same(array: np.ndarray) -> np.ndarray:
     """Vectors, and kernels that are HWIO already."""
@@ -136,19 +133,20 @@ def translate(
             faults.append(f"negative {source}, a variance")
         else:
             translated[target] = array
-    return ({} if faults else fold_norms(translated)), faults
+    return ({} if faults else fold_norms(translated, layout.epsilon)), faults
 
 
 @np.errstate(over="ignore")  # the folded arrays are checked again
-def fold_norms(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def fold_norms(arrays: Mapping[str, np.ndarray], epsilon: float = Layout.epsilon) -> dict[str, np.ndarray]:
     """``<layer>/norm/{scale,bias,mean,variance}`` folded into the layer, in float64.
 
     A kernel's outputs are scaled and its bias follows; a layer without a kernel becomes a scale and a bias.
+    ``epsilon`` is added to the variances.
     """
     folded = {key: array for key, array in arrays.items() if "/norm/" not in key}
     for layer in dict.fromkeys(key.split("/norm/")[0] for key in arrays if "/norm/" in key):
         parts = {name: arrays[f"{layer}/norm/{name}"].astype(np.float64) for name in _STATISTICS}
-        scale = parts["scale"] / np.sqrt(parts["variance"] + EPSILON)
+        scale = parts["scale"] / np.sqrt(parts["variance"] + epsilon)
         before = folded[f"{layer}/bias"].astype(np.float64) if f"{layer}/bias" in folded else 0.0
         folded[f"{layer}/bias"] = (parts["bias"] + (before - parts["mean"]) * scale).astype(np.float32)
         if f"{layer}/kernel" in folded:

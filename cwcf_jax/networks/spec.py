@@ -89,12 +89,14 @@ class Layout:
             statistics that are folded into ``<layer>`` when all are there.
         preprocessing: what weights in this layout expect.
         ignored: patterns (`fnmatch`) of source keys that are known and not needed.
+        epsilon: what was added to each variance in training; torch's default, which torchvision leaves in place.
     """
 
     name: str
     table: Mapping[str, tuple[str, Transform]]
     preprocessing: Preprocessing
     ignored: tuple[str, ...] = ()
+    epsilon: float = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)

