@@ -40,18 +40,25 @@ def pad(maps: Float[Array, "b h w c"], kernel: int, stride: int) -> Float[Array,
     return jnp.pad(maps, [(0, 0), *sides, (0, 0)])
 
 
-def relu6(maps: Float[Array, "b h w c"], sizes: Sizes, first: int = 0) -> Float[Array, "b h w c"]:
-    """ReLU6 inside the valid area of each image, which begins in row and column ``first``; zero outside."""
+def clip(maps: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """ReLU6: what is below 0 or above 6 becomes that."""
+    return jnp.clip(maps, 0.0, SIX)
+
+
+def relu6(maps: Float[Array, "b h w c"], sizes: Sizes) -> Float[Array, "b h w c"]:
+    """ReLU6 inside the valid area of each image; zero outside, where a bias would leave something."""
     rows, columns = (
-        (jnp.arange(length)[None] >= first) & (jnp.arange(length)[None] < first + sizes[:, axis : axis + 1])
-        for axis, length in enumerate(maps.shape[1:3])
+        jnp.arange(length)[None] < sizes[:, axis : axis + 1] for axis, length in enumerate(maps.shape[1:3])
     )
     limits = jnp.where(rows[:, :, None] & columns[:, None, :], SIX, 0.0).astype(maps.dtype)
     return jnp.minimum(jax.nn.relu(maps), limits[..., None])
 
 
 class DepthwiseConv(nnx.Module):
-    """A k x k filter for each channel and a bias, of maps that `pad` has padded; k is odd, the stride 1 or 2."""
+    """A k x k filter for each channel and a bias; k is odd, the stride 1 or 2.
+
+    Maps must be zero outside their valid area. Of n rows or columns come ceil(n / stride).
+    """
 
     def __init__(self, channels: int, kernel: int, *, stride: int = 1, rngs: nnx.Rngs):
         if kernel % 2 == 0 or stride not in (1, 2):
@@ -61,9 +68,9 @@ class DepthwiseConv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(channels))
         self.stride = stride
 
-    def __call__(self, padded: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    def __call__(self, maps: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         found = jax.lax.platform_dependent(
-            padded,
+            pad(maps, self.kernel.shape[0], self.stride),
             self.kernel[...],
             cpu=functools.partial(shifted, stride=self.stride),
             default=functools.partial(grouped, stride=self.stride),

@@ -93,18 +93,12 @@ class InvertedResidual(nnx.Module):
         self.depthwise = depthwise.DepthwiseConv(block.inner, block.kernel, stride=block.stride, rngs=rngs)
         self.project = layers.Conv(block.inner, block.outputs, 1, rngs=rngs)
         self.adds = block.stride == 1 and block.inputs == block.outputs
-        self.side, self.stride = block.kernel, block.stride
 
-    def __call__(self, maps: layers.Maps, sizes_in: Sizes, sizes: Sizes) -> tuple[layers.Maps, layers.Maps]:
-        """The expansion, zero outside its valid area, and the result, which is not."""
-        height, width = maps.shape[1:3]
-        wide = depthwise.pad(maps, self.side, self.stride)
-        first = depthwise.before(self.side, self.stride)
-        if self.expands:
-            wide = depthwise.relu6(self.expand(wide), sizes_in, first)
-        inner = depthwise.relu6(self.depthwise(wide), sizes)
-        found = self.project(inner)
-        return wide[:, first : first + height, first : first + width], maps + found if self.adds else found
+    def __call__(self, maps: layers.Maps, sizes: Sizes) -> tuple[layers.Maps, layers.Maps]:
+        """The expansion, zero outside the valid area of ``sizes``, and the result, which is not: 1x1 layers read it."""
+        wide = depthwise.relu6(self.expand(maps), sizes) if self.expands else maps
+        found = self.project(depthwise.clip(self.depthwise(wide)))
+        return wide, maps + found if self.adds else found
 
 
 class EfficientNetLite(nnx.Module):
@@ -124,12 +118,12 @@ class EfficientNetLite(nnx.Module):
         self, inputs: Float[Array, "b h w 3"], sizes: Sizes
     ) -> tuple[Float[Array, "b n"], dict[str, layers.Maps]]:
         size = layers.strided_size(sizes, stride=2)
-        maps = layers.seal(depthwise.relu6(self.stem(depthwise.pad(inputs, 3, 2)), size), size)
+        maps = layers.seal(depthwise.clip(self.stem(depthwise.pad(inputs, 3, 2))), size)
         activations = {}
         for i, name in enumerate(self.names):
             block = getattr(self, f"block{i}")
-            before, size = size, layers.strided_size(size, stride=block.stride)
-            wide, maps = block(maps, before, size)
+            wide, maps = block(maps, size)
+            size = layers.strided_size(size, stride=block.depthwise.stride)
             if name:
                 activations[name] = wide
         maps = activations["head"] = depthwise.relu6(self.head(maps), size)
