@@ -110,8 +110,9 @@ class GoldenTest(parameterized.TestCase):
     def check(self, name):
         batch, sizes = _pictures(NOMINAL[name])
         network, model = networks.get(name), _released(name, fixed=True)
-        logits, activations = _apply(name)(_params(name), batch, sizes)
-        valid = network.map_sizes(jnp.asarray(sizes))
+        logits, activations = jax.tree.map(np.asarray, _apply(name)(_params(name), batch, sizes))
+        valid = jax.tree.map(np.asarray, network.map_sizes(jnp.asarray(sizes)))
+        classifier = jax.tree.map(np.asarray, _params(name)["classifier"])
         for i, (height, width) in enumerate(sizes):
             expected_logits, expected = _run(model, batch[i, :height, :width], BLOCKS[name])
             self.assertLess(_relative(logits[i], expected_logits), 1e-4)
@@ -123,10 +124,10 @@ class GoldenTest(parameterized.TestCase):
                 self.assertLess(_relative(found[:rows, :columns], maps), 1e-4, f"{layer} {height} {width}")
                 found[:rows, :columns] = 0
                 self.assertEqual(np.abs(found).max(), 0, layer)
-            cams = descriptors.class_activation_maps(activations["head"][i], _params(name)["classifier"]["kernel"])
-            rows, columns = valid["head"][i].tolist()
-            means = cams[:rows, :columns].mean(axis=(0, 1)) + _params(name)["classifier"]["bias"]
-            self.assertLess(_relative(means, np.asarray(logits[i])), 1e-5)
+            cams = descriptors.class_activation_maps(*map(jnp.asarray, (activations["head"][i], classifier["kernel"])))
+            rows, columns = valid["head"][i]
+            means = np.asarray(cams)[:rows, :columns].mean(axis=(0, 1)) + classifier["bias"]
+            self.assertLess(_relative(means, logits[i]), 1e-5)
         if name == "efficientnet_lite0":  # the release as it stands, at its nominal size
             plain, expected = _run(_released(name, fixed=False), batch[0], BLOCKS[name])
             self.assertLess(_relative(logits[0], plain), 1e-4)
