@@ -156,7 +156,7 @@ def efficientnet_lite0(w, x):
     """`efficientnet_lite_pytorch.EfficientNet`, its padding at stride 2 starting at a fixed place."""
 
     def conv(x, name, outputs, size, **options):
-        return w.conv(x, name, outputs, size, bias=False, gain=3.0, **options)
+        return w.conv(x, name, outputs, size, bias=False, **options)
 
     def halved(x, name, outputs, size, **options):
         first = {3: 0, 5: 1}[size]
