@@ -1,12 +1,14 @@
 """From descriptors to rows of a results file: what this run's inputs and the paper's values add to the library."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.evaluation import Described, benchmark, rank_images, score, select_images
-from cwcf_jax.search.pipeline import NOWHERE, Reranker, SearchConfig
+from cwcf_jax.search.pipeline import NOWHERE, Neighbourhood, Reranker, SearchConfig
 from cwcf_jax.search.reranking import BestRegions, best_regions
 from cwcf_jax.store import MapStore
 from experiments import inputs, published
@@ -43,11 +45,13 @@ def evaluate(
     if any(config.rerank for config in configs):
         assert maps is not None, "re-ranking needs maps"
         rerank = rerankers(given, described.whitening, maps, readable)
+    select = functools.partial(select_images, images=readable, neighbours=augment, alpha=alpha or 0.0)
     rankings = rank_images(
         described.queries,
-        select_images(described.databases, readable, neighbours=augment, alpha=alpha or 0.0),
+        select(described.databases),
         [given.protocol.search_config(config) for config in configs],
         query_rows=[NOWHERE if query.image is None else places.get(query.image, NOWHERE) for query in queries],
+        online=None if described.online is None else select(described.online),
         rerankers=rerank,
         keep_regions=given.protocol.region_rows == "kept" and described.method != "OnA",
     )
@@ -102,6 +106,8 @@ def row(
         npca=npca,
         qe=config.expansion,
         rerank=config.rerank,
+        online=config.online,
+        neighbourhood=_described(config.neighbourhood),
         map=scores.map,
         low=scores.low,
         high=scores.high,
@@ -112,12 +118,18 @@ def row(
     )
 
 
+def _described(neighbourhood: Neighbourhood | None) -> dict[str, str | int | float]:
+    return {} if neighbourhood is None else {"method": neighbourhood.name} | dataclasses.asdict(neighbourhood)
+
+
 def paper_value(given: Inputs, method: str, *, nc: int | None, npca: int | None, config: SearchConfig) -> float | None:
     """The paper's value, if this run is what the paper ran."""
     spec = given.model.network.spec
     if (
         config.alpha is not None
         or config.add_query
+        or config.online
+        or config.neighbourhood is not None
         or given.run.smoke
         or given.protocol.name not in ("paper", "authors_code")
         or str(given.protocol) != given.protocol.name

@@ -21,12 +21,20 @@ def raw(given: Inputs) -> Iterator[Described]:
         yield Described(method, (None,), None, queries[None], [images[None]] * len(queries))
 
 
-def offline(given: Inputs, counts: Sequence[int], npca: int) -> Described:
-    """OfA: every image under its own most probable classes."""
+def offline(given: Inputs, counts: Sequence[int], npca: int, *, second: bool = False) -> Described:
+    """OfA: every image under its own most probable classes.
+
+    Args:
+        given: the benchmark after its passes.
+        counts: values of N_C.
+        npca: N_pca.
+        second: whether images are described under the queries' classes as well, for a second look at the best.
+    """
     whitening = benchmark.fit_on_classes(given.whitening, given.protocol.whitening_config(), npca)
     queries = benchmark.describe(given.queries, whitening, tuple(counts), repeat=_repeat(given))
     images = benchmark.describe(given.database.images, whitening, tuple(counts), repeat=_repeat(given))
-    return Described("OfA", tuple(counts), npca, queries, [images] * queries.shape[1], whitening)
+    adapted = online(given, counts, npca).databases if second else None
+    return Described("OfA", tuple(counts), npca, queries, [images] * queries.shape[1], whitening, adapted)
 
 
 def online(given: Inputs, counts: Sequence[int], npca: int) -> Described:

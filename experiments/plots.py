@@ -32,7 +32,7 @@ def sweep(rows: Sequence[Row], title: str, path: pathlib.Path, *, published: Pub
     axes = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
     npcas = sorted({row.npca for row in rows if row.npca is not None} | {npca for _, npca in published})
     colours: dict[int | None, str] = {npca: f"C{i}" for i, npca in enumerate(npcas)}
-    baselines = [row for row in rows if row.method in BASELINES and not (row.qe or row.rerank)]
+    baselines = [row for row in rows if row.method in BASELINES and not row.steps()]
     for axis, method in zip(axes, methods, strict=True):
         chosen = [row for row in rows if row.method == method]
         points = {npca: values for (name, npca), values in published.items() if name == method}
@@ -54,12 +54,11 @@ def sweep(rows: Sequence[Row], title: str, path: pathlib.Path, *, published: Pub
 
 
 def _curves(axis: Axes, rows: Sequence[Row], colours: Mapping[int | None, str]) -> None:
-    steps = list(dict.fromkeys((row.rerank, row.qe) for row in rows))
-    for npca, rerank, qe in dict.fromkeys((row.npca, row.rerank, row.qe) for row in rows):
-        setting = (npca, rerank, qe)
-        curve = sorted((row.nc or 0, row.map) for row in rows if (row.npca, row.rerank, row.qe) == setting)
-        label = f"$N_{{pca}}$ = {npca}" + (f", R {rerank}" if rerank else "") + (f", QE {qe}" if qe else "")
-        line = _LINES[steps.index((rerank, qe)) % len(_LINES)]
+    every = list(dict.fromkeys(row.steps() for row in rows))
+    for npca, steps in dict.fromkeys((row.npca, row.steps()) for row in rows):
+        curve = sorted((row.nc or 0, row.map) for row in rows if (row.npca, row.steps()) == (npca, steps))
+        label = f"$N_{{pca}}$ = {npca}" + (f", {steps}" if steps else "")
+        line = _LINES[every.index(steps) % len(_LINES)]
         axis.plot(*zip(*curve, strict=True), f"o{line}", color=colours[npca], label=label, markersize=4)
 
 

@@ -36,6 +36,9 @@ class Row:
         metrics: recall, and what the revisited protocol asks for.
         network: whose maps.
         dim: length of the descriptor.
+        online: images of a search by OfA that were scored anew by OnA; 0: none.
+        neighbourhood: how the best images were ranked by how they lie to one another: ``method``, ``images`` and the
+            method's parameters; empty where they were not.
     """
 
     method: str
@@ -51,6 +54,16 @@ class Row:
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     network: str = ""
     dim: int | None = None
+    online: int = 0
+    neighbourhood: dict[str, str | int | float] = dataclasses.field(default_factory=dict)
+
+    def steps(self) -> str:
+        """What followed the search, for columns and curves, such as ``R 100, QE 10``; empty where nothing did."""
+        counts = (("OnA", self.online), ("R", self.rerank), ("QE", self.qe))
+        steps = [f"{name} {count}" for name, count in counts if count]
+        if self.neighbourhood:
+            steps.append("{method} {images}".format(**self.neighbourhood))
+        return ", ".join(steps)
 
 
 def environment(command: Sequence[str]) -> dict[str, Any]:

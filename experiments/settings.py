@@ -1,14 +1,16 @@
 """Flags that say what to measure, shared by the drivers that sweep: lists of N_C, N_pca, expansions, re-rankings."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 from absl import flags
 from absl.flags import FlagValues
 
 from cwcf_jax import networks
-from cwcf_jax.search.pipeline import SearchConfig
-from experiments import published
+from cwcf_jax.search.pipeline import Neighbourhood, SearchConfig
+from experiments import neighbourhood_flags, published
+from experiments.numbers import integers
 
 AGGREGATIONS = ("ofa", "ona", "predefined")
 
@@ -27,14 +29,17 @@ class Settings:
     augment: int
     aggregations: tuple[str, ...]
     predefined_classes: tuple[int, ...]
+    online: tuple[int, ...] = (0,)
+    neighbourhoods: tuple[Neighbourhood | None, ...] = (None,)
 
     def configs(self) -> list[SearchConfig]:
-        """Every expansion without and with every re-ranking."""
+        """Every second look by OnA with every re-ranking, every expansion and every ranking by neighbourhood."""
         configs = []
-        for rerank in self.rerank:
-            for qe in self.qe:
-                alpha = self.alpha if qe else None
-                configs.append(SearchConfig(rerank=rerank, expansion=qe, alpha=alpha, add_query=alpha is not None))
+        steps = itertools.product(self.online, self.rerank, self.qe, self.neighbourhoods)
+        for online, rerank, qe, neighbourhood in steps:
+            alpha = self.alpha if qe else None
+            expansion = SearchConfig(expansion=qe, alpha=alpha, add_query=alpha is not None)
+            configs.append(dataclasses.replace(expansion, online=online, rerank=rerank, neighbourhood=neighbourhood))
         return configs
 
     def expansion(self) -> str:
@@ -58,12 +63,14 @@ def define_flags(values: FlagValues) -> None:
         ),
         ("qe", ["0"], "Query expansion: numbers of best rows that make the new query; 0: none."),
         ("rerank", ["0"], "Numbers of best images that are re-ranked by regions; 0: none."),
+        ("online", ["0"], "Numbers of OfA's best images that are scored anew by OnA; 0: none. OfA alone has them."),
     ):
         flags.DEFINE_list(name, default, text, flag_values=values)
     text = "Exponent of alpha query expansion, which adds the query; default: the paper's plain sum."
     flags.DEFINE_float("alpha", None, text, lower_bound=0.0, flag_values=values)
     text = "Database-side expansion: nearest rows that each row is expanded by; 0: none."
     flags.DEFINE_integer("augment", 0, text, lower_bound=0, flag_values=values)
+    neighbourhood_flags.define_flags(values)
 
 
 def from_flags(values: FlagValues, spec: networks.NetworkSpec, *, smoke: bool) -> Settings:
@@ -79,7 +86,11 @@ def from_flags(values: FlagValues, spec: networks.NetworkSpec, *, smoke: bool) -
         augment=values.augment,
         aggregations=tuple(dict.fromkeys(values.aggregation)),
         predefined_classes=_classes(spec, values.predefined_classes),
+        online=integers("online", values.online, 0, None),
+        neighbourhoods=neighbourhood_flags.from_flags(values),
     )
+    if any(settings.online) and "ofa" not in settings.aggregations:
+        raise ValueError("--online has no effect without --aggregation=ofa")
     unknown = set(settings.aggregations) - set(AGGREGATIONS)
     if unknown:
         raise ValueError(f"--aggregation: unknown {', '.join(sorted(unknown))}; known: {', '.join(AGGREGATIONS)}")
@@ -87,19 +98,6 @@ def from_flags(values: FlagValues, spec: networks.NetworkSpec, *, smoke: bool) -
     if "predefined" in settings.aggregations and 0 < listed < max(settings.nc + settings.npca):
         raise ValueError(f"--predefined_classes lists {listed} classes; --nc and --npca must not ask for more")
     return settings
-
-
-def integers(flag: str, texts: Sequence[str], low: int, high: int | None) -> tuple[int, ...]:
-    """The values of a list flag, ascending, each once; ValueError names the flag."""
-    values = []
-    for text in texts:
-        if not text.strip().isdecimal() or int(text) < low or (high is not None and int(text) > high):
-            bound = f"{low} to {high}" if high is not None else f"at least {low}"
-            raise ValueError(f"--{flag}: {text!r} is not a whole number, {bound}")
-        values.append(int(text))
-    if not values:
-        raise ValueError(f"--{flag} needs at least one number")
-    return tuple(sorted(set(values)))
 
 
 def _classes(spec: networks.NetworkSpec, texts: Sequence[str]) -> tuple[int, ...]:

@@ -46,16 +46,18 @@ def run(
 
 def measure(stack: contextlib.ExitStack, given: Inputs, settings: Settings) -> Iterator[Row]:
     """A row for every setting, the baselines first."""
-    configs = settings.configs()
+    everything = settings.configs()
+    configs = [config for config in everything if not config.online]  # OnA in the second place is OfA's
     plain = [config for config in configs if not config.rerank]
-    maps = inputs.open_maps(stack, given) if len(plain) < len(configs) else None
+    maps = inputs.open_maps(stack, given) if any(config.rerank for config in everything) else None
+    second = len(configs) < len(everything)
     evaluate = functools.partial(evaluation.evaluate, augment=settings.augment, alpha=settings.alpha)
     for described in methods.raw(given):
         yield from evaluate(given, described, plain)
     predefined = predefined_classes(given, settings)
     for npca in settings.npca:
         if "ofa" in settings.aggregations:
-            yield from evaluate(given, methods.offline(given, settings.nc, npca), configs, maps)
+            yield from evaluate(given, methods.offline(given, settings.nc, npca, second=second), everything, maps)
         if "ona" in settings.aggregations:
             yield from evaluate(given, methods.online(given, settings.nc, npca), configs, maps)
         if "predefined" in settings.aggregations:

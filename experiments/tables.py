@@ -84,8 +84,8 @@ def without_empty_columns(table: Table) -> Table:
 
 
 def _expanded(label: str, row: Row) -> str:
-    label += f", R {row.rerank}" if row.rerank else ""
-    return label + (f", QE {row.qe}" if row.qe else "")
+    steps = row.steps()
+    return f"{label}, {steps}" if steps else label
 
 
 def _setting(row: Row) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
@@ -25,6 +26,8 @@ class Described:
         queries: [m, q, d].
         databases: [m, n, d] for each query in turn; the same array where it does not depend on the query.
         whitening: of its class vectors, for regions.
+        online: ``databases`` once more, under each query's classes, where the best images of a search are scored anew
+            under these.
     """
 
     method: str
@@ -33,6 +36,7 @@ class Described:
     queries: jax.Array
     databases: Iterable[jax.Array]
     whitening: Whitening | None = None
+    online: Iterable[jax.Array] | None = None
 
 
 def select_images(
@@ -67,6 +71,7 @@ def rank_images(
     configs: Sequence[SearchConfig],
     *,
     query_rows: Sequence[int],
+    online: Iterable[jax.Array] | None = None,
     rerankers: Callable[[int], Reranker] | None = None,
     keep_regions: bool = False,
 ) -> dict[tuple[int, SearchConfig], Int[np.ndarray, "q n"]]:
@@ -77,18 +82,25 @@ def rank_images(
         databases: [m, n, d] for each query in turn; the same array where it does not depend on the query.
         configs: what follows each first search.
         query_rows: of each query, the row of its own picture, or `pipeline.NOWHERE`.
+        online: [m, n, d] for each query in turn, under its classes; where a configuration scores the best anew by them.
         rerankers: gives the `Reranker` of the i-th query, where a configuration re-ranks.
         keep_regions: whether regions that won stand in for their images in all later searches of the same
             configuration, as the authors' code does by accident; only where that configuration expands.
 
     Returns:
         By setting and configuration, each query's rows, best first.
+
+    Raises:
+        ValueError: ``online`` or ``rerankers`` is missing where a configuration needs it.
     """
+    if online is None and (needing := [config for config in configs if config.online]):
+        raise ValueError(f"scores under the query's classes need descriptors under them: {needing[0]}")
     runs = [_Run(config, rerankers, keep_regions) for config in configs]
     rankings: dict[tuple[int, SearchConfig], list[np.ndarray]] = {}
-    for i, (query_row, database) in enumerate(zip(query_rows, databases, strict=True)):
+    second = itertools.repeat(None, len(query_rows)) if online is None else online
+    for i, (query_row, database, adapted) in enumerate(zip(query_rows, databases, second, strict=True)):
         for run in runs:
-            for m, rows in enumerate(run.rank(i, queries[:, i], database, query_row)):
+            for m, rows in enumerate(run.rank(i, queries[:, i], database, query_row, adapted)):
                 rankings.setdefault((m, run.config), []).append(rows)
     return {setting: np.stack(rows) for setting, rows in rankings.items()}
 
@@ -104,10 +116,13 @@ class _Run:
         self._keep = keep and config.expansion > 0
         self._kept: dict[int, Database] = {}
 
-    def rank(self, i: int, queries: jax.Array, databases: jax.Array, query_row: int) -> Int[np.ndarray, "m n"]:
+    def rank(
+        self, i: int, queries: jax.Array, databases: jax.Array, query_row: int, online: jax.Array | None
+    ) -> Int[np.ndarray, "m n"]:
         """Rows for the m settings of the i-th query."""
+        online = online if self.config.online else None
         if self._rerankers is None or not self.config.rerank:
-            return np.asarray(_rank_settings(queries, databases, query_row, config=self.config))
+            return np.asarray(_rank_settings(queries, databases, query_row, online, config=self.config))
         rankings = []
         for m, query in enumerate(queries):
             database = self._kept.get(m, Database(databases[m]))
@@ -118,6 +133,7 @@ class _Run:
                 count=databases.shape[1],
                 query_row=query_row if self.config.pin_query_row else None,
                 reranker=self._rerankers(i),
+                online=None if online is None else Database(online[m]).vectors,
             )
             if self._keep and regions is not None:
                 self._kept[m] = database.replace(regions.rows, regions.vectors)
@@ -130,13 +146,22 @@ def _rank_settings(
     queries: Float[Array, "m d"],
     databases: Float[Array, "m n d"],
     query_row: Int[Array, ""] | int,
+    online: Float[Array, "m n d"] | None,
     config: SearchConfig,
 ) -> Int[Array, "m n"]:
     """`search.pipeline.search` for m settings of one query at once; without re-ranking."""
 
-    def rank(query: Float[Array, " d"], descriptors: Float[Array, "n d"]) -> Int[Array, " n"]:
-        own = query_row if config.pin_query_row else None
-        ranking, _ = pipeline.search(query, Database(descriptors), config, count=len(descriptors), query_row=own)
+    def rank(
+        query: Float[Array, " d"], descriptors: Float[Array, "n d"], adapted: Float[Array, "n d"] | None
+    ) -> Int[Array, " n"]:
+        ranking, _ = pipeline.search(
+            query,
+            Database(descriptors),
+            config,
+            count=len(descriptors),
+            query_row=query_row if config.pin_query_row else None,
+            online=None if adapted is None else Database(adapted).vectors,
+        )
         return jnp.asarray(ranking.rows)
 
-    return jax.vmap(rank)(queries, databases)
+    return jax.vmap(rank)(queries, databases, online)

@@ -210,7 +210,7 @@ class IndexRanker:
             ranked = merge([kept_entries, replaced], count)
         return Ranking(ranked.scores, np.array([self._row(entry) for entry in ranked.entries], np.int64))
 
-    def vectors(self, rows: Int[Array, " r"] | Int[np.ndarray, " r"]) -> Float[np.ndarray, "r d"]:
+    def vectors(self, rows: pipeline.Rows) -> Float[np.ndarray, "r d"]:
         """See `search.pipeline.Ranker`."""
         kept = [row for row in rows.tolist() if row not in self._replaced]
         vectors = dict(self._replaced)
@@ -219,10 +219,10 @@ class IndexRanker:
             vectors |= dict(zip(kept, own, strict=True))
         return np.stack([vectors[row] for row in rows.tolist()])
 
-    def replace(self, rows: Int[np.ndarray, " r"], vectors: Float[np.ndarray, "r d"]) -> "IndexRanker":
+    def replace(self, rows: pipeline.Rows, vectors: pipeline.Vectors) -> "IndexRanker":
         """See `search.pipeline.Ranker`."""
         ranker = copy.copy(self)  # numbers pictures together with this one
-        ranker._replaced = self._replaced | dict(zip(rows.tolist(), vectors, strict=True))
+        ranker._replaced = self._replaced | dict(zip(rows.tolist(), np.asarray(vectors), strict=True))
         return ranker
 
     def _row(self, entry: Entry) -> int:

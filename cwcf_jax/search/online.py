@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from cwcf_jax.arrays import dequantize, inverse_norm
+from cwcf_jax.arrays import dequantize, inverse_norm, l2_normalize
 from cwcf_jax.search.similarity import Ranking
 from cwcf_jax.store import ClassVectorStore, Runs
 
@@ -45,6 +45,18 @@ def online_scores(
     """
     sums = _sums(values, scales, positions)
     return jnp.sum(sums * query[None, :], axis=-1) * inverse_norm(sums)
+
+
+@jax.jit
+def online_descriptors(
+    values: Num[Array, "c b d"], scales: Float[Array, "c b"] | None, positions: Int[Array, " n"]
+) -> Float[Array, "b d"]:
+    """Describe each image under some classes: what `online_scores` multiplies with a query, which see.
+
+    Returns:
+        Of norm 1, float32; zero for an image without evidence for any of the classes.
+    """
+    return l2_normalize(_sums(values, scales, positions))
 
 
 class OnlineSearch:
@@ -97,6 +109,16 @@ class OnlineSearch:
         """`scores` of a few images, such as the best of a search by OfA: only theirs are read."""
         runs = self.store.vectors(rows, self.store.positions(class_ids))
         return np.asarray(online_scores(*runs, query))
+
+    def vectors(
+        self, class_ids: Int[np.ndarray, " n"], rows: Int[Array, " r"] | Int[np.ndarray, " r"]
+    ) -> Float[np.ndarray, "r d"]:
+        """Descriptors of a few images under the query's classes; only theirs are read.
+
+        With ``class_ids`` filled in this is the `pipeline.Online` of a query: OfA's best images, ranked anew by OnA.
+        """
+        runs = self.store.vectors(np.asarray(rows), self.store.positions(class_ids))
+        return np.asarray(online_descriptors(*runs))
 
     def available(self, class_ids: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " m"]:
         """The first ``count`` of a query's classes, most probable first, that the store holds."""

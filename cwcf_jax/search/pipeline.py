@@ -1,4 +1,10 @@
-"""One query through search, re-ranking by regions and expansion, in that order (section 4.5 of the paper).
+"""One query through search and what may follow it, in this order.
+
+1. Search among all images.
+2. The best of them under the query's own classes: OnA after a search by OfA (`SearchConfig.online`).
+3. The best of them by their best regions (`rerank`, section 4.5 of the paper).
+4. The search again with an expanded query (`expansion`, section 4.5).
+5. The best of them by how they lie to one another (`neighbourhood`).
 
 The paper's drivers and an index call the same function, `search`. What they rank is behind `Ranker`: a database in
 memory is one here, the pictures of an index are another in `index.search`.
@@ -14,12 +20,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from cwcf_jax.search.diffusion import DiffusionConfig
 from cwcf_jax.search.expansion import check_alpha, expand_query
+from cwcf_jax.search.reciprocal import ReciprocalConfig
+from cwcf_jax.search.refinement import RefinementConfig
 from cwcf_jax.search.reranking import BestRegions, reorder
 from cwcf_jax.search.similarity import Ranking, rank, similarities
 
 NOWHERE = -1
 """The row of a query whose picture is not in the database."""
+
+Neighbourhood = ReciprocalConfig | DiffusionConfig | RefinementConfig
+"""How the best images of a search are ranked anew by how they lie to one another and to the query."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +47,9 @@ class SearchConfig:
             authors' code, which overwrites that picture's row with the query.
         expand_images: whether expansion takes the own picture's row as it is in the database; otherwise the query
             stands in for it. Only where ``pin_query_row``.
+        online: number of the best images that are scored anew under the query's own classes (OnA); 0: none.
+        neighbourhood: how the best images of the last search are ranked anew by how they lie to one another, and how
+            many; None: not at all.
     """
 
     rerank: int = 0
@@ -43,9 +58,11 @@ class SearchConfig:
     alpha: float | None = None
     pin_query_row: bool = False
     expand_images: bool = False
+    online: int = 0
+    neighbourhood: Neighbourhood | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rerank", "expansion"):
+        for name in ("rerank", "expansion", "online"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a number of images, not {getattr(self, name)}")
         if self.alpha is not None:
@@ -53,6 +70,11 @@ class SearchConfig:
         for name, other in _NEEDED:
             if getattr(self, name) != getattr(SearchConfig, name) and not getattr(self, other):
                 raise ValueError(f"{name} changes nothing without {other}")
+
+    @property
+    def neighbours(self) -> int:
+        """Number of the best images of the last search that are ranked anew by how they lie to one another."""
+        return 0 if self.neighbourhood is None else self.neighbourhood.images
 
 
 _NEEDED = (
@@ -64,6 +86,13 @@ _NEEDED = (
 """Fields of `SearchConfig`, each with another one without which it changes nothing."""
 
 
+Rows = Int[Array, " r"] | Int[np.ndarray, " r"]
+"""Some images of a `Ranker`."""
+
+Vectors = Float[Array, "r d"] | Float[np.ndarray, "r d"]
+"""Their descriptors."""
+
+
 @runtime_checkable
 class Ranker(Protocol):
     """What `search` needs of the images that it ranks; it knows them by their rows, numbers of the ranker's choice."""
@@ -71,15 +100,18 @@ class Ranker(Protocol):
     def best(self, query: Float[Array, " d"], count: int) -> Ranking:
         """Rank the images by cosine with a query [d] of norm 1: the best ones, at most ``count``."""
 
-    def vectors(self, rows: Int[Array, " r"] | Int[np.ndarray, " r"]) -> Float[Array, "r d"] | Float[np.ndarray, "r d"]:
+    def vectors(self, rows: Rows) -> Vectors:
         """Return the descriptors that some images are ranked by."""
 
-    def replace(self, rows: Int[np.ndarray, " r"], vectors: Float[np.ndarray, "r d"]) -> "Ranker":
+    def replace(self, rows: Rows, vectors: Vectors) -> "Ranker":
         """Return a ranker in which other descriptors stand in for those of some images; this one stays as it is."""
 
 
 Reranker = Callable[[Int[np.ndarray, " r"]], BestRegions]
 """The best region of each of some rows for the query, such as `reranking.best_regions` with all else filled in."""
+
+Online = Callable[[Rows], Vectors]
+"""The descriptors of some rows under the query's classes, such as `OnlineSearch.vectors` with all else filled in."""
 
 
 class Database(NamedTuple):
@@ -94,11 +126,11 @@ class Database(NamedTuple):
         """See `Ranker`."""
         return _ranked(query, self.descriptors, count)
 
-    def vectors(self, rows: Int[Array, " r"] | Int[np.ndarray, " r"]) -> Float[Array, "r d"]:
+    def vectors(self, rows: Rows) -> Float[Array, "r d"]:
         """See `Ranker`."""
         return self.descriptors[jnp.asarray(rows)]
 
-    def replace(self, rows: Int[np.ndarray, " r"], vectors: Float[np.ndarray, "r d"]) -> "Database":
+    def replace(self, rows: Rows, vectors: Vectors) -> "Database":
         """See `Ranker`; ``rows`` are distinct."""
         return Database(self.descriptors.at[jnp.asarray(rows)].set(jnp.asarray(vectors)))
 
@@ -118,11 +150,14 @@ def search(
     count: int,
     query_row: Int[Array, ""] | int | None = None,
     reranker: Reranker | None = None,
+    online: Online | None = None,
 ) -> tuple[Ranking, BestRegions | None]:
-    """Search, re-rank and expand.
+    """Search, and do what the configuration says of the best images.
 
-    The best images are re-ranked by their best regions. These regions stand in for their images in the expansion and in
-    the search that follows it.
+    Where the best images are described under the query's classes, or by their best regions, these descriptors stand in
+    for the images' own in all that follows. Ranking the best anew changes their order alone: no image from behind them
+    comes before them. The result can be compiled and vmapped where there is no ``reranker``, if the ranker and
+    ``online`` can.
 
     Args:
         query: descriptor of norm 1.
@@ -131,10 +166,13 @@ def search(
         count: number of images that are returned, at most.
         query_row: the row of the query's own picture, or `NOWHERE`; where the configuration pins it, and only there.
         reranker: finds regions; where the configuration re-ranks, and only there.
+        online: describes images under the query's classes; where the configuration does, and only there.
 
     Returns:
         The best images, and their best regions where the configuration re-ranks. Scores are cosines with the last
-        query; without expansion, those of re-ranked images are cosines of their regions. A pinned row scores infinity.
+        query; without expansion, those of re-ranked images are cosines of their descriptors under the query's classes,
+        or of their regions. Images that were ranked by their neighbourhood have its scores, which do not compare with
+        those behind them. A pinned row scores infinity.
 
     Raises:
         ValueError: an argument is missing that the configuration needs, or given that it would ignore.
@@ -142,29 +180,63 @@ def search(
     for name, used, value in (
         ("query_row", config.pin_query_row, query_row),
         ("reranker", config.rerank > 0, reranker),
+        ("online", config.online > 0, online),
     ):
         if used != (value is not None):
             raise ValueError(f"the configuration {'needs' if used else 'ignores'} {name}: {config}")
     regions = None
-    ranking = _best(query, ranker, max(count, config.rerank, config.expansion), query_row)
+    last = max(count, config.neighbours)
+    ranking = _best(query, ranker, max(last, config.online, config.rerank, config.expansion), query_row)
+    if online is not None:
+        rows = ranking.rows[: config.online]
+        vectors = online(rows)
+        ranker = ranker.replace(rows, vectors)
+        ranking = _sorted(ranking, similarities(query, jnp.asarray(vectors)), query_row)
     if reranker is not None:
         regions = reranker(np.asarray(ranking.rows)[: config.rerank])
         ranking = reorder(ranking, regions.scores)
-    if config.expansion:
-        if regions is not None:
+        if config.expansion or config.neighbours:
             ranker = ranker.replace(regions.rows, regions.vectors)
-        rows = ranking.rows[: config.expansion]
-        vectors = jnp.asarray(ranker.vectors(rows))
-        if query_row is not None and not config.expand_images:
-            vectors = jnp.where((rows == query_row)[:, None], query[None, :], vectors)
-        expanded = expand_query(query, vectors, alpha=config.alpha, add_query=config.add_query)
-        ranking = _best(expanded, ranker, count, query_row)
+    describe = functools.partial(
+        _vectors, query, row=NOWHERE if query_row is None or config.expand_images else query_row
+    )
+    last_query = query
+    if config.expansion:
+        vectors = describe(ranker, ranking.rows[: config.expansion])
+        last_query = expand_query(query, vectors, alpha=config.alpha, add_query=config.add_query)
+        ranking = _best(last_query, ranker, last, query_row)
+    if config.neighbourhood is not None and len(ranking.rows):
+        vectors = describe(ranker, ranking.rows[: config.neighbours])
+        ranking = _sorted(ranking, config.neighbourhood.scores(last_query, vectors), query_row)
     return Ranking(ranking.scores[:count], ranking.rows[:count]), regions
 
 
 def _best(query: Float[Array, " d"], ranker: Ranker, count: int, query_row: Int[Array, ""] | int | None) -> Ranking:
     ranking = ranker.best(query, count)
     return ranking if query_row is None else _pinned(*ranking, jnp.asarray(query_row, jnp.int32))
+
+
+def _vectors(query: Float[Array, " d"], ranker: Ranker, rows: Rows, row: Int[Array, ""] | int) -> Float[Array, "r d"]:
+    """Descriptors of some rows; the query stands in for that of its own picture, ``row``."""
+    own = jnp.equal(jnp.asarray(rows), row)
+    return jnp.where(own[:, None], query[None, :], jnp.asarray(ranker.vectors(rows)))
+
+
+def _sorted(ranking: Ranking, scores: Float[Array, " r"], query_row: Int[Array, ""] | int | None) -> Ranking:
+    """Sort the first r images by new scores, the pinned row before all; see `_sorted_first`."""
+    first = NOWHERE if query_row is None else query_row
+    return _sorted_first(*ranking, scores, jnp.asarray(first, jnp.int32))
+
+
+@jax.jit
+def _sorted_first(
+    old: Float[Array, " k"], rows: Int[Array, " k"], scores: Float[Array, " r"], first: Int[Array, ""]
+) -> Ranking:
+    """`reorder` as a compiled function: equal scores keep their order, what is behind the first r stays."""
+    count = scores.shape[0]
+    scores = jnp.where(rows[:count] == first, jnp.inf, scores)
+    order = rank(scores)
+    return Ranking(jnp.concatenate([scores[order], old[count:]]), jnp.concatenate([rows[:count][order], rows[count:]]))
 
 
 @jax.jit

@@ -1,5 +1,7 @@
 """Rankings of all queries from descriptors on a circle: every order can be worked out by hand."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -7,6 +9,7 @@ from absl.testing import absltest, parameterized
 from cwcf_jax.evaluation import rank_images, select_images
 from cwcf_jax.search import pipeline
 from cwcf_jax.search.pipeline import NOWHERE, Database, SearchConfig
+from cwcf_jax.search.reciprocal import ReciprocalConfig
 from cwcf_jax.search.reranking import BestRegions
 
 
@@ -87,6 +90,25 @@ class RankImagesTest(parameterized.TestCase):
                 )
                 np.testing.assert_array_equal(found[m, config], expected.rows[None])
             self.assertEqual(bool(found[0, config][0, 0] == 31), pin_query_row and row == 31)
+
+    def test_the_best_under_the_querys_classes(self):
+        second = SearchConfig(online=2)
+        databases, adapted = [circle([[10, 20, 30]])] * 2, [circle([[25, 5, 0]]), circle([[1, 2, 0]])]
+        find = functools.partial(rank_images, circle([[0, 0]]), databases, query_rows=[NOWHERE] * 2)
+        found = find([SearchConfig(), second], online=adapted)
+        self.assertEqual(found[0, SearchConfig()].tolist(), [[0, 1, 2], [0, 1, 2]])
+        self.assertEqual(found[0, second].tolist(), [[1, 0, 2], [0, 1, 2]])
+        with self.assertRaisesRegex(ValueError, "scores under the query's classes need descriptors under them"):
+            find([SearchConfig(), second])
+
+    def test_neighbourhoods_are_ranked_as_each_alone(self):
+        random = np.random.default_rng(1)
+        queries, databases = unit(random, 2, 1, 16), unit(random, 2, 30, 16)
+        config = SearchConfig(neighbourhood=ReciprocalConfig(images=20, k1=5, k2=3))
+        found = rank_images(queries, [databases], [config], query_rows=[NOWHERE])
+        for m in range(2):
+            expected, _ = pipeline.search(queries[m, 0], Database(databases[m]), config, count=30)
+            np.testing.assert_array_equal(found[m, config], expected.rows[None])
 
     def test_rerankers_are_needed(self):
         with self.assertRaisesRegex(ValueError, "re-ranking needs rerankers"):

@@ -16,6 +16,7 @@ from cwcf_jax.evaluation.benchmark import Collection
 from cwcf_jax.extraction import Filler
 from cwcf_jax.images import ImageSet, Query
 from cwcf_jax.search.pipeline import SearchConfig
+from cwcf_jax.search.reciprocal import ReciprocalConfig
 from cwcf_jax.search.reranking import BestRegions
 from cwcf_jax.store import PooledStore
 from experiments import evaluation, inputs
@@ -204,6 +205,8 @@ class PaperValueTest(EvaluationTest):
             self.assertIsNone(self._value(given, config=SearchConfig(expansion=10, add_query=True, alpha=3.0)))
             self.assertIsNone(self._value(given, config=SearchConfig(expansion=10, alpha=3.0)))
             self.assertIsNone(self._value(given, config=SearchConfig(expansion=10, add_query=True)))
+            self.assertIsNone(self._value(given, config=SearchConfig(online=100)))
+            self.assertIsNone(self._value(given, config=SearchConfig(neighbourhood=ReciprocalConfig())))
 
     @parameterized.parameters(
         dict(chosen=protocol.PAPER.replace(resize="none")),
@@ -231,6 +234,12 @@ class PaperValueTest(EvaluationTest):
         given = self._inputs(2, _query("q", {1}), name="paris6k")
         row = evaluation.row(given, "OnA", 64, 1, SearchConfig(rerank=100, expansion=10), {"q": [1, 0]})
         self.assertEqual((row.paper, row.map, row.qe, row.rerank), (0.874, 1.0, 10, 100))
+        self.assertEqual((row.online, row.neighbourhood), (0, {}))
+        more = SearchConfig(online=50, neighbourhood=ReciprocalConfig(images=20))
+        row = evaluation.row(given, "OfA", 64, 1, more, {"q": [1, 0]})
+        neighbourhood = {"method": "reciprocal", "images": 20, "k1": 20, "k2": 6, "original_weight": 0.3}
+        self.assertEqual((row.online, row.neighbourhood), (50, neighbourhood))
+        self.assertEqual(row.steps(), "OnA 50, reciprocal 20")
         self.assertIsNone(evaluation.row(given, "OnA", 64, 1, SEARCH, {"q": [1, 0]}, augment=5).paper)
 
 

@@ -1,7 +1,10 @@
 from absl.testing import absltest, parameterized
 
 from cwcf_jax import networks
+from cwcf_jax.search.diffusion import DiffusionConfig
 from cwcf_jax.search.pipeline import SearchConfig
+from cwcf_jax.search.reciprocal import ReciprocalConfig
+from cwcf_jax.search.refinement import RefinementConfig
 from experiments import published, settings
 from tests.experiments import drivers
 
@@ -48,6 +51,21 @@ class SettingsTest(parameterized.TestCase):
         self.assertEqual(found.configs(), [SearchConfig(), weighted])  # alpha changes nothing without expansion
         self.assertEqual(self._settings("--alpha=0", "--augment=0").expansion(), ", alpha 0")
 
+    def test_second_looks_and_neighbourhoods(self):
+        found = self._settings("--online=0,50", "--reciprocal=100,0", "--diffusion=0,30", "--qe=5")
+        every = (None, ReciprocalConfig(images=100), DiffusionConfig(images=30))
+        self.assertEqual(found.neighbourhoods, every)
+        expected = [SearchConfig(online=online, expansion=5, neighbourhood=one) for online in (0, 50) for one in every]
+        self.assertEqual(found.configs(), expected)
+
+    def test_parameters_of_neighbourhoods(self):
+        found = self._settings("--reciprocal=50", "--reciprocal_k1=7", "--reciprocal_original_weight=0.5")
+        self.assertEqual(found.neighbourhoods, (ReciprocalConfig(50, k1=7, original_weight=0.5),))
+        given = "--diffusion=9", "--diffusion_alpha=.5", "--diffusion_query_neighbours=2", "--diffusion_neighbours=4"
+        self.assertEqual(self._settings(*given).neighbourhoods, (DiffusionConfig(9, 4, 2, alpha=0.5),))
+        found = self._settings("--refinement=400,0", "--refinement_beta=1", "--refinement_neighbours=3")
+        self.assertEqual(found.neighbourhoods, (None, RefinementConfig(400, 3, 1.0)))
+
     def test_smoke_is_short_unless_more_is_asked_for(self):
         found = self._settings("--smoke")
         self.assertEqual((found.nc, found.npca), ((1, 4), (2,)))
@@ -79,6 +97,14 @@ class SettingsTest(parameterized.TestCase):
         (["--qe="], "--qe needs at least one number"),
         (["--rerank=-100"], "--rerank: '-100' is not a whole number, at least 0"),
         (["--rerank=all"], "--rerank: 'all' is not"),
+        (["--online=-1"], "--online: '-1' is not a whole number, at least 0"),
+        (["--online=5", "--aggregation=ona"], "--online has no effect without --aggregation=ofa"),
+        (["--reciprocal="], "--reciprocal needs at least one number"),
+        (["--diffusion=some"], "--diffusion: 'some' is not a whole number, at least 0"),
+        (["--reciprocal_k1=5", "--diffusion=5"], "--reciprocal_k1 has no effect without --reciprocal"),
+        (["--reciprocal=5", "--reciprocal_k2=0"], "--reciprocal_k2 must be at least 1, not 0"),
+        (["--diffusion=5", "--diffusion_alpha=1"], "--diffusion_alpha must lie between 0 and .999, not 1.0"),
+        (["--refinement=5", "--refinement_beta=-1"], "--refinement_beta must be 0 or more, not -1.0"),
         (["--aggregation=offline,ofa"], "--aggregation: unknown offline; known: ofa, ona, predefined"),
         (["--predefined_classes=church,dome", "--nc=3", "--npca=1"], "--predefined_classes lists 2 classes; --nc and"),
         (["--predefined_classes=church,dome", "--nc=1", "--npca=3"], "--predefined_classes lists 2 classes; --nc and"),

@@ -71,6 +71,9 @@ class PhotographsTest(parameterized.TestCase):
         self.assertEqual(hits.rows.tolist(), np.argsort(-self.expected)[:3].tolist())
         rows = np.array([5, 2, 4])
         np.testing.assert_allclose(search.rescore(self.query, self.classes, rows), found[rows], atol=1e-6)
+        vectors = search.vectors(self.classes, rows)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+        np.testing.assert_allclose(vectors @ self.query, found[rows], atol=1e-6)
 
     def test_some_rows(self):
         store = self.fill(dtype="int8", fragment=2)

@@ -1,0 +1,116 @@
+"""Diffusion against its definition in float64: the iteration that it is the limit of, over a graph of pairs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cwcf_jax.search.diffusion import DiffusionConfig, diffusion_scores
+from tests.search.reciprocal_test import clusters
+
+
+def oracle(query, rows, config):
+    """f <- alpha S f + (1 - alpha) y until nothing moves."""
+    rows, query = rows.astype(np.float64), query.astype(np.float64)
+    cosines, count = rows @ rows.T, len(rows)
+    near = []
+    for i in range(count):
+        others = sorted((j for j in range(count) if j != i), key=lambda j, i=i: -cosines[i, j])
+        near.append(set(others[: config.neighbours]))
+    weights = np.zeros((count, count))
+    for i in range(count):
+        for j in near[i]:
+            if i in near[j] and cosines[i, j] > 0:
+                weights[i, j] = cosines[i, j] ** config.gamma
+    degrees = weights.sum(axis=1)
+    scale = np.array([degree**-0.5 if degree > 0 else 0.0 for degree in degrees])
+    flow = scale[:, None] * weights * scale[None, :]
+    start = np.zeros(count)
+    for i in sorted(range(count), key=lambda i: -(rows[i] @ query))[: config.query_neighbours]:
+        start[i] = max(rows[i] @ query, 0.0) ** config.gamma
+    scores = np.zeros(count)
+    for _ in range(100 if config.alpha < 0.8 else 4000):
+        scores = config.alpha * flow @ scores + (1 - config.alpha) * start
+    return scores
+
+
+def scores(query, rows, config):
+    return np.asarray(diffusion_scores(jnp.asarray(query, jnp.float32), jnp.asarray(rows, jnp.float32), config))
+
+
+class DiffusionTest(parameterized.TestCase):
+    @parameterized.parameters((5, 3, 3.0, 0.99), (50, 10, 3.0, 0.99), (10, 1, 1.0, 0.5), (3, 99, 0.5, 0.0))
+    def test_against_float64(self, neighbours, query_neighbours, gamma, alpha):
+        config = DiffusionConfig(30, neighbours, query_neighbours, gamma, alpha)
+        for seed in range(4):
+            query, rows = clusters(seed, 30)
+            expected = oracle(query, rows, config)
+            np.testing.assert_allclose(scores(query, rows, config), expected, atol=1e-4 * expected.max())
+
+    def test_by_hand(self):
+        # Degrees: the query 0, rows 0, 60, 90. k 1: 60 and 90 are mutual, 0 prefers 60 but not the other way round.
+        # Two rows alone with one another: S is 1 between them. From y = (1, 1/2, 0), alpha 1/2:
+        # f of 60 and 90 solves f1 = f2 / 2 + 1/4, f2 = f1 / 2: 1/3 and 1/6. The first keeps 1/2 * 1.
+        angles = np.radians([0, 60, 90])
+        rows = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+        config = DiffusionConfig(neighbours=1, query_neighbours=2, gamma=1.0, alpha=0.5)
+        np.testing.assert_allclose(scores(rows[0], rows, config), [1 / 2, 1 / 3, 1 / 6], atol=1e-6)
+
+    @settings(deadline=None, max_examples=20)
+    @given(st.integers(0, 2**32 - 1))
+    def test_permuted_rows_give_permuted_scores(self, seed):
+        query, rows = clusters(seed, 30)
+        order = np.random.default_rng(seed).permutation(30)
+        config = DiffusionConfig(neighbours=5, query_neighbours=3)
+        found, permuted = scores(query, rows, config), scores(query, rows[order], config)
+        np.testing.assert_allclose(permuted, found[order], atol=1e-4 * found.max())
+
+    @settings(deadline=None, max_examples=20)
+    @given(st.integers(0, 2**32 - 1))
+    def test_equal_rows_tie_to_the_last_bit(self, seed):
+        query, rows = clusters(seed, 30)
+        copies = np.random.default_rng(seed).integers(12, size=30)
+        found = scores(query, rows[copies], DiffusionConfig(neighbours=5, query_neighbours=3))
+        for copy in set(copies):
+            self.assertLen(set(found[copies == copy].tolist()), 1)
+
+    def test_zero_rows_and_nothing_similar(self):
+        query, rows = clusters(1, 30)
+        rows[3] = rows[12] = 0
+        found = scores(query, rows, DiffusionConfig())
+        np.testing.assert_array_equal(found[[3, 12]], [0, 0])
+        self.assertTrue(np.isfinite(found).all())
+        for start, some in ((np.zeros(8), rows), (query, np.zeros((30, 8))), (query, np.tile(-query, (30, 1)))):
+            np.testing.assert_array_equal(scores(start, some, DiffusionConfig()), np.zeros(30))
+
+    def test_one_row(self):
+        query, rows = clusters(2, 1)
+        similar = max(float(rows[0] @ query), 0.0)
+        np.testing.assert_allclose(scores(query, rows, DiffusionConfig()), [0.01 * similar**3], atol=1e-7)
+
+    def test_vmap(self):
+        pairs = [clusters(seed, 30) for seed in range(3)]
+        several = jax.jit(jax.vmap(functools.partial(diffusion_scores, config=DiffusionConfig())))
+        found = several(*(jnp.asarray(np.stack(part)) for part in zip(*pairs, strict=True)))
+        for one, pair in zip(found, pairs, strict=True):
+            np.testing.assert_allclose(one, scores(*pair, DiffusionConfig()), atol=1e-5)
+
+    @parameterized.parameters(
+        (dict(images=-3), "images must be at least 1, not -3"),
+        (dict(neighbours=0), "neighbours must be at least 1, not 0"),
+        (dict(query_neighbours=0), "query_neighbours must be at least 1, not 0"),
+        (dict(gamma=0.0), "gamma must be above 0, not 0.0"),
+        (dict(alpha=1.0), "alpha must lie between 0 and .999, not 1.0"),
+        (dict(alpha=-0.1), "alpha must lie between 0 and .999, not -0.1"),
+    )
+    def test_refused(self, fields, message):
+        with self.assertRaisesWithLiteralMatch(ValueError, message):
+            DiffusionConfig(**fields)
+
+
+if __name__ == "__main__":
+    absltest.main()

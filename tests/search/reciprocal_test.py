@@ -1,0 +1,165 @@
+"""k-reciprocal re-ranking against loops over sets in float64, written from the paper.
+
+It was also compared with the released code (`re_ranking_ranklist.py` of zhunzhong07/person-re-ranking, which computes
+in float32), given the query and the m rows as its probe and its gallery:
+RELEASED
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cwcf_jax.search.reciprocal import ReciprocalConfig, reciprocal_scores
+from tests.support.slow import slow
+
+
+def clusters(seed, rows, dim=8, centres=4):
+    """A query and rows around a few centres, of norm 1: neighbours are mutual for some and not for others."""
+    random = np.random.default_rng(seed)
+    middle = random.normal(size=(centres, dim))
+    vectors = middle[random.integers(centres, size=rows + 1)] + 0.6 * random.normal(size=(rows + 1, dim))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return vectors[0], vectors[1:]
+
+
+def oracle(query, rows, config):
+    """One image and one set at a time, where no two distances are equal."""
+    nodes = np.concatenate([query[None], rows]).astype(np.float64)
+    everyone = range(len(nodes))
+    distance = np.array([[np.sum((a - b) ** 2) for b in nodes] for a in nodes])
+    distance = np.array([row / row.max() for row in distance])
+    order = [sorted(everyone, key=lambda j, i=i: distance[i, j]) for i in everyone]
+
+    def reciprocal(i, k):
+        return {j for j in order[i][: k + 1] if i in order[j][: k + 1]}
+
+    half = int(np.around(config.k1 / 2))
+    encoding = np.zeros((len(nodes), len(nodes)))
+    for i in everyone:
+        own = reciprocal(i, config.k1)
+        members = set(own)
+        for j in own:
+            other = reciprocal(j, half)
+            if len(own & other) > 2 / 3 * len(other):
+                members |= other
+        for j in members:
+            encoding[i, j] = np.exp(-distance[i, j])
+        encoding[i] /= encoding[i].sum()
+    encoding = np.array([np.mean([encoding[j] for j in order[i][: config.k2]], axis=0) for i in everyone])
+    scores = []
+    for i in everyone[1:]:
+        smaller, larger = np.minimum(encoding[0], encoding[i]).sum(), np.maximum(encoding[0], encoding[i]).sum()
+        jaccard = 1 - smaller / larger
+        scores.append(1 - (1 - config.original_weight) * jaccard - config.original_weight * distance[0, i])
+    return np.array(scores)
+
+
+def scores(query, rows, config):
+    return np.asarray(reciprocal_scores(jnp.asarray(query, jnp.float32), jnp.asarray(rows, jnp.float32), config))
+
+
+class ReciprocalTest(parameterized.TestCase):
+    @parameterized.parameters((20, 6, 0.3), (5, 1, 0.0), (3, 4, 0.8), (99, 99, 0.3), (1, 1, 1.0))
+    def test_against_float64(self, k1, k2, weight):
+        config = ReciprocalConfig(k1=k1, k2=k2, original_weight=weight)
+        for seed in range(4):
+            query, rows = clusters(seed, 30)
+            np.testing.assert_allclose(scores(query, rows, config), oracle(query, rows, config), atol=2e-6)
+
+    @slow
+    @parameterized.product(rows=(1, 2, 7, 100), k1=(1, 2, 7, 20, 30), k2=(1, 2, 6), weight=(0.0, 0.3))
+    def test_more_settings_against_float64(self, rows, k1, k2, weight):
+        config = ReciprocalConfig(k1=k1, k2=k2, original_weight=weight)
+        query, some = clusters(rows, rows, dim=16, centres=10)
+        np.testing.assert_allclose(scores(query, some, config), oracle(query, some, config), atol=2e-6)
+
+    def test_by_hand(self):
+        # Degrees: the query 0, rows 10 and -80. k1 1: query and 10 are mutual, -80 is alone: it has nobody in common
+        # with the query. 2 - 2 cos of 10 is .030384, of 80 1.652704, of 90 2: from the query .018385 and 1, from 10
+        # .015192 and 1. Half of 1 is 0 neighbours: sets of one's own, which add nothing.
+        # V(query) = (1, e^-.018385) / sum = (.504596, .495404), V(10) = (.496202, .503798); the smaller ones sum to
+        # .496202 + .495404 = .991606, s / (2 - s) = .983351. 1 - .7 (1 - .983351) - .3 * .018385 = .982830.
+        angles = np.radians([0, 10, -80])
+        nodes = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+        config = ReciprocalConfig(k1=1, k2=1)
+        np.testing.assert_allclose(scores(nodes[0], nodes[1:], config), [0.982830, 0.0], atol=2e-6)
+
+    def test_shared_neighbours_decide(self):
+        # The three nearest of the query at 0 are 12, 14 and 25 degrees away, and see one another and the query in the
+        # same way. -26 is hardly further than 25, but its three nearest are -27, -28 and the query, whose it is not.
+        angles = np.radians([0, 12, 14, 25, -26, -27, -28])
+        nodes = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+        found = scores(nodes[0], nodes[1:], ReciprocalConfig(k1=3, k2=2, original_weight=0.1))
+        self.assertGreater(found[2] - found[3], 0.2)
+
+    @settings(deadline=None, max_examples=20)
+    @given(st.integers(0, 2**32 - 1))
+    def test_permuted_rows_give_permuted_scores(self, seed):
+        query, rows = clusters(seed, 30)
+        order = np.random.default_rng(seed).permutation(30)
+        config = ReciprocalConfig(k1=5, k2=3)
+        np.testing.assert_allclose(scores(query, rows[order], config), scores(query, rows, config)[order], atol=2e-6)
+
+    @settings(deadline=None, max_examples=20)
+    @given(st.integers(0, 2**32 - 1))
+    def test_equal_rows_tie_to_the_last_bit(self, seed):
+        query, rows = clusters(seed, 30)
+        copies = np.random.default_rng(seed).integers(12, size=30)
+        found = scores(query, rows[copies], ReciprocalConfig(k1=5, k2=3))
+        for copy in set(copies):
+            self.assertLen(set(found[copies == copy].tolist()), 1)
+
+    def test_the_querys_own_picture_and_zero_rows(self):
+        query, rows = clusters(1, 30)
+        rows[7], rows[3], rows[12] = query, 0, 0
+        found = scores(query, rows, ReciprocalConfig())
+        self.assertEqual(found.argmax(), 7)
+        self.assertAlmostEqual(float(found[7]), 1.0, places=5)
+        self.assertEqual(found[3], found[12])
+        self.assertTrue(np.isfinite(found).all())
+
+    def test_nothing_to_tell_apart(self):
+        for query, rows in (
+            (np.zeros(8), np.zeros((30, 8))),
+            (np.eye(8)[0], np.tile(np.eye(8)[0], (30, 1))),
+            (np.zeros(8), clusters(2, 30)[1]),
+            (np.eye(8)[0], np.zeros((30, 8))),
+        ):
+            found = scores(query, rows, ReciprocalConfig())
+            self.assertTrue(((found >= 0) & (found <= 1)).all())
+            if (rows == rows[0]).all():
+                self.assertLen(set(found.tolist()), 1)
+
+    def test_one_row_and_no_row(self):
+        query, rows = clusters(3, 1)
+        np.testing.assert_allclose(
+            scores(query, rows, ReciprocalConfig()), oracle(query, rows, ReciprocalConfig()), atol=2e-6
+        )
+        self.assertEqual(scores(query, rows[:0], ReciprocalConfig()).shape, (0,))
+
+    def test_vmap(self):
+        pairs = [clusters(seed, 30) for seed in range(3)]
+        several = jax.jit(jax.vmap(functools.partial(reciprocal_scores, config=ReciprocalConfig())))
+        found = several(*(jnp.asarray(np.stack(part)) for part in zip(*pairs, strict=True)))
+        for one, pair in zip(found, pairs, strict=True):
+            np.testing.assert_allclose(one, scores(*pair, ReciprocalConfig()), atol=2e-6)
+
+    @parameterized.parameters(
+        (dict(images=0), "images must be at least 1, not 0"),
+        (dict(k1=0), "k1 must be at least 1, not 0"),
+        (dict(k2=-1), "k2 must be at least 1, not -1"),
+        (dict(original_weight=1.5), "original_weight must lie between 0 and 1, not 1.5"),
+        (dict(original_weight=float("nan")), "original_weight must lie between 0 and 1, not nan"),
+    )
+    def test_refused(self, fields, message):
+        with self.assertRaisesWithLiteralMatch(ValueError, message):
+            ReciprocalConfig(**fields)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,104 @@
+"""SuperGlobal's refinement against one image at a time in float64.
+
+It was also compared with the released code (`MDescAug` and `RerankwMDA` of ShihaoShao-GH/SuperGlobal, run on a CPU).
+RELEASED
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cwcf_jax.search.refinement import RefinementConfig, refined_scores
+from tests.search.reciprocal_test import clusters
+
+
+def oracle(query, rows, config):
+    rows, query = rows.astype(np.float64), query.astype(np.float64)
+    refined = []
+    for i, row in enumerate(rows):
+        others = sorted((j for j in range(len(rows)) if j != i), key=lambda j, row=row: -(rows[j] @ row))
+        total, whole = row.copy(), 1.0
+        for j in others[: config.neighbours]:
+            weight = config.beta * max(rows[j] @ row, 0.0)
+            total, whole = total + weight * rows[j], whole + weight
+        refined.append(total / whole)
+    first = np.array([row @ query for row in refined])
+    best = np.argsort(-first)[: config.neighbours + 1]
+    pooled = np.max([refined[i] for i in best], axis=0)
+    return (first + np.array([row @ pooled for row in refined])) / 2
+
+
+def scores(query, rows, config):
+    return np.asarray(refined_scores(jnp.asarray(query, jnp.float32), jnp.asarray(rows, jnp.float32), config))
+
+
+class RefinementTest(parameterized.TestCase):
+    @parameterized.parameters((9, 0.15), (1, 1.0), (3, 0.0), (99, 0.5))
+    def test_against_float64(self, neighbours, beta):
+        config = RefinementConfig(30, neighbours, beta)
+        for seed in range(4):
+            query, rows = clusters(seed, 30)
+            np.testing.assert_allclose(scores(query, rows, config), oracle(query, rows, config), atol=1e-6)
+
+    def test_by_hand(self):
+        # K 1, beta 1: (1, 0) and (.6, .8), .6 apart, become (1.36, .48) / 1.6 = (.85, .3) and (1.2, .8) / 1.6 =
+        # (.75, .5). (-1, 0) has no neighbour with a positive cosine and stays. From (1, 0): .85, .75, -1. The maximum
+        # of the best two is (.85, .5), whose products are .8725, .8875, -.85. The means: .86125, .81875, -.925.
+        rows = np.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]])
+        found = scores(rows[0], rows, RefinementConfig(neighbours=1, beta=1.0))
+        np.testing.assert_allclose(found, [0.86125, 0.81875, -0.925], atol=1e-6)
+
+    @settings(deadline=None, max_examples=20)
+    @given(st.integers(0, 2**32 - 1))
+    def test_permuted_rows_give_permuted_scores(self, seed):
+        query, rows = clusters(seed, 30)
+        order = np.random.default_rng(seed).permutation(30)
+        config = RefinementConfig(neighbours=3)
+        np.testing.assert_allclose(scores(query, rows[order], config), scores(query, rows, config)[order], atol=1e-6)
+
+    @settings(deadline=None, max_examples=20)
+    @given(st.integers(0, 2**32 - 1))
+    def test_equal_rows_tie_to_the_last_bit(self, seed):
+        query, rows = clusters(seed, 30)
+        copies = np.random.default_rng(seed).integers(12, size=30)
+        found = scores(query, rows[copies], RefinementConfig(neighbours=3))
+        for copy in set(copies):
+            self.assertLen(set(found[copies == copy].tolist()), 1)
+
+    def test_zero_rows_and_zero_query(self):
+        query, rows = clusters(1, 30)
+        rows[3] = rows[12] = 0
+        found = scores(query, rows, RefinementConfig())
+        np.testing.assert_array_equal(found[[3, 12]], [0, 0])
+        self.assertTrue(np.isfinite(scores(np.zeros(8), rows, RefinementConfig())).all())
+        np.testing.assert_array_equal(scores(query, np.zeros((30, 8)), RefinementConfig()), np.zeros(30))
+
+    def test_one_row(self):
+        query, rows = clusters(2, 1)
+        expected = (rows[0] @ query + 1) / 2  # the refined query is the row itself
+        np.testing.assert_allclose(scores(query, rows, RefinementConfig()), [expected], atol=1e-6)
+
+    def test_vmap(self):
+        pairs = [clusters(seed, 30) for seed in range(3)]
+        several = jax.jit(jax.vmap(functools.partial(refined_scores, config=RefinementConfig())))
+        found = several(*(jnp.asarray(np.stack(part)) for part in zip(*pairs, strict=True)))
+        for one, pair in zip(found, pairs, strict=True):
+            np.testing.assert_allclose(one, scores(*pair, RefinementConfig()), atol=1e-6)
+
+    @parameterized.parameters(
+        (dict(images=0), "images must be at least 1, not 0"),
+        (dict(neighbours=0), "neighbours must be at least 1, not 0"),
+        (dict(beta=-0.5), "beta must be 0 or more, not -0.5"),
+    )
+    def test_refused(self, fields, message):
+        with self.assertRaisesWithLiteralMatch(ValueError, message):
+            RefinementConfig(**fields)
+
+
+if __name__ == "__main__":
+    absltest.main()
