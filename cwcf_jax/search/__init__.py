@@ -1,4 +1,4 @@
-"""Search: exact and online, re-ranking by regions, query expansion, and the pipeline that puts them in order."""
+"""Search: exact and online, re-ranking by regions and by neighbourhood, query expansion, and the pipeline of all."""
 
 from cwcf_jax.search.candidates import Compact
 from cwcf_jax.search.exact import compact, nearest

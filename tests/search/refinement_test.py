@@ -1,7 +1,9 @@
 """SuperGlobal's refinement against one image at a time in float64.
 
-It was also compared with the released code (`MDescAug` and `RerankwMDA` of ShihaoShao-GH/SuperGlobal, run on a CPU).
-RELEASED
+It was also compared with the released code (`MDescAug` and `RerankwMDA` of ShihaoShao-GH/SuperGlobal, run on a CPU):
+30 to 400 rows of 8 and 64 dimensions, K 9 and 3, beta .15 and 1. In 22 settings without a negative cosine among the
+neighbours the largest difference of a score was 2.4e-7, and all orders were equal. With negative cosines, which the
+released code subtracts, scores differed by up to .0096; the orders were equal all the same.
 """
 
 import functools
