@@ -97,6 +97,21 @@ class SweepsTest(absltest.TestCase):
             found.rows, [[1, "0.1000 (0.667)", "0.3000", None, None], [64, "0.2000", None, "0.4000", "0.5000"]]
         )
 
+    def test_second_looks_and_neighbourhoods_have_columns_of_their_own(self):
+        neighbourhood = {"method": "reciprocal", "images": 100, "k1": 20}
+        rows = [
+            _row(), _row(online=50), _row(neighbourhood=neighbourhood),
+            _row(online=50, qe=10, rerank=20, neighbourhood=neighbourhood),
+        ]  # fmt: skip
+        steps = [
+            "N_pca 1",
+            "N_pca 1, OnA 50",
+            "N_pca 1, reciprocal 100",
+            "N_pca 1, OnA 50, R 20, QE 10, reciprocal 100",
+        ]
+        (found,) = tables.sweeps(rows)
+        self.assertEqual(found.columns, ["N_C", *steps])
+
     def test_nothing(self):
         self.assertEqual(tables.sweeps([]), [])
 
