@@ -13,7 +13,7 @@ class FirstEqualTest(absltest.TestCase):
 
 class CosinesTest(absltest.TestCase):
     def test_equal_rows_have_equal_bits(self):
-        """A matrix product rounds the last rows of its blocks in another way."""
+        """A matrix product does not promise that, though on some processors it does so."""
         random = np.random.default_rng(0)
         few = random.normal(size=(7, 831))
         rows = few[random.integers(7, size=101)]
