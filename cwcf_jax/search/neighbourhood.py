@@ -5,8 +5,8 @@ share what is here. No image outside the M best plays a part, so that memory is 
 account.
 
 Equal rows must stay equal in every step, else pictures that are copies of one another would be ranked by rounding: a
-matrix product does not promise equal rows equal bits. Whatever was computed of a row is therefore read from the first row
-that equals it (`first_equal`), and a row that is as far away as the k-th nearest counts as near, too (`nearest`).
+matrix product does not promise equal rows equal bits. Whatever was computed of a row is therefore read from the first
+row that equals it (`first_equal`), and a row that is as far away as the k-th nearest is near, too (`nearest`).
 """
 
 import jax
