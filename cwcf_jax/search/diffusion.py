@@ -23,7 +23,8 @@ class DiffusionConfig:
 
     Attributes:
         images: M, the number of best images that are ranked anew, at least 1.
-        neighbours: k, number of nearest other images that an image may be joined to, at least 1.
+        neighbours: k, number of nearest other images that an image may be joined to, at least 1. Iscen et al. have 50,
+            and .99 for alpha, in whole collections; among a hundred images that joins everything (docs/ranking.md).
         query_neighbours: number of images nearest to the query that similarity starts from, at least 1.
         gamma: exponent that cosines are raised to, above 0.
         alpha: share of the similarity that flows on at each step; 0 or more, at most .999, since beyond it float32 does
@@ -32,10 +33,10 @@ class DiffusionConfig:
 
     name: ClassVar[str] = "diffusion"
     images: int = 100
-    neighbours: int = 50
+    neighbours: int = 10
     query_neighbours: int = 10
     gamma: float = 3.0
-    alpha: float = 0.99
+    alpha: float = 0.9
 
     def __post_init__(self) -> None:
         check(self.images, neighbours=self.neighbours, query_neighbours=self.query_neighbours)

@@ -90,7 +90,7 @@ class DiffusionTest(parameterized.TestCase):
     def test_one_row(self):
         query, rows = clusters(2, 1)
         similar = max(float(rows[0] @ query), 0.0)
-        np.testing.assert_allclose(scores(query, rows, DiffusionConfig()), [0.01 * similar**3], atol=1e-7)
+        np.testing.assert_allclose(scores(query, rows, DiffusionConfig()), [0.1 * similar**3], atol=1e-7)
 
     def test_vmap(self):
         pairs = [clusters(seed, 30) for seed in range(3)]
