@@ -187,7 +187,8 @@ def _extract(
 ) -> tuple[Collection, list[str]]:
     chosen = run.protocol
     extraction = chosen.extraction(run.batch_size)
-    settings = (chosen.resize, chosen.cam_normalization, chosen.negative_maps, chosen.pixel_mean)
+    settings = [chosen.resize, chosen.cam_normalization, chosen.negative_maps, chosen.pixel_mean]
+    settings += [] if chosen.pooling == "sum" else [chosen.pooling]
     model, images = filler.model, source.images
     folder = cache_folder(run, source, model, *settings)
     kinds = {"images": False}

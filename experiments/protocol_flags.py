@@ -13,6 +13,7 @@ _FIELDS = {
     "pixel_mean": "Mean subtracted from the pixels.",
     "cam_normalization": "Normalisation of the class activation maps.",
     "negative_maps": "What becomes of a class whose map is nowhere positive.",
+    "pooling": "What a class vector is: Eq. 4, or a power mean (p = 3) without channel weights.",
     "bad_vectors": "What becomes of a class vector without evidence.",
     "query_classes": "Where a query's classes come from.",
     "query_features": "What of its picture a query is.",

@@ -23,6 +23,7 @@ from cwcf_jax.descriptors.pooling import (
     sum_pool,
     touched_cells,
 )
+from cwcf_jax.descriptors.power_means import class_power_means, power_mean_terms
 from cwcf_jax.descriptors.whitening import (
     Whitening,
     WhiteningConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "cell_mask",
     "channel_weights",
     "class_activation_maps",
+    "class_power_means",
     "class_sums",
     "class_vectors",
     "embed",
@@ -51,6 +53,7 @@ __all__ = [
     "max_pool",
     "mean_pool",
     "min_max",
+    "power_mean_terms",
     "raw",
     "region_mask",
     "repeat_dropped",

@@ -5,7 +5,7 @@ from cwcf_jax.encoder.arguments import BUCKET_STEPS
 from cwcf_jax.encoder.embedding import Embeddings, class_vectors_from_maps, embed_classes, embed_maps
 from cwcf_jax.encoder.evidence import Evidence, explain
 from cwcf_jax.encoder.extractor import Extractor, layer_maps, load_extractor
-from cwcf_jax.encoder.model import DTYPES, EncoderConfig, Model, load
+from cwcf_jax.encoder.model import DTYPES, POOLINGS, EncoderConfig, Model, load
 from cwcf_jax.encoder.passes import (
     ClassVectors,
     Maps,
@@ -23,6 +23,7 @@ from cwcf_jax.encoder.regions import describe_regions, heat_maps, region_vectors
 __all__ = [
     "BUCKET_STEPS",
     "DTYPES",
+    "POOLINGS",
     "ClassVectors",
     "Embeddings",
     "EncoderConfig",

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from cwcf_jax import descriptors
 from cwcf_jax.arrays import einsum, inverse_norm, valid_mask
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.passes import Maps, class_maps
+from cwcf_jax.encoder.passes import Maps, class_maps, pool_classes
 
 
 class Evidence(NamedTuple):
@@ -36,7 +36,7 @@ def explain(
     """Splits the cosine of a query with an image or one of its regions, under some classes, over classes and cells.
 
     Each class vector is a sum over cells, and its whitening affine but for norms that all cells share: the score splits
-    exactly.
+    exactly. A power mean (``pooling="gem"``) is split by each cell's share in the sum of powers of each channel.
 
     Args:
         model: whose maps they are; without ``repeat_dropped``.
@@ -50,10 +50,9 @@ def explain(
     if cells is not None:
         region &= descriptors.cell_mask(cells, maps.features.shape[:2])
     cams = class_maps(model, maps, class_ids)
-    weights = jnp.ones(maps.features.shape[-1])
-    if model.config.channel_weighting:
-        weights = descriptors.channel_weights(maps.features, region)
-    vectors = descriptors.class_vectors(descriptors.class_sums(maps.features, cams, region), weights)
+    weights = descriptors.channel_weights(maps.features, region)
+    pooled = pool_classes(model, maps.features, cams, region)
+    vectors = descriptors.class_vectors(pooled, weights if model.config.weights_channels else None)
     embedded = descriptors.embed(vectors, whitening)
     total = inverse_norm(jnp.sum(embedded, axis=0))
     if whitening is None:
@@ -65,6 +64,22 @@ def explain(
         unit = vectors * inverse_norm(vectors)[:, None]
         inner = inverse_norm(descriptors.whiten(unit, whitening))
     scale = jnp.where(jnp.any(vectors != 0, axis=-1), total * inner, 0.0)
-    seen = jnp.where(region, einsum("hwk,k->hw", maps.features, weights * direction), 0.0)
-    cells = jnp.moveaxis(cams, -1, 0) * seen[None] * (scale * inverse_norm(vectors))[:, None, None]
-    return Evidence(cells, -offset * scale)
+    terms = _terms(model, maps.features, cams, region, weights, direction)
+    return Evidence(terms * (scale * inverse_norm(vectors))[:, None, None], -offset * scale)
+
+
+def _terms(
+    model: Model,
+    features: Float[Array, "h w k"],
+    cams: Float[Array, "h w n"],
+    region: Bool[Array, "h w"],
+    weights: Float[Array, " k"],
+    direction: Float[Array, " k"],
+) -> Float[Array, "n h w"]:
+    """What each cell adds to the inner product of each class vector with a direction."""
+    if model.config.weights_channels:
+        direction = weights * direction
+    if model.config.pooling == "gem":
+        return descriptors.power_mean_terms(features, cams, region, direction, model.config.gem_p)
+    seen = jnp.where(region, einsum("hwk,k->hw", features, direction), 0.0)
+    return jnp.moveaxis(cams, -1, 0) * seen[None]

@@ -1,6 +1,7 @@
 """A network with its weights and the encoder's choices."""
 
 import dataclasses
+import math
 import pathlib
 from typing import Any
 
@@ -12,6 +13,11 @@ from cwcf_jax.weights import finding
 REGION_CELLS = {
     "touched": "every cell that the box touches",
     "floor": "floor(x1 / stride) up to floor(x2 / stride), as in the authors' released code",
+}
+
+POOLINGS = {
+    "sum": "Eq. 4 of the paper: the sum over cells of map times feature, times the channel weights",
+    "gem": "a power mean over cells, weighted by the map: `descriptors.class_power_means`",
 }
 
 DTYPES = {
@@ -29,7 +35,11 @@ class EncoderConfig:
         cam_normalization: ``min_max`` (the paper, section 3.2), ``max_clip`` (the authors' released code) or ``raw``.
         drop_negative: whether a class whose raw map is nowhere positive is dropped (its class vector is zero); if not,
             the least negative part of its map counts as evidence.
-        channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3).
+        pooling: what a class vector is: ``sum`` (Eq. 4, the paper) or ``gem``, each channel's power mean under the
+            class's map (`descriptors.class_power_means`; Radenovic et al. 2018 without maps), without channel weights.
+        gem_p: the exponent of ``gem``, at least 1.
+        channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3); None: as the pooling has it,
+            yes for ``sum``, no for ``gem``.
         pixel_mean: the mean to subtract, in the network's channel order; None is the network's own.
         repeat_dropped: whether a dropped class's vector is replaced by that of the class before it, as in the authors'
             released code.
@@ -39,13 +49,17 @@ class EncoderConfig:
             (docs/performance.md); the steps after the network's maps are float32 with either.
 
     Raises:
-        ValueError: an unknown normalization, rule for cells or dtype.
+        ValueError: an unknown normalization, pooling, rule for cells or dtype; a choice that the pooling has no use
+            for: ``gem`` with channel weights or with ``raw`` maps, whose negative values cannot weight a mean, or an
+            exponent with ``sum``.
     """
 
     feature_layer: str | None = None
     cam_normalization: str = "min_max"
     drop_negative: bool = True
-    channel_weighting: bool = True
+    pooling: str = "sum"
+    gem_p: float = 3.0
+    channel_weighting: bool | None = None
     pixel_mean: tuple[float, float, float] | None = None
     repeat_dropped: bool = False
     region_cells: str = "touched"
@@ -59,6 +73,22 @@ class EncoderConfig:
         if self.cam_normalization not in descriptors.NORMALIZATIONS:
             known = ", ".join(descriptors.NORMALIZATIONS)
             raise ValueError(f"unknown CAM normalization {self.cam_normalization!r}; known: {known}")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"unknown pooling {self.pooling!r}; known: {', '.join(POOLINGS)}")
+        if self.pooling == "gem":
+            if not 1.0 <= self.gem_p < math.inf:
+                raise ValueError(f"gem_p must be at least 1 and finite, not {self.gem_p}")
+            if self.channel_weighting:
+                raise ValueError("power means carry no channel weights; leave channel_weighting out with pooling='gem'")
+            if self.cam_normalization == "raw":
+                raise ValueError("negative values of raw maps cannot weight a power mean; take min_max or max_clip")
+        elif self.gem_p != EncoderConfig.gem_p:
+            raise ValueError(f"gem_p={self.gem_p} has no effect with pooling={self.pooling!r}")
+
+    @property
+    def weights_channels(self) -> bool:
+        """Whether class vectors carry channel weights, asked for or not."""
+        return self.pooling == "sum" if self.channel_weighting is None else self.channel_weighting
 
 
 @jax.tree_util.register_dataclass
@@ -119,7 +149,8 @@ def load(
 
     Raises:
         TypeError: a field that `EncoderConfig` does not have.
-        ValueError: an unknown network, layer, normalization or dtype, or a network without class activation maps.
+        ValueError: an unknown network or layer, a network without class activation maps, or what `EncoderConfig`
+            refuses.
         FileNotFoundError, CheckpointError: see `networks.load_params` and `networks.check_params`; or no weights are
             named, and none are found: the message names the command that brings them.
         PackageError: the network's installed package is not the version that is known; a ValueError.

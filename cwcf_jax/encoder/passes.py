@@ -49,7 +49,8 @@ class Pooled(NamedTuple):
     """All that one pass leaves of an image when its maps are gone.
 
     ``sums`` [b, k], the raw features; ``channel_weights`` [b, k] (Eq. 3); ``class_sums`` [b, n, k], Eq. 4 without the
-    channel weight; ``class_ids`` [b, n]; ``logits`` [b, classes], of the region where there is one.
+    channel weight, or with the pooling ``gem`` the power means, which are class vectors already; ``class_ids`` [b, n];
+    ``logits`` [b, classes], of the region where there is one.
     """
 
     sums: Float[Array, "*b k"]
@@ -218,7 +219,7 @@ def pool_maps(
     return Pooled(
         sums=descriptors.sum_pool(maps.features, region),
         channel_weights=descriptors.channel_weights(maps.features, region),
-        class_sums=descriptors.class_sums(maps.features, cams, region),
+        class_sums=pool_classes(model, maps.features, cams, region),
         class_ids=class_ids,
         logits=logits,
     )
@@ -238,11 +239,20 @@ def pooled_vectors(model: Model, pooled: Pooled) -> ClassVectors:
     return ClassVectors(vectors, pooled.class_ids, jax.nn.softmax(pooled.logits)[pooled.class_ids])
 
 
-def weighted_vectors(
-    model: Model, sums: Float[Array, "n k"], channel_weights: Float[Array, " k"]
+def pool_classes(
+    model: Model, features: Float[Array, "h w k"], cams: Float[Array, "h w n"], region: Bool[Array, "h w"]
 ) -> Float[Array, "n k"]:
-    """Eq. 4 from its two parts, with or without channel weights and repeated vectors as the model's config says."""
-    vectors = descriptors.class_vectors(sums, channel_weights if model.config.channel_weighting else None)
+    """What is pooled of a region for each class: sums or power means, as the model's config says."""
+    if model.config.pooling == "gem":
+        return descriptors.class_power_means(features, cams, region, model.config.gem_p)
+    return descriptors.class_sums(features, cams, region)
+
+
+def weighted_vectors(
+    model: Model, pooled: Float[Array, "n k"], channel_weights: Float[Array, " k"]
+) -> Float[Array, "n k"]:
+    """Class vectors from their two parts, with or without channel weights and repeated vectors as the config says."""
+    vectors = descriptors.class_vectors(pooled, channel_weights if model.config.weights_channels else None)
     return descriptors.repeat_dropped(vectors) if model.config.repeat_dropped else vectors
 
 

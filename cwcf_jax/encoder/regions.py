@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 from cwcf_jax import descriptors
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.passes import Maps, class_maps, weighted_vectors
+from cwcf_jax.encoder.passes import Maps, class_maps, pool_classes, weighted_vectors
 
 
 @jax.jit
@@ -49,5 +49,5 @@ def region_vectors(
 
 def _vectors(model: Model, maps: Maps, cams: Float[Array, "h w n"], cells: Int[Array, "4"]) -> Float[Array, "n k"]:
     region = descriptors.cell_mask(cells, maps.features.shape[:2])
-    sums = descriptors.class_sums(maps.features, cams, region)
-    return weighted_vectors(model, sums, descriptors.channel_weights(maps.features, region))
+    pooled = pool_classes(model, maps.features, cams, region)
+    return weighted_vectors(model, pooled, descriptors.channel_weights(maps.features, region))

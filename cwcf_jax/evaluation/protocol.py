@@ -5,6 +5,7 @@ from typing import Any
 
 from cwcf_jax.descriptors import NORMALIZATIONS, WhiteningConfig
 from cwcf_jax.descriptors.regions import RULES
+from cwcf_jax.encoder import POOLINGS
 from cwcf_jax.extraction import Extraction
 from cwcf_jax.images import Resize
 from cwcf_jax.search.pipeline import SearchConfig
@@ -14,6 +15,7 @@ CHOICES = {
     "pixel_mean": ("network", "reversed"),
     "cam_normalization": tuple(NORMALIZATIONS),
     "negative_maps": ("drop", "scale"),
+    "pooling": tuple(POOLINGS),
     "bad_vectors": ("drop", "repeat"),
     "query_classes": ("region", "crop"),
     "query_features": ("region", "floor", "crop"),
@@ -41,6 +43,8 @@ class Protocol:
             reversed order, as the authors' code does by accident.
         cam_normalization: ``min_max``, ``max_clip`` (the authors' code) or ``raw``.
         negative_maps: what becomes of a class whose map is nowhere positive: ``drop`` or ``scale`` like any other.
+        pooling: what a class vector is: ``sum`` (Eq. 4 with its channel weights) or ``gem``, a power mean with p = 3
+            and without them (`encoder.EncoderConfig`).
         bad_vectors: what becomes of a class vector without evidence: ``drop``, or ``repeat`` the one before it.
         query_classes: those of the ``region``, or of the box's pixels passed alone at native scale, ``crop``.
         query_features: the cells that the box touches, ``region``; whole strides of it as in the authors' code,
@@ -65,6 +69,7 @@ class Protocol:
     pixel_mean: str = "network"
     cam_normalization: str = "min_max"
     negative_maps: str = "drop"
+    pooling: str = "sum"
     bad_vectors: str = "drop"
     query_classes: str = "region"
     query_features: str = "region"
@@ -91,6 +96,8 @@ class Protocol:
         for field, known in CHOICES.items():
             if getattr(self, field) not in known:
                 raise ValueError(f"unknown {field} {getattr(self, field)!r}; known: {', '.join(known)}")
+        if self.pooling == "gem" and self.cam_normalization == "raw":
+            raise ValueError("negative values of raw maps cannot weight a power mean: pooling=gem needs others")
 
     def replace(self, **changes: Any) -> "Protocol":
         """A copy with some fields changed; ValueError for a field there is not."""
@@ -111,6 +118,7 @@ class Protocol:
         return {
             "cam_normalization": self.cam_normalization,
             "drop_negative": self.negative_maps == "drop",
+            "pooling": self.pooling,
             "pixel_mean": mean[::-1] if self.pixel_mean == "reversed" else None,
             "repeat_dropped": self.bad_vectors == "repeat",
             "region_cells": "floor" if self.query_features == "floor" else "touched",
@@ -176,7 +184,13 @@ AUTHORS_CODE = Protocol(
 DEVELOPMENT = Protocol("development", resize="none", whitening_dim=256)
 """For the development sets, whose pictures are small and whose whitening images are too few for all dimensions."""
 
-PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, AUTHORS_CODE, DEVELOPMENT)}
+BEST = Protocol("best", resize="none", pooling="gem", whitening="shrinkage")
+"""What gives frozen features their best figures: power means, and a whitening of all dimensions with shrinkage .2.
+
+Pictures keep their stored size. N_C and N_pca are no part of a protocol; it is meant for N_C 8 and N_pca 32.
+"""
+
+PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, AUTHORS_CODE, DEVELOPMENT, BEST)}
 
 
 def get(name: str) -> Protocol:

@@ -51,15 +51,17 @@ def fingerprint(
         queries: whether the rows are the queries' regions instead of the images.
     """
     spec = model.network.spec
-    config = dataclasses.replace(model.config, channel_weighting=True, repeat_dropped=False)
+    config = dataclasses.asdict(model.config) | {"channel_weighting": True, "repeat_dropped": False}  # applied to rows
     if not queries:  # regions are cut from queries alone
-        config = dataclasses.replace(config, region_cells="touched")
+        config["region_cells"] = "touched"
+    if model.config.pooling == "sum":  # stores from before there was a choice stay good
+        del config["pooling"], config["gem_p"]
     return {
         "extraction": EXTRACTION,
         "weights": weights,
         "network": spec.name,
         "preprocessing": dataclasses.asdict(spec.preprocessing) | {"resize": str(extraction.resize)},
-        "encoder": dataclasses.asdict(config),
+        "encoder": config,
         "files": files,
         "regions": _fingerprint_regions(images, extraction) if queries else None,
     }

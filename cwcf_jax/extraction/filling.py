@@ -65,7 +65,14 @@ def open_store(
     conditions = fingerprint(model, images, extraction, weights=weights, files=files, queries=queries)
     length = len(images.queries) if queries else len(images)
     classes = model.network.spec.num_classes
-    return PooledStore(folder, conditions, length=length, classes=classes, dim=model.feature_dim)
+    return PooledStore(
+        folder,
+        conditions,
+        length=length,
+        classes=classes,
+        dim=model.feature_dim,
+        channel_weighting=model.config.pooling == "sum",
+    )
 
 
 def fill_store(

@@ -96,11 +96,15 @@ class IndexReader:
             model: its network where that is loaded already; None: it is loaded when it is first needed.
 
         Raises:
-            FileNotFoundError: there is none; ValueError: it is damaged.
+            FileNotFoundError: there is none; ValueError: it is damaged, or the model pools otherwise.
         """
         folder = pathlib.Path(folder)
         self.folder = folder / NAME if (folder / NAME).is_dir() else folder
         self._header = read_header(self.folder)
+        if model is not None and model.config.pooling != self.settings.pooling:
+            raise ValueError(
+                f"{self.folder} was made with pooling={self.settings.pooling}, the model has {model.config.pooling}"
+            )
         root = find_root(self._header.root)
         self._loaded = model
         self.root: Root = (self.folder / root).resolve() if isinstance(root, pathlib.Path) else root

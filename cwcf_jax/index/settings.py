@@ -24,6 +24,7 @@ class Settings:
         weights: its file or checkpoint, an absolute path; empty: whatever `weights.finding.find` finds, each time anew.
         feature_layer: whose maps are pooled; empty: the network's default.
         resize: applied to every picture, see `images.Resize`.
+        pooling: what a class vector is, see `encoder.EncoderConfig`.
         num_classes: N_C, classes of an offline descriptor and of a query.
         dim: numbers of a descriptor.
         table: address of the database that keeps pictures and descriptors: ``postgresql://...``, or what LanceDB takes,
@@ -41,11 +42,14 @@ class Settings:
     dim: int = 256
     table: str = ""
     store: str = ""
+    pooling: str = "sum"
 
     def __post_init__(self) -> None:
         Resize.parse(self.resize)
         if self.store and "://" not in self.store:
             raise ValueError(f"a store is an address such as s3://bucket/folder, not {self.store}")
+        if self.pooling not in encoder.POOLINGS:
+            raise ValueError(f"unknown pooling {self.pooling!r}; known: {', '.join(encoder.POOLINGS)}")
         for name in ("num_classes", "dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -148,10 +152,10 @@ def load_model(header: Header) -> Model:
         FileNotFoundError: its weights are gone; ValueError: they are others now.
     """
     settings = header.settings
-    layer = settings.feature_layer or None
+    chosen = {"feature_layer": settings.feature_layer or None, "pooling": settings.pooling}
     if not settings.weights:
         found = finding.find(networks.get(settings.network), fingerprint=header.weights)
-        return encoder.spread(encoder.load(found.network, found.params, feature_layer=layer))
+        return encoder.spread(encoder.load(found.network, found.params, **chosen))
     if not pathlib.Path(settings.weights).exists():
         raise FileNotFoundError(f"{settings.weights}: the weights that the index was made with are gone")
     fingerprint = networks.fingerprint(settings.weights)
@@ -160,4 +164,4 @@ def load_model(header: Header) -> Model:
             f"{settings.weights} is not what the index was made with: sha256 {header.weights[:12]}... then, "
             f"{fingerprint[:12]}... now. Put the file back, or make a new index"
         )
-    return encoder.spread(encoder.load(settings.network, settings.weights, feature_layer=layer))
+    return encoder.spread(encoder.load(settings.network, settings.weights, **chosen))

@@ -238,7 +238,9 @@ class Updater:
         return Entry(file.path, file.content, file.size, file.modified, file.seen, width, height, row=-1)
 
     def _conditions(self, fitted: Whitening) -> dict[str, str]:
-        return {**self._header.conditions(), "whitening": whitening.fingerprint(fitted)}
+        pooling = self._settings.pooling
+        chosen = {} if pooling == "sum" else {"pooling": pooling}  # indexes from before there was a choice stay good
+        return {**self._header.conditions(), **chosen, "whitening": whitening.fingerprint(fitted)}
 
 
 def _sample(contents: Sequence[str]) -> list[str]:

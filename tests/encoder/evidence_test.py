@@ -12,7 +12,8 @@ from cwcf_jax import encoder
 from cwcf_jax.datasets import read_oxford
 from cwcf_jax.images import read_image
 from cwcf_jax.search import class_pairs
-from tests.support import shared
+from tests.support import oracles, shared
+from tests.training import tiny
 
 IDS = np.array([497, 538, 884, 3])
 
@@ -83,6 +84,50 @@ class ExplainTest(parameterized.TestCase):
         found = np.asarray(self.explain(model, None).cells)
         np.testing.assert_allclose(found[:, :height, :width], expected[:, :height, :width], atol=1e-6)
         self.assertEqual(np.abs(found[:, height:]).sum() + np.abs(found[:, :, width:]).sum(), 0.0)
+
+
+class PowerMeansTest(parameterized.TestCase):
+    """``pooling="gem"``, on a tiny network."""
+
+    def setUp(self):
+        super().setUp()
+        network = tiny.network(num_classes=10)
+        self.model = cwcf_jax.load(network, network.initialize(0), pooling="gem", feature_layer="conv1_1")
+        image = np.random.default_rng(1).integers(0, 256, (1, 53, 70, 3)).astype(np.uint8)
+        self.maps = encoder.feature_maps(self.model, image)
+        self.ids = jnp.array([4, 9, 0])
+        direction = np.random.default_rng(0).normal(size=4)
+        self.query = jnp.asarray(direction / np.linalg.norm(direction), jnp.float32)
+        self.whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(1).random((60, 4)))
+
+    @parameterized.product(whitened=(True, False), cells=(None, (2, 1, 39, 48)))
+    def test_terms_sum_to_the_score(self, whitened, cells):
+        whitening = self.whitening if whitened else None
+        box = jnp.array([0, 0, 70, 53] if cells is None else cells)
+        one = jax.tree.map(lambda part: part[0], self.maps)
+        found = encoder.explain(self.model, one, self.ids, whitening, self.query, None if cells is None else box)
+        score = encoder.describe_regions(self.model, self.maps, self.ids, box[None, None], whitening)[0, 0] @ self.query
+        self.assertAlmostEqual(float(found.cells.sum() + found.constant.sum()), float(score), delta=1e-5)
+        vectors = encoder.region_vectors(self.model, one, self.ids, box, whitening)
+        shares = class_pairs(self.query[None, :], vectors)[0]
+        np.testing.assert_allclose(found.cells.sum(axis=(1, 2)) + found.constant, shares, atol=1e-5)
+        outside = np.array(found.cells)
+        outside[:, box[1] : box[3], box[0] : box[2]] = 0
+        self.assertEqual(np.abs(outside).sum(), 0.0)
+
+    def test_a_cell_counts_by_its_share_in_the_sum_of_powers(self):
+        one = jax.tree.map(lambda part: part[0], self.maps)
+        features = np.asarray(one.features, np.float64)[:53, :70]
+        cams = np.asarray(encoder.class_maps(self.model, one, self.ids), np.float64)[:53, :70]
+        vectors = np.stack([oracles.class_power_mean(features, cam) for cam in np.moveaxis(cams, -1, 0)])
+        shares = np.einsum("hwn,hwk->nhwk", cams, features**3)
+        sums = shares.sum(axis=(1, 2), keepdims=True)
+        shares = np.divide(shares, sums, out=np.zeros_like(shares), where=sums > 0)
+        norms = np.linalg.norm(vectors, axis=1)
+        scale = 1 / (norms * np.linalg.norm((vectors / norms[:, None]).sum(axis=0)))
+        expected = np.einsum("nhwk,nk,k,n->nhw", shares, vectors, np.asarray(self.query, np.float64), scale)
+        found = encoder.explain(self.model, one, self.ids, None, self.query)
+        np.testing.assert_allclose(found.cells[:, :53, :70], expected, atol=1e-6)
 
 
 if __name__ == "__main__":

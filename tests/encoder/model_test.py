@@ -8,7 +8,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 import cwcf_jax
 from cwcf_jax import encoder, networks
@@ -65,6 +65,40 @@ class DtypeTest(absltest.TestCase):
     def test_unknown(self):
         with self.assertRaisesRegex(ValueError, "unknown dtype 'float16'; known: float32, bfloat16"):
             encoder.load("googlenet", networks.get("googlenet").shapes(), dtype="float16")
+
+
+class PoolingTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ({}, True),
+        ({"channel_weighting": True}, True),
+        ({"channel_weighting": False}, False),
+        ({"pooling": "gem"}, False),
+        ({"pooling": "gem", "channel_weighting": False, "gem_p": 1.0}, False),
+        ({"pooling": "gem", "cam_normalization": "max_clip"}, False),
+    )
+    def test_who_weights_channels(self, fields, expected):
+        self.assertEqual(encoder.EncoderConfig(**fields).weights_channels, expected)
+
+    @parameterized.parameters(
+        ({"pooling": "mean"}, "unknown pooling 'mean'; known: sum, gem"),
+        (
+            {"pooling": "gem", "channel_weighting": True},
+            "power means carry no channel weights; leave channel_weighting",
+        ),
+        ({"pooling": "gem", "cam_normalization": "raw"}, "negative values of raw maps cannot weight a power mean"),
+        ({"pooling": "gem", "gem_p": 0.5}, "gem_p must be at least 1 and finite, not 0.5"),
+        ({"pooling": "gem", "gem_p": float("nan")}, "at least 1 and finite, not nan"),
+        ({"pooling": "gem", "gem_p": float("inf")}, "at least 1 and finite, not inf"),
+        ({"gem_p": 2.0}, "gem_p=2.0 has no effect with pooling='sum'"),
+    )
+    def test_choices_that_cannot_be(self, fields, message):
+        with self.assertRaisesRegex(ValueError, message):
+            encoder.EncoderConfig(**fields)
+
+    def test_one_may_follow_the_other(self):
+        network = tiny.network()
+        config = cwcf_jax.load(network, network.initialize(0), encoder.EncoderConfig(), pooling="gem").config
+        self.assertEqual((config.pooling, config.gem_p, config.weights_channels), ("gem", 3.0, False))
 
 
 class LoadTest(absltest.TestCase):

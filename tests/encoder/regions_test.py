@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -107,6 +108,7 @@ class DescribeRegionsTest(parameterized.TestCase):
     @parameterized.parameters(
         {},
         {"channel_weighting": False},
+        {"pooling": "gem"},
         {"cam_normalization": "max_clip", "drop_negative": False, "repeat_dropped": True},
         {"feature_layer": "conv1_1"},
     )
@@ -130,6 +132,26 @@ class DescribeRegionsTest(parameterized.TestCase):
             vectors = [oracles.class_vector(features[cut], cam[cut]) for cam in _cams(_tiny(), maps, IDS)]
             found = _describe(_tiny(), maps, [[[left, top, right, bottom]]])
             np.testing.assert_allclose(found[0, 0], oracles.descriptor(vectors), atol=1e-4)
+
+    def test_power_means_against_float64(self):
+        """Of the region's cells, under maps normalised over the whole image."""
+        maps = _maps()
+        height, width = maps.feature_size[0].tolist()
+        features = np.asarray(maps.features[0, :height, :width], np.float64)
+        model = _tiny(pooling="gem", gem_p=2.5)
+        for left, top, right, bottom in ([1, 2, 15, 16], [20, 8, 29, 9]):
+            cut = slice(top, bottom), slice(left, right)
+            vectors = [oracles.class_power_mean(features[cut], cam[cut], 2.5) for cam in _cams(model, maps, IDS)]
+            found = _describe(model, maps, [[[left, top, right, bottom]]])
+            np.testing.assert_allclose(found[0, 0], oracles.descriptor(vectors), atol=1e-5)
+            alone = encoder.region_vectors(
+                model,
+                jax.tree.map(lambda part: part[0], maps),
+                jnp.asarray(IDS, jnp.int32),
+                jnp.array([left, top, right, bottom]),
+                None,
+            )
+            np.testing.assert_allclose(alone, [oracles.l2(vector) for vector in vectors], atol=1e-5)
 
     def test_a_dropped_class_is_repeated(self):
         kernel = _tiny().params["classifier"]["kernel"].at[:, 0].set(-1.0)

@@ -16,6 +16,7 @@ TABLE = (
     ("pixel_mean", "network", "reversed"),
     ("cam_normalization", "min_max", "max_clip"),
     ("negative_maps", "drop", "scale"),
+    ("pooling", "sum", "sum"),
     ("bad_vectors", "drop", "repeat"),
     ("query_classes", "region", "crop"),
     ("query_features", "region", "floor"),
@@ -58,6 +59,7 @@ class PresetsTest(parameterized.TestCase):
         options = {
             "cam_normalization": "min_max",
             "drop_negative": True,
+            "pooling": "sum",
             "pixel_mean": None,
             "repeat_dropped": False,
             "region_cells": "touched",
@@ -75,6 +77,7 @@ class PresetsTest(parameterized.TestCase):
         options = {
             "cam_normalization": "max_clip",
             "drop_negative": False,
+            "pooling": "sum",
             "pixel_mean": (3.0, 2.0, 1.0),
             "repeat_dropped": True,
             "region_cells": "floor",
@@ -86,9 +89,19 @@ class PresetsTest(parameterized.TestCase):
         self.assertEqual(str(protocol.get("development").extraction(0).resize), "none")
         self.assertEqual(protocol.get("development").whitening_config().dim, 256)
 
+    def test_best(self):
+        best = protocol.get("best")
+        options = PAPER.model_options(MEAN) | {"pooling": "gem"}
+        self.assertEqual(best.model_options(MEAN), options)
+        self.assertEqual(best.extraction(0), dataclasses.replace(PAPER.extraction(0), resize=Resize()))
+        fitted = best.whitening_config()
+        self.assertEqual((fitted.kind, fitted.dim, fitted.shrinkage), ("shrinkage", None, 0.2))
+        self.assertEqual(best.region_config(), PAPER.region_config())
+        self.assertEqual(best.search_config(SearchConfig(expansion=5)), SearchConfig(expansion=5))
+
     def test_unknown_preset(self):
         with self.assertRaisesWithLiteralMatch(
-            ValueError, "unknown protocol 'papers'; known: paper, authors_code, development"
+            ValueError, "unknown protocol 'papers'; known: paper, authors_code, development, best"
         ):
             protocol.get("papers")
 
@@ -126,6 +139,7 @@ class SwitchingTest(parameterized.TestCase):
         ({"shrinkage": 1.5}, "between 0 and 1, not 1.5"),
         ({"shrinkage": float("nan")}, "between 0 and 1, not nan"),
         ({"whitening_dim": -1}, "0 .all. or more, not -1"),
+        ({"pooling": "gem", "cam_normalization": "raw"}, "raw maps cannot weight a power mean"),
         ({"min_region": -1}, "min_region must be 0 cells or more, not -1"),
     )
     def test_errors(self, changes, message):

@@ -115,6 +115,34 @@ class ImagesTest(TinyCase):
             self.assert_row(store, row, expected)
             np.testing.assert_allclose(store.logits[row], expected.logits[0], atol=1e-4)
 
+    def test_power_means_are_class_vectors_already(self):
+        model = _tiny(pooling="gem")
+        store, _ = self.fill(model=model)
+        for row in range(4):
+            expected = cwcf_jax.class_vectors(model, self.pictures[row][None], class_ids=[3, 1]).vectors
+            found = store.class_vectors(slice(row, row + 1), np.array([3, 1]))
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+        plain, _ = self.fill(name="sums")
+        for name in ("sums", "channel_weights", "logits"):  # the baselines' rows are the same
+            np.testing.assert_allclose(getattr(store, name), getattr(plain, name), rtol=1e-4, atol=1e-4)
+        store.close()
+        with self.assertRaisesRegex(StaleStoreError, "encoder: .* there, .* now"):
+            self.fill()  # sums into the store of power means
+
+    def test_stores_of_sums_are_known_as_before_there_were_others(self):
+        found = fingerprint(_tiny(), self.images, NONE, weights="w", files="f", queries=False)["encoder"]
+        expected = {
+            "feature_layer": "conv2_1",
+            "cam_normalization": "min_max",
+            "drop_negative": True,
+            "channel_weighting": True,
+            "pixel_mean": None,
+            "repeat_dropped": False,
+            "region_cells": "touched",
+            "dtype": "float32",
+        }
+        self.assertEqual(found, expected)
+
     def test_batches_change_nothing(self):
         one, _ = self.fill(name="one")
         three, _ = self.fill(dataclasses.replace(NONE, batch_size=3), name="three")
@@ -142,6 +170,7 @@ class ImagesTest(TinyCase):
         ("encoder", {}, {"cam_normalization": "max_clip"}),
         ("encoder", {}, {"drop_negative": False}),
         ("encoder", {}, {"pixel_mean": (1.0, 2.0, 3.0)}),
+        ("encoder", {}, {"pooling": "gem"}),
         ("fields", {}, {"feature_layer": "conv1_1"}),
     )
     def test_another_setting_is_refused(self, key, changes, options):

@@ -87,17 +87,24 @@ class KeepMapsTest(EncodingCase):
 
 class DescribeTest(EncodingCase):
     def test_against_float64_from_the_kept_maps(self):
-        files = self.files(18)  # more than a batch
+        self.check(_model(), 18, oracles.class_vector)  # more than a batch
+
+    def test_power_means_against_float64_from_the_kept_maps(self):
+        model = cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS, pooling="gem")
+        self.check(model, 3, oracles.class_power_mean)
+
+    def check(self, model, count, pool):
+        files = self.files(count)
         contents = list(files)
         self.keep(files)
-        model, random = _model(), np.random.default_rng(0)
+        random = np.random.default_rng(0)
         fitted = cwcf_jax.fit_pca_whitening(random.random((60, model.feature_dim)), dim=6, fitted_on="noise")
         found = encoding.describe(self.maps, contents, model, fitted, 5)
         self.assertCountEqual(found, contents)
         kernel, bias = (np.asarray(model.params["classifier"][name], np.float64) for name in ("kernel", "bias"))
         for content, one in found.items():
             maps = self.maps.read(content)
-            vectors = indexes.float64_vectors(model, maps, np.arange(len(bias)))
+            vectors = indexes.float64_vectors(model, maps, np.arange(len(bias)), pool=pool)
             embedded = indexes.float64_whitened(vectors, fitted)
             logits = np.asarray(maps["cam_features"], np.float64).mean(axis=(0, 1)) @ kernel + bias
             top = np.argsort(-logits)[:5]

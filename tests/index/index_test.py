@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
+from cwcf_jax import encoder
 from cwcf_jax.images import DatasetError, ObjectFolder
 from cwcf_jax.index import Index, changes, settings_for, whitening
 from cwcf_jax.store import StaleStoreError, zarr
@@ -262,6 +263,18 @@ class DamageTest(indexes.IndexCase):
         self.draw(1)
         with self.assertRaisesRegex(StaleStoreError, "store.json"):
             index.update()
+
+    def test_another_pooling_than_it_was_made_with(self):
+        index = self.make(0, 1, settings=dataclasses.replace(indexes.SETTINGS, pooling="gem"))
+        self.assertEqual(index.model.config.pooling, "gem")
+        other = encoder.load("vgg_small_cam", indexes.WEIGHTS)
+        with self.assertRaisesRegex(ValueError, "was made with pooling=gem, the model has sum"):
+            Index(self.root, model=other)
+        header = index.folder / "index.json"
+        header.write_text(header.read_text().replace('"gem"', '"sum"'))
+        self.draw(2)
+        with self.assertRaisesRegex(StaleStoreError, 'pooling: "gem" there, null now'):
+            Index(self.root).update()
 
     def test_maps_that_are_lost_are_made_anew(self):
         index = self.make(0, 1)

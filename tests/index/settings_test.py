@@ -42,6 +42,7 @@ class SettingsForTest(parameterized.TestCase):
         ({"dim": -1}, "dim must be at least 1, not -1"),
         ({"store": "/mnt/store"}, "a store is an address such as s3://bucket/folder, not /mnt/store"),
         ({"resize": "big"}, "unknown resize 'big'"),
+        ({"pooling": "mean"}, "unknown pooling 'mean'; known: sum, gem"),
     )
     def test_choices_that_cannot_be(self, choice, message):
         with self.assertRaisesRegex(ValueError, message):
@@ -108,6 +109,11 @@ class LoadModelTest(absltest.TestCase):
         self.assertEqual(load_model(self.header).config.feature_layer, "conv4_1")
         named = dataclasses.replace(self.header.settings, feature_layer="conv3_1")
         self.assertEqual(load_model(dataclasses.replace(self.header, settings=named)).config.feature_layer, "conv3_1")
+
+    def test_the_pooling(self):
+        self.assertEqual(load_model(self.header).config.pooling, "sum")
+        chosen = dataclasses.replace(self.header.settings, pooling="gem")
+        self.assertEqual(load_model(dataclasses.replace(self.header, settings=chosen)).config.pooling, "gem")
 
     def test_other_weights_in_their_place(self):
         self.weights.write_bytes(self.weights.read_bytes() + b"\0")

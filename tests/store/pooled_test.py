@@ -5,8 +5,9 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from cwcf_jax.store import PooledStore
 from cwcf_jax.store import rows as rows_module
-from tests.store.pooled_stores import CLASSES, DIM, FIELDS, LENGTH, StoreCase, make_row
+from tests.store.pooled_stores import CLASSES, DIM, FIELDS, FINGERPRINT, LENGTH, StoreCase, make_row
 
 
 class RowsTest(StoreCase):
@@ -146,6 +147,13 @@ class ClassVectorsTest(StoreCase):
             found = self.store.class_vectors(rows, np.array(ids))
             self.assertEqual((found.shape, found.dtype), ((len(indices), len(ids), DIM), np.float32))
             np.testing.assert_array_equal(found, self.expected(indices, [ids] * len(indices)))
+
+    def test_without_channel_weights(self):
+        self.store.close()
+        shape = {"length": LENGTH, "classes": CLASSES, "dim": DIM}
+        with PooledStore(self.folder, FINGERPRINT, **shape, channel_weighting=False) as store:
+            found = store.class_vectors(np.array([3, 1]), np.array([2, 5]))
+        np.testing.assert_array_equal(found, [make_row(row)["class_sums"][[2, 5]] for row in (3, 1)])
 
     @parameterized.parameters(
         (slice(1, 4), [1, 2, 3]),

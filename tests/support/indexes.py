@@ -39,15 +39,18 @@ def make(root, seeds, settings=SETTINGS):
     return index
 
 
-def float64_vectors(model, maps, class_ids, cut=np.s_[:, :]):
-    """Eq. 1 to 4 of the paper, from an image's maps or a region of them; 0 for a class without evidence."""
+def float64_vectors(model, maps, class_ids, cut=np.s_[:, :], pool=oracles.class_vector):
+    """Eq. 1 to 4 of the paper, from an image's maps or a region of them; 0 for a class without evidence.
+
+    ``pool`` makes a vector of features and a normalised map, of the same cells.
+    """
     kernel = np.asarray(model.params["classifier"]["kernel"], np.float64)
     features = np.asarray(maps["features"], np.float64)
     cams = np.asarray(maps["cam_features"], np.float64) @ kernel[:, class_ids]
     vectors = np.zeros((len(class_ids), features.shape[2]))
     for vector, cam in zip(vectors, np.moveaxis(cams, -1, 0), strict=True):
         if cam.max() > 0:
-            vector[:] = oracles.class_vector(features[cut], oracles.min_max(cam)[cut])
+            vector[:] = pool(features[cut], oracles.min_max(cam)[cut])
     return vectors
 
 

@@ -56,6 +56,13 @@ def class_vector(features, cam):
     return np.array([weights[k] * np.sum(features[..., k] * cam) for k in range(features.shape[2])])
 
 
+def class_power_mean(features, cam, p=3.0):
+    """Each channel's power mean under a map, one channel at a time; 0 for a map of nothing."""
+    total = cam.sum()
+    means = [np.sum(cam * features[..., k] ** p) / total if total > 0 else 0.0 for k in range(features.shape[2])]
+    return np.array(means) ** (1.0 / p)
+
+
 def l2(vector):
     """To norm 1; zero stays zero."""
     norm = np.sqrt(np.sum(np.square(vector, dtype=np.float64)))
