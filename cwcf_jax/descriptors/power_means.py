@@ -37,7 +37,7 @@ def class_power_means(
     powers, peak = _powers(features, p)
     means = einsum("hwn,hwk->nk", _shares(cams, region), powers)
     alive = means > 0
-    return jnp.where(alive, peak * jnp.where(alive, means, 1.0) ** (1.0 / p), 0.0)
+    return jnp.where(alive, peak[None, :] * jnp.where(alive, means, 1.0) ** (1.0 / p), 0.0)
 
 
 def power_mean_terms(
@@ -56,7 +56,7 @@ def power_mean_terms(
     shares = _shares(cams, region)
     means = einsum("hwn,hwk->nk", shares, powers)
     alive = means > 0
-    factors = jnp.where(alive, peak * direction * jnp.where(alive, means, 1.0) ** (1.0 / p - 1.0), 0.0)
+    factors = jnp.where(alive, (peak * direction)[None, :] * jnp.where(alive, means, 1.0) ** (1.0 / p - 1.0), 0.0)
     return jnp.moveaxis(shares, -1, 0) * einsum("hwk,nk->nhw", powers, factors)
 
 
