@@ -56,7 +56,7 @@ class Inputs:
         return self.sources[0].images
 
     @property
-    def queries(self) -> store.PooledStore:
+    def queries(self) -> store.PooledRows:
         """The rows of the benchmark's queries."""
         assert self.database.queries is not None  # `prepare` refuses a dataset without
         return self.database.queries
@@ -111,7 +111,7 @@ def open_maps(stack: contextlib.ExitStack, given: Inputs) -> store.MapStore:
     conditions = fingerprint(
         given.model, given.benchmark, given.extraction, weights=given.weights, files=files, queries=False
     )
-    settings = (given.protocol.resize, given.protocol.pixel_mean)
+    settings = (str(given.extraction.resize), given.protocol.pixel_mean)
     # What maps do not depend on must not tell stores apart.
     conditions["encoder"] = {name: conditions["encoder"][name] for name in ("feature_layer", "pixel_mean", "dtype")}
     conditions["length"] = len(given.benchmark)
@@ -186,20 +186,23 @@ def _extract(
     files: str,
 ) -> tuple[Collection, list[str]]:
     chosen = run.protocol
-    extraction = chosen.extraction(run.batch_size)
-    settings = [chosen.resize, chosen.cam_normalization, chosen.negative_maps, chosen.pixel_mean]
+    settings = [chosen.cam_normalization, chosen.negative_maps, chosen.pixel_mean]
     settings += [] if chosen.pooling == "sum" else [chosen.pooling]
     model, images = filler.model, source.images
-    folder = cache_folder(run, source, model, *settings)
     kinds = {"images": False}
     if images.queries:
         kinds["-".join(("queries", chosen.query_boxes, chosen.query_features, chosen.query_classes))] = True
-    stores, left_out = [], []
+    rows: list[store.PooledRows] = []
+    left_out: list[str] = []
     for kind, queries in kinds.items():
-        opened = open_store(folder / kind, model, images, extraction, weights=weights, files=files, queries=queries)
-        stack.enter_context(opened)
-        what = "queries" if queries else "images"
-        with tqdm(total=opened.length, desc=f"{images.name} {what}", unit="image", disable=None) as bar:
-            left_out += filler.fill_store(opened, images, extraction, queries=queries, progress=bar.update)
-        stores.append(opened)
-    return Collection(images.name, *stores), left_out
+        scales = []
+        for extraction in chosen.extractions(run.batch_size):
+            folder = cache_folder(run, source, model, str(extraction.resize), *settings)
+            opened = open_store(folder / kind, model, images, extraction, weights=weights, files=files, queries=queries)
+            stack.enter_context(opened)
+            what = f"{images.name} {'queries' if queries else 'images'}, {extraction.resize}"
+            with tqdm(total=opened.length, desc=what, unit="image", disable=None) as bar:
+                left_out += filler.fill_store(opened, images, extraction, queries=queries, progress=bar.update)
+            scales.append(opened)
+        rows.append(scales[0] if len(scales) == 1 else store.PooledScales(scales))
+    return Collection(images.name, *rows), left_out

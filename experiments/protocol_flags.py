@@ -10,6 +10,7 @@ flags.disclaim_key_flags()
 
 _FIELDS = {
     "resize": "none, min720, max1024 or squash1024x720.",
+    "scales": "Scales that the network sees every picture at, such as 1,0.7; their class vectors are summed.",
     "pixel_mean": "Mean subtracted from the pixels.",
     "cam_normalization": "Normalisation of the class activation maps.",
     "negative_maps": "What becomes of a class whose map is nowhere positive.",

@@ -15,13 +15,13 @@ import numpy as np
 from absl import flags
 from absl.flags import FlagValues
 
-from cwcf_jax import descriptors, store
-from cwcf_jax.arrays import quantize
+from cwcf_jax import store
+from cwcf_jax.arrays import l2_normalize, quantize
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.evaluation import benchmark, compare
 from cwcf_jax.search import online
 from cwcf_jax.search.pipeline import SearchConfig
-from cwcf_jax.store import PooledStore
+from cwcf_jax.store import PooledRows
 from experiments import driver, evaluation, inputs, methods, run_flags, tables
 from experiments.driver import Outcome
 from experiments.inputs import Inputs
@@ -112,8 +112,9 @@ def search(given: Inputs, kept: Kept, count: int, npca: int) -> Row:
         found: dict[str, list[int]] = {}
         for i, classes in enumerate(benchmark.top_classes(queries, len(images.logits[0]))):
             ids = asked.available(classes, count)
-            vectors = jnp.asarray(queries.class_vectors(slice(i, i + 1), ids[None])[0])
-            scores = asked.scores(descriptors.aggregate(vectors, kept.whitening), ids)[readable]
+            vectors = [scale.class_vectors(slice(i, i + 1), ids[None]) for scale in queries.scales]
+            query = l2_normalize(jnp.sum(benchmark.sum_scales(vectors, kept.whitening)[0], axis=0))
+            scores = asked.scores(query, ids)[readable]
             found[given.benchmark.queries[i].name] = readable[np.argsort(-scores, kind="stable")].tolist()
     finally:
         shutil.rmtree(place)
@@ -121,13 +122,14 @@ def search(given: Inputs, kept: Kept, count: int, npca: int) -> Row:
     return dataclasses.replace(row, dim=kept.layout.dim, paper=None)
 
 
-def fill(place: str, images: PooledStore, kept: Kept) -> None:
+def fill(place: str, images: PooledRows, kept: Kept) -> None:
     """Writes the class vectors of pooled rows, whitened and as the layout keeps them."""
     classes = np.array(kept.layout.classes)
     with store.ClassVectorWriter(place, {}, kept.layout) as writer:
         for start in range(0, images.length, BATCH):
             rows = np.arange(start, min(start + BATCH, images.length))
-            embedded = descriptors.embed(jnp.asarray(images.class_vectors(rows, classes)), kept.whitening)
+            vectors = [scale.class_vectors(rows, classes) for scale in images.scales]
+            embedded = benchmark.sum_scales(vectors, kept.whitening)
             if kept.layout.dtype == "int8":
                 writer.append(*(np.asarray(part) for part in quantize(embedded)))
             else:

@@ -1,6 +1,6 @@
 """A benchmark from its pooled rows: whitenings, and descriptors for every method.
 
-Everything here starts from `PooledStore`s; no network runs. Descriptors come for several N_C at once, as prefixes of
+Everything here starts from `PooledRows`; no network runs. Descriptors come for several N_C at once, as prefixes of
 one cumulative sum over the classes.
 """
 
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening, WhiteningConfig, aggregate_prefixes, embed, repeat_dropped
-from cwcf_jax.store import PooledStore
+from cwcf_jax.store import PooledRows
 
 CHUNK = 128
 """Images that are whitened in one call."""
@@ -29,22 +29,22 @@ class Collection:
     """The rows of one dataset: its images, and its queries' regions if it has any."""
 
     name: str
-    images: PooledStore
-    queries: PooledStore | None = None
+    images: PooledRows
+    queries: PooledRows | None = None
 
-    def stores(self) -> Iterator[PooledStore]:
+    def stores(self) -> Iterator[PooledRows]:
         """Both, the images first."""
         yield self.images
         if self.queries is not None:
             yield self.queries
 
 
-def top_classes(store: PooledStore, count: int) -> np.ndarray:
+def top_classes(store: PooledRows, count: int) -> np.ndarray:
     """[n, count] int, the most probable classes of each row, the lower index first among equals."""
     return np.argsort(-store.logits, axis=1, kind="stable")[:, :count]
 
 
-def raw_vectors(store: PooledStore, *, channel_weighting: bool) -> np.ndarray:
+def raw_vectors(store: PooledRows, *, channel_weighting: bool) -> np.ndarray:
     """[n, k], sum-pooled features of each row, l2-normalised: the paper's baselines."""
     sums = store.sums * store.channel_weights if channel_weighting else np.asarray(store.sums)
     return np.asarray(l2_normalize(jnp.asarray(sums)))
@@ -63,7 +63,7 @@ def fit_on_raw(collections: Sequence[Collection], config: WhiteningConfig, *, ch
 def fit_on_classes(
     collections: Sequence[Collection], config: WhiteningConfig, count: int, class_ids: np.ndarray | None = None
 ) -> Whitening:
-    """A whitening fitted on N_pca = ``count`` l2-normalised class vectors of every image and query.
+    """A whitening fitted on N_pca = ``count`` l2-normalised class vectors of every image and query, at its first scale.
 
     The classes are each row's most probable ones, or the first ``count`` of ``class_ids``.
     """
@@ -77,13 +77,13 @@ def fit_on_classes(
     return config.fit(np.concatenate(vectors), f"{_names(collections)}, N_pca {count}")
 
 
-def describe_raw(store: PooledStore, whitening: Whitening | None, *, channel_weighting: bool) -> Float[Array, "n d"]:
+def describe_raw(store: PooledRows, whitening: Whitening | None, *, channel_weighting: bool) -> Float[Array, "n d"]:
     """Descriptors of the paper's baselines, one a row."""
     return embed(jnp.asarray(raw_vectors(store, channel_weighting=channel_weighting)), whitening)
 
 
 def describe(
-    store: PooledStore,
+    store: PooledRows,
     whitening: Whitening | None,
     counts: tuple[int, ...],
     class_ids: np.ndarray | None = None,
@@ -91,6 +91,8 @@ def describe(
     repeat: bool = False,
 ) -> Float[Array, "m n d"]:
     """Descriptors of every row for each N_C of ``counts``: OfA, or a list of classes fixed beforehand.
+
+    Class vectors of several scales are whitened one by one and summed; a class is dropped where it is at all of them.
 
     Args:
         store: of n rows.
@@ -103,13 +105,13 @@ def describe(
     own = top_classes(store, most) if class_ids is None else np.tile(class_ids[:most], (store.length, 1))
     parts = []
     for rows in _chunks(store):
-        vectors = _padded(store.class_vectors(rows, own[rows]))
+        vectors = [_padded(scale.class_vectors(rows, own[rows])) for scale in store.scales]
         parts.append(_aggregate_all(vectors, whitening, counts, repeat)[:, : rows.stop - rows.start])
     return jnp.concatenate(parts, axis=1)
 
 
 def describe_online(
-    store: PooledStore,
+    store: PooledRows,
     whitening: Whitening | None,
     counts: tuple[int, ...],
     class_ids: np.ndarray,
@@ -126,12 +128,12 @@ def describe_online(
         filled = np.pad(union, (0, -len(union) % CHUNK))  # class 0 fills up, so that few shapes get compiled
         parts = []
         for rows in _chunks(store):
-            embedded = _embed(_padded(store.class_vectors(rows, filled)), whitening)
+            embedded = sum_scales([_padded(scale.class_vectors(rows, filled)) for scale in store.scales], whitening)
             parts.append(_aggregate_chosen(embedded, chosen, counts, repeat)[:, :, : rows.stop - rows.start])
         yield from jnp.concatenate(parts, axis=2)
 
 
-def _chunks(store: PooledStore) -> Iterator[slice]:
+def _chunks(store: PooledRows) -> Iterator[slice]:
     for start in range(0, store.length, CHUNK):
         yield slice(start, min(start + CHUNK, store.length))
 
@@ -140,17 +142,20 @@ def _padded(vectors: np.ndarray) -> np.ndarray:
     return np.pad(vectors, ((0, CHUNK - len(vectors)), (0, 0), (0, 0))) if len(vectors) < CHUNK else vectors
 
 
-_embed = jax.jit(embed)
+@jax.jit
+def sum_scales(vectors: Sequence[Float[Array, "n c k"]], whitening: Whitening | None) -> Float[Array, "n c d"]:
+    """Whitened class vectors of images, the sum of those of each scale."""
+    return functools.reduce(jnp.add, [embed(of_scale, whitening) for of_scale in vectors])
 
 
 @functools.partial(jax.jit, static_argnames=("counts", "repeat"))
 def _aggregate_all(
-    vectors: Float[Array, "n c k"], whitening: Whitening | None, counts: tuple[int, ...], repeat: bool
+    vectors: Sequence[Float[Array, "n c k"]], whitening: Whitening | None, counts: tuple[int, ...], repeat: bool
 ) -> Float[Array, "m n d"]:
-    def one_image(one: Float[Array, "c k"]) -> Float[Array, "m d"]:
-        return aggregate_prefixes(embed(repeat_dropped(one) if repeat else one, whitening), counts)
+    def one_image(one: Float[Array, "c d"]) -> Float[Array, "m d"]:
+        return aggregate_prefixes(repeat_dropped(one) if repeat else one, counts)
 
-    return jnp.swapaxes(jax.vmap(one_image)(vectors), 0, 1)
+    return jnp.swapaxes(jax.vmap(one_image)(sum_scales(vectors, whitening)), 0, 1)
 
 
 @functools.partial(jax.jit, static_argnames=("counts", "repeat"))
@@ -167,7 +172,7 @@ def _aggregate_chosen(
     return jax.lax.map(one_query, chosen)
 
 
-def count_dropped(store: PooledStore, count: int) -> int:
+def count_dropped(store: PooledRows, count: int) -> int:
     """How many of the rows' ``count`` most probable classes are dropped for want of evidence."""
     classes, done = top_classes(store, count), store.done
     total = 0

@@ -39,6 +39,8 @@ class Protocol:
     Attributes:
         name: of the preset it started from.
         resize: ``none``, ``min720``, ``max1024``, ``squash1024x720``.
+        scales: what every picture is multiplied by after that, with commas: the network sees it at each. The whitened
+            class vectors of all scales are summed; classes and the maps of regions are those of the first scale.
         pixel_mean: ``network`` subtracts each channel's mean from that channel; ``reversed`` subtracts the list in
             reversed order, as the authors' code does by accident.
         cam_normalization: ``min_max``, ``max_clip`` (the authors' code) or ``raw``.
@@ -66,6 +68,7 @@ class Protocol:
 
     name: str
     resize: str = "min720"
+    scales: str = "1"
     pixel_mean: str = "network"
     cam_normalization: str = "min_max"
     negative_maps: str = "drop"
@@ -91,6 +94,8 @@ class Protocol:
         if self.min_region < 0:
             raise ValueError(f"min_region must be 0 cells or more, not {self.min_region}")
         self.fractions()
+        if self.image_scales() != (1.0,) and self.query_boxes == "original":
+            raise ValueError("boxes left in original pixels fit one scale; scales need query_boxes=scaled")
         if self.whitening_dim < 0:
             raise ValueError(f"whitening_dim must be 0 (all) or more, not {self.whitening_dim}")
         for field, known in CHOICES.items():
@@ -124,10 +129,27 @@ class Protocol:
             "region_cells": "floor" if self.query_features == "floor" else "touched",
         }
 
+    def image_scales(self) -> tuple[float, ...]:
+        """The scales as numbers, the one that classes and maps are of first."""
+        try:
+            scales = tuple(float(text) for text in self.scales.split(","))
+        except ValueError:
+            scales = ()
+        if not scales or not all(0.01 <= scale <= 100 for scale in scales) or len(set(scales)) < len(scales):
+            raise ValueError(f"scales are different numbers from 0.01 to 100, not {self.scales!r}")
+        return scales
+
+    def extractions(self, batch_size: int) -> tuple[Extraction, ...]:
+        """How pictures become rows of a store, at each scale."""
+        one = self.extraction(batch_size)
+        return tuple(
+            dataclasses.replace(one, resize=Resize.parse(self.resize).scaled(scale)) for scale in self.image_scales()
+        )
+
     def extraction(self, batch_size: int) -> Extraction:
-        """How pictures become rows of a store."""
+        """How pictures become rows of a store, at the first scale."""
         return Extraction(
-            Resize.parse(self.resize),
+            Resize.parse(self.resize).scaled(self.image_scales()[0]),
             scale_boxes=self.query_boxes == "scaled",
             batch_size=batch_size,
             crop_queries=self.query_features == "crop",

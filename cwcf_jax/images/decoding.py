@@ -116,15 +116,27 @@ class Resize:
         kind: ``none``; ``min``, the shorter side becomes ``width`` and the aspect is kept; ``max``, the longer side
             does; ``squash``, to exactly ``width x height``, turned to the photograph's orientation; ``multiple``, each
             side becomes the next smaller multiple of ``width``, but no less than that.
+        scale: what both sides are multiplied by then, from 0.01 to 100; the photograph is resampled once.
     """
 
     kind: str = "none"
     width: int = 0
     height: int = 0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.scale <= 100.0:
+            raise ValueError(f"a picture is scaled by 0.01 to 100, not {self.scale:g}")
 
     @classmethod
     def parse(cls, text: str) -> "Resize":
-        """From ``none``, ``min720``, ``max1024``, ``squash1024x720`` or ``multiple16``; ValueError otherwise."""
+        """From ``none``, ``min720``, ``max1024``, ``squash1024x720`` or ``multiple16``; ValueError otherwise.
+
+        Each may be followed by ``@`` and a scale: ``none@0.7`` is 0.7 of the stored sides.
+        """
+        match = re.fullmatch(r"(.*)@(\d{1,3}(?:\.\d{1,9})?)", text)
+        if match:
+            return cls.parse(match[1]).scaled(float(match[2]))
         if text == "none":
             return cls()
         match = re.fullmatch(r"(min|max|multiple)([1-9]\d{0,4})", text)
@@ -138,12 +150,21 @@ class Resize:
         )
 
     def __str__(self) -> str:
-        return {"none": "none", "squash": f"squash{self.width}x{self.height}"}.get(
+        sides = {"none": "none", "squash": f"squash{self.width}x{self.height}"}.get(
             self.kind, f"{self.kind}{self.width}"
         )
+        return sides if self.scale == 1.0 else f"{sides}@{self.scale:g}"
+
+    def scaled(self, scale: float) -> "Resize":
+        """The same with both sides multiplied by a further number."""
+        return dataclasses.replace(self, scale=self.scale * scale)
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after resizing, at least 1 each."""
+        rows, columns = self._sides(height, width)
+        return max(1, round(rows * self.scale)), max(1, round(columns * self.scale))
+
+    def _sides(self, height: int, width: int) -> tuple[int, int]:
         if self.kind == "none":
             return height, width
         if self.kind == "squash":

@@ -5,7 +5,7 @@ from cwcf_jax.store.class_writer import ClassVectorWriter, write_images
 from cwcf_jax.store.folder import StaleStoreError, StoreBusyError
 from cwcf_jax.store.maps import DTYPES as MAP_DTYPES
 from cwcf_jax.store.maps import MapStore
-from cwcf_jax.store.pooled import PooledStore
+from cwcf_jax.store.pooled import PooledRows, PooledScales, PooledStore
 from cwcf_jax.store.rows import RowStore
 from cwcf_jax.store.zarr import Layout, Location, claim_location, remove
 
@@ -16,6 +16,8 @@ __all__ = [
     "Layout",
     "Location",
     "MapStore",
+    "PooledRows",
+    "PooledScales",
     "PooledStore",
     "RowStore",
     "Runs",

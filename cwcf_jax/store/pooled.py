@@ -1,7 +1,7 @@
-"""What one pass leaves of each image (`encoder.Pooled` over all classes), on disk."""
+"""What one pass leaves of each image (`encoder.Pooled` over all classes), on disk; and several passes, a scale each."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,9 +53,48 @@ class PooledStore(RowStore):
         self.class_sums, self.logits = self.arrays["class_sums"], self.arrays["logits"]
         self.channel_weighting = channel_weighting
 
+    @property
+    def scales(self) -> tuple["PooledStore", ...]:
+        """Itself: the images at one scale."""
+        return (self,)
+
     def class_vectors(self, rows: slice | np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         """Class vectors [rows, n, k] of the given rows; ``class_ids`` [n], or [rows, n] for each its own."""
         indices = np.arange(self.length)[rows]
         sums = np.asarray(self.class_sums[indices[:, None], class_ids])
         weights = np.asarray(self.channel_weights[rows]) if self.channel_weighting else None
         return np.asarray(descriptors.class_vectors(sums, weights))
+
+
+class PooledScales:
+    """The rows of the same images at several scales, for descriptors that sum the class vectors of all of them.
+
+    Raw features, logits and with them the classes are those of the first scale; a row is done where it is at every
+    scale.
+
+    Attributes:
+        scales: a store for each scale.
+        length: how many images.
+    """
+
+    def __init__(self, scales: Sequence[PooledStore]) -> None:
+        """Joins stores of the same images; ValueError if there are none, or their lengths differ."""
+        if len({store.length for store in scales}) != 1:
+            raise ValueError("the stores of several scales must be of the same images")
+        self.scales = tuple(scales)
+        first = self.scales[0]
+        self.length, self.logits = first.length, first.logits
+        self.sums, self.channel_weights = first.sums, first.channel_weights
+
+    @property
+    def done(self) -> np.ndarray:
+        """[n] bool, which images every scale has."""
+        return np.all([store.done for store in self.scales], axis=0)
+
+    def class_vectors(self, rows: slice | np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+        """`PooledStore.class_vectors` of the first scale."""
+        return self.scales[0].class_vectors(rows, class_ids)
+
+
+PooledRows = PooledStore | PooledScales
+"""Images at one scale or at several."""

@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 from cwcf_jax.descriptors import WhiteningConfig, fit_pca_whitening
 from cwcf_jax.evaluation import benchmark
 from cwcf_jax.evaluation.benchmark import Collection
-from cwcf_jax.store import PooledStore
+from cwcf_jax.store import PooledScales, PooledStore
 from tests.support import oracles
 
 ROWS, CLASSES, DIM = 150, 20, 12  # more rows than one chunk holds
@@ -66,6 +66,25 @@ class BenchmarkTest(parameterized.TestCase):
             expected = benchmark.describe(self.images, self.whitening, (1, 6), classes[q])
             np.testing.assert_allclose(adapted[q], expected, atol=1e-6)
             np.testing.assert_allclose(adapted[q][1, 3], self._expected(self.images, 3, classes[q]), atol=1e-5)
+
+    def test_scales_are_whitened_and_summed(self):
+        """The classes are those of the first scale."""
+        other = self._store("other scale", ROWS)
+        both = PooledScales([self.images, other])
+        classes = benchmark.top_classes(self.queries, 6)
+        offline = benchmark.describe(both, self.whitening, (1, 6))
+        online = next(iter(benchmark.describe_online(both, self.whitening, (1, 6), classes)))
+        mean = np.asarray(self.whitening.mean, np.float64)
+        for i in (0, 149):
+            own = np.argsort(-self.images.logits[i], kind="stable")
+            for found, ids in ((offline, own), (online, classes[0])):
+                for m, count in enumerate((1, 6)):
+                    vectors = [
+                        store.class_sums[i][ids[:count]].astype(np.float64) * store.channel_weights[i]
+                        for store in (self.images, other)
+                    ]
+                    expected = oracles.descriptor(np.concatenate(vectors), mean, self.projection)
+                    np.testing.assert_allclose(found[m, i], expected, atol=1e-5)
 
     def _dropping(self, rows):
         """A store and which of the most probable classes of each row are dropped; the first row loses its first."""

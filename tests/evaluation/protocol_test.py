@@ -13,6 +13,7 @@ from cwcf_jax.search.reranking import RegionConfig
 # are part of the method: conv5_1, the channel weight, the aggregation.
 TABLE = (
     ("resize", "min720", "squash1024x720"),
+    ("scales", "1", "1"),
     ("pixel_mean", "network", "reversed"),
     ("cam_normalization", "min_max", "max_clip"),
     ("negative_maps", "drop", "scale"),
@@ -140,11 +141,25 @@ class SwitchingTest(parameterized.TestCase):
         ({"shrinkage": float("nan")}, "between 0 and 1, not nan"),
         ({"whitening_dim": -1}, "0 .all. or more, not -1"),
         ({"pooling": "gem", "cam_normalization": "raw"}, "raw maps cannot weight a power mean"),
+        ({"scales": ""}, "different numbers from 0.01 to 100, not ''"),
+        ({"scales": "1,1.0"}, "different numbers from 0.01 to 100, not '1,1.0'"),
+        ({"scales": "1,0"}, "different numbers from 0.01 to 100, not '1,0'"),
+        ({"scales": "1;0.7"}, "different numbers from 0.01 to 100, not '1;0.7'"),
+        ({"scales": "1,0.7", "query_boxes": "original"}, "boxes left in original pixels fit one scale"),
         ({"min_region": -1}, "min_region must be 0 cells or more, not -1"),
     )
     def test_errors(self, changes, message):
         with self.assertRaisesRegex(ValueError, message):
             PAPER.replace(**changes)
+
+    def test_scales(self):
+        changed = PAPER.replace(resize="none", scales="1, 0.7")
+        one, other = changed.extractions(4)
+        self.assertEqual(one, changed.extraction(4))
+        self.assertEqual((str(one.resize), str(other.resize)), ("none", "none@0.7"))
+        self.assertEqual(dataclasses.replace(other, resize=one.resize), one)
+        self.assertEqual(PAPER.extractions(4), (PAPER.extraction(4),))
+        self.assertEqual(str(PAPER.replace(scales="0.7,1").extraction(0).resize), "min720@0.7")
 
     def test_name_tells_what_was_changed(self):
         self.assertEqual(str(PAPER), "paper")

@@ -26,6 +26,20 @@ class ResizeTest(PictureTest):
         self.assertEqual(Resize.parse(f"squash{width}x{height}"), Resize("squash", width, height))
         self.assertEqual(str(Resize("squash", width, height)), f"squash{width}x{height}")
 
+    @parameterized.parameters("none@0.7", "max640@1.25", "squash8x6@0.333333", "min720@100")
+    def test_scales_parse_and_print(self, text):
+        self.assertEqual(str(Resize.parse(text)), text)
+        self.assertEqual(Resize.parse(text), Resize.parse(text.split("@")[0]).scaled(float(text.split("@")[1])))
+
+    def test_a_scale_of_one_is_none(self):
+        self.assertEqual(Resize.parse("min720@1"), Resize("min", 720))
+        self.assertEqual(Resize("min", 720).scaled(0.5).scaled(0.5), Resize("min", 720, scale=0.25))
+
+    @parameterized.parameters("0", "0.005", "101")
+    def test_scales_that_cannot_be(self, scale):
+        with self.assertRaisesRegex(ValueError, f"scaled by 0.01 to 100, not {scale}"):
+            Resize.parse(f"none@{scale}")
+
     def test_none_parses_and_prints(self):
         self.assertEqual(Resize.parse("none"), Resize())
         self.assertEqual(str(Resize()), "none")
@@ -33,7 +47,8 @@ class ResizeTest(PictureTest):
     @parameterized.parameters(
         "", "None", "720", "min", "min0", "min-720", "min0720", "min720x480", "min720px", " min720", "min720\n",
         "Min720", "max1e3", "max100000", "squash", "squash1024", "squash1024x", "squash1024x0", "squash0x720",
-        "squash1024x720x3", "multiple", "multiple0", "multiple16x16", "multiples16",
+        "squash1024x720x3", "multiple", "multiple0", "multiple16x16", "multiples16", "none@", "@0.7", "none@-1",
+        "none@.7", "none@1e1", "none0.7",
     )  # fmt: skip
     def test_anything_else_is_refused(self, text):
         with self.assertRaisesRegex(ValueError, "none, min720, max1024, squash1024x720 or multiple16"):
@@ -62,6 +77,10 @@ class ResizeTest(PictureTest):
         ("multiple16", (31, 47), (16, 32)),
         ("multiple16", (15, 1), (16, 16)),  # but no less than one
         ("multiple1", (31, 47), (31, 47)),
+        ("none@0.7", (480, 641), (336, 449)),  # 448.7
+        ("max640@0.7", (1000, 2000), (224, 448)),
+        ("squash1024x720@1.5", (480, 640), (1080, 1536)),
+        ("none@0.01", (40, 30), (1, 1)),
     )
     def test_target(self, text, shape, expected):
         self.assertEqual(Resize.parse(text).target(*shape), expected)
@@ -82,7 +101,9 @@ class ResizeTest(PictureTest):
             self.assertEqual(found % step, 0)
             self.assertTrue(side - step < found <= side or found == step > side)
 
-    @parameterized.parameters("min20", "max20", "min90", "squash30x50", "squash31x17", "multiple16")
+    @parameterized.parameters(
+        "min20", "max20", "min90", "squash30x50", "squash31x17", "multiple16", "none@0.7", "min20@1.5"
+    )
     def test_bilinear(self, text):
         image = np.random.default_rng(2).integers(0, 256, (40, 60, 3), np.uint8)
         resize = Resize.parse(text)

@@ -5,7 +5,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.store import PooledStore
+from cwcf_jax.store import PooledScales, PooledStore
 from cwcf_jax.store import rows as rows_module
 from tests.store.pooled_stores import CLASSES, DIM, FIELDS, FINGERPRINT, LENGTH, StoreCase, make_row
 
@@ -169,6 +169,31 @@ class ClassVectorsTest(StoreCase):
         self.store.class_vectors(slice(None), np.arange(CLASSES))
         for index in range(LENGTH):
             self.assert_row(self.store, index)
+
+
+class ScalesTest(StoreCase):
+    def test_of_the_same_images(self):
+        self.fill(*range(LENGTH))
+        other = self.root / "other"
+        shape = {"length": LENGTH, "classes": CLASSES, "dim": DIM}
+        with self.open() as one, PooledStore(other, FINGERPRINT, **shape) as two:
+            for index in range(1, LENGTH):
+                two.write(index, **make_row(index + 50))
+            both = PooledScales([one, two])
+            self.assertEqual(both.scales, (one, two))
+            self.assertEqual(one.scales, (one,))
+            self.assertEqual((both.length, both.done.tolist()), (LENGTH, [False] + [True] * (LENGTH - 1)))
+            for name in ("logits", "sums", "channel_weights"):
+                np.testing.assert_array_equal(getattr(both, name), getattr(one, name))
+            rows, ids = np.array([3, 1]), np.array([2, 5])
+            np.testing.assert_array_equal(both.class_vectors(rows, ids), one.class_vectors(rows, ids))
+
+    def test_of_others(self):
+        shape = {"length": LENGTH + 1, "classes": CLASSES, "dim": DIM}
+        with self.open() as one, PooledStore(self.root / "other", FINGERPRINT, **shape) as two:
+            for stores in ([], [one, two]):
+                with self.assertRaisesRegex(ValueError, "must be of the same images"):
+                    PooledScales(stores)
 
 
 if __name__ == "__main__":
