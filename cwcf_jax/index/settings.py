@@ -152,10 +152,10 @@ def load_model(header: Header) -> Model:
         FileNotFoundError: its weights are gone; ValueError: they are others now.
     """
     settings = header.settings
-    chosen = {"feature_layer": settings.feature_layer or None, "pooling": settings.pooling}
+    config = encoder.EncoderConfig(settings.feature_layer or None, pooling=settings.pooling)
     if not settings.weights:
         found = finding.find(networks.get(settings.network), fingerprint=header.weights)
-        return encoder.spread(encoder.load(found.network, found.params, **chosen))
+        return encoder.spread(encoder.load(found.network, found.params, config))
     if not pathlib.Path(settings.weights).exists():
         raise FileNotFoundError(f"{settings.weights}: the weights that the index was made with are gone")
     fingerprint = networks.fingerprint(settings.weights)
@@ -164,4 +164,4 @@ def load_model(header: Header) -> Model:
             f"{settings.weights} is not what the index was made with: sha256 {header.weights[:12]}... then, "
             f"{fingerprint[:12]}... now. Put the file back, or make a new index"
         )
-    return encoder.spread(encoder.load(settings.network, settings.weights, **chosen))
+    return encoder.spread(encoder.load(settings.network, settings.weights, config))
