@@ -211,6 +211,19 @@ class RegionMaskTest(parameterized.TestCase):
         mask[top:bottom, left:right] = True
         np.testing.assert_array_equal(self._mask(box), mask)
 
+    def test_borders_of_cells_that_float32_rounds(self):
+        """Row k of 13 begins at 50 k / 13 pixels: in float32 above that at 5 and 10, below at 9."""
+        for k in range(1, 13):
+            border = 50 * k / 13
+            cells = descriptors.touched_cells(
+                jnp.array([0.0, border, 1.0, border + 1]), jnp.array([50, 50]), jnp.array([13, 13])
+            )
+            self.assertEqual(cells.tolist()[1], k)
+            cells = descriptors.touched_cells(
+                jnp.array([0.0, border - 1, 1.0, border]), jnp.array([50, 50]), jnp.array([13, 13])
+            )
+            self.assertEqual(cells.tolist()[3], k)
+
     def test_the_cells_of_a_mask(self):
         cells = descriptors.touched_cells(jnp.array([33.0, 65, 63, 127]), jnp.array([480, 640]), jnp.array([15, 20]))
         self.assertEqual(cells.tolist(), [1, 2, 2, 4])  # x1 y1 x2 y2
