@@ -156,7 +156,7 @@ class OnGPUsTest(parameterized.TestCase):
 class RegistryTest(absltest.TestCase):
     def test_unknown_network(self):
         with self.assertRaisesRegex(
-            ValueError, "unknown network 'alexnet'; known: decomposeme, densenet161, googlenet, "
+            ValueError, "unknown network 'alexnet'; known: decomposeme, densenet161, efficientnet_lite0, "
         ):
             networks.get("alexnet")
 
