@@ -26,10 +26,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 
 import jax
 from absl import flags
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 install_import_hook("cwcf_jax", "beartype.beartype")
+settings.register_profile("busy machines", deadline=None)
+settings.load_profile("busy machines")
 if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
