@@ -144,9 +144,8 @@ def read_datasets(run: RunConfig) -> list[Source]:
     return sources
 
 
-def load_model(run: RunConfig, chosen: Weights | None = None) -> cwcf_jax.Model:
-    """The network with its weights as the protocol wants them; ``chosen`` None: those that the run names."""
-    chosen = chosen or weights_of(run.weights, run.network)
+def load_model(run: RunConfig, chosen: Weights) -> cwcf_jax.Model:
+    """The network with its weights as the protocol wants them."""
     options = run.protocol.model_options(chosen.network.spec.preprocessing.mean)
     return encoder.spread(
         cwcf_jax.load(chosen.network, chosen.source, feature_layer=run.feature_layer, dtype=run.dtype, **options)

@@ -3,9 +3,11 @@
 import itertools
 from collections.abc import Iterator, Sequence
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
+from cwcf_jax.descriptors import Whitening
 from cwcf_jax.evaluation import Described, benchmark
 from experiments.inputs import Inputs
 
@@ -33,7 +35,7 @@ def offline(given: Inputs, counts: Sequence[int], npca: int, *, second: bool = F
     whitening = benchmark.fit_on_classes(given.whitening, given.protocol.whitening_config(), npca)
     queries = benchmark.describe(given.queries, whitening, tuple(counts), repeat=_repeat(given))
     images = benchmark.describe(given.database.images, whitening, tuple(counts), repeat=_repeat(given))
-    adapted = online(given, counts, npca).databases if second else None
+    adapted = _adapted(given, counts, npca, whitening) if second else None
     return Described("OfA", tuple(counts), npca, queries, [images] * queries.shape[1], whitening, adapted)
 
 
@@ -41,15 +43,8 @@ def online(given: Inputs, counts: Sequence[int], npca: int) -> Described:
     """OnA: every image under the query's most probable classes."""
     whitening = benchmark.fit_on_classes(given.whitening, given.protocol.whitening_config(), npca)
     queries = benchmark.describe(given.queries, whitening, tuple(counts), repeat=_repeat(given))
-    classes = benchmark.top_classes(given.queries, max(counts))
-    adapted = tqdm(
-        benchmark.describe_online(given.database.images, whitening, tuple(counts), classes, repeat=_repeat(given)),
-        total=len(classes),
-        desc=f"OnA, N_pca {npca}",
-        unit="query",
-        disable=None,
-    )
-    return Described("OnA", tuple(counts), npca, queries, iter(adapted), whitening)
+    adapted = _adapted(given, counts, npca, whitening)
+    return Described("OnA", tuple(counts), npca, queries, adapted, whitening)
 
 
 def predefined(given: Inputs, counts: Sequence[int], npca: int, classes: np.ndarray) -> Described:
@@ -58,6 +53,19 @@ def predefined(given: Inputs, counts: Sequence[int], npca: int, classes: np.ndar
     queries = benchmark.describe(given.queries, whitening, tuple(counts), classes, repeat=_repeat(given))
     images = benchmark.describe(given.database.images, whitening, tuple(counts), classes, repeat=_repeat(given))
     return Described("Predefined", tuple(counts), npca, queries, [images] * queries.shape[1], whitening)
+
+
+def _adapted(given: Inputs, counts: Sequence[int], npca: int, whitening: Whitening) -> Iterator[jax.Array]:
+    """The images' descriptors under each query's classes, one query after another."""
+    classes = benchmark.top_classes(given.queries, max(counts))
+    adapted = tqdm(
+        benchmark.describe_online(given.database.images, whitening, tuple(counts), classes, repeat=_repeat(given)),
+        total=len(classes),
+        desc=f"OnA, N_pca {npca}",
+        unit="query",
+        disable=None,
+    )
+    return iter(adapted)
 
 
 def _repeat(given: Inputs) -> bool:

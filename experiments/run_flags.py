@@ -26,7 +26,7 @@ class RunConfig:
         whitening_datasets: what the whitening is fitted on, likewise.
         data_dir: where TFDS keeps registered datasets; None: where it does by itself.
         network: of the weights; None: the one that their record names.
-        weights: FILE, NETWORK:FILE or NETWORK; None: what is found for the network, see `inputs.weights_of`.
+        weights: FILE, NETWORK:FILE or NETWORK; None: what is found for the network, see `weights.weights_of`.
         feature_layer: whose maps are pooled; None: the network's own.
         dtype: that the network computes in.
         cache: folder for what the network made of each picture.

@@ -50,9 +50,8 @@ def explain(
     if cells is not None:
         region &= descriptors.cell_mask(cells, maps.features.shape[:2])
     cams = class_maps(model, maps, class_ids)
-    weights = descriptors.channel_weights(maps.features, region)
-    pooled = pool_classes(model, maps.features, cams, region)
-    vectors = descriptors.class_vectors(pooled, weights if model.config.weights_channels else None)
+    weights = descriptors.channel_weights(maps.features, region) if model.config.weights_channels else None
+    vectors = descriptors.class_vectors(pool_classes(model, maps.features, cams, region), weights)
     embedded = descriptors.embed(vectors, whitening)
     total = inverse_norm(jnp.sum(embedded, axis=0))
     if whitening is None:
@@ -64,7 +63,7 @@ def explain(
         unit = vectors * inverse_norm(vectors)[:, None]
         inner = inverse_norm(descriptors.whiten(unit, whitening))
     scale = jnp.where(jnp.any(vectors != 0, axis=-1), total * inner, 0.0)
-    terms = _terms(model, maps.features, cams, region, weights, direction)
+    terms = _terms(model, maps.features, cams, region, direction if weights is None else weights * direction)
     return Evidence(terms * (scale * inverse_norm(vectors))[:, None, None], -offset * scale)
 
 
@@ -73,12 +72,9 @@ def _terms(
     features: Float[Array, "h w k"],
     cams: Float[Array, "h w n"],
     region: Bool[Array, "h w"],
-    weights: Float[Array, " k"],
     direction: Float[Array, " k"],
 ) -> Float[Array, "n h w"]:
-    """What each cell adds to the inner product of each class vector with a direction."""
-    if model.config.weights_channels:
-        direction = weights * direction
+    """What each cell adds to the inner product of each class vector, before its weights, with a direction."""
     if model.config.pooling == "gem":
         return descriptors.power_mean_terms(features, cams, region, direction, model.config.gem_p)
     seen = jnp.where(region, einsum("hwk,k->hw", features, direction), 0.0)

@@ -19,7 +19,7 @@ from cwcf_jax.index.encoding_backend import EncodingBackend
 from cwcf_jax.index.queries import Corners
 from cwcf_jax.index.reader import NAME, IndexReader
 from cwcf_jax.index.search import Hit, Options, Searcher
-from cwcf_jax.index.settings import Header, Settings, load_model, maps_location, weights_fingerprint
+from cwcf_jax.index.settings import Header, Settings, load_model, maps_location
 from cwcf_jax.index.updater import Progress, Update, Updater, forget_maps
 from cwcf_jax.store import MapStore, StoreBusyError, claim_location
 
@@ -58,15 +58,14 @@ class Index(IndexReader):
         if (place / "index.json").exists():
             raise FileExistsError(f"{place} is an index already")
         inside = isinstance(root, pathlib.Path) and place == root / NAME
-        header = Header(".." if inside else str(root), settings, weights_fingerprint(settings))
-        model = load_model(header)
+        model, fingerprint = load_model(settings)
         dim = min(settings.dim, model.feature_dim)
         count = min(settings.num_classes, model.network.spec.num_classes)
         settings = dataclasses.replace(settings, dim=dim, num_classes=count, feature_layer=model.feature_layer.name)
         place.mkdir(parents=True, exist_ok=True)
         if settings.store:
             claim_location(settings.store, f"the index {place} of {root}")
-        dataclasses.replace(header, settings=settings).write(place)
+        Header(".." if inside else str(root), settings, fingerprint).write(place)
         return cls(place, model=model)
 
     def search(

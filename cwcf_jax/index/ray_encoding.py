@@ -33,7 +33,9 @@ class Actor:
 
     def __init__(self, maps: str, header: Header) -> None:
         compilation_cache.enable()
-        self._here = LocalEncoding(maps, functools.cache(functools.partial(load_model, header)), header.settings)
+        self._here = LocalEncoding(
+            maps, functools.cache(lambda: load_model(header.settings, header.weights)[0]), header.settings
+        )
 
     def ready(self) -> None:
         """Answers when the actor is there."""

@@ -117,7 +117,7 @@ class IndexReader:
     @functools.cached_property
     def model(self) -> Model:
         """Its network; errors as in `settings.load_model`."""
-        return self._loaded or load_model(self._header)
+        return self._loaded or load_model(self.settings, self._header.weights)[0]
 
     def header(self) -> Header:
         """``index.json`` as it is now."""

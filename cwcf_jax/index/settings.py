@@ -85,7 +85,7 @@ class Header:
     Attributes:
         root: the folder whose pictures these are; relative to the index where that lies inside it; or its address.
         settings: how they are described.
-        weights: fingerprint of the weights, see `weights_fingerprint`.
+        weights: fingerprint of the weights, see `load_model`.
         generation: the folder with the whitening and all that was made with it; 0 before there is one.
         removed: paths that stay out until they are added by name.
     """
@@ -134,34 +134,30 @@ def generation_folder(folder: pathlib.Path, generation: int) -> pathlib.Path:
     return folder / f"generation-{generation}"
 
 
-def weights_fingerprint(settings: Settings) -> str:
-    """What tells the weights of an index from others: `networks.fingerprint`, or that of what is found.
+def load_model(settings: Settings, fingerprint: str = "") -> tuple[Model, str]:
+    """The network of an index, and what tells its weights from others.
+
+    Args:
+        settings: of the index.
+        fingerprint: of the weights that the index was made with, and that no others may take the place of; empty: the
+            index is being made.
+
+    Returns:
+        The model, and the fingerprint: `networks.fingerprint` of the named weights, or that of the found ones.
 
     Raises:
-        FileNotFoundError, ValueError: no weights are found, see `weights.finding.find`.
+        FileNotFoundError: the weights are gone, or none are found; ValueError: they are others now.
     """
-    if settings.weights:
-        return networks.fingerprint(settings.weights)
-    return finding.find(networks.get(settings.network)).fingerprint
-
-
-def load_model(header: Header) -> Model:
-    """The network of an index.
-
-    Raises:
-        FileNotFoundError: its weights are gone; ValueError: they are others now.
-    """
-    settings = header.settings
     config = encoder.EncoderConfig(settings.feature_layer or None, pooling=settings.pooling)
     if not settings.weights:
-        found = finding.find(networks.get(settings.network), fingerprint=header.weights)
-        return encoder.spread(encoder.load(found.network, found.params, config))
-    if not pathlib.Path(settings.weights).exists():
+        found = finding.find(networks.get(settings.network), fingerprint=fingerprint)
+        return encoder.spread(encoder.load(found.network, found.params, config)), found.fingerprint
+    if fingerprint and not pathlib.Path(settings.weights).exists():
         raise FileNotFoundError(f"{settings.weights}: the weights that the index was made with are gone")
-    fingerprint = networks.fingerprint(settings.weights)
-    if fingerprint != header.weights:
+    now = networks.fingerprint(settings.weights)
+    if fingerprint not in ("", now):
         raise ValueError(
-            f"{settings.weights} is not what the index was made with: sha256 {header.weights[:12]}... then, "
-            f"{fingerprint[:12]}... now. Put the file back, or make a new index"
+            f"{settings.weights} is not what the index was made with: sha256 {fingerprint[:12]}... then, "
+            f"{now[:12]}... now. Put the file back, or make a new index"
         )
-    return encoder.spread(encoder.load(settings.network, settings.weights, config))
+    return encoder.spread(encoder.load(settings.network, settings.weights, config)), now

@@ -1,12 +1,13 @@
 """The weights that can be downloaded: a strict reader of catalogue.toml."""
 
 import dataclasses
+import hashlib
 import math
 import pathlib
 import re
 import tomllib
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 PATH = pathlib.Path(__file__).with_name("catalogue.toml")
@@ -100,6 +101,11 @@ class Entry:
         """Name of the hash algorithm; sha256 where there is nothing to compare with."""
         return self.hash.algorithm if self.hash else "sha256"
 
+    def digest(self, file: pathlib.Path) -> str:
+        """Hex digits that ``hash`` has to match."""
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, self.algorithm).hexdigest()
+
 
 _OPTIONAL = ("hash", "size", "trunk")
 _REQUIRED = tuple(f.name for f in dataclasses.fields(Entry) if f.name not in ("name", *_OPTIONAL))
@@ -112,13 +118,9 @@ def read(path: str | pathlib.Path = PATH) -> dict[str, Entry]:
         CatalogueError: not TOML, or a field is missing, unknown or malformed.
         OSError: the file cannot be read.
     """
-    try:
-        tables = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CatalogueError(f"{path}: {error}") from None
     entries: dict[str, Entry] = {}
     files: dict[str, str] = {}
-    for name, table in tables.items():
+    for name, table in read_tables(path, CatalogueError).items():
         try:
             entries[name] = _entry(name, table)
         except CatalogueError as error:
@@ -128,6 +130,14 @@ def read(path: str | pathlib.Path = PATH) -> dict[str, Entry]:
         if other != name:
             raise CatalogueError(f"{path}: [{name}] has the same file as [{other}], {entries[name].file}")
     return entries
+
+
+def read_tables(path: str | pathlib.Path, error: Callable[[str], Exception]) -> dict[str, Any]:
+    """What a TOML file holds; ``error`` makes the exception for one that is not TOML, OSError if it cannot be read."""
+    try:
+        return tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as reason:
+        raise error(f"{path}: {reason}") from None
 
 
 def _entry(name: str, table: Any) -> Entry:

@@ -165,14 +165,11 @@ def _convert_download(network: Network, entry: Entry, file: pathlib.Path) -> tup
     """The parameters in a download, after its hash was compared with the catalogue's."""
     from cwcf_jax.weights.convert import read_file  # late: what was converted needs no reader
 
-    if entry.hash is not None:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, entry.algorithm).hexdigest()
-        if not entry.hash.matches(digest):
-            raise ValueError(
-                f"{file} has {entry.algorithm} {digest}, not {entry.hash.digits}: damaged, or another file. Move it "
-                f"away and run `cwcf weights fetch {entry.name}`"
-            )
+    if entry.hash is not None and not entry.hash.matches(digest := entry.digest(file)):
+        raise ValueError(
+            f"{file} has {entry.algorithm} {digest}, not {entry.hash.digits}: damaged, or another file. Move it "
+            f"away and run `cwcf weights fetch {entry.name}`"
+        )
     params, record = read_file(file, network)
     notes = record.notes | {"paper": entry.paper, MAKER: maker(network)}
     return params, dataclasses.replace(record, source=entry.url, licence=entry.licence, notes=notes)

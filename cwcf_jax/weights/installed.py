@@ -11,10 +11,11 @@ import importlib.resources
 import importlib.util
 import pathlib
 import re
-import tomllib
 from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from typing import Any
+
+from cwcf_jax.weights.catalogue import read_tables
 
 PATH = pathlib.Path(__file__).with_name("installed.toml")
 
@@ -77,10 +78,7 @@ def read(path: str | pathlib.Path = PATH) -> dict[str, Package]:
         PackageError: not TOML, or a field is missing, unknown or malformed.
         OSError: the file cannot be read.
     """
-    try:
-        tables = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PackageError(f"{path}: {error}") from None
+    tables = read_tables(path, PackageError)
     return {network: _package(path, network, table) for network, table in tables.items()}
 
 

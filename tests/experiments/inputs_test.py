@@ -55,7 +55,7 @@ class NetworkTest(absltest.TestCase):
         self.assertIsNone(chosen.file)
         self.assertEqual(chosen.fingerprint(), networks.fingerprint(run_flags.SHIPPED))
         self.assertEqual(chosen.network.spec, self.network().spec)
-        self.assertEqual(inputs.load_model(run).network.spec, chosen.network.spec)
+        self.assertEqual(inputs.load_model(run, chosen).network.spec, chosen.network.spec)
 
     def test_the_small_network_ships(self):
         for arguments in ([], ["--network=vgg_small_cam"]):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cwcf_jax import networks
 from cwcf_jax.index import Settings, settings_for
-from cwcf_jax.index.settings import Header, load_model, read_header, weights_fingerprint
+from cwcf_jax.index.settings import Header, load_model, read_header
 from cwcf_jax.weights.installed import DEFAULT_NETWORK
 from tests.support import indexes
 
@@ -103,22 +103,25 @@ class LoadModelTest(absltest.TestCase):
         super().setUp()
         self.weights = pathlib.Path(self.create_tempdir().full_path, "weights.npz")
         shutil.copy(indexes.WEIGHTS, self.weights)
-        self.header = Header("..", settings_for(self.weights), networks.fingerprint(self.weights))
+        self.settings, self.fingerprint = settings_for(self.weights), networks.fingerprint(self.weights)
+
+    def load(self, **changes):
+        model, fingerprint = load_model(dataclasses.replace(self.settings, **changes), self.fingerprint)
+        self.assertEqual(fingerprint, self.fingerprint)
+        return model
 
     def test_the_layer_is_the_networks_unless_it_is_named(self):
-        self.assertEqual(load_model(self.header).config.feature_layer, "conv4_1")
-        named = dataclasses.replace(self.header.settings, feature_layer="conv3_1")
-        self.assertEqual(load_model(dataclasses.replace(self.header, settings=named)).config.feature_layer, "conv3_1")
+        self.assertEqual(self.load().config.feature_layer, "conv4_1")
+        self.assertEqual(self.load(feature_layer="conv3_1").config.feature_layer, "conv3_1")
 
     def test_the_pooling(self):
-        self.assertEqual(load_model(self.header).config.pooling, "sum")
-        chosen = dataclasses.replace(self.header.settings, pooling="gem")
-        self.assertEqual(load_model(dataclasses.replace(self.header, settings=chosen)).config.pooling, "gem")
+        self.assertEqual(self.load().config.pooling, "sum")
+        self.assertEqual(self.load(pooling="gem").config.pooling, "gem")
 
     def test_other_weights_in_their_place(self):
         self.weights.write_bytes(self.weights.read_bytes() + b"\0")
         with self.assertRaisesRegex(ValueError, "is not what the index was made with: sha256 .* then, .* now. Put"):
-            load_model(self.header)
+            self.load()
 
     def test_weights_that_are_found(self):
         caches = pathlib.Path(self.create_tempdir().full_path)
@@ -126,21 +129,22 @@ class LoadModelTest(absltest.TestCase):
         chosen = settings_for(network="vgg_small_cam")
         self.assertEqual((chosen.network, chosen.weights), ("vgg_small_cam", ""))
         with self.assertRaisesRegex(FileNotFoundError, "no weights of vgg_small_cam are in"):
-            weights_fingerprint(chosen)
+            load_model(chosen)
         cache = caches / "cwcf" / "weights"
         cache.mkdir(parents=True)
         shutil.copy(indexes.WEIGHTS, cache / "z.npz")
-        header = Header("..", chosen, weights_fingerprint(chosen))
-        self.assertEqual(header.weights, networks.fingerprint(indexes.WEIGHTS))
+        _, fingerprint = load_model(chosen)
+        self.assertEqual(fingerprint, networks.fingerprint(indexes.WEIGHTS))
         record = networks.read_provenance(indexes.WEIGHTS)
         other = networks.adapt(networks.get("vgg_small_cam"), record).initialize(1)
         networks.save_params(other, cache / "a.npz", record)  # would be found first
-        found, expected = load_model(header), load_model(self.header)
+        (found, again), expected = load_model(chosen, fingerprint), self.load()
+        self.assertEqual(again, fingerprint)
         jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
         self.assertEqual((found.network.spec, found.config), (expected.network.spec, expected.config))
         (cache / "z.npz").unlink()
-        with self.assertRaisesRegex(FileNotFoundError, f"with sha256 {header.weights[:12]}... are in"):
-            load_model(header)
+        with self.assertRaisesRegex(FileNotFoundError, f"with sha256 {fingerprint[:12]}... are in"):
+            load_model(chosen, fingerprint)
 
     def test_where_nothing_is_said(self):
         with mock.patch.dict(networks.NETWORKS, {DEFAULT_NETWORK: networks.get("vgg_small_cam")}):
@@ -151,7 +155,7 @@ class LoadModelTest(absltest.TestCase):
     def test_no_weights_any_more(self):
         self.weights.unlink()
         with self.assertRaisesRegex(FileNotFoundError, "weights that the index was made with are gone"):
-            load_model(self.header)
+            self.load()
 
 
 if __name__ == "__main__":

@@ -2,15 +2,15 @@
 
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cwcf_jax.search.diffusion import DiffusionConfig, diffusion_scores
-from tests.search.reciprocal_test import clusters
+from tests.search import neighbours
+from tests.search.neighbours import clusters
+
+FEW = DiffusionConfig(neighbours=5, query_neighbours=3)
 
 
 def oracle(query, rows, config):
@@ -38,8 +38,7 @@ def oracle(query, rows, config):
     return scores
 
 
-def scores(query, rows, config):
-    return np.asarray(diffusion_scores(jnp.asarray(query, jnp.float32), jnp.asarray(rows, jnp.float32), config))
+scores = functools.partial(neighbours.scored, diffusion_scores)
 
 
 class DiffusionTest(parameterized.TestCase):
@@ -61,22 +60,14 @@ class DiffusionTest(parameterized.TestCase):
         np.testing.assert_allclose(scores(rows[0], rows, config), [1 / 2, 1 / 3, 1 / 6], atol=1e-6)
 
     @settings(deadline=None, max_examples=20)
-    @given(st.integers(0, 2**32 - 1))
+    @given(neighbours.SEEDS)
     def test_permuted_rows_give_permuted_scores(self, seed):
-        query, rows = clusters(seed, 30)
-        order = np.random.default_rng(seed).permutation(30)
-        config = DiffusionConfig(neighbours=5, query_neighbours=3)
-        found, permuted = scores(query, rows, config), scores(query, rows[order], config)
-        np.testing.assert_allclose(permuted, found[order], atol=1e-4 * found.max())
+        neighbours.assert_permuted(functools.partial(scores, config=FEW), seed, 1e-4)
 
     @settings(deadline=None, max_examples=20)
-    @given(st.integers(0, 2**32 - 1))
+    @given(neighbours.SEEDS)
     def test_equal_rows_tie_to_the_last_bit(self, seed):
-        query, rows = clusters(seed, 30)
-        copies = np.random.default_rng(seed).integers(12, size=30)
-        found = scores(query, rows[copies], DiffusionConfig(neighbours=5, query_neighbours=3))
-        for copy in set(copies):
-            self.assertLen(set(found[copies == copy].tolist()), 1)
+        neighbours.assert_ties(self, functools.partial(scores, config=FEW), seed)
 
     def test_zero_rows_and_nothing_similar(self):
         query, rows = clusters(1, 30)
@@ -93,11 +84,7 @@ class DiffusionTest(parameterized.TestCase):
         np.testing.assert_allclose(scores(query, rows, DiffusionConfig()), [0.1 * similar**3], atol=1e-7)
 
     def test_vmap(self):
-        pairs = [clusters(seed, 30) for seed in range(3)]
-        several = jax.jit(jax.vmap(functools.partial(diffusion_scores, config=DiffusionConfig())))
-        found = several(*(jnp.asarray(np.stack(part)) for part in zip(*pairs, strict=True)))
-        for one, pair in zip(found, pairs, strict=True):
-            np.testing.assert_allclose(one, scores(*pair, DiffusionConfig()), atol=1e-5)
+        neighbours.assert_vmapped(diffusion_scores, DiffusionConfig(), 1e-5)
 
     @parameterized.parameters(
         (dict(images=-3), "images must be at least 1, not -3"),

@@ -8,24 +8,16 @@ difference of a score was 3.6e-7.
 
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cwcf_jax.search.reciprocal import ReciprocalConfig, reciprocal_scores
+from tests.search import neighbours
+from tests.search.neighbours import clusters
 from tests.support.slow import slow
 
-
-def clusters(seed, rows, dim=8, centres=4):
-    """A query and rows around a few centres, of norm 1: neighbours are mutual for some and not for others."""
-    random = np.random.default_rng(seed)
-    middle = random.normal(size=(centres, dim))
-    vectors = middle[random.integers(centres, size=rows + 1)] + 0.6 * random.normal(size=(rows + 1, dim))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return vectors[0], vectors[1:]
+FEW = ReciprocalConfig(k1=5, k2=3)
 
 
 def oracle(query, rows, config):
@@ -60,8 +52,7 @@ def oracle(query, rows, config):
     return np.array(scores)
 
 
-def scores(query, rows, config):
-    return np.asarray(reciprocal_scores(jnp.asarray(query, jnp.float32), jnp.asarray(rows, jnp.float32), config))
+scores = functools.partial(neighbours.scored, reciprocal_scores)
 
 
 class ReciprocalTest(parameterized.TestCase):
@@ -99,21 +90,14 @@ class ReciprocalTest(parameterized.TestCase):
         self.assertGreater(found[2] - found[3], 0.2)
 
     @settings(deadline=None, max_examples=20)
-    @given(st.integers(0, 2**32 - 1))
+    @given(neighbours.SEEDS)
     def test_permuted_rows_give_permuted_scores(self, seed):
-        query, rows = clusters(seed, 30)
-        order = np.random.default_rng(seed).permutation(30)
-        config = ReciprocalConfig(k1=5, k2=3)
-        np.testing.assert_allclose(scores(query, rows[order], config), scores(query, rows, config)[order], atol=2e-6)
+        neighbours.assert_permuted(functools.partial(scores, config=FEW), seed, 2e-6)
 
     @settings(deadline=None, max_examples=20)
-    @given(st.integers(0, 2**32 - 1))
+    @given(neighbours.SEEDS)
     def test_equal_rows_tie_to_the_last_bit(self, seed):
-        query, rows = clusters(seed, 30)
-        copies = np.random.default_rng(seed).integers(12, size=30)
-        found = scores(query, rows[copies], ReciprocalConfig(k1=5, k2=3))
-        for copy in set(copies):
-            self.assertLen(set(found[copies == copy].tolist()), 1)
+        neighbours.assert_ties(self, functools.partial(scores, config=FEW), seed)
 
     def test_the_querys_own_picture_and_zero_rows(self):
         query, rows = clusters(1, 30)
@@ -144,11 +128,7 @@ class ReciprocalTest(parameterized.TestCase):
         self.assertEqual(scores(query, rows[:0], ReciprocalConfig()).shape, (0,))
 
     def test_vmap(self):
-        pairs = [clusters(seed, 30) for seed in range(3)]
-        several = jax.jit(jax.vmap(functools.partial(reciprocal_scores, config=ReciprocalConfig())))
-        found = several(*(jnp.asarray(np.stack(part)) for part in zip(*pairs, strict=True)))
-        for one, pair in zip(found, pairs, strict=True):
-            np.testing.assert_allclose(one, scores(*pair, ReciprocalConfig()), atol=2e-6)
+        neighbours.assert_vmapped(reciprocal_scores, ReciprocalConfig(), 2e-6)
 
     @parameterized.parameters(
         (dict(images=0), "images must be at least 1, not 0"),

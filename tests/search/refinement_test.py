@@ -8,15 +8,15 @@ released code subtracts, scores differed by up to .0096; the orders were equal a
 
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cwcf_jax.search.refinement import RefinementConfig, refined_scores
-from tests.search.reciprocal_test import clusters
+from tests.search import neighbours
+from tests.search.neighbours import clusters
+
+FEW = RefinementConfig(neighbours=3)
 
 
 def oracle(query, rows, config):
@@ -35,8 +35,7 @@ def oracle(query, rows, config):
     return (first + np.array([row @ pooled for row in refined])) / 2
 
 
-def scores(query, rows, config):
-    return np.asarray(refined_scores(jnp.asarray(query, jnp.float32), jnp.asarray(rows, jnp.float32), config))
+scores = functools.partial(neighbours.scored, refined_scores)
 
 
 class RefinementTest(parameterized.TestCase):
@@ -56,21 +55,14 @@ class RefinementTest(parameterized.TestCase):
         np.testing.assert_allclose(found, [0.86125, 0.81875, -0.925], atol=1e-6)
 
     @settings(deadline=None, max_examples=20)
-    @given(st.integers(0, 2**32 - 1))
+    @given(neighbours.SEEDS)
     def test_permuted_rows_give_permuted_scores(self, seed):
-        query, rows = clusters(seed, 30)
-        order = np.random.default_rng(seed).permutation(30)
-        config = RefinementConfig(neighbours=3)
-        np.testing.assert_allclose(scores(query, rows[order], config), scores(query, rows, config)[order], atol=1e-6)
+        neighbours.assert_permuted(functools.partial(scores, config=FEW), seed, 1e-6)
 
     @settings(deadline=None, max_examples=20)
-    @given(st.integers(0, 2**32 - 1))
+    @given(neighbours.SEEDS)
     def test_equal_rows_tie_to_the_last_bit(self, seed):
-        query, rows = clusters(seed, 30)
-        copies = np.random.default_rng(seed).integers(12, size=30)
-        found = scores(query, rows[copies], RefinementConfig(neighbours=3))
-        for copy in set(copies):
-            self.assertLen(set(found[copies == copy].tolist()), 1)
+        neighbours.assert_ties(self, functools.partial(scores, config=FEW), seed)
 
     def test_zero_rows_and_zero_query(self):
         query, rows = clusters(1, 30)
@@ -86,11 +78,7 @@ class RefinementTest(parameterized.TestCase):
         np.testing.assert_allclose(scores(query, rows, RefinementConfig()), [expected], atol=1e-6)
 
     def test_vmap(self):
-        pairs = [clusters(seed, 30) for seed in range(3)]
-        several = jax.jit(jax.vmap(functools.partial(refined_scores, config=RefinementConfig())))
-        found = several(*(jnp.asarray(np.stack(part)) for part in zip(*pairs, strict=True)))
-        for one, pair in zip(found, pairs, strict=True):
-            np.testing.assert_allclose(one, scores(*pair, RefinementConfig()), atol=1e-6)
+        neighbours.assert_vmapped(refined_scores, RefinementConfig(), 1e-6)
 
     @parameterized.parameters(
         (dict(images=0), "images must be at least 1, not 0"),

@@ -1,0 +1,90 @@
+"""``cwcf`` in a process of its own, as people type it."""
+
+import contextlib
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+from absl.testing import absltest
+
+from tests.cli.commands import CommandCase
+
+
+class ProcessTest(CommandCase):
+    def test_exit_codes_and_streams(self):
+        for arguments, code, out, err in (
+            (("search", "sub/3.png", "--count=1"), 0, "sub/3.png\n", ""),
+            (("search", "nothing.png"), 1, "", "cwcf: nothing.png: no such file\n"),
+            (("search",), 2, "", "error: the following arguments are required: image\n"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "cwcf_jax", *arguments],
+                cwd=self.root,
+                env=self.environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            self.assertEqual(done.returncode, code)
+            for found, expected in ((done.stdout, out), (done.stderr, err)):
+                self.assertTrue(found.endswith(expected) if expected else found == "", found)
+
+    def test_help_does_not_wait_for_jax(self):
+        code = "import sys; from cwcf_jax.cli import parser; parser.build(); assert 'jax' not in sys.modules"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    def test_into_a_pipe_that_closes(self):
+        command = f"{sys.executable} -m cwcf_jax search sub/3.png | head -n 0"
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=self.root,
+            env=self.environment(),
+            capture_output=True,
+            check=False,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_serve_until_interrupted(self):
+        with self.served("--port=0") as (server, address):
+            self.assertRegex(address, r"^http://127\.0\.0\.1:\d+/$")
+            with urllib.request.urlopen(f"{address}api/index") as answer:
+                self.assertEqual(json.load(answer)["pictures"], 6)
+            server.send_signal(signal.SIGINT)
+            self.assertEqual(server.wait(20), 0)
+
+    @absltest.skipUnless(sys.platform == "linux", "DID NOT RUN: needs glibc, which only Linux has")
+    def test_memory_is_allocated_as_told(self):
+        for given, expected in (None, "glibc.malloc.hugetlb=1"), ("", ""):  # glibc writes a 0 where a colon was
+            environment = {} if given is None else {"GLIBC_TUNABLES": given}
+            with self.served("--port=0", **environment) as (server, _):
+                seen = pathlib.Path(f"/proc/{server.pid}/environ").read_text()
+                self.assertIn(f"GLIBC_TUNABLES={expected}", re.split("[\0:]", seen))
+
+    def test_serve_for_the_network_needs_a_token(self):
+        with self.served("--port=0", "--host=0.0.0.0") as (_, address):
+            plain, token = address.split("?token=")
+            self.assertGreater(len(token), 20)
+            local = f"http://127.0.0.1:{plain.rstrip('/').rsplit(':', 1)[1]}/"
+            with self.assertRaisesRegex(OSError, "401"):
+                urllib.request.urlopen(f"{local}api/index")
+            request = urllib.request.Request(f"{local}api/index", headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request) as answer:
+                self.assertEqual(answer.status, 200)
+
+    @contextlib.contextmanager
+    def served(self, *flags, **more):
+        command = [sys.executable, "-m", "cwcf_jax", "serve", *flags]
+        environment = self.environment() | more
+        with subprocess.Popen(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                yield server, server.stdout.readline().split(" at ")[1].split()[0]
+            finally:
+                server.kill()
+
+
+if __name__ == "__main__":
+    absltest.main()

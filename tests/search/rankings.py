@@ -1,0 +1,56 @@
+"""Rankings of small databases, by the pipeline and by its definition in float64."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from cwcf_jax.search import pipeline
+from cwcf_jax.search.pipeline import NOWHERE, Database
+from tests.support import oracles
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def circle(degrees):
+    angles = np.radians(degrees)
+    return jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], -1), jnp.float32)
+
+
+def ordered(scores, first=None):
+    """Best first, ``first`` before all; and the smallest gap that decided anything."""
+    ranking = sorted(range(len(scores)), key=lambda row: (row != first, -scores[row]))
+    return ranking, np.diff(np.sort(scores)).min()
+
+
+def ranking(query, database, config, own=NOWHERE, regions=None):
+    """Rows of the whole database as the pipeline ranks them."""
+    database = Database(jnp.asarray(database))
+    own = own if config.pin_query_row else None
+    count = len(database.descriptors)
+    found, _ = pipeline.search(jnp.asarray(query), database, config, count=count, query_row=own, reranker=regions)
+    return found.rows
+
+
+def oracle(query, database, config, *, own, regions=None):
+    """The rows "query in database", "query expansion" and "expansion after re-ranking" of the two protocols."""
+    query, database = query.astype(np.float64), database.astype(np.float64)
+    first = own if config.pin_query_row and own != NOWHERE else None
+    ranking, gap = ordered(database @ query, first)
+    if regions is not None:
+        seen, (scores, vectors) = ranking[: config.rerank], regions
+        ranking = sorted(seen, key=lambda row: -scores[row]) + ranking[config.rerank :]
+        database = database.copy()
+        for row in seen:
+            database[row] = vectors[row]
+    if not config.expansion:
+        return ranking, gap
+    best = [
+        query if row == first and not config.expand_images else database[row] for row in ranking[: config.expansion]
+    ]
+    weights = np.ones(len(best))
+    if config.alpha is not None:  # Radenovic et al. 2018: rows by their similarity
+        weights = [(row @ query) ** config.alpha if row @ query > 0 else 0.0 for row in best]
+    total = config.add_query * query + sum(weight * row for weight, row in zip(weights, best, strict=True))
+    ranking, last_gap = ordered(database @ oracles.l2(total), first)
+    return ranking, min(gap, last_gap)
