@@ -62,7 +62,7 @@ class DiffusionTest(parameterized.TestCase):
     @settings(deadline=None, max_examples=20)
     @given(neighbours.SEEDS)
     def test_permuted_rows_give_permuted_scores(self, seed):
-        neighbours.assert_permuted(functools.partial(scores, config=FEW), seed, 1e-4)
+        neighbours.assert_permuted(functools.partial(scores, config=FEW), seed, share=1e-4)
 
     @settings(deadline=None, max_examples=20)
     @given(neighbours.SEEDS)

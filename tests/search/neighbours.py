@@ -25,12 +25,12 @@ def scored(method, query, rows, config):
     return np.asarray(method(jnp.asarray(query, jnp.float32), jnp.asarray(rows, jnp.float32), config))
 
 
-def assert_permuted(scores, seed, tolerance):
-    """Permuted rows have permuted scores; the tolerance is a share of the largest one."""
+def assert_permuted(scores, seed, atol=0.0, share=0.0):
+    """Permuted rows have permuted scores, but for ``atol`` and a ``share`` of the largest one."""
     query, rows = clusters(seed, ROWS)
     order = np.random.default_rng(seed).permutation(ROWS)
     found = scores(query, rows)
-    np.testing.assert_allclose(scores(query, rows[order]), found[order], atol=tolerance * found.max())
+    np.testing.assert_allclose(scores(query, rows[order]), found[order], atol=atol + share * found.max())
 
 
 def assert_ties(test, scores, seed):

@@ -92,7 +92,7 @@ class ReciprocalTest(parameterized.TestCase):
     @settings(deadline=None, max_examples=20)
     @given(neighbours.SEEDS)
     def test_permuted_rows_give_permuted_scores(self, seed):
-        neighbours.assert_permuted(functools.partial(scores, config=FEW), seed, 2e-6)
+        neighbours.assert_permuted(functools.partial(scores, config=FEW), seed, atol=2e-6)
 
     @settings(deadline=None, max_examples=20)
     @given(neighbours.SEEDS)

@@ -57,7 +57,7 @@ class RefinementTest(parameterized.TestCase):
     @settings(deadline=None, max_examples=20)
     @given(neighbours.SEEDS)
     def test_permuted_rows_give_permuted_scores(self, seed):
-        neighbours.assert_permuted(functools.partial(scores, config=FEW), seed, 1e-6)
+        neighbours.assert_permuted(functools.partial(scores, config=FEW), seed, atol=1e-6)
 
     @settings(deadline=None, max_examples=20)
     @given(neighbours.SEEDS)
