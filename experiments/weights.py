@@ -6,6 +6,7 @@ import pathlib
 from cwcf_jax import networks
 from cwcf_jax.weights import finding
 from cwcf_jax.weights.finding import Found
+from cwcf_jax.weights.installed import DEFAULT_NETWORK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,8 @@ def weights_of(weights: str | None, network: str | None = None) -> Weights:
 
     Args:
         weights: the file; a network alone or None: what `finding.find` finds for the network.
-        network: name of the network where ``weights`` does not begin with it; None: the one that the record names.
+        network: name of the network where ``weights`` does not begin with it; None: the one that the record names, or
+            without weights the default network.
 
     Raises:
         FileNotFoundError, ValueError: there is no such file, nothing says of which network it is, or nothing is found.
@@ -45,7 +47,7 @@ def weights_of(weights: str | None, network: str | None = None) -> Weights:
     name, file = split(weights) if weights else (None, "")
     name = name or network
     if not file:
-        found = finding.find(networks.get(name or ""))
+        found = finding.find(networks.get(name or DEFAULT_NETWORK))
         return Weights(found.network, found=found)
     if not pathlib.Path(file).exists():
         raise FileNotFoundError(f"no weights at {file}: see weights/README.md for where they come from")

@@ -26,7 +26,6 @@ from cwcf_jax.networks.resnet import RESNET50
 from cwcf_jax.networks.spec import Images, Layer, Layout, Network, NetworkSpec, Params, Preprocessing, Sizes
 from cwcf_jax.networks.squeezenet import SQUEEZENET
 from cwcf_jax.networks.vgg import VGG16, VGG16_CAM, VGG16_CAM_GROUPED
-from cwcf_jax.networks.vgg_small import VGG_SMALL_CAM
 
 __all__ = [
     "NETWORKS",
@@ -70,7 +69,6 @@ _ALL = (
     EFFICIENTNET_LITE0,
     EFFICIENTNET_LITE1,
     EFFICIENTNET_LITE2,
-    VGG_SMALL_CAM,
 )
 NETWORKS = {network.spec.name: network for network in _ALL}
 

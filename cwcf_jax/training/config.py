@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import Any
 
+from cwcf_jax.weights.installed import DEFAULT_NETWORK
+
 
 def _setting(
     default: Any,
@@ -25,7 +27,7 @@ class TrainingConfig:
         ValueError: a value out of its bounds, or settings that contradict each other; the message names the flag.
     """
 
-    network: str = _setting("vgg_small_cam", "CAM network to train; see cwcf_jax.networks.NETWORKS.")
+    network: str = _setting(DEFAULT_NETWORK, "CAM network to train; see cwcf_jax.networks.NETWORKS.")
     dataset: str = _setting(
         "", "Training pictures: a folder with a sub-folder a class, one with labels.csv and jpg/, or tfds:NAME[:SPLIT]."
     )

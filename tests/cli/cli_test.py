@@ -73,7 +73,7 @@ class IndexTest(CommandCase):
     def test_weights_from_the_environment(self):
         root = self.home / "environment"
         indexes.draw(root / "1.png", 1)
-        self.run_command("index", root, *MAKE[2:], CWCF_WEIGHTS=f"vgg_small_cam:{indexes.WEIGHTS}")
+        self.run_command("index", root, *MAKE[2:], CWCF_WEIGHTS=f"thin_cam:{indexes.WEIGHTS}")
 
     def test_weights_that_are_found(self):
         root, cache = self.home / "found", self.home / "caches" / "cwcf" / "weights"
@@ -81,9 +81,9 @@ class IndexTest(CommandCase):
         self.addCleanup(shutil.rmtree, cache)
         shutil.copy(indexes.WEIGHTS, cache)
         indexes.draw(root / "1.png", 1)
-        self.run_command("index", root, "--network=vgg_small_cam", *MAKE[2:], CWCF_WEIGHTS="/nowhere.npz")
+        self.run_command("index", root, "--network=thin_cam", *MAKE[2:], CWCF_WEIGHTS="/nowhere.npz")
         self.assertIn("1.png", self.run_command("search", "1.png", cwd=root).stdout)
-        self.assertIn("vgg_small_cam, weights found by themselves", self.run_command("status", cwd=root).stdout)
+        self.assertIn("thin_cam, weights found by themselves", self.run_command("status", cwd=root).stdout)
         self.assertIn("made without --weights", self.fails("index", root, "--weights", indexes.WEIGHTS))
 
     def test_refusals(self):
@@ -91,9 +91,9 @@ class IndexTest(CommandCase):
         empty.mkdir(exist_ok=True)
         self.assertIn("no such folder", self.fails("index", self.home / "nowhere", *MAKE))
         self.assertIn("`cwcf weights fetch googlenet_bvlc`", self.fails("index", empty, "--network=googlenet"))
-        both = f"--weights=vgg_small_cam:{indexes.WEIGHTS}", "--network=googlenet"
-        self.assertIn("are of vgg_small_cam, --network names googlenet", self.fails("index", empty, *both))
-        self.assertIn("made with --network=vgg_small_cam", self.fails("index", "--network=googlenet"))
+        both = f"--weights=thin_cam:{indexes.WEIGHTS}", "--network=googlenet"
+        self.assertIn("are of thin_cam, --network names googlenet", self.fails("index", empty, *both))
+        self.assertIn("made with --network=thin_cam", self.fails("index", "--network=googlenet"))
         self.assertIn("no such weights", self.fails("index", empty, "--weights=nothing.npz"))
         self.assertIn("unknown resize", self.fails("index", empty, *MAKE[:2], "--resize=big"))
         self.assertIn("made with --dim=16", self.fails("index", "--dim=17"))

@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import urllib.request
 from absl.testing import absltest
 
 from tests.cli.commands import CommandCase
+from tests.support import thin
 
 
 class ProcessTest(CommandCase):
@@ -22,7 +24,7 @@ class ProcessTest(CommandCase):
             (("search",), 2, "", "error: the following arguments are required: image\n"),
         ):
             done = subprocess.run(
-                [sys.executable, "-m", "cwcf_jax", *arguments],
+                thin.program(*arguments),
                 cwd=self.root,
                 env=self.environment(),
                 capture_output=True,
@@ -38,7 +40,7 @@ class ProcessTest(CommandCase):
         subprocess.run([sys.executable, "-c", code], check=True)
 
     def test_into_a_pipe_that_closes(self):
-        command = f"{sys.executable} -m cwcf_jax search sub/3.png | head -n 0"
+        command = f"{shlex.join(thin.program('search', 'sub/3.png'))} | head -n 0"
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command],
             cwd=self.root,
@@ -77,7 +79,7 @@ class ProcessTest(CommandCase):
 
     @contextlib.contextmanager
     def served(self, *flags, **more):
-        command = [sys.executable, "-m", "cwcf_jax", "serve", *flags]
+        command = thin.program("serve", *flags)
         environment = self.environment() | more
         with subprocess.Popen(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, text=True) as server:
             try:

@@ -14,7 +14,7 @@ from cwcf_jax import networks
 from cwcf_jax.datasets import read_oxford
 from cwcf_jax.encoder import passes
 from cwcf_jax.images import read_image
-from tests.support import oracles, shared
+from tests.support import oracles, shared, thin
 from tests.support.compilation import quickly
 from tests.support.slow import slow
 from tests.training import tiny
@@ -31,8 +31,7 @@ def _small_model(**options):
 
 
 @functools.cache
-def _random_model(name, **options):
-    network = networks.get(name)
+def _random_model(network, **options):
     return cwcf_jax.load(network, network.initialize(0), **options)
 
 
@@ -140,17 +139,17 @@ class OptionsTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.image = _photograph()[300 : 300 + HEIGHT, 400 : 400 + WIDTH]
-        self.weighted = cwcf_jax.class_vectors(_random_model("vgg_small_cam"), self.image[None], num_classes=8)
+        self.weighted = cwcf_jax.class_vectors(_random_model(thin.NETWORK), self.image[None], num_classes=8)
 
     def test_channel_weighting(self):
-        model = _random_model("vgg_small_cam", channel_weighting=False)
+        model = _random_model(thin.NETWORK, channel_weighting=False)
         plain = cwcf_jax.class_vectors(model, self.image[None], num_classes=8)
         features, _, _ = _maps(model, self.image)
         expected = np.asarray(plain.vectors[0]) * oracles.channel_weights(features)
         np.testing.assert_allclose(self.weighted.vectors[0], expected, atol=1e-4 * np.abs(expected).max())
 
     def test_normalization(self):
-        model = _random_model("vgg_small_cam", cam_normalization="max_clip")
+        model = _random_model(thin.NETWORK, cam_normalization="max_clip")
         found = cwcf_jax.class_vectors(model, self.image[None], num_classes=8)
         features, cam_features, _ = _maps(model, self.image)
         for row, c in zip(found.vectors[0], found.class_ids[0].tolist(), strict=True):
@@ -165,7 +164,7 @@ class NoClassifierTest(absltest.TestCase):
     """SqueezeNet: the maps of conv10 are the class activation maps."""
 
     def test_class_vectors_and_descriptor(self):
-        model = _random_model("squeezenet1_1")
+        model = _random_model(networks.get("squeezenet1_1"))
         image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
         features, maps, logits = _maps(model, image)
         np.testing.assert_allclose(maps.mean(axis=(0, 1)), logits, rtol=1e-5)
@@ -274,7 +273,7 @@ class DegenerateTest(parameterized.TestCase):
     def test_maps_without_positive_evidence_are_dropped(self):
         image = _photograph()[None, :128, :128]
         for drop in (True, False):
-            model = _random_model("vgg_small_cam", drop_negative=drop)
+            model = _random_model(thin.NETWORK, drop_negative=drop)
             classifier = model.params["classifier"]
             # The CAM of class 7: -sum of A.
             negative = classifier | {"kernel": classifier["kernel"].at[:, 7].set(-1.0)}

@@ -1,4 +1,4 @@
-"""What drivers start from when they are told little, and what ships for that."""
+"""What drivers start from when they are told little."""
 
 import json
 import os
@@ -9,10 +9,11 @@ from unittest import mock
 from absl.testing import absltest
 
 from cwcf_jax import networks
-from experiments import data, inputs, run_flags, settings, synthetic
+from experiments import data, inputs, run_flags, settings
 from experiments.weights import weights_of
 from tests.experiments import drivers
-from tests.support import shared
+from tests.support import indexes, shared, thin
+from tests.support.slow import slow
 
 METHODS = ("Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA", "OfA", "OnA", "Predefined")
 LEAST = dict(queries=1, views=3, lookalikes=1, distractors=3, side=96)
@@ -24,9 +25,9 @@ class NetworkTest(absltest.TestCase):
         return weights_of(run.weights, run.network).network
 
     def test_follows_the_record_of_the_weights(self):
-        spec = self.network().spec
-        self.assertEqual(spec.name, "vgg_small_cam")
-        self.assertEqual(networks.class_names(spec), synthetic.OBJECT_CLASSES)
+        spec = self.network(f"--weights={indexes.WEIGHTS}").spec
+        self.assertEqual(spec.name, thin.NAME)
+        self.assertEqual(networks.class_names(spec), thin.CLASSES)
 
     def test_weights_without_a_record_need_a_name(self):
         weights = shared.require("weights/squeezenet_v1.1.npz")
@@ -38,8 +39,8 @@ class NetworkTest(absltest.TestCase):
         self.assertEqual(self.network(f"--weights=squeezenet1_1:{weights}").spec.name, "squeezenet1_1")
 
     def test_record_of_another_network(self):
-        with self.assertRaisesRegex(ValueError, "weights of vgg_small_cam, not of googlenet"):
-            self.network("--network=googlenet", f"--weights={run_flags.SHIPPED}")
+        with self.assertRaisesRegex(ValueError, "weights of thin_cam, not of googlenet"):
+            self.network("--network=googlenet", f"--weights={indexes.WEIGHTS}")
 
     def test_a_network_alone_is_looked_for(self):
         caches = pathlib.Path(self.create_tempdir().full_path)
@@ -49,41 +50,36 @@ class NetworkTest(absltest.TestCase):
             with self.assertRaisesRegex(FileNotFoundError, f"in {folder}: `cwcf weights fetch googlenet_bvlc`"):
                 self.network(*arguments)
         folder.mkdir(parents=True)
-        shutil.copy(run_flags.SHIPPED, folder)
-        run = run_flags.from_flags(drivers.parse("experiments.ablation", "--weights=vgg_small_cam"))
+        shutil.copy(indexes.WEIGHTS, folder)
+        run = run_flags.from_flags(drivers.parse("experiments.ablation", "--weights=thin_cam"))
         chosen = weights_of(run.weights, run.network)
         self.assertIsNone(chosen.file)
-        self.assertEqual(chosen.fingerprint(), networks.fingerprint(run_flags.SHIPPED))
-        self.assertEqual(chosen.network.spec, self.network().spec)
+        self.assertEqual(chosen.fingerprint(), networks.fingerprint(indexes.WEIGHTS))
+        self.assertEqual(chosen.network.spec, self.network(f"--weights={indexes.WEIGHTS}").spec)
         self.assertEqual(inputs.load_model(run, chosen).network.spec, chosen.network.spec)
 
-    def test_the_small_network_ships(self):
-        for arguments in ([], ["--network=vgg_small_cam"]):
+    def test_where_nothing_is_said(self):
+        spec = self.network().spec
+        self.assertEqual((spec.name, spec.feature_layer), ("efficientnet_lite2", "expansion16"))
+        cases = ([], "development + whitening_dim=160"), (["--protocol=development"], "development")
+        for arguments, expected in cases:
             run = run_flags.from_flags(drivers.parse("experiments.ablation", *arguments))
-            self.assertEqual(run.weights, str(run_flags.SHIPPED))
+            self.assertEqual((run.dataset, str(run.protocol)), ("synthetic", expected))
 
     def test_the_papers_classes_are_those_of_imagenet(self):
         values = drivers.parse("experiments.ablation", "--predefined_classes=paper")
         with self.assertRaisesRegex(ValueError, "--predefined_classes=paper are ImageNet's"):
-            settings.from_flags(values, self.network().spec, smoke=False)
+            settings.from_flags(values, self.network(f"--weights={indexes.WEIGHTS}").spec, smoke=False)
 
     def test_further_weights_are_of_their_own_network(self):
-        arguments = ("--network=vgg_small_cam", "--feature_layer=conv4", "--dtype=bfloat16", "--smoke")
-        run = run_flags.from_flags(drivers.parse("experiments.ablation", *arguments)).of_weights("googlenet:more.npz")
-        self.assertEqual((run.weights, run.network, run.feature_layer), ("googlenet:more.npz", None, None))
+        arguments = ("--network=googlenet", "--feature_layer=conv4", "--dtype=bfloat16", "--smoke")
+        run = run_flags.from_flags(drivers.parse("experiments.ablation", *arguments)).of_weights("vgg16_cam:more.npz")
+        self.assertEqual((run.weights, run.network, run.feature_layer), ("vgg16_cam:more.npz", None, None))
         self.assertEqual((run.dtype, run.smoke), ("bfloat16", True))
 
 
-class ShippedTest(absltest.TestCase):
-    def test_weights(self):
-        self.assertLessEqual(run_flags.SHIPPED.stat().st_size, 4 * 2**20)
-        record = networks.read_provenance(run_flags.SHIPPED)
-        self.assertEqual(record.licence, "Apache-2.0")
-        self.assertIn("trained by experiments.train_cam", record.source)
-        # A hundred classes, seen in pictures that were held out.
-        self.assertGreater(record.notes["result"]["eval_top1"], 0.3)
-        networks.load_params(networks.adapt(networks.get(record.network), record), run_flags.SHIPPED)
-
+@slow
+class WithoutFlagsTest(absltest.TestCase):
     def test_ablation_on_small_synthetic_sets(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         small = {
@@ -93,7 +89,7 @@ class ShippedTest(absltest.TestCase):
         with mock.patch.dict(data.SYNTHETIC, small):
             drivers.run("--nc=1,8", "--npca=1", f"--cache={folder / 'cache'}", f"--output={folder / 'out'}")
         content = json.loads((folder / "out" / "results.json").read_text())
-        self.assertEqual(content["network"], "vgg_small_cam")
+        self.assertEqual(content["network"], "efficientnet_lite2")
         self.assertEqual([dataset["images"] for dataset in content["data"]], [11, 11])
         self.assertEqual(content["protocol"]["name"], "development")
         self.assertCountEqual({row["method"] for row in content["rows"]}, METHODS)

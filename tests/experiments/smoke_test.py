@@ -11,7 +11,7 @@ from PIL import Image
 
 from experiments import protocols, run_flags
 from tests.experiments import drivers
-from tests.support import shared
+from tests.support import indexes, shared
 from tests.support.slow import cases, slow
 
 SWEEP = {"OfA", "OnA", "Predefined"}
@@ -62,6 +62,7 @@ class SmokeTest(parameterized.TestCase):
         if not output.exists():
             flags = [
                 "--smoke",
+                f"--weights={indexes.WEIGHTS}",
                 f"--cache={self.folder / 'cache'}",
                 f"--output={output}",
                 "--strict",

@@ -8,13 +8,13 @@ from absl.testing import absltest
 import cwcf_jax
 from cwcf_jax import networks
 from cwcf_jax.training import read_metrics
-from tests.support import shared
+from tests.support import shared, thin
 from tests.support.slow import XLA_FLAGS
 from tests.training import tiny
 
 # Every argument is a command line; what each ends with is printed, but the last one may end the process as it likes.
 # All in one process, which takes seconds to start.
-CASES = """
+CASES = f"""{thin.REGISTERED}
 import sys
 sys.path.insert(0, "tests/training")
 import tiny
@@ -43,11 +43,11 @@ class TrainCamTest(absltest.TestCase):
         base += " --image_size=8 --workers=0"
         broken = tiny.pictures(root / "broken", count=2) / "red_roof" / "red_roof_1.jpg"
         broken.write_bytes(b"no picture")
-        real = f"--network=vgg_small_cam --dataset={shared.require('data/imagenet_cls_dev')} --steps=4 --warmup_steps=1"
+        real = f"--network=thin_cam --dataset={shared.require('data/imagenet_cls_dev')} --steps=4 --warmup_steps=1"
         real += f" --batch_size=8 --image_size=16 --log_every=2 --output={root}/real --nocheck"
-        written = root / "real" / "export" / "vgg_small_cam.npz"
+        written = root / "real" / "export" / "thin_cam.npz"
         cases = (
-            (real, "vgg_small_cam, 1000 classes: 250 training pictures, 0 held out, 4 steps of 8"),
+            (real, "thin_cam, 1000 classes: 250 training pictures, 0 held out, 4 steps of 8"),
             (real, f"written to {written}"),  # it is finished: nothing is trained again
             (base.replace("tiny_cam", "vgg16"), "train_cam: --network: vgg16 has no CAM head; train vgg16_cam"),
             (base + " --dataset=nowhere", "train_cam: nowhere: no such folder"),
@@ -72,7 +72,7 @@ class TrainCamTest(absltest.TestCase):
         self.assertEqual(outputs[0].count("step "), 2)
         self.assertEqual(outputs[1].count("step "), 0)
         self.assertEqual([line["step"] for line in read_metrics(root / "real")], [2, 4])
-        self.assertEqual(cwcf_jax.load("vgg_small_cam", written).network.spec.class_names, "imagenet")
+        self.assertEqual(cwcf_jax.load(thin.NETWORK, written).network.spec.class_names, "imagenet")
         self.assertIn("commit", networks.read_provenance(written).notes["environment"])
         self.assertEqual(done.returncode, 1)
         self.assertIn(

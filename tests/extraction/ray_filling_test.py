@@ -26,7 +26,7 @@ class RayFillerTest(absltest.TestCase):
 
         cluster = cls.enterClassContext(servers.ray_cluster(nodes=2))
         cls.cluster = cluster
-        cls.model = cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS)
+        cls.model = cwcf_jax.load("thin_cam", indexes.WEIGHTS)
         cls.filler = RayFiller(cluster.address, cls.model)
         cls.addClassCleanup(cls.filler.close)
 

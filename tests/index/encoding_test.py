@@ -18,7 +18,7 @@ EXTRACTION = Extraction(Resize("squash", 48, 32))
 
 @functools.cache
 def _model():
-    return cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS)
+    return cwcf_jax.load("thin_cam", indexes.WEIGHTS)
 
 
 class EncodingCase(absltest.TestCase):
@@ -90,7 +90,7 @@ class DescribeTest(EncodingCase):
         self.check(_model(), 18, oracles.class_vector)  # more than a batch
 
     def test_power_means_against_float64_from_the_kept_maps(self):
-        model = cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS, pooling="gem")
+        model = cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem")
         self.check(model, 3, oracles.class_power_mean)
 
     def check(self, model, count, pool):

@@ -267,7 +267,7 @@ class DamageTest(indexes.IndexCase):
     def test_another_pooling_than_it_was_made_with(self):
         index = self.make(0, 1, settings=dataclasses.replace(indexes.SETTINGS, pooling="gem"))
         self.assertEqual(index.model.config.pooling, "gem")
-        other = encoder.load("vgg_small_cam", indexes.WEIGHTS)
+        other = encoder.load("thin_cam", indexes.WEIGHTS)
         with self.assertRaisesRegex(ValueError, "was made with pooling=gem, the model has sum"):
             Index(self.root, model=other)
         header = index.folder / "index.json"

@@ -13,7 +13,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.index import Index, Options, Searcher, updater
-from tests.support import indexes, shared
+from tests.support import indexes, shared, thin
 from tests.support.slow import XLA_FLAGS, cases
 
 KILLS = cases(4, 10)
@@ -74,7 +74,7 @@ def _runner(warm):
     names = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "XLA_FLAGS"
     environment = os.environ | dict(zip(names, (str(_folder()), "0", XLA_FLAGS), strict=True))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    command = [sys.executable, "-c", RUNNER]
+    command = [sys.executable, "-c", thin.REGISTERED + RUNNER]
     with subprocess.Popen(command, cwd=shared.ROOT, env=environment, text=True, **pipes) as process:
 
         def run(what, root, seconds=-1.0):

@@ -12,7 +12,7 @@ from tests.support import indexes, oracles
 
 @functools.cache
 def _model():
-    return cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS)
+    return cwcf_jax.load("thin_cam", indexes.WEIGHTS)
 
 
 def _image():

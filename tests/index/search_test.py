@@ -98,7 +98,7 @@ class RankingTest(SearchCase):
         self.assert_scores(through_index, expected)
 
     def test_no_such_class(self):
-        with self.assertRaisesRegex(ValueError, "'unicorn' is not a class of vgg_small_cam"):
+        with self.assertRaisesRegex(ValueError, "'unicorn' is not a class of thin_cam"):
             self.index.search(_picture(), options=Options(classes=("unicorn",)))
 
     @parameterized.parameters("ofa", "ona")

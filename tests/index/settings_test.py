@@ -17,21 +17,21 @@ from cwcf_jax.index.settings import Header, load_model, read_header
 from cwcf_jax.weights.installed import DEFAULT_NETWORK
 from tests.support import indexes
 
-SETTINGS = Settings("vgg_small_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
+SETTINGS = Settings("thin_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
 
 
 class SettingsForTest(parameterized.TestCase):
     def test_the_record_of_the_weights_says_which_network(self):
         found = settings_for(indexes.WEIGHTS, dim=7)
-        self.assertEqual(found, Settings("vgg_small_cam", str(indexes.WEIGHTS), dim=7))
+        self.assertEqual(found, Settings("thin_cam", str(indexes.WEIGHTS), dim=7))
         self.assertEqual(settings_for(indexes.WEIGHTS, "vgg16_cam").network, "vgg16_cam")
 
     def test_weights_without_a_record(self):
         file = pathlib.Path(self.create_tempdir().full_path, "bare.npz")
         np.savez(file, kernel=np.zeros(3))
-        with self.assertRaisesRegex(ValueError, "bare.npz does not say which network it is of; name it: .*vgg_small"):
+        with self.assertRaisesRegex(ValueError, "bare.npz does not say which network it is of; name it: .*thin_cam"):
             settings_for(file)
-        self.assertEqual(settings_for(file, "vgg_small_cam").network, "vgg_small_cam")
+        self.assertEqual(settings_for(file, "thin_cam").network, "thin_cam")
 
     def test_no_weights(self):
         with self.assertRaisesRegex(FileNotFoundError, "missing.npz: no such weights"):
@@ -126,9 +126,9 @@ class LoadModelTest(absltest.TestCase):
     def test_weights_that_are_found(self):
         caches = pathlib.Path(self.create_tempdir().full_path)
         self.enterContext(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(caches)))
-        chosen = settings_for(network="vgg_small_cam")
-        self.assertEqual((chosen.network, chosen.weights), ("vgg_small_cam", ""))
-        with self.assertRaisesRegex(FileNotFoundError, "no weights of vgg_small_cam are in"):
+        chosen = settings_for(network="thin_cam")
+        self.assertEqual((chosen.network, chosen.weights), ("thin_cam", ""))
+        with self.assertRaisesRegex(FileNotFoundError, "no weights of thin_cam are in"):
             load_model(chosen)
         cache = caches / "cwcf" / "weights"
         cache.mkdir(parents=True)
@@ -136,7 +136,7 @@ class LoadModelTest(absltest.TestCase):
         _, fingerprint = load_model(chosen)
         self.assertEqual(fingerprint, networks.fingerprint(indexes.WEIGHTS))
         record = networks.read_provenance(indexes.WEIGHTS)
-        other = networks.adapt(networks.get("vgg_small_cam"), record).initialize(1)
+        other = networks.adapt(networks.get("thin_cam"), record).initialize(1)
         networks.save_params(other, cache / "a.npz", record)  # would be found first
         (found, again), expected = load_model(chosen, fingerprint), self.load()
         self.assertEqual(again, fingerprint)
@@ -147,8 +147,8 @@ class LoadModelTest(absltest.TestCase):
             load_model(chosen, fingerprint)
 
     def test_where_nothing_is_said(self):
-        with mock.patch.dict(networks.NETWORKS, {DEFAULT_NETWORK: networks.get("vgg_small_cam")}):
-            self.assertEqual(settings_for(num_classes=3), Settings("vgg_small_cam", num_classes=3))
+        with mock.patch.dict(networks.NETWORKS, {DEFAULT_NETWORK: networks.get("thin_cam")}):
+            self.assertEqual(settings_for(num_classes=3), Settings("thin_cam", num_classes=3))
         with self.assertRaisesRegex(ValueError, "unknown network 'nothing'"):
             settings_for(network="nothing")
 

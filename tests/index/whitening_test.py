@@ -13,7 +13,7 @@ from tests.support import indexes, oracles
 
 class FitTest(absltest.TestCase):
     def test_on_the_vector_of_each_pictures_best_class(self):
-        model = cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS)
+        model = cwcf_jax.load("thin_cam", indexes.WEIGHTS)
         random = np.random.default_rng(0)
         pictures = [
             {

@@ -10,11 +10,12 @@ from absl.testing import absltest, parameterized
 from cwcf_jax import descriptors, networks
 from cwcf_jax.arrays import valid_mask
 from cwcf_jax.networks import layers
-from tests.support import on_gpus, shared
+from tests.support import on_gpus, shared, thin
 from tests.support.compilation import quickly
 from tests.support.slow import slow
 
-QUICK = "squeezenet1_1", "vgg_small_cam"
+thin.register()
+QUICK = "squeezenet1_1", thin.NAME
 """Networks that every run looks at: one without a classifier, one with; the others are slow."""
 LARGE = [name for name in networks.NETWORKS if name not in QUICK]
 

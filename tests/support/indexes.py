@@ -1,7 +1,8 @@
-"""Folders of small pictures, and indexes of them by the network that ships."""
+"""Folders of small pictures, and indexes of them by a thin network with random weights."""
 
 import dataclasses
 import pathlib
+import tempfile
 
 import numpy as np
 from absl.testing import parameterized
@@ -10,9 +11,11 @@ from PIL import Image
 from cwcf_jax.index import Index, Options, Searcher, Update, settings_for
 from cwcf_jax.index.settings import maps_location
 from cwcf_jax.store import ClassVectorStore, MapStore
-from tests.support import oracles, shared
+from tests.support import oracles, thin
 
-WEIGHTS = shared.ROOT / "weights" / "vgg_small_cam.npz"
+thin.register()
+_FOLDER = tempfile.TemporaryDirectory()
+WEIGHTS = thin.save(pathlib.Path(_FOLDER.name, f"{thin.NAME}.npz"))
 SETTINGS = settings_for(WEIGHTS, num_classes=8, dim=16, resize="none")
 
 NOTHING = Update(added=0, changed=0, moved=0, removed=0, unchanged=0, refused=())

@@ -10,7 +10,7 @@ from cwcf_jax import networks
 from cwcf_jax.networks import Provenance
 from cwcf_jax.networks.preprocessing import CAFFE_VGG, TORCHVISION
 from cwcf_jax.training import TrainingConfig, prepare
-from tests.support import shared
+from tests.support import shared, thin
 from tests.training import tiny
 
 
@@ -119,7 +119,7 @@ class PrepareTest(parameterized.TestCase):
             (dict(batch_size=16), ten, "--batch_size: 16 is more than the 12 training pictures"),
             (dict(trunk="nothing.npz"), ten, "no weights at nothing.npz"),
             (dict(trunk=str(text)), ten, "text.npz is not a readable .npz file"),
-            (dict(trunk=self.weights), networks.get("vgg_small_cam"), "missing conv1_2/bias"),
+            (dict(trunk=self.weights), thin.NETWORK, "missing conv3_1/bias"),
             (dict(weights=other), ten, "these are weights of another_cam, not of tiny_cam"),
             (dict(weights=self.save("ten", ten)), ten, "its 3 classes are not the 10 of --weights; give the file as"),
         ):

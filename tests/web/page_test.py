@@ -4,13 +4,12 @@ import json
 import math
 import pathlib
 import subprocess
-import sys
 import tempfile
 
 from absl.testing import absltest
 from PIL import Image
 
-from tests.support import browser, indexes, packages, shared
+from tests.support import browser, indexes, packages, shared, thin
 
 ODD = "<img src=x onerror=alert(1)>.png"
 PICTURES = 25
@@ -25,7 +24,7 @@ class PageTest(absltest.TestCase):
         cls.root = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         indexes.draw(cls.root / ODD, 100)
         indexes.make(cls.root, range(PICTURES - 1))
-        command = [sys.executable, "-m", "cwcf_jax", "serve", "--port=0", f"--index={cls.root}"]
+        command = thin.program("serve", "--port=0", f"--index={cls.root}")
         cls.server = subprocess.Popen(command, cwd=shared.ROOT, stdout=subprocess.PIPE, text=True)
         cls.addClassCleanup(cls.server.stdout.close)
         cls.addClassCleanup(cls.server.wait)
