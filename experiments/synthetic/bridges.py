@@ -107,33 +107,3 @@ def truss_bridge(p: Plane, rng: np.random.Generator, c: Palette) -> None:
                 q.line((u1, 0.42), a, 0.03, dark(steel, 0.9), 0.01)
             if k >= bays / 2 or crossed:
                 q.line((u0, 0.42), b, 0.03, dark(steel, 0.9), 0.01)
-
-
-def cable_stayed_bridge(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A mast with a fan or a harp of straight stays to the deck."""
-    half, deck, stays = 1.5, rng.uniform(0.24, 0.34), int(rng.integers(5, 10))
-    mast, fan, pair = rng.uniform(-0.5, 0.5), rng.random() < 0.5, rng.random() < 0.35
-    masts = (-0.75, 0.75) if pair else (mast,)
-    light = (0.86, 0.87, 0.88) if rng.random() < 0.7 else c.accent
-    p.box(-half, deck - 0.06, half, deck, (0.7, 0.7, 0.7), 0.0, -DEPTH)
-    for foot in masts:
-        for s in (-1, 1):
-            p.surface(
-                [
-                    (foot - 0.03, 0, -DEPTH / 2 + s * DEPTH / 2),
-                    (foot + 0.03, 0, -DEPTH / 2 + s * DEPTH / 2),
-                    (foot + 0.025, 1, -DEPTH / 2),
-                    (foot - 0.025, 1, -DEPTH / 2),
-                ],
-                light,
-                (0, 0, 0),
-            )
-        reach = 0.72 if pair else half
-        for s in (-1, 1):
-            for k in range(stays):
-                end = foot + s * (0.2 + (reach - 0.2) * (k + 1) / stays)
-                top = 0.97 if fan else 0.45 + 0.52 * (k + 1) / stays
-                if abs(end) <= half:
-                    p.line((foot, top), (end, deck), 0.011, light, -DEPTH / 2)
-    for s in (-1, 1):
-        p.box(s * half * 0.92 - 0.05, 0, s * half * 0.92 + 0.05, deck - 0.05, (0.62, 0.62, 0.62), -0.05, -DEPTH + 0.05)

@@ -5,7 +5,6 @@ import math
 import numpy as np
 
 from experiments.synthetic.mesh import Plane, Point, Real, opening
-from experiments.synthetic.ornament import round_clock
 from experiments.synthetic.palette import Palette, dark, mix
 
 GOLD = (0.85, 0.66, 0.22)
@@ -177,91 +176,6 @@ def round_tower(p: Plane, rng: np.random.Generator, c: Palette) -> None:
     _finial(p, 0.96, 0.02, False)
 
 
-def clock_tower(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A square tower with a dial under an arched belfry and a low roof."""
-    half, base = rng.uniform(0.12, 0.16), rng.uniform(0.74, 0.82)
-    p.box(-half, 0, half, base, c.wall, half, -half, shadow=False, texture=c.wall_texture)
-    for s in (-1, 1):
-        u = s * half * 0.9
-        p.box(u - half * 0.1, 0, u + half * 0.1, base, c.trim, half * 1.05, half, shadow=False)
-    for v in (base * 0.6, base):
-        p.box(-half * 1.12, v - 0.02, half * 1.12, v, c.trim, half * 1.12, -half * 1.12, shadow=False)
-    size = half * 1.4
-    round_clock(p.at(0, base * 0.66, size, half), rng, c)
-    for u in (-0.5 * half, 0.5 * half):
-        p.polygon(opening("round", u, base * 0.12, half * 0.5, base * 0.34), (0.1, 0.1, 0.12), half + 0.003, glow=0.4)
-    p.box(-half * 0.8, base, half * 0.8, base + 0.07, c.trim, half * 0.8, -half * 0.8, shadow=False)
-    for u in (-0.4 * half, 0.4 * half):
-        p.polygon(opening("round", u, base + 0.01, half * 0.45, 0.055), (0.1, 0.1, 0.12), half * 0.805)
-    spire(p, c, half * 0.95, base + 0.07, 1.0)
-
-
-def gable_roof(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A small house end: a triangle of wall between two slopes."""
-    half, eave = rng.uniform(0.55, 0.7), rng.uniform(0.24, 0.36)
-    p.wall(-half, 0, half, eave, c.wall, c.wall_texture)
-    p.polygon([(-half, eave), (half, eave), (0, 0.94)], c.wall, solid=True, texture=c.wall_texture)
-    p.polygon(opening("flat", 0, eave + 0.06, 0.16, 0.2), c.glass, 0.004, glow=0.5)
-    for s in (-1, 1):
-        p.surface(
-            [(s * half * 1.12, eave - 0.06, 0.06), (0, 1, 0.06), (0, 1, -0.8), (s * half * 1.12, eave - 0.06, -0.8)],
-            c.roof,
-            (s * 0.6, 0.75, 0.0),
-        )
-        p.polygon(
-            [(s * half * 1.14, eave - 0.08), (s * half * 1.14, eave - 0.01), (0, 1.02), (0, 0.94)],
-            c.trim,
-            0.07,
-            solid=True,
-        )
-
-
-def hipped_roof(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """Four slopes to a short ridge above a row of windows."""
-    half, ridge, eave = rng.uniform(0.75, 0.95), rng.uniform(0.15, 0.4), 0.4
-    _storey(p, rng, c, half, eave)
-    p.surface(
-        [(-half * 1.06, eave, 0.05), (half * 1.06, eave, 0.05), (ridge, 0.97, -0.45), (-ridge, 0.97, -0.45)],
-        c.roof,
-        (0.0, 0.66, 0.75),
-        texture=c.roof_texture,
-    )
-    for s in (-1, 1):
-        p.surface(
-            [(s * half * 1.06, eave, 0.05), (s * half * 1.06, eave, -0.95), (s * ridge, 0.97, -0.45)],
-            c.roof,
-            (s * 0.7, 0.7, 0.0),
-        )
-        p.line((s * half * 1.06, eave + 0.005), (s * ridge, 0.975), 0.025, dark(c.roof, 1.25), 0.02)
-    p.box(-half * 1.08, eave - 0.03, half * 1.08, eave + 0.02, c.trim, 0.08)
-
-
-def mansard_roof(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A steep lower slope with dormers, a flat upper one."""
-    half, eave, dormers = rng.uniform(0.75, 0.9), 0.34, int(rng.integers(2, 5))
-    _storey(p, rng, c, half, eave)
-    p.surface(
-        [(-half * 1.04, eave, 0.04), (half * 1.04, eave, 0.04), (half * 0.9, 0.85, -0.12), (-half * 0.9, 0.85, -0.12)],
-        c.roof,
-        (0.0, 0.2, 0.97),
-        texture=c.roof_texture,
-    )
-    p.surface(
-        [(-half * 0.9, 0.85, -0.12), (half * 0.9, 0.85, -0.12), (half * 0.7, 0.97, -0.5), (-half * 0.7, 0.97, -0.5)],
-        dark(c.roof, 1.1),
-        (0.0, 0.9, 0.4),
-    )
-    kind = str(rng.choice(["round", "flat", "segment"]))
-    for k in range(dormers):
-        q = p.at(-half * 0.8 + 1.6 * half * (k + 0.5) / dormers, eave + 0.08, d=0.04)
-        q.polygon(opening(kind, 0, 0, 0.24, 0.34), c.trim, solid=True)
-        q.polygon(opening(kind, 0, 0.03, 0.16, 0.26), c.glass, 0.01, glow=rng.uniform(0.02, 1))
-        q.line((0, 0.03), (0, 0.27), 0.015, c.trim, 0.015)
-        q.box(-0.14, 0.33, 0.14, 0.36, dark(c.roof, 1.2), 0.03)
-    p.box(-half * 1.06, eave - 0.03, half * 1.06, eave + 0.02, c.trim, 0.1)
-    p.box(-half * 0.9, 0.84, half * 0.9, 0.87, dark(c.roof, 1.3), -0.1, -0.14)
-
-
 def stepped_gable(p: Plane, rng: np.random.Generator, c: Palette) -> None:
     """A gable that rises in steps, with a column of windows."""
     half, steps = rng.uniform(0.4, 0.5), int(rng.integers(3, 6))
@@ -278,11 +192,3 @@ def stepped_gable(p: Plane, rng: np.random.Generator, c: Palette) -> None:
             q = p.at((j - (count - 1) / 2) * half * 0.55, 0.1 + 0.62 * k / (steps - 1))
             q.polygon(opening("segment", 0, 0, half * 0.32, 0.17), c.trim, 0.004)
             q.polygon(opening("segment", 0, 0.01, half * 0.24, 0.14), c.glass, 0.008, glow=rng.uniform(0.02, 1))
-
-
-def _storey(p: Plane, rng: np.random.Generator, c: Palette, half: Real, eave: Real) -> None:
-    p.wall(-half, 0, half, eave, c.wall, c.wall_texture)
-    for k in range(4):
-        u = -half * 0.9 + 1.8 * half * (k + 0.5) / 4
-        p.rect(u - 0.12, 0.02, u + 0.12, eave - 0.07, c.trim, 0.004)
-        p.rect(u - 0.09, 0.03, u + 0.09, eave - 0.1, c.glass, 0.008, glow=rng.uniform(0.02, 1))

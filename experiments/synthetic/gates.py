@@ -4,32 +4,8 @@ import math
 
 import numpy as np
 
-from experiments.synthetic.mesh import Plane, ellipse, opening
+from experiments.synthetic.mesh import Plane, opening
 from experiments.synthetic.palette import Palette, dark, mix
-
-
-def iron_gate(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """Two leaves of iron bars with spikes, between piers with balls."""
-    width, bars = rng.uniform(0.9, 1.2), int(rng.integers(6, 10))
-    sag = rng.uniform(-0.12, 0.16)
-    for side in (-1, 1):
-        for k in range(bars):
-            share = k / bars
-            u, top = side * width / 2 * share, 0.72 + sag * math.cos(math.pi * share)
-            p.line((u, 0.03), (u, top), 0.018, c.metal, 0.01)
-            p.polygon(
-                [(u - 0.02, top), (u + 0.02, top), (u, top + 0.07)],
-                mix(c.metal, (0.8, 0.65, 0.2), 0.5),
-                0.012,
-                solid=True,
-            )
-        for v in (0.08, 0.34, 0.6):
-            p.line((0, v), (side * width / 2, v), 0.024, c.metal, 0.014)
-        p.ring(ellipse(side * width / 4, 0.47, 0.11, 0.11), ellipse(side * width / 4, 0.47, 0.09, 0.09), c.metal, 0.016)
-        u = side * (width / 2 + 0.1)
-        p.box(u - 0.1, 0, u + 0.1, 0.84, c.wall, 0.1, -0.1, texture=c.wall_texture)
-        p.box(u - 0.13, 0.84, u + 0.13, 0.9, c.trim, 0.13, -0.13)
-        p.revolve([(0.01, 1.06), (0.06, 1.04), (0.085, 0.98), (0.06, 0.92), (0.03, 0.9)], [c.trim], u=u, sides=10)
 
 
 def triumphal_arch(p: Plane, rng: np.random.Generator, c: Palette) -> None:
@@ -61,33 +37,6 @@ def triumphal_arch(p: Plane, rng: np.random.Generator, c: Palette) -> None:
     for k in range(3):
         p.rect(-width * 0.27, 0.83 + 0.03 * k, width * 0.27, 0.842 + 0.03 * k, dark(c.trim, 0.55), 0.04)
     p.box(-width / 2 - 0.02, 0.97, width / 2 + 0.02, 1.0, c.trim, 0.06, -depth)
-
-
-def torii_gate(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """Two posts under two beams, the upper one swept up at its ends."""
-    width, lift = rng.uniform(0.7, 0.95), rng.uniform(0.03, 0.09)
-    red = mix(c.accent, (0.8, 0.2, 0.1), 0.75)
-    for side in (-1, 1):
-        u = side * width / 2
-        p.revolve([(0.045, 0.9), (0.055, 0.02), (0.075, 0.02), (0.075, 0)], [red, red, dark(red, 0.92)], u=u, sides=10)
-    p.box(-width / 2 - 0.12, 0.68, width / 2 + 0.12, 0.75, red, 0.04, -0.04)
-    p.box(-0.04, 0.75, 0.04, 0.88, red, 0.03, -0.03)
-    ends = width / 2 + 0.22
-    lower = [(-ends + 0.04, 0.88 + lift), (0, 0.88), (ends - 0.04, 0.88 + lift)]
-    p.polygon([*lower, (ends, 0.95 + lift), (0, 0.95), (-ends, 0.95 + lift)], red, 0.06, solid=True)
-    p.polygon(
-        [
-            (-ends, 0.95 + lift),
-            (0, 0.95),
-            (ends, 0.95 + lift),
-            (ends + 0.03, 1 + lift),
-            (0, 0.99),
-            (-ends - 0.03, 1 + lift),
-        ],
-        (0.13, 0.13, 0.15),
-        0.07,
-        solid=True,
-    )
 
 
 def portcullis_gate(p: Plane, rng: np.random.Generator, c: Palette) -> None:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from experiments.synthetic.mesh import Plane, Real, ellipse, opening
+from experiments.synthetic.mesh import Plane, Real, ellipse
 from experiments.synthetic.palette import Palette, dark, mix
 
 WATER = (0.72, 0.82, 0.88)
@@ -70,54 +70,6 @@ def statue(p: Plane, rng: np.random.Generator, c: Palette) -> None:
     q.line((-s * 0.14, 0.72), (-s * 0.22, 0.38), 0.08, dark(bronze, 0.85), 0.02)
 
 
-def bust(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A head and shoulders on a slim pillar."""
-    base, stone = (
-        rng.uniform(0.45, 0.56),
-        (mix(c.trim, (0.92, 0.9, 0.86), 0.5), mix(c.metal, (0.35, 0.3, 0.22), 0.5))[int(rng.integers(2))],
-    )
-    _plinth(p, c, rng.uniform(0.13, 0.17), base)
-    q = p.at(0, base, 1 - base)
-    q.box(-0.12, 0, 0.12, 0.12, stone, 0.1, -0.1, shadow=False)
-    q.polygon(
-        [
-            (-0.14, 0.1),
-            (0.14, 0.1),
-            (0.4, 0.34),
-            (0.34, 0.46),
-            (0.12, 0.54),
-            (-0.12, 0.54),
-            (-0.34, 0.46),
-            (-0.4, 0.34),
-        ],
-        stone,
-        solid=True,
-    )
-    q.polygon([(0, 0.12), (0.14, 0.12), (0.38, 0.36), (0.1, 0.52)], dark(stone, 0.78), 0.01)
-    q.rect(-0.09, 0.46, 0.09, 0.62, dark(stone, 0.82), 0.01)
-    q.polygon(ellipse(0, 0.78, 0.18, 0.23), stone, 0.02, solid=True)
-    q.polygon(ellipse(0.08, 0.78, 0.1, 0.21), dark(stone, 0.82), 0.021)
-    q.polygon(ellipse(0, 0.9, 0.19, 0.13, 0, math.pi), dark(stone, 0.7), 0.022, solid=True)
-    for s in (-1, 1):
-        q.polygon(ellipse(0.075 * s, 0.81, 0.035, 0.018), dark(stone, 0.5), 0.023)
-    q.polygon([(-0.025, 0.7), (0.035, 0.7), (0.01, 0.82)], dark(stone, 0.7), 0.023)
-
-
-def stone_cross(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A cross, maybe with a ring, on steps."""
-    width, arm = rng.uniform(0.06, 0.09), rng.uniform(0.2, 0.27)
-    for k in range(3):
-        wide = 0.28 - 0.07 * k
-        p.box(-wide, 0.06 * k, wide, 0.06 * (k + 1), c.wall, wide, -wide, shadow=False)
-    p.box(-width / 2, 0.18, width / 2, 1, c.wall, width / 2, -width / 2, shadow=False)
-    p.box(-arm, 0.7, arm, 0.7 + width, c.wall, width / 2, -width / 2, shadow=False)
-    if rng.random() < 0.55:
-        v = 0.7 + width / 2
-        p.ring(
-            ellipse(0, v, arm * 0.75, arm * 0.75), ellipse(0, v, arm * 0.52, arm * 0.52), dark(c.wall, 0.9), width / 2
-        )
-
-
 def basin_fountain(p: Plane, rng: np.random.Generator, c: Palette) -> None:
     """A wide round basin with a ring of low jets."""
     radius, jets = 1.0, int(rng.integers(5, 9))
@@ -170,26 +122,6 @@ def tiered_fountain(p: Plane, rng: np.random.Generator, c: Palette) -> None:
         p.revolve([(radius, v), (radius * 0.9, v - 0.05), (0.06, v - 0.1)], [c.trim], sides=16)
         p.polygon(ellipse(0, v, radius * 0.95, radius * 0.09), (0.45, 0.58, 0.63), 0.0, solid=True)
     p.polygon([(-0.03, 0.87), (0.03, 0.87), (0.0, 1.0)], WATER, 0.02, solid=True)
-
-
-def wall_fountain(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A niche with a mask that spouts into a trough."""
-    width, kind = rng.uniform(0.5, 0.66), str(rng.choice(["round", "pointed"]))
-    p.box(-width / 2 - 0.12, 0, width / 2 + 0.12, 0.9, c.wall, 0.04, -0.1, texture=c.wall_texture)
-    q = p.at(0, 0, d=0.04)
-    q.polygon(opening(kind, 0, 0.25, width, 0.6), dark(c.wall, 0.55), 0.002)
-    q.ring(opening(kind, 0, 0.2, width + 0.1, 0.69), opening(kind, 0, 0.25, width, 0.6), c.trim, 0.01)
-    q.disc(0, 0.62, 0.1, c.trim, 0.02)
-    for s in (-1, 1):
-        q.disc(s * 0.04, 0.65, 0.02, (0.1, 0.1, 0.1), 0.024)
-    q.polygon([(-0.02, 0.57), (0.02, 0.57), (0.05, 0.22), (-0.05, 0.22)], WATER, 0.05)
-    p.box(-width / 2 - 0.16, 0.88, width / 2 + 0.16, 0.96, c.trim, 0.1, -0.1)
-    p.box(-width / 2 - 0.05, 0, width / 2 + 0.05, 0.24, c.trim, 0.26)
-    p.surface(
-        [(-width / 2, 0.24, 0.24), (width / 2, 0.24, 0.24), (width / 2, 0.24, 0.06), (-width / 2, 0.24, 0.06)],
-        (0.4, 0.54, 0.6),
-        (0, 1, 0),
-    )
 
 
 def jet_fountain(p: Plane, rng: np.random.Generator, c: Palette) -> None:

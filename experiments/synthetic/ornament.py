@@ -55,32 +55,6 @@ def twisted_column(p: Plane, rng: np.random.Generator, c: Palette) -> None:
         p.polygon([(x, min(y, 0.84)) for x, y in band], dark(c.trim, 0.55), radius * 1.02)
 
 
-def pier_cluster(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A gothic pier of several thin shafts with rings."""
-    count, spread = int(rng.integers(3, 6)), rng.uniform(0.09, 0.14)
-    p.box(-spread * 1.5, 0, spread * 1.5, 0.07, c.trim, 0.12, -0.12)
-    for k in sorted(range(count), key=lambda k: -abs(k - (count - 1) / 2)):
-        u = spread * (2 * k / (count - 1) - 1)
-        d = 0.08 - abs(u) * 0.6
-        p.revolve(
-            [
-                (0.05, 0.9),
-                (0.033, 0.84),
-                (0.033, 0.5),
-                (0.044, 0.5),
-                (0.044, 0.47),
-                (0.033, 0.47),
-                (0.033, 0.1),
-                (0.05, 0.07),
-            ],
-            [c.trim, dark(c.trim, 0.9)],
-            u=u,
-            d=d,
-            sides=10,
-        )
-    p.box(-spread * 1.6, 0.9, spread * 1.6, 1, c.trim, 0.15, -0.12)
-
-
 def _column(p: Plane, c: Palette, radius: Real, colours: list[Colour], capital: Real) -> None:
     sides = 20 if len(colours) > 1 else 14
     p.box(-radius * 1.5, 0, radius * 1.5, 0.05, c.trim, radius * 1.5, -radius * 1.5)
@@ -180,12 +154,6 @@ def round_clock(p: Plane, rng: np.random.Generator, c: Palette) -> None:
     _dial(p, rng, c, ellipse(0, 0.5, 0.5, 0.5), ellipse(0, 0.5, 0.44, 0.44))
 
 
-def square_clock(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A square dial in a frame."""
-    square: list[Point] = [(-0.5, 0), (0.5, 0), (0.5, 1), (-0.5, 1)]
-    _dial(p, rng, c, square, [(x * 0.88, 0.5 + (y - 0.5) * 0.88) for x, y in square])
-
-
 def _dial(
     p: Plane, rng: np.random.Generator, c: Palette, outer: list[Point], inner: list[Point], d: Real = 0.04
 ) -> None:
@@ -213,39 +181,3 @@ def _dial(
             ink,
             d + 0.01,
         )
-
-
-def sundial(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A plate with rays of hours and a slanting rod."""
-    plate = (
-        ellipse(0, 0.5, 0.5, 0.46) if rng.random() < 0.4 else [(-0.48, 0.05), (0.48, 0.05), (0.48, 0.95), (-0.48, 0.95)]
-    )
-    p.polygon([(x * 1.08, 0.5 + (y - 0.5) * 1.08) for x, y in plate], mix(c.accent, c.trim, 0.3), 0.02)
-    p.polygon(plate, mix(c.trim, (0.95, 0.9, 0.75), 0.6), 0.03)
-    for k in range(9):
-        a = math.pi * (1.08 + 0.84 * k / 8)
-        p.line(
-            (0.06 * math.cos(a), 0.8 + 0.06 * math.sin(a)),
-            (0.45 * math.cos(a), 0.8 + 0.6 * math.sin(a)),
-            0.018,
-            dark(c.accent, 0.6),
-            0.034,
-        )
-    p.disc(0, 0.8, 0.1, (0.9, 0.7, 0.2), 0.035)
-    lean = rng.uniform(-0.12, 0.12)
-    p.polygon([(0, 0.8), (lean * 2.5, 0.3), (lean * 2.5 + 0.03, 0.3), (0.03, 0.8)], (0.2, 0.2, 0.25), 0.036)
-    p.line((0, 0.8), (lean, 0.38), 0.035, c.metal, 0.1)
-
-
-def station_clock(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A dial in a drum on an arm of scrolled iron."""
-    side = rng.choice([-1, 1])
-    p.line((side * 0.6, 0.85), (side * 0.2, 0.85), 0.04, c.metal, 0.1)
-    p.line((side * 0.6, 0.5), (side * 0.25, 0.82), 0.03, c.metal, 0.1)
-    p.ring(ellipse(side * 0.5, 0.76, 0.08, 0.08), ellipse(side * 0.5, 0.76, 0.06, 0.06), c.metal, 0.1)
-    p.box(side * 0.6 - 0.04, 0.4, side * 0.6 + 0.04, 0.95, c.metal, 0.06)
-    q = p.at(-side * 0.1, 0.1, 0.76, d=0.12)
-    q.revolve([(0.0, 1.16), (0.16, 1.04), (0.16, 0.96)], [c.metal], sides=8)
-    q.disc(0, 0.5, 0.56, c.metal, 0.0, solid=True)
-    q.disc(side * 0.05, 0.5, 0.55, dark(c.metal, 0.6), -0.06, solid=True)
-    _dial(q, rng, c, ellipse(0, 0.5, 0.52, 0.52), ellipse(0, 0.5, 0.45, 0.45), 0.02)

@@ -91,17 +91,6 @@ def wire_fence(p: Plane, rng: np.random.Generator, c: Palette) -> None:
     p.line((-1.1, 1), (1.1, 1), 0.04, grey)
 
 
-def rail_fence(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """Rough wooden posts with two or three rails."""
-    del c
-    wood, rails = vary(rng, (0.45, 0.36, 0.27)), int(rng.integers(2, 4))
-    for k in range(rails):
-        v = 0.9 * (k + 1) / (rails + 0.6)
-        p.line((-1.15, v + rng.uniform(-0.03, 0.03)), (1.15, v + rng.uniform(-0.03, 0.03)), 0.1, vary(rng, wood), 0.02)
-    for u in (-0.95, 0, 0.95):
-        p.box(u - 0.07, 0, u + 0.07, rng.uniform(0.95, 1.05), vary(rng, wood), 0.08, -0.05, shadow=False)
-
-
 def chain_bollards(p: Plane, rng: np.random.Generator, c: Palette) -> None:
     """Short posts joined by hanging chains."""
     count, colour = int(rng.integers(3, 5)), c.metal if rng.random() < 0.6 else c.trim

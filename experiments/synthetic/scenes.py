@@ -14,7 +14,7 @@ from experiments.synthetic.mesh import Mesh, Real, Sketch
 from experiments.synthetic.paint import far_to_near, paint, silhouette
 from experiments.synthetic.palette import draw_palette
 from experiments.synthetic.surroundings import ground, ground_shadow, sky
-from experiments.synthetic.vocabulary import PARTS
+from experiments.synthetic.vocabulary import PROPS
 
 METRES: dict[str, tuple[Real, Real]] = {
     **dict.fromkeys(("standing person", "umbrella person", "cyclist", "people group"), (1.6, 1.9)),
@@ -22,7 +22,7 @@ METRES: dict[str, tuple[Real, Real]] = {
     **dict.fromkeys(("delivery van", "city bus", "tram", "lorry", "awning stall", "market umbrella"), (2.2, 3.2)),
     **dict.fromkeys(("broadleaf tree", "conifer", "poplar", "palm tree"), (6.0, 14.0)),
     **dict.fromkeys(("lantern lamp", "globe lamp", "twin lamp", "mast lamp", "signpost"), (3.5, 6.0)),
-    **dict.fromkeys(("striped flag", "cross flag", "pennant", "obelisk", "statue", "stone cross"), (5.0, 9.0)),
+    **dict.fromkeys(("striped flag", "cross flag", "pennant", "obelisk", "statue"), (5.0, 9.0)),
     **dict.fromkeys(("iron railing", "stone balustrade", "picket fence", "wire fence", "chain bollards"), (0.9, 1.3)),
     **dict.fromkeys(("round kiosk", "phone booth", "warning sign", "round sign", "street sign"), (2.4, 3.2)),
     **dict.fromkeys(("tiered fountain", "basin fountain", "jet fountain", "double decker bus"), (2.0, 4.5)),
@@ -31,7 +31,7 @@ METRES: dict[str, tuple[Real, Real]] = {
 }
 """Heights of what may stand about."""
 
-_STREET = tuple(name for name in METRES if not name.endswith(("boat", "barge", "fountain", "obelisk", "cross")))
+_STREET = tuple(name for name in METRES if not name.endswith(("boat", "barge", "fountain", "obelisk")))
 _TALL = ("broadleaf tree", "conifer", "poplar", "palm tree", "city bus", "tram", "lorry", "double decker bus")
 _AFLOAT = ("sailing boat", "rowing boat", "ferry boat", "cargo barge")
 _PARK = (
@@ -101,9 +101,10 @@ class Scene:
 @functools.lru_cache(maxsize=512)
 def prop(seed: int, name: str, variant: int) -> Mesh:
     """A thing of the vocabulary, one unit high, as it stands about in the scenes of one seed."""
-    rng = np.random.default_rng([seed, 3, list(PARTS).index(name), variant])
+    number, part = PROPS[name]
+    rng = np.random.default_rng([seed, 3, number, variant])
     sketch = Sketch(frontal=True)
-    PARTS[name](sketch.front(), rng, draw_palette(rng))
+    part(sketch.front(), rng, draw_palette(rng))
     return sketch.finish()
 
 

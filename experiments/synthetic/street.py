@@ -140,29 +140,6 @@ def pennant(p: Plane, rng: np.random.Generator, c: Palette) -> None:
     )
 
 
-def hanging_banner(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """An upright cloth that hangs from a rod, with an emblem and a pointed or fringed foot."""
-    half, point = rng.uniform(0.14, 0.22), rng.uniform(0.0, 0.12)
-    p.line((-half * 1.2, 0.98), (half * 1.2, 0.98), 0.03, (0.5, 0.36, 0.2))
-    p.polygon([(-half, 0.97), (-half, 0.12), (0, 0.12 - point), (half, 0.12), (half, 0.97)], c.accent, 0.03, solid=True)
-    p.polygon(
-        [(-half * 0.75, 0.93), (-half * 0.75, 0.17), (half * 0.75, 0.17), (half * 0.75, 0.93)],
-        dark(c.accent, 0.85),
-        0.031,
-    )
-    sides = int(rng.integers(3, 8))
-    star = [
-        (
-            half * 0.5 * (1 - 0.45 * (k % 2)) * math.sin(math.pi * k / sides),
-            0.6 + half * 0.5 * (1 - 0.45 * (k % 2)) * math.cos(math.pi * k / sides),
-        )
-        for k in range(2 * sides)
-    ]
-    p.polygon(star, c.second, 0.032)
-    for k in range(int(rng.integers(1, 4))):
-        p.rect(-half * 0.75, 0.22 + 0.07 * k, half * 0.75, 0.25 + 0.07 * k, c.second, 0.032)
-
-
 def market_umbrella(p: Plane, rng: np.random.Generator, c: Palette) -> None:
     """A parasol in wedges of two colours over a table."""
     radius = rng.uniform(0.42, 0.56)

@@ -8,7 +8,7 @@ from PIL import Image
 from experiments.synthetic import textures
 from experiments.synthetic.camera import Camera
 from experiments.synthetic.light import Light
-from experiments.synthetic.mesh import Colour, Mesh, Real, Sketch
+from experiments.synthetic.mesh import Colour, Mesh, Sketch
 
 GROUNDS: dict[str, tuple[int, Colour]] = {
     "grass": (textures.GRASS, (0.36, 0.45, 0.2)),
@@ -17,6 +17,9 @@ GROUNDS: dict[str, tuple[int, Colour]] = {
     "gravel": (textures.ASPHALT, (0.66, 0.6, 0.5)),
     "water": (textures.WATER, (0.26, 0.36, 0.4)),
 }
+
+REACH = 900.0
+"""Metres to where the ground ends."""
 
 
 def sky(size: tuple[int, int], camera: Camera, light: Light, rng: np.random.Generator) -> Image.Image:
@@ -43,7 +46,7 @@ def sky(size: tuple[int, int], camera: Camera, light: Light, rng: np.random.Gene
     return small.resize((columns * 4, len(rows) * 4), Image.Resampling.BILINEAR).crop((0, 0, width, height))
 
 
-def ground(camera: Camera, kind: str, rng: np.random.Generator, reach: Real = 900.0) -> Mesh:
+def ground(camera: Camera, kind: str, rng: np.random.Generator) -> Mesh:
     """Strips of ground across the line of sight, wider and coarser with distance."""
     sketch = Sketch()
     texture, colour = GROUNDS[kind]
@@ -56,10 +59,10 @@ def ground(camera: Camera, kind: str, rng: np.random.Generator, reach: Real = 90
     plane = sketch.plane(start, right, forward)
     near = max(0.6, camera.position[2])
     edges = [-2.0]
-    while near < reach:
+    while near < REACH:
         edges.append(near)
         near *= 1.7
-    edges.append(reach)
+    edges.append(REACH)
     for a, b in zip(edges[::-1][1:], edges[::-1], strict=False):
         wide = 2 * b + 5
         plane.wall(-wide, a, wide, b, colour, texture if b < 150 else -1)

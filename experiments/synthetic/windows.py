@@ -200,16 +200,3 @@ def _portal(p: Plane, rng: np.random.Generator, c: Palette, kind: str, width: Re
     p.rect(-0.008, 0, 0.008, height - 0.02, (0.03, 0.03, 0.03), -0.03)
     for side in (-1, 1):
         p.box(side * width / 2 - 0.05, 0, side * width / 2 + 0.05, 0.56, c.trim, 0.06)
-
-
-def shutter_door(p: Plane, rng: np.random.Generator, c: Palette) -> None:
-    """A wide rolling shutter of slats, as of a garage or a shop."""
-    width, slats = rng.uniform(0.95, 1.35), int(rng.integers(9, 16))
-    colour = mix(c.accent, (0.6, 0.6, 0.6), 0.4)
-    _hole(p, "flat", width, 0.9, 0, c, 0.06, c.trim)
-    for k in range(slats):
-        v0, v1 = 0.9 * k / slats, 0.9 * (k + 1) / slats
-        p.rect(-width / 2, v0, width / 2, v1, dark(colour, 1.0), -REVEAL)
-        p.rect(-width / 2, v0, width / 2, v0 + 0.3 * (v1 - v0), dark(colour, 0.6), -REVEAL)
-    _surround(p, "flat", width, 0.9, 0, c.trim, 0.06)
-    p.box(-width / 2 - 0.06, 0.92, width / 2 + 0.06, 1.04, c.second, 0.08)
