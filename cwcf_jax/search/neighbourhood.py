@@ -11,17 +11,40 @@ row that equals it (`first_equal`), and a row that is as far away as the k-th ne
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from cwcf_jax.arrays import einsum
 
-BLOCK = 16
-"""Rows that are compared with all others at a time."""
-
 
 def first_equal(rows: Float[Array, "n d"]) -> Int[Array, " n"]:
-    """Find the first row that equals each row in all its numbers; a row that is like no earlier one finds itself."""
-    return jax.lax.map(lambda row: jnp.argmax(jnp.all(rows == row[None, :], axis=-1)), rows, batch_size=BLOCK)
+    """Find the first row that equals each row in all its numbers; a row that is like no earlier one finds itself.
+
+    Rows are sorted by a checksum, so that equal ones lie side by side, and neighbours are compared number by number.
+    Only where different rows have one checksum is every row compared with all others. ``n`` is at least 1.
+    """
+    count = rows.shape[0]
+    checksums = row_checksums(rows)
+    order = jnp.argsort(checksums, stable=True)
+    ordered, in_order = rows[order], checksums[order]
+    equal = jnp.concatenate([jnp.zeros(1, bool), jnp.all(ordered[1:] == ordered[:-1], axis=-1)])
+    collided = jnp.any(~equal[1:] & (in_order[1:] == in_order[:-1]))
+    starts = jax.lax.cummax(jnp.where(equal, 0, jnp.arange(count)))
+    found = jnp.zeros(count, order.dtype).at[order].set(order[starts])
+
+    def compare(state: tuple[Int[Array, ""], Int[Array, " n"]]) -> tuple[Int[Array, ""], Int[Array, " n"]]:
+        row, first = state
+        return row + 1, first.at[row].set(jnp.argmax(jnp.all(rows == rows[row][None, :], axis=-1)).astype(first.dtype))
+
+    # a loop and no condition: under vmap both sides of a condition would be computed
+    return jax.lax.while_loop(lambda state: state[0] < count, compare, (jnp.where(collided, 0, count), found))[1]
+
+
+def row_checksums(rows: Float[Array, "n d"]) -> UInt32[Array, " n"]:
+    """Sum the bits of each row's numbers, each times an odd number of its own, modulo 2^32: equal for equal rows."""
+    bits = jax.lax.bitcast_convert_type(jnp.where(rows == 0, jnp.zeros_like(rows), rows), jnp.uint32)  # -0 equals 0
+    factors = np.random.default_rng(0).integers(2**32, size=rows.shape[1], dtype=np.uint32) | np.uint32(1)
+    return jnp.sum(bits * factors[None, :], axis=-1, dtype=jnp.uint32)
 
 
 def cosines(rows: Float[Array, "n d"], same: Int[Array, " n"]) -> Float[Array, "n n"]:
