@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.evaluation import Described, benchmark, rank_images, score, select_images
-from cwcf_jax.search.pipeline import NOWHERE, Neighbourhood, Reranker, SearchConfig
+from cwcf_jax.search.pipeline import NOWHERE, Reranker, SearchConfig
 from cwcf_jax.search.reranking import BestRegions, best_regions
 from cwcf_jax.store import MapStore
 from experiments import inputs, published
@@ -104,10 +105,7 @@ def row(
         method=method,
         nc=nc,
         npca=npca,
-        qe=config.expansion,
-        rerank=config.rerank,
-        online=config.online,
-        neighbourhood=_described(config.neighbourhood),
+        **steps(config),
         map=scores.map,
         low=scores.low,
         high=scores.high,
@@ -118,8 +116,15 @@ def row(
     )
 
 
-def _described(neighbourhood: Neighbourhood | None) -> dict[str, str | int | float]:
-    return {} if neighbourhood is None else {"method": neighbourhood.name} | dataclasses.asdict(neighbourhood)
+def steps(config: SearchConfig) -> dict[str, Any]:
+    """What a `Row` says of what followed the search, by its fields."""
+    near = config.neighbourhood
+    return {
+        "qe": config.expansion,
+        "rerank": config.rerank,
+        "online": config.online,
+        "neighbourhood": {} if near is None else {"method": near.name} | dataclasses.asdict(near),
+    }
 
 
 def paper_value(given: Inputs, method: str, *, nc: int | None, npca: int | None, config: SearchConfig) -> float | None:

@@ -32,6 +32,7 @@ EXPECTED = {
     "figure5b": (BASELINES | {"Predefined"}, {"plot.png"}),
     "protocols": ({"OnA", "OfA"}, set()),
     "stores": ({"OnA", "OnA, float16", "OnA, int8"}, set()),
+    "small_collections": ({"OfA, 6 images, 1 positives"}, set()),
     "own_whitening": ({"OfA", "OfA, not whitened", *(f"OfA, own {n}, shrunk by 0.5" for n in (4, 18))}, set()),
 }
 
@@ -44,6 +45,14 @@ FLAGFILES = ("figure4", "figure5b")
 MORE = {
     "ablation": ["--rerank=0,4", "--qe=0,2", "--alpha=3"],
     "stores": ["--dims=16", "--classes=50"],
+    "small_collections": [
+        "--images=6",
+        "--positives=1",
+        "--samples=2",
+        "--reciprocal=0,5",
+        "--online=0,4",
+        "--rerank=0,3",
+    ],
     "own_whitening": ["--images=4", "--ratios=0.5"],
     **{name: [f"--flagfile={shared.ROOT}/experiments/{name}.flags"] for name in FLAGFILES},
 }
