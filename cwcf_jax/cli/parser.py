@@ -12,7 +12,7 @@ from cwcf_jax.weights.installed import DEFAULT_NETWORK
 EXAMPLES = """\
   cwcf index ~/Photos                                          index a folder; again later: only what changed
   cwcf search church.jpg --box=40,10,300,420                   find a part of a picture
-  cwcf search church.jpg --rerank=100 --expand=5               look closer at the best 100, then widen the query
+  cwcf search church.jpg --thorough                            the slower and better search
   cwcf serve                                                   the same in a browser
 """
 
@@ -101,19 +101,29 @@ def _search(commands: Any) -> None:
         "search",
         "Finds the pictures of an index that are most like one.",
         "  cwcf search church.jpg --box=40,10,300,420\n"
+        "  cwcf search church.jpg --thorough\n"
         "  cwcf search church.jpg --aggregation=ona --rerank=100 --expand=5\n"
         "  cwcf search church.jpg --classes=church,dome --json\n",
     )
     parser.add_argument("image", help="a picture, of the index or not")
     parser.add_argument("--box", type=_box, metavar="X1,Y1,X2,Y2", help="the part of it that counts, in pixels")
     parser.add_argument(
+        "--thorough",
+        action="store_true",
+        help="the slower and better search: the best 100 by the query's classes, by regions, and by what they share",
+    )
+    parser.add_argument(
         "--aggregation",
         choices=("ofa", "ona"),
         default="ofa",
         help="ofa: pictures are described by their own classes; ona: by the query's, better and slower",
     )
+    parser.add_argument("--online", type=_number, default=0, metavar="M", help="score ofa's best M anew by ona")
     parser.add_argument("--rerank", type=_number, default=0, metavar="R", help="look at regions of the best R")
     parser.add_argument("--expand", type=_number, default=0, metavar="N", help="search again with the best N added")
+    parser.add_argument(
+        "--reciprocal", type=_number, default=0, metavar="M", help="rank the best M last by the neighbours they share"
+    )
     parser.add_argument("--classes", type=_names, default=(), metavar="A,B", help="describe by these classes alone")
     parser.add_argument("--count", type=_number, default=10, help="pictures that are shown (default: 10)")
     parser.add_argument("--first", type=_number, default=0, help="of the best, how many are passed over")

@@ -1,6 +1,7 @@
 """cwcf search."""
 
 import argparse
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -13,7 +14,9 @@ from cwcf_jax.index import Described, Explanation, Hit, Index, Options, explain
 
 def main(arguments: argparse.Namespace) -> int:
     """Searches, and prints a line a picture or JSON."""
-    options = Options(arguments.aggregation, arguments.rerank, arguments.expand, arguments.classes)
+    options = (Options.thorough if arguments.thorough else Options)(
+        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)}
+    )
     picture = find_picture(arguments.image)
     image = read_image(picture)
     index = find_index(arguments.index, [picture.parent] if isinstance(picture, pathlib.Path) else [])

@@ -27,7 +27,8 @@ class Explanation:
     """A score taken apart.
 
     Attributes:
-        score: what is explained: of the region where there is one, of the picture otherwise, before expansion.
+        score: what is explained: of the region where there is one, of the picture otherwise, before expansion and
+            before a ranking by shared neighbours.
         pairs: the pairs that add most, largest first.
         rest: what all other pairs add.
         cells: [h, w], what each cell of the picture's feature map adds.
@@ -44,7 +45,9 @@ class Explanation:
 def explain(searcher: Searcher, query: Described, hit: Hit, options: Options, *, count: int = 12) -> Explanation:
     """Takes apart the score of a hit of `Searcher.search` with the same query and options; KeyError if it is gone.
 
-    An expanded query has no classes of its own: its hits are explained by the query before.
+    An expanded query has no classes of its own: its hits are explained by the query before. Ranks by shared neighbours
+    are no sum over classes: what is explained is the cosine before. With `Options.online` every hit is explained under
+    the query's classes, those behind the best as well.
     """
     model, whitening = searcher.index.model, searcher.whitening
     entry = searcher.held().entry(hit.entry.path)
@@ -58,7 +61,7 @@ def explain(searcher: Searcher, query: Described, hit: Hit, options: Options, *,
         shown = asked
         vectors = encoder.region_vectors(model, one, jnp.asarray(shown, jnp.int32), cells, whitening)
     else:
-        own = None if not options.online else asked.tolist()
+        own = asked.tolist() if options.by_query or options.online else None
         picture = queries.describe(
             model,
             whitening,

@@ -23,6 +23,7 @@ from cwcf_jax.index.settings import maps_location
 from cwcf_jax.index.table import Entry
 from cwcf_jax.search import Ranking, mean_vector, pipeline, similarities
 from cwcf_jax.search.pipeline import SearchConfig
+from cwcf_jax.search.reciprocal import ReciprocalConfig
 from cwcf_jax.search.reranking import BestRegions, RegionConfig, best_regions
 from cwcf_jax.store import MapStore
 
@@ -31,36 +32,75 @@ AGGREGATIONS = "ofa", "ona"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to search.
+    """How to search: fast, as it is without arguments, `thorough`, or with steps of one's choice (docs/ranking.md).
 
     Attributes:
         aggregation: ``ofa``, pictures under their own classes, or ``ona``, under the query's.
         rerank: how many of the best are ranked anew by their best regions (section 4.5 of the paper).
         expand: how many of the best are added to the query for a second search.
         classes: names or indices; the query and all pictures are then described by these alone.
+        online: how many of the best that OfA finds are scored anew under the query's classes (OnA).
+        reciprocal: how many of the best are ranked last by the neighbours that they share with the query, see
+            `search.reciprocal`.
     """
 
     aggregation: str = "ofa"
     rerank: int = 0
     expand: int = 0
     classes: tuple[str, ...] = ()
+    online: int = 0
+    reciprocal: int = 0
+
+    @classmethod
+    def thorough(cls, classes: tuple[str, ...] = (), **chosen: str | int) -> "Options":
+        """`SearchConfig.thorough`, the slower and better search.
+
+        Args:
+            classes: as in `Options`; every picture is then described by these from the start.
+            chosen: other fields; each must be as it is without a word.
+
+        Raises:
+            ValueError: a field is given that a thorough search chooses itself.
+        """
+        for name, value in chosen.items():
+            if value != getattr(cls, name):
+                raise ValueError(f"a thorough search chooses {name} itself; leave out {name}, or thorough")
+        config = SearchConfig.thorough()
+        return cls(
+            rerank=config.rerank,
+            expand=config.expansion,
+            classes=classes,
+            online=0 if classes else config.online,
+            reciprocal=config.neighbours,
+        )
 
     def __post_init__(self) -> None:
         if self.aggregation not in AGGREGATIONS:
             raise ValueError(f"unknown aggregation {self.aggregation!r}; known: {', '.join(AGGREGATIONS)}")
-        for name in ("rerank", "expand"):
+        for name in ("rerank", "expand", "online", "reciprocal"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a number of pictures, not {getattr(self, name)}")
+        if self.online and self.by_query:
+            raise ValueError(
+                "online changes nothing where all pictures are described under the query's classes: leave out online, "
+                "or both aggregation=ona and classes"
+            )
 
     @property
-    def online(self) -> bool:
-        """Whether pictures are described under the query's classes."""
+    def by_query(self) -> bool:
+        """Whether all pictures are described under the query's classes, from the first search on."""
         return self.aggregation == "ona" or bool(self.classes)
 
     @property
     def config(self) -> SearchConfig:
         """What follows the first search; the query is part of the expanded one."""
-        return SearchConfig(rerank=self.rerank, expansion=self.expand, add_query=self.expand > 0)
+        return SearchConfig(
+            rerank=self.rerank,
+            expansion=self.expand,
+            add_query=self.expand > 0,
+            online=self.online,
+            neighbourhood=ReciprocalConfig(images=self.reciprocal) if self.reciprocal else None,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +109,8 @@ class Hit:
 
     Attributes:
         entry: which it is.
-        score: cosine, in [-1, 1].
+        score: cosine, in [-1, 1]; of the best that `Options.reciprocal` ranked, how much they share, 0 to 1, which does
+            not compare with the cosines behind them.
         box: of its best region, ``x1 y1 x2 y2`` in upright pixels; None where it was not ranked by regions.
         cells: the same in cells of the feature map.
     """
@@ -139,13 +180,14 @@ class Searcher:
         _, entry_ranker, whitening = self._now()
         if not len(entry_ranker) or first + count < 1:
             return []
-        ranker = IndexRanker(entry_ranker, query.class_ids if options.online else None)
+        ranker = IndexRanker(entry_ranker, query.class_ids if options.by_query else None)
         ranking, regions = pipeline.search(
             query.descriptor,
             ranker,
             options.config,
             count=first + count,
             reranker=self._reranker(query, ranker, whitening) if options.rerank else None,
+            online=functools.partial(ranker.described, query.class_ids) if options.online else None,
         )
         cells = {} if regions is None else dict(zip(regions.rows.tolist(), regions.boxes, strict=True))
         page = zip(ranking.rows[first:].tolist(), ranking.scores[first:].tolist(), strict=True)
@@ -218,6 +260,10 @@ class IndexRanker:
             own = self._ranker.vectors([self.entries[row] for row in kept], self._class_ids)
             vectors |= dict(zip(kept, own, strict=True))
         return np.stack([vectors[row] for row in rows.tolist()])
+
+    def described(self, class_ids: np.ndarray, rows: pipeline.Rows) -> Float[np.ndarray, "r d"]:
+        """Descriptors of pictures under some classes, whatever they are ranked by: a `search.pipeline.Online`."""
+        return self._ranker.vectors([self.entries[row] for row in rows.tolist()], class_ids)
 
     def replace(self, rows: pipeline.Rows, vectors: pipeline.Vectors) -> "IndexRanker":
         """See `search.pipeline.Ranker`."""

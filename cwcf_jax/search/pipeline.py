@@ -61,6 +61,20 @@ class SearchConfig:
     online: int = 0
     neighbourhood: Neighbourhood | None = None
 
+    @classmethod
+    def fast(cls) -> "SearchConfig":
+        """Nothing after the first search, which is meant to be one by OfA."""
+        return cls()
+
+    @classmethod
+    def thorough(cls) -> "SearchConfig":
+        """What finds most after a search by OfA and hurts nowhere that it was measured, see docs/ranking.md.
+
+        OfA's best images are scored anew by OnA, then by their best regions, then by the neighbours that they share
+        with the query. One configuration for all collections: each number is one of images at most.
+        """
+        return cls(online=100, rerank=100, neighbourhood=ReciprocalConfig(images=100))
+
     def __post_init__(self) -> None:
         for name in ("rerank", "expansion", "online"):
             if getattr(self, name) < 0:

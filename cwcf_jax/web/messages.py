@@ -67,6 +67,11 @@ class Search(Query):
     aggregation: Literal["ofa", "ona"] = "ofa"
     rerank: int = Field(0, ge=0, le=1000, description="Look at the regions of the best so many.")
     expand: int = Field(0, ge=0, le=100, description="Add the best so many to the query and search again.")
+    online: int = Field(0, ge=0, le=1000, description="Score the best so many of OfA anew under the query's classes.")
+    reciprocal: int = Field(
+        0, ge=0, le=1000, description="Rank the best so many last by the neighbours that they share with the query."
+    )
+    thorough: bool = Field(False, description="The slower and better search, which chooses the five fields above.")
     count: int = Field(20, ge=1, le=100)
     first: int = Field(0, ge=0, le=10_000_000, description="Of the best, how many are passed over.")
 
@@ -76,7 +81,9 @@ class FoundPicture(Message):
 
     path: str
     content: str = Field(description="sha256 of the file.")
-    score: float = Field(description="Cosine, -1 to 1.")
+    score: float = Field(
+        description="Cosine, -1 to 1; of the best that were ranked by shared neighbours how many they share, 0 to 1."
+    )
     width: int
     height: int
     box: tuple[int, int, int, int] | None = Field(description="Best region, x1 y1 x2 y2 in pixels, if re-ranked.")
@@ -109,7 +116,7 @@ class ClassPair(Message):
 class Explained(Message):
     """A score taken apart. The shares and the rest sum to it; so do the cells and the constant."""
 
-    score: float = Field(description="Of the region or picture, before expansion.")
+    score: float = Field(description="Of the region or picture, before expansion and ranking by shared neighbours.")
     pairs: list[ClassPair]
     rest: float
     cells: list[list[float]] = Field(description="What each cell adds; rows from the top, evenly over the picture.")

@@ -1,6 +1,7 @@
 """The searches behind the API; one at a time, since a search already uses every core."""
 
 import contextlib
+import dataclasses
 import hashlib
 import threading
 
@@ -36,7 +37,7 @@ class Searching:
             if sides:
                 blank = np.zeros((*sides.most_common(1)[0][0], 3), np.uint8)
                 query = self._searcher.describe(self._searcher.prepare(blank))
-                for options in (Options(), Options("ona", rerank=1)):
+                for options in (Options(), Options("ona"), Options.thorough()):
                     self._searcher.search(query, options, count=1)
 
     def info(self) -> messages.IndexInfo:
@@ -138,7 +139,11 @@ def _entry(held: EntryRanker, path: str) -> Entry:
 
 
 def _options(asked: messages.Search) -> Options:
-    return Options(asked.aggregation, asked.rerank, asked.expand, tuple(asked.classes))
+    fields = {field.name: getattr(asked, field.name) for field in dataclasses.fields(Options)}
+    try:
+        return (Options.thorough if asked.thorough else Options)(**fields | {"classes": tuple(asked.classes)})
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
 
 
 def _rounded(values: np.ndarray) -> list[list[float]]:

@@ -1,5 +1,6 @@
 """The commands of ``cwcf``, called in this process; `process_test` starts others."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -114,6 +115,8 @@ class SearchTest(CommandCase):
         ((), {}),
         (("--aggregation=ona", "--expand=2"), {"aggregation": "ona", "expand": 2}),
         (("--classes=3, 7",), {"classes": ("3", "7")}),
+        (("--online=4", "--reciprocal=5"), {"online": 4, "reciprocal": 5}),
+        (("--thorough",), dataclasses.asdict(Options.thorough())),
     )
     def test_json_is_what_the_library_finds(self, flags, options):
         box = (4.0, 3.0, 40.0, 41.0)
@@ -135,6 +138,8 @@ class SearchTest(CommandCase):
             (("letter.txt",), "letter.txt"),
             (("sub/3.png", "--box=0,0,9999,10"), "does not lie within"),
             (("sub/3.png", "--classes=unicorn"), "'unicorn' is not a class"),
+            (("sub/3.png", "--thorough", "--rerank=3"), "a thorough search chooses rerank itself"),
+            (("sub/3.png", "--classes=3", "--online=3"), "online changes nothing where"),
             (("sub/3.png", f"--index={self.home}/nowhere"), "no index in"),
         ):
             self.assertIn(reason, self.fails("search", *arguments))

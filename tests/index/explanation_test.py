@@ -44,6 +44,7 @@ class ExplainTest(parameterized.TestCase):
         (Options(classes=("3", "1")), 1e-3),
         (Options(rerank=COUNT), 1e-5),
         (Options("ona", rerank=COUNT), 1e-5),
+        (Options(online=COUNT), 1e-3),
     )
     def test_pairs_and_cells_sum_to_the_score(self, options, atol):
         """As it is shown: of the picture, with class vectors in int8 under OnA, or of its best region."""

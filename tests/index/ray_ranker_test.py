@@ -24,6 +24,7 @@ OPTIONS = (
     Options("ona", rerank=9, expand=4),
     Options(expand=COUNT + 5),
     Options("ona", classes=("church", "dome")),
+    Options.thorough(),
 )
 
 

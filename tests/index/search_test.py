@@ -10,6 +10,8 @@ from absl.testing import absltest, parameterized
 from cwcf_jax.images import ImageError, read_image
 from cwcf_jax.index import Index, Options, Searcher
 from cwcf_jax.index.search import IndexRanker
+from cwcf_jax.search.pipeline import SearchConfig
+from cwcf_jax.search.reciprocal import ReciprocalConfig
 from cwcf_jax.store import MapStore
 from tests.support import indexes, oracles
 from tests.support.packages import package
@@ -187,6 +189,51 @@ class SecondLookTest(SearchCase):
             self.search(aggregation=aggregation, rerank=rerank, expand=expand), database @ expanded, 2e-4
         )
 
+    def ranked(self, aggregation="ofa", online=0, rerank=0, expand=0, reciprocal=0):
+        """All steps one after the other, in float64: paths and scores, best first."""
+        entries = self.snapshot.entries
+        query = np.asarray(self.query.descriptor, np.float64)
+        database = self.snapshot.descriptors.astype(np.float64) if aggregation == "ofa" else self.online(self.query)
+        scores = database @ query
+        order = np.argsort(-scores)
+
+        def again(count, new):
+            best = order[:count]
+            scores[best] = new
+            order[:count] = best[np.argsort(-scores[best])]
+
+        if online:
+            database[order[:online]] = self.online(self.query)[order[:online]]
+            again(online, database[order[:online]] @ query)
+        if rerank:
+            contents = [entries[place].content for place in order[:rerank]]
+            found = [_best_region(self.index, one, self.query, self.searcher.whitening)[:2] for one in contents]
+            new, database[order[:rerank]] = map(np.stack, zip(*found, strict=True))
+            again(rerank, new)
+        if expand:
+            query = oracles.l2(query + database[order[:expand]].sum(axis=0))
+            scores = database @ query
+            order = np.argsort(-scores)
+        if reciprocal:
+            config = ReciprocalConfig(images=reciprocal)
+            again(reciprocal, oracles.reciprocal_scores(query, database[order[:reciprocal]], config))
+        return [entries[place].path for place in order], scores[order]
+
+    @parameterized.parameters(
+        dict(online=9),
+        dict(online=COUNT + 3),
+        dict(reciprocal=14),
+        dict(aggregation="ona", expand=3, reciprocal=COUNT + 3),
+        dict(online=9, rerank=5, expand=4, reciprocal=14),
+        dict(online=14, rerank=14, reciprocal=14),
+    )
+    def test_steps_after_the_first_search(self, **steps):
+        paths, scores = self.ranked(**steps)
+        hits = self.search(**steps)
+        self.assertEqual([hit.entry.path for hit in hits], paths)
+        np.testing.assert_allclose([hit.score for hit in hits], scores, atol=2e-4)
+        self.assertEqual(sum(hit.box is not None for hit in hits), steps.get("rerank", 0))
+
     @parameterized.parameters("ofa", "ona")
     def test_pictures_that_others_replaced_leave_their_places_to_the_next_ones(self, aggregation):
         class_ids = self.query.class_ids if aggregation == "ona" else None
@@ -232,13 +279,28 @@ class OptionsTest(parameterized.TestCase):
         ({"aggregation": "average"}, "unknown aggregation 'average'; known: ofa, ona"),
         ({"rerank": -1}, "rerank is a number of pictures, not -1"),
         ({"expand": -2}, "expand is a number of pictures, not -2"),
+        ({"online": -1}, "online is a number of pictures, not -1"),
+        ({"reciprocal": -1}, "reciprocal is a number of pictures, not -1"),
+        ({"aggregation": "ona", "online": 3}, "online changes nothing where all pictures are described under"),
+        ({"classes": ("1",), "online": 3}, "leave out online, or both aggregation=ona and classes"),
     )
     def test_what_cannot_be(self, options, message):
         with self.assertRaisesRegex(ValueError, message):
             Options(**options)
 
+    def test_thorough_is_the_pipelines(self):
+        config = SearchConfig.thorough()
+        self.assertEqual(Options.thorough().config, config)
+        self.assertEqual(Options.thorough(("3",)).config, dataclasses.replace(config, online=0))
+        self.assertEqual(Options.thorough(rerank=0, aggregation="ofa"), Options.thorough())
+        for name, value in (("rerank", 3), ("aggregation", "ona"), ("online", 3), ("expand", 1), ("reciprocal", 3)):
+            with self.assertRaisesRegex(ValueError, f"a thorough search chooses {name} itself; leave out {name}"):
+                Options.thorough(**{name: value})
+
     def test_classes_make_it_online(self):
-        self.assertEqual([Options().online, Options("ona").online, Options(classes=("1",)).online], [False, True, True])
+        self.assertEqual(
+            [Options().by_query, Options("ona").by_query, Options(classes=("1",)).by_query], [False, True, True]
+        )
 
 
 class IndexSearchTest(SearchCase):

@@ -15,43 +15,13 @@ from hypothesis import given, settings
 from cwcf_jax.search.reciprocal import ReciprocalConfig, reciprocal_scores
 from tests.search import neighbours
 from tests.search.neighbours import clusters
+from tests.support import oracles
 from tests.support.slow import slow
 
 FEW = ReciprocalConfig(k1=5, k2=3)
 
 
-def oracle(query, rows, config):
-    """One image and one set at a time, where no two distances are equal."""
-    nodes = np.concatenate([query[None], rows]).astype(np.float64)
-    everyone = range(len(nodes))
-    distance = np.array([[np.sum((a - b) ** 2) for b in nodes] for a in nodes])
-    distance = np.array([row / row.max() for row in distance])
-    order = [sorted(everyone, key=lambda j, i=i: distance[i, j]) for i in everyone]
-
-    def reciprocal(i, k):
-        return {j for j in order[i][: k + 1] if i in order[j][: k + 1]}
-
-    half = int(np.around(config.k1 / 2))
-    encoding = np.zeros((len(nodes), len(nodes)))
-    for i in everyone:
-        own = reciprocal(i, config.k1)
-        members = set(own)
-        for j in own:
-            other = reciprocal(j, half)
-            if len(own & other) > 2 / 3 * len(other):
-                members |= other
-        for j in members:
-            encoding[i, j] = np.exp(-distance[i, j])
-        encoding[i] /= encoding[i].sum()
-    encoding = np.array([np.mean([encoding[j] for j in order[i][: config.k2]], axis=0) for i in everyone])
-    scores = []
-    for i in everyone[1:]:
-        smaller, larger = np.minimum(encoding[0], encoding[i]).sum(), np.maximum(encoding[0], encoding[i]).sum()
-        jaccard = 1 - smaller / larger
-        scores.append(1 - (1 - config.original_weight) * jaccard - config.original_weight * distance[0, i])
-    return np.array(scores)
-
-
+oracle = oracles.reciprocal_scores
 scores = functools.partial(neighbours.scored, reciprocal_scores)
 
 
@@ -123,7 +93,9 @@ class ReciprocalTest(parameterized.TestCase):
     def test_one_row_and_no_row(self):
         query, rows = clusters(3, 1)
         np.testing.assert_allclose(
-            scores(query, rows, ReciprocalConfig()), oracle(query, rows, ReciprocalConfig()), atol=2e-6
+            scores(query, rows, ReciprocalConfig()),
+            oracle(query, rows, ReciprocalConfig()),
+            atol=2e-6,
         )
         self.assertEqual(scores(query, rows[:0], ReciprocalConfig()).shape, (0,))
 

@@ -52,12 +52,16 @@ class ApiTest(parameterized.TestCase):
         {"expand": 3},
         {"aggregation": "ona", "rerank": 4, "expand": 2},
         {"classes": ["3", "7"]},
+        {"online": 5, "reciprocal": 6},
+        {"thorough": True},
+        {"thorough": True, "classes": ["3", "7"]},
     )
     def test_search_is_that_of_the_library(self, **fields):
         found = self.upload("3.png")
         box = [5, 5, found["width"] - 5, found["height"] - 9]
         answer = self.post("search", upload=found["upload"], box=box, count=4, first=1, **fields)
-        options = Options(**{**fields, "classes": tuple(fields.get("classes", ()))})
+        fields["classes"] = tuple(fields.get("classes", ()))
+        options = (Options.thorough if fields.pop("thorough", False) else Options)(**fields)
         image = read_image(self.root / "3.png")
         query = self.searcher.describe(self.searcher.prepare(image), box, options.classes)
         expected = self.searcher.search(query, options, count=4, first=1)
@@ -129,6 +133,9 @@ class ApiTest(parameterized.TestCase):
         ("search", {"path": "3.png", "count": 0}, 422, "count"),
         ("search", {"path": "3.png", "rerank": -1}, 422, "rerank"),
         ("search", {"path": "3.png", "aggregation": "sum"}, 422, "aggregation"),
+        ("search", {"path": "3.png", "aggregation": "ona", "online": 3}, 422, "online changes nothing where"),
+        ("search", {"path": "3.png", "thorough": True, "rerank": 3}, 422, "leave out rerank, or thorough"),
+        ("explain", {"path": "3.png", "thorough": True, "expand": 3, "hit": "3.png"}, 422, "leave out expand"),
         ("search", {"path": "3.png", "unknown": 1}, 422, "unknown"),
         ("search", {"path": "3.png", "upload": "0" * 64}, 422, "either an upload or a path"),
         ("search", {}, 422, "either an upload or a path"),

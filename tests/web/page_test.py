@@ -158,6 +158,12 @@ class PageTest(absltest.TestCase):
         self.assertEqual(sent["expand"], 3)
         sent = self.asked(lambda: self.page.get_by_label("Pictures are described by").select_option("ona"))
         self.assertEqual(sent["aggregation"], "ona")
+        thorough = self.page.get_by_label("Thoroughly")
+        sent = self.asked(thorough.check)
+        self.assertTrue(sent["thorough"])
+        self.assertNoCommonElements(sent, ("aggregation", "rerank", "expand"))
+        self.expect(self.page.get_by_label("Look closer at")).to_be_disabled()
+        self.assertEqual(self.asked(thorough.uncheck)["rerank"], 20)
         chip = self.page.locator("#chips input").first
         name = chip.input_value()
         self.assertEqual(self.asked(chip.check)["classes"], [name])

@@ -6,6 +6,7 @@ import { drawHeat } from "./heat.js";
 import { card, explain } from "./results.js";
 
 const PAGE = 20;
+const STEPS = ["aggregation", "rerank", "expand"]; // what a thorough search chooses itself
 const PATIENCE = 250; // ms without a change before a search begins
 const find = (id) => document.getElementById(id);
 const corners = ["x1", "y1", "x2", "y2"].map(find);
@@ -29,6 +30,7 @@ function query() {
 }
 
 function search() {
+  if (find("thorough").checked) return { ...query(), thorough: true };
   const choice = (id) => find(id).value;
   return { ...query(), aggregation: choice("aggregation"), rerank: +choice("rerank"), expand: +choice("expand") };
 }
@@ -170,7 +172,11 @@ find("show-heat").addEventListener("change", (event) => { find("heat").hidden = 
 for (const field of corners) {
   field.addEventListener("change", () => drawing.set(tidy(corners.map((one) => +one.value), state.size)));
 }
-for (const id of ["aggregation", "rerank", "expand"]) find(id).addEventListener("change", changed);
+for (const id of STEPS) find(id).addEventListener("change", changed);
+find("thorough").addEventListener("change", (event) => {
+  for (const id of STEPS) find(id).disabled = event.target.checked;
+  changed();
+});
 find("class").addEventListener("change", (event) => {
   const name = event.target.value.trim();
   if (!name) return;

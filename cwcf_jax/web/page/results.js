@@ -44,7 +44,7 @@ export async function explain(hit, search) {
   place(find("why-box"), hit.box, [hit.width, hit.height]);
   find("why-title").textContent = `Why ${hit.path}`;
   const about = hit.box ? "The region in the frame scores" : "The picture scores";
-  const before = search.expand ? " before the query was widened" : "";
+  const before = search.thorough ? " before shared neighbours counted" : search.expand ? " before the query was widened" : "";
   find("why-score").textContent = `${about} ${found.score.toFixed(3)}${before}. Warm cells add to it, blue ones take away.`;
   find("why-pairs").replaceChildren(
     ...found.pairs.map((pair) => row(pair.query, pair.picture, pair.share, found.score)),
