@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         compile_ahead,
         encode,
         load,
+        shipped_whitening,
         spread,
     )
     from cwcf_jax.images import read_image
@@ -41,6 +42,7 @@ _HOMES = {
         "compile_ahead",
         "encode",
         "load",
+        "shipped_whitening",
         "spread",
     ),
     "images": ("read_image",),
@@ -71,6 +73,7 @@ __all__ = [
     "load",
     "read_image",
     "settings_for",
+    "shipped_whitening",
     "spread",
 ]
 

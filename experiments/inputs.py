@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -82,7 +83,15 @@ def prepare(stack: contextlib.ExitStack, run: RunConfig) -> Inputs:
     Raises:
         ValueError, OSError, StoreBusyError: a flag, file or folder that cannot be used; the message names it.
     """
-    sources = read_datasets(run)
+    found = extract(stack, run, read_datasets(run))
+    queries = found.database.queries
+    if queries is None or not queries.done.all():
+        raise ValueError("a query's picture could not be read, see above; nothing can be measured without it")
+    return found
+
+
+def extract(stack: contextlib.ExitStack, run: RunConfig, sources: Sequence[Source]) -> Inputs:
+    """`prepare` for datasets that were read already and need no queries; the first takes the benchmark's place."""
     chosen = weights_of(run.weights, run.network)
     fingerprint = chosen.fingerprint()
     filler = passes.filler(stack, load_model(run, chosen), run.ray)
@@ -96,9 +105,6 @@ def prepare(stack: contextlib.ExitStack, run: RunConfig) -> Inputs:
         collections.append(collection)
         left_out += reasons
     report_left_out(left_out)
-    queries = collections[0].queries
-    if queries is None or not queries.done.all():
-        raise ValueError("a query's picture could not be read, see above; nothing can be measured without it")
     database, *whitening = collections
     return Inputs(
         run, filler, fingerprint, tuple(sources), database, tuple(whitening), tuple(left_out), tuple(described)

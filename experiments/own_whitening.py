@@ -2,8 +2,8 @@
 
 python -m experiments.own_whitening --dataset=oxford5k --whitening_dataset=paris6k --weights=FILE
 
-Offline aggregation without whitening, with the protocol's on the whitening datasets, and with whitenings of growing
-samples of the benchmark's own images, plain and shrunk.
+Offline aggregation without whitening, with the protocol's on the whitening datasets, with those of --files, and with
+whitenings of growing samples of the benchmark's own images, plain and shrunk.
 """
 
 import contextlib
@@ -15,10 +15,12 @@ import numpy as np
 from absl import flags
 from absl.flags import FlagValues
 
+from cwcf_jax import encoder
 from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening, WhiteningConfig
 from cwcf_jax.evaluation import Described, benchmark, compare
 from cwcf_jax.search.pipeline import SearchConfig
+from cwcf_jax.weights import whitenings
 from experiments import driver, evaluation, inputs, run_flags, tables
 from experiments.driver import Outcome
 from experiments.inputs import Inputs
@@ -34,6 +36,8 @@ def define_flags(values: FlagValues) -> None:
         "images", ["10", "30", "100", "300"], "Sizes of the samples; all images come last.", flag_values=values
     )
     flags.DEFINE_list("ratios", ["0", "0.2", "0.5"], "How far variances are drawn to their mean.", flag_values=values)
+    text = "Files of `experiments.fit_whitening` that are applied as well, or `shipped`: the one in the library."
+    flags.DEFINE_list("files", [], text, flag_values=values)
     flags.DEFINE_integer("samples", 5, "Random samples of each size.", lower_bound=1, flag_values=values)
 
 
@@ -51,6 +55,10 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
         ["none", None, None, plain.dim, f"{plain.map:.4f}", "", ""],
         ["other datasets", None, None, others.dim, f"{others.map:.4f}", "", _signed(others, plain)],
     ]
+    for name in values.files:
+        row = search(given, f"OfA, {name}", count, None, whitening_of(given, name))
+        rows.append(row)
+        lines.append([name, None, None, row.dim, f"{row.map:.4f}", "", _signed(row, plain)])
     vectors = class_vectors(given, npca)
     for images in [*sorted({int(text) for text in values.images if int(text) < len(vectors)}), len(vectors)]:
         for ratio in map(float, values.ratios):
@@ -72,6 +80,16 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
         tables=[tables.Table(f"Offline aggregation, N_C {count}, N_pca {npca}", columns, lines)],
         left_out=given.left_out,
     )
+
+
+def whitening_of(given: Inputs, name: str) -> Whitening:
+    """The whitening in a file, or ``shipped``; ValueError where it is for other class vectors than these."""
+    if name == "shipped":
+        return encoder.shipped_whitening(given.model)
+    found, record = whitenings.read(pathlib.Path(name))
+    if record.network != given.model.network.spec.name or record.encoder != encoder.vector_settings(given.model.config):
+        raise ValueError(f"--files={name} is for {record.network} with {record.encoder}, not for these class vectors")
+    return found
 
 
 def search(given: Inputs, method: str, count: int, npca: int | None, whitening: Whitening | None) -> Row:

@@ -57,7 +57,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         raise ValueError(f"--weights={weights} are of {network}, --network names {arguments.network}")
     network = network or arguments.network or ""
     chosen = {"resize": arguments.resize, "dim": arguments.dim, "num_classes": arguments.nc}
-    chosen |= {"table": arguments.table, "store": arguments.store}
+    chosen |= {"pooling": arguments.pooling, "table": arguments.table, "store": arguments.store}
     given = {name: value for name, value in chosen.items() if value is not None}
     return settings_for(file, network, **given)
 
@@ -68,7 +68,9 @@ def _split(weights: str) -> tuple[str, pathlib.Path]:
 
 
 def _check_same(arguments: argparse.Namespace, settings: Settings) -> None:
-    wanted = {"--resize": (arguments.resize, settings.resize), "--dim": (arguments.dim, settings.dim)}
+    dim = arguments.dim or None  # 0, all: the index holds how many they were
+    wanted = {"--resize": (arguments.resize, settings.resize), "--dim": (dim, settings.dim)}
+    wanted["--pooling"] = arguments.pooling, settings.pooling
     wanted |= {"--nc": (arguments.nc, settings.num_classes), "--table": (arguments.table, settings.table)}
     wanted["--store"] = arguments.store, settings.store
     wanted["--network"] = arguments.network, settings.network

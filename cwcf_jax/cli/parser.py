@@ -77,8 +77,12 @@ def _index(commands: Any) -> None:
         "see `cwcf weights list`",
     )
     parser.add_argument("--resize", help="of every picture, for a new index: max640 (default), min720, none, ...")
-    parser.add_argument("--dim", type=int, help="numbers of a descriptor, for a new index (default: 256)")
-    parser.add_argument("--nc", type=int, help="N_C, class vectors of a descriptor, for a new index (default: 64)")
+    text = "class vectors, for a new index: power means, or sums as in the paper (default: as the shipped whitening's)"
+    parser.add_argument("--pooling", choices=("gem", "sum"), help=text)
+    text = "numbers of a descriptor, for a new index; 0: all (default: 0 with a shipped whitening, else 256)"
+    parser.add_argument("--dim", type=int, help=text)
+    text = "N_C, class vectors of a descriptor, for a new index (default: 8 with a shipped whitening, else 64)"
+    parser.add_argument("--nc", type=int, help=text)
     parser.add_argument(
         "--table",
         metavar="ADDRESS",
@@ -90,7 +94,12 @@ def _index(commands: Any) -> None:
         help="what grows with the pictures, for a new index: s3://BUCKET/FOLDER, gs://...; default: inside the index",
     )
     _ray(parser, "encodes")
-    parser.add_argument("--refit", action="store_true", help="fit the whitening anew on the pictures there are now")
+    parser.add_argument(
+        "--refit",
+        action="store_true",
+        help="fit the whitening on the pictures there are now; in place of a shipped one it finds worse as a rule, and "
+        "there is no way back but a new index",
+    )
     parser.add_argument("--compact", action="store_true", help="leave nothing of pictures and versions that are gone")
     parser.add_argument("--strict", action="store_true", help="exit code 1 if a picture could not be read")
 

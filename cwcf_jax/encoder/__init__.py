@@ -19,6 +19,7 @@ from cwcf_jax.encoder.passes import (
 )
 from cwcf_jax.encoder.placement import spread
 from cwcf_jax.encoder.regions import describe_regions, heat_maps, region_vectors
+from cwcf_jax.encoder.shipped import NoWhiteningError, shipped_whitening, vector_settings
 
 __all__ = [
     "BUCKET_STEPS",
@@ -31,6 +32,7 @@ __all__ = [
     "Extractor",
     "Maps",
     "Model",
+    "NoWhiteningError",
     "Pooled",
     "class_maps",
     "class_vectors",
@@ -49,5 +51,7 @@ __all__ = [
     "pool",
     "raw_features",
     "region_vectors",
+    "shipped_whitening",
     "spread",
+    "vector_settings",
 ]

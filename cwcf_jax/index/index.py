@@ -59,7 +59,7 @@ class Index(IndexReader):
             raise FileExistsError(f"{place} is an index already")
         inside = isinstance(root, pathlib.Path) and place == root / NAME
         model, fingerprint = load_model(settings)
-        dim = min(settings.dim, model.feature_dim)
+        dim = min(settings.dim or model.feature_dim, model.feature_dim)
         count = min(settings.num_classes, model.network.spec.num_classes)
         settings = dataclasses.replace(settings, dim=dim, num_classes=count, feature_layer=model.feature_layer.name)
         place.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,8 @@ class Index(IndexReader):
 
         Args:
             progress: see `Progress`.
-            refit: fit the whitening anew, on the pictures there are now.
+            refit: fit the whitening anew, on the pictures there are now. In place of a shipped one it finds worse as a
+                rule (docs/collections.md), and no call brings that one back.
             ray: as in `update`.
 
         Raises:

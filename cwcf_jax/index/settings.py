@@ -8,11 +8,14 @@ from typing import Any
 from cwcf_jax import encoder, files, networks
 from cwcf_jax.encoder import Model
 from cwcf_jax.images import Resize
-from cwcf_jax.weights import finding
+from cwcf_jax.weights import finding, whitenings
 from cwcf_jax.weights.installed import DEFAULT_NETWORK
 
 FORMAT = 1
 FILE = "index.json"
+
+NUM_CLASSES = 8
+"""N_C of a new index whose network has a shipped whitening (docs/collections.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Settings:
         resize: applied to every picture, see `images.Resize`.
         pooling: what a class vector is, see `encoder.EncoderConfig`.
         num_classes: N_C, classes of an offline descriptor and of a query.
-        dim: numbers of a descriptor.
+        dim: numbers of a descriptor, at most as many as the layer has channels; 0: as many.
         table: address of the database that keeps pictures and descriptors: ``postgresql://...``, or what LanceDB takes,
             such as ``s3://bucket/folder``; empty: a LanceDB in the store. It must not hold a password; libpq finds that
             in ``~/.pgpass`` or ``PGPASSWORD``.
@@ -50,13 +53,17 @@ class Settings:
             raise ValueError(f"a store is an address such as s3://bucket/folder, not {self.store}")
         if self.pooling not in encoder.POOLINGS:
             raise ValueError(f"unknown pooling {self.pooling!r}; known: {', '.join(encoder.POOLINGS)}")
-        for name in ("num_classes", "dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, not {self.num_classes}")
+        if self.dim < 0:
+            raise ValueError(f"dim must be at least 1, or 0 for all, not {self.dim}")
 
 
 def settings_for(weights: str | pathlib.Path | None = None, network: str = "", **choices: Any) -> Settings:
     """Settings for weights whose record says which network they are of, unless ``network`` does.
+
+    Where a whitening comes with the library for the network (`encoder.shipped_whitening`), what is not said suits it:
+    its pooling, N_C 8, all dimensions. With another pooling, and for other networks, it is as `Settings` has it.
 
     Args:
         weights: a file or checkpoint; None: those that `weights.finding.find` finds.
@@ -67,7 +74,8 @@ def settings_for(weights: str | pathlib.Path | None = None, network: str = "", *
         ValueError: nothing says of which network the weights are; FileNotFoundError: no such weights.
     """
     if weights is None:
-        return Settings(networks.get(network or DEFAULT_NETWORK).spec.name, **choices)
+        name = networks.get(network or DEFAULT_NETWORK).spec.name
+        return Settings(name, **_suited(name, choices))
     path = pathlib.Path(weights).resolve()
     if not path.exists():
         raise FileNotFoundError(f"{weights}: no such weights; `cwcf weights list` names what can be downloaded")
@@ -75,7 +83,17 @@ def settings_for(weights: str | pathlib.Path | None = None, network: str = "", *
     name = network or (record.network if record else "")
     if not name:
         raise ValueError(f"{weights} does not say which network it is of; name it: {', '.join(networks.NETWORKS)}")
-    return Settings(name, str(path), **choices)
+    return Settings(name, str(path), **_suited(name, choices))
+
+
+def _suited(network: str, choices: dict[str, Any]) -> dict[str, Any]:
+    """The choices with what suits the network's shipped whitening where nothing else was chosen."""
+    file = whitenings.shipped().get(network)
+    if file is None:
+        return choices
+    pooling = whitenings.read_record(file).encoder["pooling"]
+    suited = {"pooling": pooling, "num_classes": NUM_CLASSES, "dim": 0}
+    return suited | choices if choices.get("pooling", pooling) == pooling else choices
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Making an index what its folder is: only what is new goes through the network, and a kill loses nothing."""
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import pathlib
@@ -8,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cwcf_jax import files
+from cwcf_jax import encoder, files
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
 from cwcf_jax.images import ImageError, Root, read_size
@@ -110,16 +111,20 @@ class Updater:
         return open_table(self._places())
 
     def _begin(self, fresh: dict[str, list[File]]) -> dict[str, str]:
-        """The first generation: its whitening, fitted on a sample of the pictures where there are enough."""
+        """The first generation, with the whitening that ships or one fitted on a sample of the pictures."""
         sample = _sample(list(fresh))
         refused = self._keep(fresh, sample, 0, len(fresh))
         sample = [content for content in sample if content in self._maps]
         if sample:
-            self._switch(self._new_generation(self._fit(sample), len(fresh)))
+            self._switch(self._new_generation(self._fit(sample, own=False), len(fresh)))
         return refused
 
-    def _fit(self, sample: Sequence[str]) -> Whitening:
+    def _fit(self, sample: Sequence[str], *, own: bool) -> Whitening:
+        """The whitening that ships, unless none fits or ``own`` asks for the sample's and there are enough pictures."""
         model, dim = self._load(), self._settings.dim
+        if not own or len(sample) < whitening.ENOUGH:
+            with contextlib.suppress(encoder.NoWhiteningError):
+                return encoder.shipped_whitening(model, dim=dim)
         if len(sample) < whitening.ENOUGH:
             return whitening.none(dim, model.feature_dim)
         batches = (found for _, found in reranking.map_batches(self._maps.read, sample))
@@ -154,7 +159,7 @@ class Updater:
         """A new generation from the maps of all pictures, with the same whitening or one fitted on them."""
         entries = self._table().entries()
         contents = list(dict.fromkeys(entry.content for entry in entries))
-        fitted = self._fit(_sample(contents)) if refit and contents else whitening.read(self._generation())
+        fitted = self._fit(_sample(contents), own=True) if refit and contents else whitening.read(self._generation())
         number = self._new_generation(fitted, len(contents))
         by_content: dict[str, list[Entry]] = {}
         for entry in entries:

@@ -1,4 +1,4 @@
-"""The whitening of an index: fitted on its own pictures where there are enough, left out where there are not."""
+"""The whitening of an index where none ships: fitted on its own pictures if there are enough, else left out."""
 
 import hashlib
 import pathlib

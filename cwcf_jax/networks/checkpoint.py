@@ -169,6 +169,16 @@ def fingerprint(path: str | pathlib.Path) -> str:
     return digest.hexdigest()
 
 
+def fingerprint_params(params: Params) -> str:
+    """sha256 over weights in memory with their names and shapes: the same whatever file they were read from."""
+    digest = hashlib.sha256()
+    for name, array in sorted(_flatten(params).items()):
+        values = np.asarray(array, "<f4")
+        digest.update(f"{name} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
 def _sha256(file: pathlib.Path) -> "hashlib._Hash":
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256")

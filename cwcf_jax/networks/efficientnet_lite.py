@@ -162,6 +162,7 @@ def _network(name: str, *, width: float, depth: float) -> Network:
             classifier="classifier",
             head=("classifier",),
             preprocessing=PREPROCESSING,
+            pooling="gem",
         ),
         functools.partial(EfficientNetLite, width=width, depth=depth),
         map_sizes,

@@ -53,6 +53,7 @@ class NetworkSpec:
         num_classes: length of the logits.
         class_names: the names themselves, or the list that comes with the library: ``imagenet``.
         preprocessing: what the weights expect.
+        pooling: what `encoder.load` takes for class vectors where nothing is said, see `encoder.EncoderConfig`.
     """
 
     name: str
@@ -64,6 +65,7 @@ class NetworkSpec:
     preprocessing: Preprocessing
     num_classes: int = 1000
     class_names: str | tuple[str, ...] = "imagenet"
+    pooling: str = "sum"
 
     def layer(self, name: str | None) -> Layer:
         """The feature layer called ``name``, None for the network's default; ValueError lists the ones there are."""

@@ -98,7 +98,8 @@ class IndexTest(CommandCase):
         self.assertIn("no such weights", self.fails("index", empty, "--weights=nothing.npz"))
         self.assertIn("unknown resize", self.fails("index", empty, *MAKE[:2], "--resize=big"))
         self.assertIn("made with --dim=16", self.fails("index", "--dim=17"))
-        self.assertIn("dim must be at least 1", self.fails("index", empty, *MAKE[:2], "--dim=0"))
+        self.assertIn("dim must be at least 1, or 0", self.fails("index", empty, *MAKE[:2], "--dim=-1"))
+        self.assertIn("made with --pooling=sum", self.fails("index", "--pooling=gem"))
         self.assertFalse((empty / ".cwcf").exists())
 
 

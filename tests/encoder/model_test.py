@@ -95,6 +95,23 @@ class PoolingTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             encoder.EncoderConfig(**fields)
 
+    def test_the_networks_own_where_nothing_is_said(self):
+        network = tiny.network().with_spec(pooling="gem")
+        params = network.initialize(0)
+
+        def pooling(*config, **fields):
+            return cwcf_jax.load(network, params, *config, **fields).config.pooling
+
+        self.assertEqual(pooling(), "gem")
+        self.assertEqual(pooling(gem_p=2.0, drop_negative=False), "gem")
+        self.assertEqual(pooling(pooling="sum", channel_weighting=True), "sum")
+        self.assertEqual(pooling(encoder.EncoderConfig()), "sum")
+        with self.assertRaisesRegex(ValueError, "cannot weight a power mean; .*, or ask for pooling='sum'"):
+            pooling(cam_normalization="raw")
+        defaults = {name: spec.pooling for name, spec in ((n, networks.get(n).spec) for n in networks.NETWORKS)}
+        lite = {name for name in networks.NETWORKS if name.startswith("efficientnet_lite")}
+        self.assertEqual({name for name, pooling in defaults.items() if pooling == "gem"}, lite)
+
     def test_one_may_follow_the_other(self):
         network = tiny.network()
         config = cwcf_jax.load(network, network.initialize(0), encoder.EncoderConfig(), pooling="gem").config

@@ -33,6 +33,7 @@ EXPECTED = {
     "protocols": ({"OnA", "OfA"}, set()),
     "stores": ({"OnA", "OnA, float16", "OnA, int8"}, set()),
     "small_collections": ({"OfA, 6 images, 1 positives"}, set()),
+    "fit_whitening": (set(), set()),
     "own_whitening": ({"OfA", "OfA, not whitened", *(f"OfA, own {n}, shrunk by 0.5" for n in (4, 18))}, set()),
 }
 

@@ -11,11 +11,12 @@ from absl.testing import absltest, parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cwcf_jax
 from cwcf_jax import networks
 from cwcf_jax.index import Settings, settings_for
 from cwcf_jax.index.settings import Header, load_model, read_header
 from cwcf_jax.weights.installed import DEFAULT_NETWORK
-from tests.support import indexes
+from tests.support import indexes, whitenings
 
 SETTINGS = Settings("thin_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
 
@@ -37,9 +38,33 @@ class SettingsForTest(parameterized.TestCase):
         with self.assertRaisesRegex(FileNotFoundError, "missing.npz: no such weights"):
             settings_for("missing.npz")
 
+    def test_what_suits_the_whitening_that_ships(self):
+        model = cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS, pooling="gem")
+        plain = settings_for(indexes.WEIGHTS)
+        whitenings.ship(self, model)
+        found = settings_for(indexes.WEIGHTS, resize="none")
+        self.assertEqual((found.pooling, found.num_classes, found.dim, found.resize), ("gem", 8, 0, "none"))
+        chosen = settings_for(indexes.WEIGHTS, num_classes=3, dim=5, pooling="gem")
+        self.assertEqual((chosen.pooling, chosen.num_classes, chosen.dim), ("gem", 3, 5))
+        self.assertEqual(settings_for(indexes.WEIGHTS, pooling="sum"), plain)
+        self.assertEqual((plain.pooling, plain.num_classes, plain.dim), ("sum", 64, 256))
+
+    def test_the_default_network(self):
+        found = settings_for()
+        self.assertEqual((found.network, found.pooling, found.num_classes, found.dim), (DEFAULT_NETWORK, "gem", 8, 0))
+
+    def test_an_index_from_before_is_what_it_was(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        Header("..", Settings("efficientnet_lite2", num_classes=64, dim=256), "abc").write(folder)
+        content = json.loads((folder / "index.json").read_text())
+        del content["settings"]["pooling"]  # before there was a choice
+        (folder / "index.json").write_text(json.dumps(content))
+        found = read_header(folder).settings
+        self.assertEqual((found.pooling, found.num_classes, found.dim), ("sum", 64, 256))
+
     @parameterized.parameters(
         ({"num_classes": 0}, "num_classes must be at least 1, not 0"),
-        ({"dim": -1}, "dim must be at least 1, not -1"),
+        ({"dim": -1}, "dim must be at least 1, or 0 for all, not -1"),
         ({"store": "/mnt/store"}, "a store is an address such as s3://bucket/folder, not /mnt/store"),
         ({"resize": "big"}, "unknown resize 'big'"),
         ({"pooling": "mean"}, "unknown pooling 'mean'; known: sum, gem"),
@@ -86,7 +111,7 @@ class HeaderTest(parameterized.TestCase):
     @parameterized.parameters(
         *(("",), ("{",), ("[]",), ("7",), ("null",), ("{}",), (b"\xff\xfe",)),
         *(({"format": 2},), ({"strange": 1},), ({"removed": 3},), ({"settings": {}},)),
-        ({"settings": {"network": "x", "weights": "y", "dim": 0}},),
+        ({"settings": {"network": "x", "weights": "y", "dim": -1}},),
     )
     def test_a_damaged_one_is_named(self, change):
         Header("..", SETTINGS, "abc").write(self.folder)

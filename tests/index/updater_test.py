@@ -7,9 +7,10 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from cwcf_jax.images import DatasetError
+import cwcf_jax
+from cwcf_jax.images import DatasetError, read_image
 from cwcf_jax.index import Index, LanceStore, encoding, updater, whitening
-from tests.support import indexes
+from tests.support import indexes, whitenings
 
 
 class UpdateTest(indexes.IndexCase):
@@ -197,6 +198,42 @@ class RebuildTest(indexes.IndexCase):
             other.update()
         self.assertEqual(other.status().whitening, "6 pictures of the folder")
         indexes.assert_same(self, index, other)
+
+    def test_the_whitening_that_ships_serves_from_the_first_picture_on(self):
+        settings_ = dataclasses.replace(indexes.SETTINGS, pooling="gem", dim=0)
+        model = cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS, pooling="gem")
+        fitted = whitenings.ship(self, model)
+        shipped = "7 pictures of noise, 3 pictures of more noise"
+        with mock.patch.object(whitening, "ENOUGH", 3):
+            index = self.make(0, settings=settings_)
+            self.assertEqual(index.status().whitening, shipped)
+            self.assertEqual(index.settings.dim, model.feature_dim)
+            descriptor = index.snapshot().descriptors[0]
+            image = read_image(self.root / "0.png")[None]
+            expected = cwcf_jax.encode(model, image, num_classes=8, whitening=cwcf_jax.shipped_whitening(model))[0]
+            np.testing.assert_allclose(descriptor, expected, atol=0.02)  # maps are int8
+            np.testing.assert_allclose(whitening.read(index.generation()).mean, fitted.mean)
+            index.rebuild(refit=True)
+            self.assertEqual(index.status().whitening, shipped)  # 1 is too few
+            self.draw(1, 2)
+            index.update()
+            self.assertEqual(index.status().whitening, shipped)
+            index.rebuild(refit=True)
+            self.assertEqual(index.status().whitening, "3 pictures of the folder")
+            index.rebuild()
+            self.assertEqual(index.status().whitening, "3 pictures of the folder")
+
+    def test_a_whitening_for_other_class_vectors_is_not_taken(self):
+        whitenings.ship(self, cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS, pooling="gem"))
+        self.assertEqual(self.make(0).status().whitening, "nothing")
+
+    def test_fewer_dimensions_of_it(self):
+        model = cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS, pooling="gem")
+        whitenings.ship(self, model)
+        index = self.make(0, settings=dataclasses.replace(indexes.SETTINGS, pooling="gem", dim=5))
+        np.testing.assert_array_equal(
+            whitening.read(index.generation()).projection, cwcf_jax.shipped_whitening(model).projection[:, :5]
+        )
 
     def test_one_that_fails_leaves_everything_as_it_was(self):
         index = self.make(0, 1, 2)
