@@ -17,10 +17,9 @@ import numpy as np
 from absl.testing import absltest
 
 import cwcf_jax
-from cwcf_jax import networks
 from cwcf_jax.index import Entry, ranker
 from cwcf_jax.search import nearest, online_scores
-from tests.support import shared
+from tests.support import shared, thin
 from tests.support.slow import XLA_FLAGS
 
 PROCESS = """
@@ -31,15 +30,17 @@ PROCESS = """
     import jax.numpy as jnp
     from jax.sharding import Mesh
     import cwcf_jax
-    from cwcf_jax import encoder, networks, search
+    from cwcf_jax import encoder, search
     from cwcf_jax.search import online
 
-    network = networks.get("squeezenet1_1")
+    sys.path.insert(0, "tests/support")  # not as a package, which would set 8 devices
+    import thin
+
     mesh = Mesh(np.array(jax.devices()), ("batch",))
-    model = encoder.spread(cwcf_jax.load(network, network.initialize(0)), mesh)
+    model = encoder.spread(cwcf_jax.load(thin.adapted(), thin.random_params()), mesh)
     images = np.random.default_rng(0).integers(0, 256, (8, 96, 120, 3), np.uint8)
     own = slice(4 * process, 4 * process + 4)
-    whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(1).random((9, 512)))
+    whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(1).random((9, 32)))
     found = cwcf_jax.encode(model, images[own], whitening=whitening, class_ids=[3, 1], sizes=[(90, 100)] * 4)
     shards = sorted(found.addressable_shards, key=lambda shard: shard.index[0].start)
     try:
@@ -111,9 +112,8 @@ class DistributedTest(absltest.TestCase):
         cls.parts = [json.loads(file.read_text()) for file in files]
 
     def test_two_processes_encode_what_one_does(self):
-        network = networks.get("squeezenet1_1")
-        model = cwcf_jax.load(network, network.initialize(0))
-        whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(1).random((9, 512)))
+        model = cwcf_jax.load(thin.adapted(), thin.random_params())
+        whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(1).random((9, 32)))
         images = np.random.default_rng(0).integers(0, 256, (8, 96, 120, 3), np.uint8)
         expected = cwcf_jax.encode(model, images, whitening=whitening, class_ids=[3, 1], sizes=[(90, 100)] * 8)
         found = np.concatenate([part["descriptors"] for part in self.parts])

@@ -19,6 +19,7 @@ from absl.testing import absltest
 
 from cwcf_jax.cli import entry, parser
 from tests.support import shared
+from tests.support.slow import slow
 
 
 def blocks(page, kind):
@@ -41,6 +42,7 @@ class ReadmeTest(absltest.TestCase):
             shutil.copy(found / "all_souls_000075.jpg", photographs / "church.jpg")
         cls.home = home
 
+    @slow
     def test_python_blocks(self):
         self.enterContext(contextlib.chdir(self.folder))
         namespace = {}
@@ -54,6 +56,7 @@ class ReadmeTest(absltest.TestCase):
         self.assertEqual(namespace["hits"][0].entry.path, "church.jpg")
         self.assertLen(out.getvalue().splitlines(), 5 + 1)
 
+    @slow
     def test_commands_of_the_quick_start(self):
         (block,) = (block for block in blocks("README.md", "bash") if "cwcf index" in block)
         lines = [line for line in block.splitlines() if line.startswith("cwcf ")]

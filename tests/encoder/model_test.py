@@ -16,6 +16,7 @@ from cwcf_jax.datasets import read_oxford
 from cwcf_jax.encoder import passes
 from cwcf_jax.images import read_image
 from tests.support import shared
+from tests.support.models import any_model
 from tests.training import tiny
 from tests.weights import packaged
 
@@ -23,10 +24,7 @@ from tests.weights import packaged
 class DtypeTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
-        weights = shared.require("weights/squeezenet_v1.1.npz")
-        self.full, self.half = (
-            cwcf_jax.load("squeezenet1_1", weights, dtype=dtype) for dtype in ("float32", "bfloat16")
-        )
+        self.full, self.half = (any_model(dtype=dtype) for dtype in ("float32", "bfloat16"))
         images = read_oxford(shared.require("data/oxford_dev"))
         self.images = np.stack([read_image(path)[:240, :240] for path in images.paths[:4]])
 

@@ -16,6 +16,7 @@ from cwcf_jax.encoder import passes
 from cwcf_jax.images import read_image
 from tests.support import oracles, shared, thin
 from tests.support.compilation import quickly
+from tests.support.models import any_model
 from tests.support.slow import slow
 from tests.training import tiny
 
@@ -23,11 +24,6 @@ from tests.training import tiny
 @functools.cache
 def _model(**options):
     return cwcf_jax.load("googlenet", shared.require("weights/googlenet_bvlc.npz"), **options)
-
-
-@functools.cache
-def _small_model(**options):
-    return cwcf_jax.load("squeezenet1_1", shared.require("weights/squeezenet_v1.1.npz"), **options)
 
 
 @functools.cache
@@ -195,13 +191,13 @@ class NoClassifierTest(absltest.TestCase):
 
 class PaddingTest(absltest.TestCase):
     def test_padded_equals_unpadded_for_3_sizes(self):
-        self._check_sizes(_small_model(), [(1, 1), (17, 300), (129, 255)])
+        self._check_sizes(any_model(), [(1, 1), (17, 300), (129, 255)])
 
     @slow
     def test_padded_equals_unpadded_for_20_sizes(self):
         generator = np.random.default_rng(0)
         sizes = [(17, 17), (17, 300), (20, 18), (31, 33), (128, 128), (129, 255)]
-        self._check_sizes(_small_model(), sizes + [tuple(generator.integers(20, 129, 2)) for _ in range(14)])
+        self._check_sizes(any_model(), sizes + [tuple(generator.integers(20, 129, 2)) for _ in range(14)])
 
     @slow
     def test_padded_equals_unpadded_down_to_one_pixel(self):
@@ -233,7 +229,7 @@ class PaddingTest(absltest.TestCase):
         self.assertEqual(passes._encode._cache_size(), len(buckets))
 
     def test_batch_of_several_sizes(self):
-        model, image = _small_model(), _photograph()
+        model, image = any_model(), _photograph()
         sizes = [(100, 75), (65, 125), (128, 128)]
         batch = np.full((3, 128, 128, 3), 255, np.uint8)  # what lies outside the valid area does not matter
         for row, (height, width) in zip(batch, sizes, strict=True):
@@ -257,7 +253,7 @@ class DegenerateTest(parameterized.TestCase):
     def test_one_cell_region(self):
         image = _photograph()[None, :128, :128]
         for box in ([10, 10, 11, 11], [-50, -50, -1, -1], [5000, 5000, 6000, 6000]):
-            found = np.asarray(cwcf_jax.encode(_small_model(), image, num_classes=8, boxes=[box]))
+            found = np.asarray(cwcf_jax.encode(any_model(), image, num_classes=8, boxes=[box]))
             self.assertTrue(np.isfinite(found).all())
             self.assertAlmostEqual(float(np.linalg.norm(found)), 1.0, places=5)
 

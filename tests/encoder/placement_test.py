@@ -9,9 +9,11 @@ from absl.testing import absltest
 from jax.sharding import Mesh
 
 import cwcf_jax
-from cwcf_jax import arrays, encoder, networks
+from cwcf_jax import arrays, encoder
 from cwcf_jax.networks import layers
 from tests.support import on_gpus
+from tests.support.models import any_model
+from tests.support.slow import slow
 
 COLLECTIVES = re.compile("all-gather|all-reduce|all-to-all|collective-permute")
 BOXES = [(10.0 * i, 0.0, 60.0 + 5 * i, 70.0) for i in range(8)]
@@ -24,8 +26,7 @@ def _images():
 class DevicesTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
-        network = networks.get("squeezenet1_1")
-        self.model = cwcf_jax.load(network, network.initialize(0))
+        self.model = any_model()
         self.spread = encoder.spread(self.model, Mesh(np.array(jax.devices()[:8]), ("batch",)))
 
     def test_the_same_descriptors_an_eighth_on_each(self):
@@ -45,6 +46,7 @@ class DevicesTest(absltest.TestCase):
         np.testing.assert_allclose(few, found[:3], atol=1e-6)
         self.assertTrue(few.is_fully_replicated)
 
+    @slow
     def test_nor_by_what_gpus_compute(self):
         model = cwcf_jax.load(self.model.network, self.model.params, dtype="bfloat16")
         spread = encoder.spread(model, Mesh(np.array(jax.devices()[:8]), ("batch",)))

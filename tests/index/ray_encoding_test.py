@@ -11,7 +11,7 @@ from absl.testing import absltest
 
 from cwcf_jax.index import Index, Searcher, encoding
 from tests.support import indexes, packages, servers
-from tests.support.slow import slow
+from tests.support.slow import cases, slow
 
 
 class RayWorkersTest(indexes.IndexCase):
@@ -20,7 +20,7 @@ class RayWorkersTest(indexes.IndexCase):
         super().setUpClass()
         packages.package("ray")
         cls.client = cls.enterClassContext(servers.s3_client())
-        cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=3))
+        cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=cases(2, 3)))
 
     def inside(self, index):
         """The same folder's index made by this process, in a folder."""

@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.index import Options, Searcher
 from tests.support import indexes, packages, servers
-from tests.support.slow import slow
+from tests.support.slow import cases, slow
 
 COUNT = 150
 """Pictures, three fragments."""
@@ -39,7 +39,7 @@ class RaySearchTest(parameterized.TestCase):
         super().setUpClass()
         packages.package("ray")
         cls.ray_search = importlib.import_module("cwcf_jax.index.ray_ranker")
-        cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=4))
+        cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=cases(2, 4)))
         cls.root = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         for copy in (11, 70, 120):  # ties, in fragments and between them
             indexes.draw(cls.root / f"copies/{copy}.png", 5)

@@ -18,11 +18,9 @@ from cwcf_jax.search import online, online_scores
 from cwcf_jax.search.online import OnlineSearch
 from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout
 from tests.support import shared
+from tests.support.models import any_model
 
-
-@functools.cache
-def _model():
-    return cwcf_jax.load("squeezenet1_1", shared.require("weights/squeezenet_v1.1.npz"))
+DIM = 24
 
 
 class PhotographsTest(parameterized.TestCase):
@@ -34,11 +32,11 @@ class PhotographsTest(parameterized.TestCase):
         everything = read_folder(shared.require("data/boofcv_triplets"))
         cls.images = ImageSet("photographs", everything.names[40:46], everything.paths[40:46])
         pictures = [read_image(path) for path in cls.images.paths]
-        model = _model()
+        model = any_model()
         vectors = np.concatenate(
             [cwcf_jax.class_vectors(model, one[None], num_classes=40).vectors[0] for one in pictures]
         )
-        cls.whitening = cwcf_jax.fit_pca_whitening(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dim=48)
+        cls.whitening = cwcf_jax.fit_pca_whitening(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dim=DIM)
         height, width = pictures[2].shape[:2]
         box = [[width / 4, height / 4, 3 * width / 4, height]]
         cls.classes = np.asarray(
@@ -49,11 +47,16 @@ class PhotographsTest(parameterized.TestCase):
         cls.expected = np.array([np.dot(encode(one[None])[0], cls.query) for one in pictures])
 
     def fill(self, **changes):
-        options = {"classes": tuple(range(1000)), "dim": 48, "dtype": "int8", "fragment": 4} | changes
+        options = {
+            "classes": tuple(range(any_model().network.spec.num_classes)),
+            "dim": DIM,
+            "dtype": "int8",
+            "fragment": 4,
+        } | changes
         place = pathlib.Path(self.create_tempdir().full_path)
         with ClassVectorWriter(place, {}, Layout(**options)) as writer:
             for path in self.images.paths:
-                embedded = encoder.embed_classes(_model(), read_image(path)[None], whitening=self.whitening)
+                embedded = encoder.embed_classes(any_model(), read_image(path)[None], whitening=self.whitening)
                 vectors = embedded.vectors[:, writer.layout.classes]
                 if writer.layout.dtype == "int8":
                     writer.append(*map(np.asarray, quantize(vectors)))
@@ -92,13 +95,13 @@ class PhotographsTest(parameterized.TestCase):
         ids = search.available(self.classes, 64)
         pictures = [read_image(path) for path in self.images.paths]
         expected = [
-            cwcf_jax.encode(_model(), one[None], class_ids=ids, whitening=self.whitening)[0] for one in pictures
+            cwcf_jax.encode(any_model(), one[None], class_ids=ids, whitening=self.whitening)[0] for one in pictures
         ]
         np.testing.assert_allclose(search.scores(self.query, ids), np.stack(expected) @ self.query, atol=1e-3)
 
     def test_a_query_of_another_length(self):
         search = OnlineSearch(self.fill())
-        with self.assertRaisesRegex(ValueError, r"vectors of 48 numbers, the query has shape \(47,\)"):
+        with self.assertRaisesRegex(ValueError, rf"vectors of {DIM} numbers, the query has shape \({DIM - 1},\)"):
             search.scores(self.query[:-1], self.classes)
 
 

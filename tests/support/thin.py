@@ -42,16 +42,30 @@ def register():
     networks.NETWORKS[NAME] = NETWORK
 
 
-def save(path, seed=0):
-    """Random weights of 100 classes and their record, in a new file; returns its path."""
-    record = networks.Provenance(NAME, f"seed {seed}", "", "none", TORCHVISION, len(CLASSES), CLASSES)
+def record(seed=0):
+    """What `save` writes beside the weights: 100 classes with names."""
+    return networks.Provenance(NAME, f"seed {seed}", "", "none", TORCHVISION, len(CLASSES), CLASSES)
+
+
+def adapted():
+    """The network of 100 classes."""
+    return networks.adapt(NETWORK, record())
+
+
+def random_params(seed=0):
+    """Random weights of 100 classes."""
     random = np.random.default_rng(seed)
 
     def draw(leaf):
         deviation = np.sqrt(2 / np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.1
         return random.normal(scale=deviation, size=leaf.shape).astype(np.float32)
 
-    networks.save_params(jax.tree.map(draw, networks.adapt(NETWORK, record).shapes()), path, record)
+    return jax.tree.map(draw, adapted().shapes())
+
+
+def save(path, seed=0):
+    """Random weights of 100 classes and their record, in a new file; returns its path."""
+    networks.save_params(random_params(seed), path, record(seed))
     return pathlib.Path(path)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from absl.testing import absltest
 
 from tests.support import shared
+from tests.support.slow import slow
 from tests.training import tiny
 
 # Argument 1 is when to die: "lines:3" once three lines are logged, "events:5" at the fifth time that Python opens,
@@ -91,6 +92,7 @@ class ResumeTest(absltest.TestCase):
         ]
         self.assertEqual(*timeless)
 
+    @slow
     def test_a_damaged_checkpoint_is_named(self):
         # In processes of their own: within one, Orbax may answer from what it keeps of the files it wrote.
         root = pathlib.Path(self.create_tempdir().full_path)

@@ -1,0 +1,27 @@
+"""Models for tests of what follows a network, whichever it is."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+import cwcf_jax
+from tests.support import shared, thin
+from tests.support.slow import cases
+
+
+@functools.cache
+def any_model(**options):
+    """A thin network of 100 classes with random weights, which compiles fast; where CWCF_SLOW is set, SqueezeNet 1.1.
+
+    ``options`` are fields of `cwcf_jax.EncoderConfig`.
+    """
+    return cases(_thin, _squeezenet)(**options)
+
+
+def _thin(**options):
+    return cwcf_jax.load(thin.adapted(), jax.tree.map(jnp.asarray, thin.random_params()), **options)
+
+
+def _squeezenet(**options):
+    return cwcf_jax.load("squeezenet1_1", shared.require("weights/squeezenet_v1.1.npz"), **options)
