@@ -37,7 +37,7 @@ PROCESS = """
     import thin
 
     mesh = Mesh(np.array(jax.devices()), ("batch",))
-    model = encoder.spread(cwcf_jax.load(thin.adapted(), thin.random_params()), mesh)
+    model = encoder.spread(cwcf_jax.load(*thin.initialized()), mesh)
     images = np.random.default_rng(0).integers(0, 256, (8, 96, 120, 3), np.uint8)
     own = slice(4 * process, 4 * process + 4)
     whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(1).random((9, 32)))
@@ -112,7 +112,7 @@ class DistributedTest(absltest.TestCase):
         cls.parts = [json.loads(file.read_text()) for file in files]
 
     def test_two_processes_encode_what_one_does(self):
-        model = cwcf_jax.load(thin.adapted(), thin.random_params())
+        model = cwcf_jax.load(*thin.initialized())
         whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(1).random((9, 32)))
         images = np.random.default_rng(0).integers(0, 256, (8, 96, 120, 3), np.uint8)
         expected = cwcf_jax.encode(model, images, whitening=whitening, class_ids=[3, 1], sizes=[(90, 100)] * 8)

@@ -3,14 +3,16 @@
 import dataclasses
 import pathlib
 import socket
+import tempfile
 import threading
 from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
 
+from cwcf_jax import networks
 from cwcf_jax.index import Index, Searcher, encoding
-from tests.support import indexes, packages, servers
+from tests.support import indexes, packages, servers, thin
 from tests.support.slow import cases, slow
 
 
@@ -19,6 +21,9 @@ class RayWorkersTest(indexes.IndexCase):
     def setUpClass(cls):
         super().setUpClass()
         packages.package("ray")
+        folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        known = thin.save(folder / "weights.npz", networks.get("squeezenet1_1"))  # Ray's workers register no network
+        cls.settings = dataclasses.replace(indexes.SETTINGS, network="squeezenet1_1", weights=str(known))
         cls.client = cls.enterClassContext(servers.s3_client())
         cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=cases(2, 3)))
 
@@ -32,7 +37,7 @@ class RayWorkersTest(indexes.IndexCase):
     def test_as_by_this_process(self):
         self.draw(*range(70))
         (self.root / "broken.png").write_bytes(b"no picture")
-        index = Index.create(self.root, indexes.SETTINGS)
+        index = Index.create(self.root, self.settings)
         counts = []
         with mock.patch.object(encoding, "keep_maps", side_effect=AssertionError("not by this process")):
             found = index.update(lambda what, done, total: counts.append((what, done, total)), ray=self.cluster.address)
@@ -51,7 +56,7 @@ class RayWorkersTest(indexes.IndexCase):
         for path in self.root.iterdir():
             self.client.upload_file(str(path), "bucket", f"photographs/{path.name}")
         place = pathlib.Path(self.create_tempdir().full_path) / "index"
-        index = Index.create(address, dataclasses.replace(indexes.SETTINGS, store="s3://bucket/index"), folder=place)
+        index = Index.create(address, dataclasses.replace(self.settings, store="s3://bucket/index"), folder=place)
         with mock.patch.object(encoding, "keep_maps", side_effect=AssertionError("not by this process")):
             found = index.update(ray=self.cluster.address)
         self.assertEqual(found, dataclasses.replace(indexes.NOTHING, added=12))
@@ -73,7 +78,7 @@ class RayWorkersTest(indexes.IndexCase):
     @slow
     def test_nodes_that_are_lost_lose_nothing(self):
         self.draw(*range(90))
-        index = Index.create(self.root, dataclasses.replace(indexes.SETTINGS, store="s3://bucket/lost"))
+        index = Index.create(self.root, dataclasses.replace(self.settings, store="s3://bucket/lost"))
         killed, random = [], np.random.default_rng(0)
 
         def count(what, done, total):

@@ -8,7 +8,7 @@ import cwcf_jax
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.index import whitening
 from cwcf_jax.search import reranking
-from tests.support import indexes, oracles
+from tests.support import indexes, oracles, thin
 
 
 class FitTest(absltest.TestCase):
@@ -17,8 +17,8 @@ class FitTest(absltest.TestCase):
         random = np.random.default_rng(0)
         pictures = [
             {
-                "features": np.maximum(random.normal(size=(4, 4, 160)), 0),
-                "cam_features": np.maximum(random.normal(size=(4, 4, 256)), 0),
+                "features": np.maximum(random.normal(size=(4, 4, model.feature_dim)), 0),
+                "cam_features": np.maximum(random.normal(size=(4, 4, thin.CAM_CHANNELS)), 0),
             }
             for _ in range(12)
         ]

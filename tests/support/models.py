@@ -20,7 +20,8 @@ def any_model(**options):
 
 
 def _thin(**options):
-    return cwcf_jax.load(thin.adapted(), jax.tree.map(jnp.asarray, thin.random_params()), **options)
+    network, params = thin.initialized()
+    return cwcf_jax.load(network, jax.tree.map(jnp.asarray, params), **options)
 
 
 def _squeezenet(**options):

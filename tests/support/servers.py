@@ -12,7 +12,7 @@ from unittest import mock
 
 import psutil
 
-from tests.support import packages, thin
+from tests.support import packages
 from tests.support.slow import XLA_FLAGS
 
 
@@ -134,23 +134,10 @@ class RayCluster:
             self._process.stdin.close()
 
 
-def with_thin(environment):
-    """What Ray sets up in each of its workers, which know `thin.NETWORK` then."""
-    network = thin.NETWORK
-
-    def register():  # travels by value: workers import no tests
-        from cwcf_jax import networks
-
-        networks.NETWORKS[network.spec.name] = network
-
-    return (environment or {}) | {"worker_process_setup_hook": register}
-
-
 @contextlib.contextmanager
 def ray_cluster(nodes, cpus=1):
     """A `RayCluster` while the context lasts, ``cpus`` processors a node; its processes see one device each."""
-    hook = f"{with_thin.__module__}.{with_thin.__name__}"
-    with mock.patch.dict(os.environ, {"XLA_FLAGS": XLA_FLAGS, "RAY_RUNTIME_ENV_HOOK": hook}):
+    with mock.patch.dict(os.environ, {"XLA_FLAGS": XLA_FLAGS}):
         cluster = RayCluster(nodes, cpus)
         try:
             yield cluster

@@ -42,30 +42,27 @@ def register():
     networks.NETWORKS[NAME] = NETWORK
 
 
-def record(seed=0):
+def record(network=NETWORK, seed=2):
     """What `save` writes beside the weights: 100 classes with names."""
-    return networks.Provenance(NAME, f"seed {seed}", "", "none", TORCHVISION, len(CLASSES), CLASSES)
+    return networks.Provenance(network.spec.name, f"seed {seed}", "", "none", TORCHVISION, len(CLASSES), CLASSES)
 
 
-def adapted():
-    """The network of 100 classes."""
-    return networks.adapt(NETWORK, record())
-
-
-def random_params(seed=0):
-    """Random weights of 100 classes."""
+def initialized(network=NETWORK, seed=2):
+    """The network of 100 classes, and random weights."""
+    adapted = networks.adapt(network, record(network, seed))
     random = np.random.default_rng(seed)
 
     def draw(leaf):
         deviation = np.sqrt(2 / np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.1
         return random.normal(scale=deviation, size=leaf.shape).astype(np.float32)
 
-    return jax.tree.map(draw, adapted().shapes())
+    return adapted, jax.tree.map(draw, adapted.shapes())
 
 
-def save(path, seed=0):
+def save(path, network=NETWORK, seed=2):
     """Random weights of 100 classes and their record, in a new file; returns its path."""
-    networks.save_params(random_params(seed), path, record(seed))
+    _, params = initialized(network, seed)
+    networks.save_params(params, path, record(network, seed))
     return pathlib.Path(path)
 
 
