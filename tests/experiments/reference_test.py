@@ -1,6 +1,6 @@
-"""The whole ablation on the development and on the synthetic benchmark, against the references in ../shared/data.
+"""The whole ablation on the development benchmark, against ../shared/data/reference.md.
 
-Those figures come from independent float64 numpy implementations over PyTorch feature maps.
+Those figures come from an independent float64 numpy implementation over PyTorch feature maps.
 """
 
 import json
@@ -67,34 +67,6 @@ class ReferenceTest(absltest.TestCase):
         content = json.loads((folder / "pca" / "results.json").read_text())
         self.assertEqual(content["left_out"], [])
         self.assertLen(content["rows"][0]["per_query"], 30)
-
-
-def _synthetic_reference():
-    """``{(method, nc, npca): mAP}`` of Lite2 in the last table of reference_lite2.md, in 160 dimensions."""
-    text = shared.require("data/reference_lite2.md").read_text().rpartition("\n## ")[2]
-    expected = {}
-    for npca, line in re.findall(r"^\| Lite2 \| PCA 160, N_pca (\d+) \|(.*)\|$", text, re.MULTILINE):
-        raw, pca, crow, _, *curves = (cell.strip() for cell in line.split("|"))
-        for method, cell in (("Raw", raw), ("Raw+PCA", pca), ("Raw+CroW+PCA", crow)):
-            if cell:
-                expected[method, None, None] = float(cell)
-        for method, cell in zip(("OfA", "OnA"), curves, strict=True):
-            values = map(float, cell.split("/"))
-            expected |= {(method, nc, int(npca)): value for nc, value in zip((1, 8, 64), values, strict=True)}
-    return expected
-
-
-@slow
-class SyntheticReferenceTest(absltest.TestCase):
-    def test_every_row_without_flags_that_say_what_to_run_on(self):
-        expected = _synthetic_reference()
-        self.assertLen(expected, 3 + 2 * 6)
-        folder = pathlib.Path(self.create_tempdir().full_path)
-        flags = ["--nc=1,8,64", "--aggregation=ofa,ona", f"--cache={folder / 'cache'}", f"--output={folder / 'out'}"]
-        drivers.run(*flags, "--strict")
-        found = {key[:3]: row["map"] for key, row in drivers.rows(folder / "out").items()}
-        for key, value in expected.items():
-            self.assertAlmostEqual(found[key], value, delta=TOLERANCE, msg=str(key))
 
 
 if __name__ == "__main__":
