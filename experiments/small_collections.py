@@ -106,10 +106,19 @@ def measure_kind(
     for config, samples_found in found.items():
         per_query = {name: float(np.mean([one[name] for one in samples_found])) for name in samples_found[0]}
         low, high = interval(list(per_query.values()))
-        steps = evaluation.steps(config)
-        mean = float(np.mean(list(per_query.values())))
         rows.append(
-            Row(method, described.counts[0], described.npca, map=mean, per_query=per_query, low=low, high=high, **steps)
+            Row(
+                method,
+                described.counts[0],
+                described.npca,
+                map=float(np.mean(list(per_query.values()))),
+                per_query=per_query,
+                paper=None,
+                low=low,
+                high=high,
+                network=given.model.network.spec.name,
+                **evaluation.steps(config),
+            )
         )
     return rows
 

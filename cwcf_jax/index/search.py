@@ -22,8 +22,7 @@ from cwcf_jax.index.reader import IndexReader, Places, find_places
 from cwcf_jax.index.settings import maps_location
 from cwcf_jax.index.table import Entry
 from cwcf_jax.search import Ranking, mean_vector, pipeline, similarities
-from cwcf_jax.search.pipeline import SearchConfig
-from cwcf_jax.search.reciprocal import ReciprocalConfig
+from cwcf_jax.search.pipeline import CAUTIOUS, SearchConfig
 from cwcf_jax.search.reranking import BestRegions, RegionConfig, best_regions
 from cwcf_jax.store import MapStore
 
@@ -41,7 +40,7 @@ class Options:
         classes: names or indices; the query and all pictures are then described by these alone.
         online: how many of the best that OfA finds are scored anew under the query's classes (OnA).
         reciprocal: how many of the best are ranked last by the neighbours that they share with the query, see
-            `search.reciprocal`.
+            `search.pipeline.CAUTIOUS`.
     """
 
     aggregation: str = "ofa"
@@ -99,7 +98,7 @@ class Options:
             expansion=self.expand,
             add_query=self.expand > 0,
             online=self.online,
-            neighbourhood=ReciprocalConfig(images=self.reciprocal) if self.reciprocal else None,
+            neighbourhood=dataclasses.replace(CAUTIOUS, images=self.reciprocal) if self.reciprocal else None,
         )
 
 

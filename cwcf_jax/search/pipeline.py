@@ -33,6 +33,13 @@ NOWHERE = -1
 Neighbourhood = ReciprocalConfig | DiffusionConfig | RefinementConfig
 """How the best images of a search are ranked anew by how they lie to one another and to the query."""
 
+CAUTIOUS = ReciprocalConfig(images=200, k1=30, k2=3, original_weight=0.7)
+"""k-reciprocal re-ranking that hurts neither small collections nor queries with a single positive (docs/ranking.md).
+
+The paper's own parameters, which are the defaults of `ReciprocalConfig`, average over more images and weigh the
+original distance less: they cost such queries more than they give others.
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
@@ -73,7 +80,7 @@ class SearchConfig:
         OfA's best images are scored anew by OnA, then by their best regions, then by the neighbours that they share
         with the query. One configuration for all collections: each number is one of images at most.
         """
-        return cls(online=100, rerank=100, neighbourhood=ReciprocalConfig(images=100))
+        return cls(online=CAUTIOUS.images, rerank=100, neighbourhood=CAUTIOUS)
 
     def __post_init__(self) -> None:
         for name in ("rerank", "expansion", "online"):

@@ -215,7 +215,7 @@ class SecondLookTest(SearchCase):
             scores = database @ query
             order = np.argsort(-scores)
         if reciprocal:
-            config = ReciprocalConfig(images=reciprocal)
+            config = ReciprocalConfig(images=reciprocal, k1=30, k2=3, original_weight=0.7)
             again(reciprocal, oracles.reciprocal_scores(query, database[order[:reciprocal]], config))
         return [entries[place].path for place in order], scores[order]
 
@@ -289,6 +289,7 @@ class OptionsTest(parameterized.TestCase):
             Options(**options)
 
     def test_thorough_is_the_pipelines(self):
+        self.assertEqual(Options().config, SearchConfig.fast())
         config = SearchConfig.thorough()
         self.assertEqual(Options.thorough().config, config)
         self.assertEqual(Options.thorough(("3",)).config, dataclasses.replace(config, online=0))
