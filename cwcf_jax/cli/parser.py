@@ -119,7 +119,7 @@ def _search(commands: Any) -> None:
     parser.add_argument(
         "--thorough",
         action="store_true",
-        help="the slower and better search: the best by the query's classes, by regions, and by what they share",
+        help="the slower and better search: the best by the query's classes, then by the neighbours they share",
     )
     parser.add_argument(
         "--aggregation",

@@ -77,10 +77,10 @@ class SearchConfig:
     def thorough(cls) -> "SearchConfig":
         """What finds most after a search by OfA and hurts nowhere that it was measured, see docs/ranking.md.
 
-        OfA's best images are scored anew by OnA, then by their best regions, then by the neighbours that they share
-        with the query. One configuration for all collections: each number is one of images at most.
+        OfA's best images are scored anew by OnA, then by the neighbours that they share with the query. One
+        configuration for all collections: each number is one of images at most.
         """
-        return cls(online=CAUTIOUS.images, rerank=100, neighbourhood=CAUTIOUS)
+        return cls(online=CAUTIOUS.images, neighbourhood=CAUTIOUS)
 
     def __post_init__(self) -> None:
         for name in ("rerank", "expansion", "online"):

@@ -37,7 +37,7 @@ class Searching:
             if sides:
                 blank = np.zeros((*sides.most_common(1)[0][0], 3), np.uint8)
                 query = self._searcher.describe(self._searcher.prepare(blank))
-                for options in (Options(), Options("ona"), Options.thorough()):
+                for options in (Options(), Options("ona", rerank=1), Options.thorough()):
                     self._searcher.search(query, options, count=1)
 
     def info(self) -> messages.IndexInfo:
