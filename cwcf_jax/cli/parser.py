@@ -77,11 +77,11 @@ def _index(commands: Any) -> None:
         "see `cwcf weights list`",
     )
     parser.add_argument("--resize", help="of every picture, for a new index: max640 (default), min720, none, ...")
-    text = "class vectors, for a new index: power means, or sums as in the paper (default: as the shipped whitening's)"
+    text = "class vectors, for a new index: power means, or sums as in the paper (default: what suits the network)"
     parser.add_argument("--pooling", choices=("gem", "sum"), help=text)
-    text = "numbers of a descriptor, for a new index; 0: all (default: 0 with a shipped whitening, else 256)"
+    text = "numbers of a descriptor, for a new index; 0: all (default: 0 with power means, else 256)"
     parser.add_argument("--dim", type=int, help=text)
-    text = "N_C, class vectors of a descriptor, for a new index (default: 8 with a shipped whitening, else 64)"
+    text = "N_C, class vectors of a descriptor, for a new index (default: 8 with power means, else 64)"
     parser.add_argument("--nc", type=int, help=text)
     parser.add_argument(
         "--table",

@@ -19,8 +19,8 @@ def shipped_whitening(model: Model, *, dim: int | None = None) -> Whitening:
         model = cwcf_jax.load("efficientnet_lite2")
         descriptors = cwcf_jax.encode(model, images, num_classes=8, whitening=cwcf_jax.shipped_whitening(model))
 
-    There is one for each EfficientNet-Lite and for GoogLeNet, for class vectors of pooling ``gem``; docs/collections.md
-    says what it is worth, and `Whitening.fitted_on` what it was fitted on.
+    There is one for `efficientnet_lite2` and one for `efficientnet_lite0`, for class vectors of pooling ``gem``;
+    docs/collections.md says what it is worth, and `Whitening.fitted_on` what it was fitted on.
 
     Args:
         model: from `load`. Its weights may come from any file, as long as they are those that the whitening was fitted

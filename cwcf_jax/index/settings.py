@@ -15,7 +15,7 @@ FORMAT = 1
 FILE = "index.json"
 
 NUM_CLASSES = 8
-"""N_C of a new index whose network has a shipped whitening (docs/collections.md)."""
+"""N_C of a new index of power means (docs/development_benchmark.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +62,9 @@ class Settings:
 def settings_for(weights: str | pathlib.Path | None = None, network: str = "", **choices: Any) -> Settings:
     """Settings for weights whose record says which network they are of, unless ``network`` does.
 
-    Where a whitening comes with the library for the network (`encoder.shipped_whitening`), what is not said suits it:
-    its pooling, N_C 8, all dimensions. With another pooling, and for other networks, it is as `Settings` has it.
+    Where nothing else is said, class vectors are those that the network's shipped whitening is for
+    (`encoder.shipped_whitening`), or else what `encoder.load` makes of the network. Power means, asked for or not, come
+    with N_C 8 and all dimensions; sums with the defaults of `Settings`.
 
     Args:
         weights: a file or checkpoint; None: those that `weights.finding.find` finds.
@@ -87,13 +88,12 @@ def settings_for(weights: str | pathlib.Path | None = None, network: str = "", *
 
 
 def _suited(network: str, choices: dict[str, Any]) -> dict[str, Any]:
-    """The choices with what suits the network's shipped whitening where nothing else was chosen."""
+    """The choices with what suits power means where these were chosen, or are the network's own."""
     file = whitenings.shipped().get(network)
-    if file is None:
-        return choices
-    pooling = whitenings.read_record(file).encoder["pooling"]
+    own = whitenings.read_record(file).encoder["pooling"] if file else networks.get(network).spec.pooling
+    pooling = choices.get("pooling", own)
     suited = {"pooling": pooling, "num_classes": NUM_CLASSES, "dim": 0}
-    return suited | choices if choices.get("pooling", pooling) == pooling else choices
+    return suited | choices if pooling == "gem" else {"pooling": pooling} | choices
 
 
 @dataclasses.dataclass(frozen=True)
