@@ -19,7 +19,7 @@ def shipped_whitening(model: Model, *, dim: int | None = None) -> Whitening:
         model = cwcf_jax.load("efficientnet_lite2")
         descriptors = cwcf_jax.encode(model, images, num_classes=8, whitening=cwcf_jax.shipped_whitening(model))
 
-    There is one for `efficientnet_lite2` and one for `efficientnet_lite0`, for class vectors of pooling ``gem``;
+    There is one for each EfficientNet-Lite, for class vectors of pooling ``gem``;
     docs/collections.md says what it is worth, and `Whitening.fitted_on` what it was fitted on.
 
     Args:
