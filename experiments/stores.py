@@ -1,4 +1,4 @@
-"""What a smaller class-vector store costs online aggregation in mAP: types, dimensions, numbers of classes.
+"""What keeping less costs in mAP: class vectors of other types, dimensions and classes, or regions instead of maps.
 
 python -m experiments.stores --dataset=oxford5k --whitening_dataset=paris6k --weights=FILE
 """
@@ -15,11 +15,11 @@ import numpy as np
 from absl import flags
 from absl.flags import FlagValues
 
-from cwcf_jax import store
-from cwcf_jax.arrays import l2_normalize, quantize
+from cwcf_jax import encoder, store
+from cwcf_jax.arrays import dequantize, l2_normalize, quantize
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.evaluation import benchmark, compare
-from cwcf_jax.search import online
+from cwcf_jax.search import online, reranking, similarities
 from cwcf_jax.search.pipeline import SearchConfig
 from cwcf_jax.store import PooledRows
 from experiments import driver, evaluation, inputs, methods, run_flags, tables
@@ -41,7 +41,7 @@ class Kept:
     @property
     def method(self) -> str:
         """As results files call it."""
-        return f"OnA, {self.layout.dtype}"
+        return f"OnA, {self.layout.dtype}" + (f", own {self.layout.own}" if self.layout.own else "")
 
 
 def define_flags(values: FlagValues) -> None:
@@ -51,6 +51,10 @@ def define_flags(values: FlagValues) -> None:
     flags.DEFINE_integer("npca", 1, "N_pca.", lower_bound=1, flag_values=values)
     flags.DEFINE_list("dims", ["256", "128", "64"], "Dimensions below the protocol's.", flag_values=values)
     flags.DEFINE_list("classes", ["500", "250", "100"], "Numbers of classes that are kept.", flag_values=values)
+    text = "Numbers of each image's own most probable classes that are kept."
+    flags.DEFINE_list("own", ["256", "128", "64", "32"], text, flag_values=values)
+    text = "Best images by OfA that are ranked anew by regions, from maps and as a compact index keeps them; 0: none."
+    flags.DEFINE_integer("rerank", 0, text, lower_bound=0, flag_values=values)
 
 
 def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
@@ -61,31 +65,42 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     count, npca = min(values.nc, classes), min(values.npca, classes)
     (exact,) = evaluation.evaluate(given, methods.online(given, (count,), npca), [SearchConfig()])
     rows: list[Row] = [exact]
-    dims, class_counts = (tuple(map(int, texts)) for texts in (values.dims, values.classes))
-    chosen = variants(given, npca, dims, class_counts)
+    dims, class_counts, own = (tuple(map(int, texts)) for texts in (values.dims, values.classes, values.own))
+    chosen = variants(given, npca, dims, class_counts, own)
     full = 4 * classes * chosen[0].layout.dim
-    lines: list[list[tables.Cell]] = [["float32", chosen[0].layout.dim, classes, full, f"{exact.map:.4f}", None, None]]
+    first: list[tables.Cell] = ["float32", chosen[0].layout.dim, classes, None, full, f"{exact.map:.4f}", None, None]
+    lines: list[list[tables.Cell]] = [first]
     for kept in chosen:
-        row = search(given, kept, count, npca)
+        row, size = search(given, kept, count, npca)
         gain = compare(row.per_query, exact.per_query)
         layout = kept.layout
-        line: list[tables.Cell] = [layout.dtype, layout.dim, len(layout.classes), layout.image_bytes]
+        line: list[tables.Cell] = [layout.dtype, layout.dim, len(layout.classes), layout.own or None, size]
         interval = tables.interval(gain.low, gain.high)
         lines.append([*line, f"{row.map:.4f}", f"{gain.difference:+.4f}", interval])
         rows.append(row)
-    columns = ["type", "dim", "classes", "bytes an image", "mAP", "difference", "95 %"]
+    columns = ["type", "dim", "classes", "own", "bytes an image", "mAP", "difference", "95 %"]
+    found = [tables.Table(f"Online aggregation over a store, N_C {count}, N_pca {npca}", columns, lines)]
+    if values.rerank:
+        compact_rows, table = compare_regions(given, inputs.open_maps(stack, given), count, npca, values.rerank)
+        rows += compact_rows
+        found.append(table)
     return Outcome(
         title=driver.heading(given, "Class-vector stores"),
         conditions=driver.conditions(given),
         rows=rows,
-        tables=[tables.Table(f"Online aggregation over a store, N_C {count}, N_pca {npca}", columns, lines)],
-        notes=["Classes that are kept are those most often among the 64 most probable ones of the benchmark's images."],
+        tables=found,
+        notes=[
+            "Classes that are kept are those most often among the 64 most probable ones of the benchmark's images.",
+            "Bytes are of the store's files, its last fragment filled up.",
+        ],
         left_out=given.left_out,
     )
 
 
-def variants(given: Inputs, npca: int, dims: Sequence[int], class_counts: Sequence[int]) -> list[Kept]:
-    """Both types at full size; then int8 of fewer dimensions, and of fewer classes."""
+def variants(
+    given: Inputs, npca: int, dims: Sequence[int], class_counts: Sequence[int], own: Sequence[int]
+) -> list[Kept]:
+    """Both types at full size; then int8 of fewer dimensions, of fewer classes, and of each image's own classes."""
     config = given.protocol.whitening_config()
     whitening = benchmark.fit_on_classes(given.whitening, config, npca)
     everything = tuple(range(given.model.network.spec.num_classes))
@@ -98,15 +113,19 @@ def variants(given: Inputs, npca: int, dims: Sequence[int], class_counts: Sequen
     for count in sorted({count for count in class_counts if count < len(everything)}, reverse=True):
         classes = tuple(np.sort(most[:count]).tolist())
         found.append(Kept(whitening, store.Layout(classes, whitening.dim, "int8")))
+    for count in sorted({count for count in own if 0 < count < len(everything)}, reverse=True):
+        found.append(Kept(whitening, store.Layout(everything, whitening.dim, "int8", own=count)))
     return found
 
 
-def search(given: Inputs, kept: Kept, count: int, npca: int) -> Row:
-    """Every query over a store of this kind, under the best of its classes that the store holds."""
+def search(given: Inputs, kept: Kept, count: int, npca: int) -> tuple[Row, int]:
+    """Every query over a store of this kind, under the best of its classes that the store holds; bytes an image."""
     images, queries = given.database.images, given.queries
     place = tempfile.mkdtemp(prefix="class_vectors_")
     try:
         fill(place, images, kept)
+        files = (file for file in pathlib.Path(place).rglob("*") if file.is_file())
+        size = sum(file.stat().st_size for file in files) // images.length
         asked = online.OnlineSearch(store.ClassVectorStore(place))
         readable = np.flatnonzero(images.done)
         found: dict[str, list[int]] = {}
@@ -119,7 +138,7 @@ def search(given: Inputs, kept: Kept, count: int, npca: int) -> Row:
     finally:
         shutil.rmtree(place)
     row = evaluation.row(given, kept.method, count, npca, SearchConfig(), found)
-    return dataclasses.replace(row, dim=kept.layout.dim, paper=None)
+    return dataclasses.replace(row, dim=kept.layout.dim, paper=None), size
 
 
 def fill(place: str, images: PooledRows, kept: Kept) -> None:
@@ -130,10 +149,53 @@ def fill(place: str, images: PooledRows, kept: Kept) -> None:
             rows = np.arange(start, min(start + BATCH, images.length))
             vectors = [scale.class_vectors(rows, classes) for scale in images.scales]
             embedded = benchmark.sum_scales(vectors, kept.whitening)
+            if kept.layout.own:
+                top = np.argsort(-images.logits[rows], axis=1, kind="stable")[:, : kept.layout.own]
+                embedded = (
+                    embedded * jnp.zeros(embedded.shape[:2]).at[np.arange(len(rows))[:, None], top].set(1)[..., None]
+                )
             if kept.layout.dtype == "int8":
                 writer.append(*(np.asarray(part) for part in quantize(embedded)))
             else:
                 writer.append(np.asarray(embedded.astype(jnp.float16)))
+
+
+def compare_regions(
+    given: Inputs, maps: store.MapStore, count: int, npca: int, rerank: int
+) -> tuple[list[Row], tables.Table]:
+    """OfA; then the best images by regions from their maps, and by those regions that a compact index keeps."""
+    described = methods.offline(given, (count,), npca)
+    assert described.whitening is not None
+    configs = [SearchConfig(), SearchConfig(rerank=rerank)]
+    offline, from_maps = evaluation.evaluate(given, described, configs, maps)
+    images = next(iter(described.databases))[0]
+    readable = np.flatnonzero(given.database.images.done)
+    inputs.fill_maps(given, maps, readable)
+    kept: dict[int, np.ndarray] = {}
+    for places, made in reranking.map_batches(maps.read, readable.tolist()):
+        vectors = np.asarray(encoder.describe_grid(given.model, made, described.whitening, num_classes=count))
+        values, scales = quantize(vectors[:, 1:])
+        for i, place in enumerate(places):
+            kept[int(readable[place])] = np.vstack([vectors[i, :1], dequantize(values[i], scales[i])])
+    found: dict[str, list[int]] = {}
+    for query, one in zip(described.queries[0], given.benchmark.queries, strict=True):
+        order = readable[np.argsort(-np.asarray(similarities(query, images[readable])), kind="stable")]
+        vectors = np.stack([kept[i] for i in order[:rerank].tolist()])
+        scores = (vectors @ np.asarray(query)).max(axis=1)
+        found[one.name] = [*order[:rerank][np.argsort(-scores, kind="stable")].tolist(), *order[rerank:].tolist()]
+    compact = evaluation.row(given, "OfA, compact", count, npca, SearchConfig(rerank=rerank), found)
+    compact = dataclasses.replace(compact, paper=None)
+    dim = described.whitening.dim
+    lines: list[list[tables.Cell]] = [["descriptors", 4 * dim, f"{offline.map:.4f}", None, None]]
+    for row, what, size in (
+        (from_maps, f"regions of the best {rerank}, from maps", None),
+        (compact, f"regions of the best {rerank}, kept", 4 * dim + encoder.REGIONS * (dim + 4)),
+    ):
+        gain = compare(row.per_query, offline.per_query)
+        interval = tables.interval(gain.low, gain.high)
+        lines.append([what, size, f"{row.map:.4f}", f"{gain.difference:+.4f}", interval])
+    columns = ["OfA", "bytes an image", "mAP", "difference", "95 %"]
+    return [offline, from_maps, compact], tables.Table(f"Regions, N_C {count}, N_pca {npca}", columns, lines)
 
 
 PROGRAM = driver.program("stores", define_flags, measure)

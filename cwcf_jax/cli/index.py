@@ -24,7 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     before = time.monotonic()
     with Bar() as bar:
         ray = arguments.ray
-        if arguments.refit or arguments.compact:
+        if arguments.refit or arguments.rebuild:
             index.rebuild(bar, refit=arguments.refit, ray=ray)
         found = index.add(arguments.pictures, bar, ray=ray) if arguments.pictures else index.update(bar, ray=ray)
     seconds = time.monotonic() - before
@@ -58,6 +58,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     network = network or arguments.network or ""
     chosen = {"resize": arguments.resize, "dim": arguments.dim, "num_classes": arguments.nc}
     chosen |= {"pooling": arguments.pooling, "table": arguments.table, "store": arguments.store}
+    chosen |= {"own_classes": arguments.own, "compact": arguments.compact or None}
     given = {name: value for name, value in chosen.items() if value is not None}
     return settings_for(file, network, **given)
 
@@ -73,6 +74,8 @@ def _check_same(arguments: argparse.Namespace, settings: Settings) -> None:
     wanted["--pooling"] = arguments.pooling, settings.pooling
     wanted |= {"--nc": (arguments.nc, settings.num_classes), "--table": (arguments.table, settings.table)}
     wanted["--store"] = arguments.store, settings.store
+    wanted["--compact"] = arguments.compact or None, settings.compact or ""
+    wanted["--own"] = arguments.own, settings.own_classes
     wanted["--network"] = arguments.network, settings.network
     if arguments.weights:
         wanted["--weights"] = str(_split(arguments.weights)[1].resolve()), settings.weights

@@ -84,6 +84,18 @@ def _index(commands: Any) -> None:
     text = "N_C, class vectors of a descriptor, for a new index (default: 8 with power means, else 64)"
     parser.add_argument("--nc", type=int, help=text)
     parser.add_argument(
+        "--compact",
+        action="store_true",
+        help="keep descriptors of pictures and of their regions alone, for a new index: 25 KB a picture; no OnA, no "
+        "--explain, no --refit",
+    )
+    parser.add_argument(
+        "--own",
+        type=_number,
+        metavar="M",
+        help="most probable classes of a picture whose vectors are kept, for a new index; 0: all (default: 128)",
+    )
+    parser.add_argument(
         "--table",
         metavar="ADDRESS",
         help="database of the pictures, for a new index: postgresql://..., s3://...; default: in the store",
@@ -100,7 +112,7 @@ def _index(commands: Any) -> None:
         help="fit the whitening on the pictures there are now; in place of a shipped one it finds worse as a rule, and "
         "there is no way back but a new index",
     )
-    parser.add_argument("--compact", action="store_true", help="leave nothing of pictures and versions that are gone")
+    parser.add_argument("--rebuild", action="store_true", help="leave nothing of pictures and versions that are gone")
     parser.add_argument("--strict", action="store_true", help="exit code 1 if a picture could not be read")
 
 

@@ -1,6 +1,7 @@
 """Where the evidence for classes lies in an image: boxes round a map's hottest cells (section 4.5 of the paper)."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -68,6 +69,31 @@ def host_boxes(
             hot = area > cut * peak
             row[place] = _host_box(hot, rule) if hot.any() else (0, 0, width, height)
     return found
+
+
+def grid_boxes(size: tuple[int, int], levels: Sequence[int]) -> Int[np.ndarray, "t 4"]:
+    """Windows that overlap by half, whatever is in the image: l x l of them at level l, over all of it.
+
+    Sides of a window are 2 / (l + 1) of the image's, rounded outwards to whole cells; a window of a map of one row or
+    column is that. Source: the regions of R-MAC (Tolias, Sicre & Jegou 2016), with the image's aspect ratio instead of
+    squares.
+
+    Args:
+        size: rows and columns of the map, at least 1.
+        levels: each at least 1; level 1 is the whole image.
+
+    Returns:
+        ``x1 y1 x2 y2`` in cells, half-open, level after level, each row by row.
+    """
+    found = []
+    for level in levels:
+        ends = np.arange(level)[:, None] + np.array([0, 2])  # of windows, in parts of level + 1
+        spans = [
+            np.stack([ends[:, 0] * side // (level + 1), -(-ends[:, 1] * side // (level + 1))], axis=1) for side in size
+        ]
+        for (top, bottom), (left, right) in itertools.product(*spans):
+            found.append((left, top, right, bottom))
+    return np.array(found, np.int32)
 
 
 def select_boxes(boxes: Int[np.ndarray, "*n 4"], minimum: int = 5) -> Bool[np.ndarray, "*n"]:

@@ -14,17 +14,29 @@ from cwcf_jax.encoder.passes import (
     class_vectors,
     encode,
     feature_maps,
+    most_probable,
     pool,
     raw_features,
 )
 from cwcf_jax.encoder.placement import spread
-from cwcf_jax.encoder.regions import describe_regions, heat_maps, region_vectors
+from cwcf_jax.encoder.regions import (
+    LEVELS,
+    REGIONS,
+    describe_by_own_classes,
+    describe_grid,
+    describe_regions,
+    grid,
+    heat_maps,
+    region_vectors,
+)
 from cwcf_jax.encoder.shipped import NoWhiteningError, shipped_whitening, vector_settings
 
 __all__ = [
     "BUCKET_STEPS",
     "DTYPES",
+    "LEVELS",
     "POOLINGS",
+    "REGIONS",
     "ClassVectors",
     "Embeddings",
     "EncoderConfig",
@@ -38,16 +50,20 @@ __all__ = [
     "class_vectors",
     "class_vectors_from_maps",
     "compile_ahead",
+    "describe_by_own_classes",
+    "describe_grid",
     "describe_regions",
     "embed_classes",
     "embed_maps",
     "encode",
     "explain",
     "feature_maps",
+    "grid",
     "heat_maps",
     "layer_maps",
     "load",
     "load_extractor",
+    "most_probable",
     "pool",
     "raw_features",
     "region_vectors",

@@ -1,13 +1,21 @@
 """Descriptors of regions under a query's classes (section 4.5 of the paper), from stored maps: no network pass."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cwcf_jax import descriptors
-from cwcf_jax.descriptors import Whitening
+from cwcf_jax.descriptors import Whitening, regions
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.passes import Maps, class_maps, pool_classes, weighted_vectors
+from cwcf_jax.encoder.passes import Maps, class_maps, pool_classes, pool_maps, pooled_vectors, weighted_vectors
+
+LEVELS = 2, 3, 4
+"""Of the windows that are described where an image's maps are not kept."""
+
+REGIONS = sum(level * level for level in LEVELS)
 
 
 @jax.jit
@@ -32,9 +40,45 @@ def describe_regions(
         whitening: of class vectors.
     """
 
-    def one_image(one: Maps, regions: Int[Array, "t 4"]) -> Float[Array, "t d"]:
+    def one_image(one: Maps, cut: Int[Array, "t 4"]) -> Float[Array, "t d"]:
         cams = class_maps(model, one, class_ids)
-        return jax.vmap(lambda cells: descriptors.aggregate(_vectors(model, one, cams, cells), whitening))(regions)
+        return jax.vmap(lambda cells: descriptors.aggregate(_vectors(model, one, cams, cells), whitening))(cut)
+
+    return jax.vmap(one_image)(maps, boxes)
+
+
+def describe_grid(model: Model, maps: Maps, whitening: Whitening | None, *, num_classes: int) -> Float[Array, "b t d"]:
+    """Descriptors of each image, first, and of the `REGIONS` windows of its `grid`, each under its own classes (OfA).
+
+    Arguments as in `describe_by_own_classes`.
+    """
+    sizes = [(height, width) for height, width in np.asarray(maps.feature_size).tolist()]
+    boxes = jnp.asarray(np.stack([grid(size) for size in sizes]))
+    return describe_by_own_classes(model, maps, boxes, whitening, num_classes=num_classes)
+
+
+def grid(size: tuple[int, int]) -> Int[np.ndarray, "t 4"]:
+    """The boxes of `describe_grid` in cells of a feature map of some rows and columns, see `regions.grid_boxes`."""
+    return regions.grid_boxes(size, (1, *LEVELS))
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def describe_by_own_classes(
+    model: Model, maps: Maps, boxes: Int[Array, "b t 4"], whitening: Whitening | None, *, num_classes: int
+) -> Float[Array, "b t d"]:
+    """A descriptor of each region under its own most probable classes: what `encode` makes of a box (OfA).
+
+    Arguments as in `describe_regions`; ``num_classes``: N_C.
+    """
+    stride = model.feature_layer.stride
+
+    def one_image(one: Maps, cut: Int[Array, "t 4"]) -> Float[Array, "t d"]:
+        def one_region(cells: Int[Array, "4"]) -> Float[Array, " d"]:
+            pixels = (cells * stride).astype(jnp.float32)
+            pooled = pool_maps(model, one, one.feature_size * stride, pixels, None, num_classes=num_classes)
+            return descriptors.aggregate(pooled_vectors(model, pooled).vectors, whitening)
+
+        return jax.lax.map(one_region, cut)
 
     return jax.vmap(one_image)(maps, boxes)
 

@@ -11,6 +11,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -21,14 +22,15 @@ from cwcf_jax.encoder import Maps, Model
 from cwcf_jax.extraction import Extraction, Progress, compile_model_maps, crop_maps, model_maps, pass_pictures
 from cwcf_jax.images import ImageError, Picture
 from cwcf_jax.search import reranking
-from cwcf_jax.store import Location, MapStore, write_images
+from cwcf_jax.store import ClassVectorStore, Location, MapStore, write_images
 
 
 @dataclasses.dataclass(frozen=True)
 class Described:
     """What an index keeps of a picture besides its maps.
 
-    ``descriptor`` [d]; ``values`` [classes, d] int8 and ``scales`` [classes], its class vectors.
+    ``descriptor`` [d]; ``values`` [classes, d] int8 and ``scales`` [classes], its class vectors, 0 for those that are
+    not kept; in a compact index [regions, d] and [regions], the descriptors of its regions.
     """
 
     descriptor: np.ndarray
@@ -81,14 +83,28 @@ class _Known:
 
 
 def describe(
-    maps: MapStore, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int
+    maps: MapStore, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int, own: int = 0
 ) -> dict[str, Described]:
-    """Descriptors and class vectors of pictures from their kept maps."""
+    """Descriptors and class vectors of pictures from their kept maps; ``own``: see `store.Layout`."""
     found: dict[str, Described] = {}
     for places, made in reranking.map_batches(maps.read, contents):
-        descriptors, values, scales = map(np.asarray, _described(model, made, whitening, num_classes=num_classes))
+        described = _described(model, made, whitening, num_classes=num_classes, own=own)
+        descriptors, values, scales = map(np.asarray, described)
         for i, place in enumerate(places):
             found[contents[place]] = Described(descriptors[i], values[i], scales[i])
+    return found
+
+
+def describe_compactly(
+    maps: MapStore, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int
+) -> dict[str, Described]:
+    """Descriptors of pictures and of their regions, each under its own classes, from their kept maps."""
+    found: dict[str, Described] = {}
+    for places, made in reranking.map_batches(maps.read, contents):
+        described = np.asarray(encoder.describe_grid(model, made, whitening, num_classes=num_classes))
+        values, scales = quantize(described[:, 1:])
+        for i, place in enumerate(places):
+            found[contents[place]] = Described(described[i, 0], values[i], scales[i])
     return found
 
 
@@ -108,19 +124,30 @@ class Part:
 
 
 def keep_vectors(
-    maps: MapStore, part: Part, model: Model, whitening: Whitening, num_classes: int
+    maps: MapStore, part: Part, model: Model, whitening: Whitening, num_classes: int, *, compact: bool
 ) -> Float[np.ndarray, "n d"]:
-    """Writes the class vectors of pictures whose maps are kept; returns their descriptors."""
-    described = describe(maps, part.contents, model, whitening, num_classes)
+    """Writes the class vectors of pictures whose maps are kept; returns their descriptors.
+
+    ``compact``: the descriptors of their regions instead.
+    """
+    if compact:
+        described = describe_compactly(maps, part.contents, model, whitening, num_classes)
+    else:
+        own = ClassVectorStore(part.vectors).layout.own
+        described = describe(maps, part.contents, model, whitening, num_classes, own)
     found = [described[content] for content in part.contents]
     values, scales = np.stack([one.values for one in found]), np.stack([one.scales for one in found])
     write_images(part.vectors, part.first, values, scales)
     return np.stack([one.descriptor for one in found])
 
 
-@functools.partial(jax.jit, static_argnames="num_classes")
+@functools.partial(jax.jit, static_argnames=("num_classes", "own"))
 def _described(
-    model: Model, maps: Maps, whitening: Whitening, *, num_classes: int
+    model: Model, maps: Maps, whitening: Whitening, *, num_classes: int, own: int
 ) -> tuple[Float[Array, "b d"], Array, Float[Array, "b n"]]:
     embedded = encoder.embed_maps(model, maps, num_classes=num_classes, whitening=whitening)
-    return embedded.descriptors, *quantize(embedded.vectors)
+    vectors = embedded.vectors
+    if own:
+        kept = jax.vmap(lambda scores: jnp.zeros_like(scores).at[encoder.most_probable(scores, own)].set(1.0))
+        vectors = vectors * kept(embedded.probabilities)[..., None]
+    return embedded.descriptors, *quantize(vectors)

@@ -54,5 +54,6 @@ class LocalEncoding:
     ) -> Iterator[tuple[Part, Float[np.ndarray, "n d"]]]:
         """See `EncodingBackend`."""
         for part in parts:
-            count = self._settings.num_classes
-            yield part, encoding.keep_vectors(self._maps, part, self._model(), whitening, count)
+            count, compact = self._settings.num_classes, self._settings.compact
+            found = encoding.keep_vectors(self._maps, part, self._model(), whitening, count, compact=compact)
+            yield part, found

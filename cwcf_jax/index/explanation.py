@@ -61,14 +61,13 @@ def explain(searcher: Searcher, query: Described, hit: Hit, options: Options, *,
         shown = asked
         vectors = encoder.region_vectors(model, one, jnp.asarray(shown, jnp.int32), cells, whitening)
     else:
-        own = asked.tolist() if options.by_query or options.online else None
-        picture = queries.describe(
-            model,
-            whitening,
-            Prepared(maps, entry.height, entry.width),
-            num_classes=searcher.index.settings.num_classes,
-            class_ids=own,
-        )
+        prepared = Prepared(maps, entry.height, entry.width)
+        own = _kept_classes(searcher, prepared, asked) if options.by_query or options.online else None
+        if own == []:
+            height, width = np.asarray(one.feature_size).tolist()
+            return Explanation(0.0, (), 0.0, np.zeros((height, width), np.float32), 0.0)
+        count = searcher.index.settings.num_classes
+        picture = queries.describe(model, whitening, prepared, num_classes=count, class_ids=own)
         shown, vectors = picture.class_ids, picture.vectors
     evidence = encoder.explain(model, one, jnp.asarray(shown, jnp.int32), whitening, descriptor, cells)
     shares = np.asarray(class_pairs(asked_vectors, vectors))
@@ -87,3 +86,12 @@ def explain(searcher: Searcher, query: Described, hit: Hit, options: Options, *,
         cells=np.asarray(evidence.cells.sum(axis=0))[:height, :width],
         constant=float(evidence.constant.sum()),
     )
+
+
+def _kept_classes(searcher: Searcher, picture: Prepared, asked: np.ndarray) -> list[int]:
+    """Those of a query's classes whose vectors the index keeps of a picture: what OnA sums."""
+    model, own = searcher.index.model, searcher.index.settings.own_classes
+    if not 0 < own < model.network.spec.num_classes:
+        return list(asked.tolist())
+    kept = queries.describe(model, searcher.whitening, picture, num_classes=own).class_ids
+    return [one for one in asked.tolist() if one in kept]

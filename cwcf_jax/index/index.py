@@ -168,7 +168,7 @@ class Index(IndexReader):
                 raise ValueError(f"not in the index: {', '.join(absent)}")
             self._write_removed(set(self.header().removed) | set(named))
             table.remove(named)
-            forget_maps(MapStore(maps_location(self.folder, self.settings)), table)
+            forget_maps(MapStore(maps_location(self.folder, self.settings)), table, self.settings)
         return len(set(named))
 
     def rebuild(self, progress: Progress | None = None, *, refit: bool = False, ray: str | None = None) -> None:
@@ -181,7 +181,8 @@ class Index(IndexReader):
             ray: as in `update`.
 
         Raises:
-            FileNotFoundError: nothing was indexed yet; StoreBusyError: another process is changing the index.
+            FileNotFoundError: nothing was indexed yet; StoreBusyError: another process is changing the index;
+            ValueError: the whitening of a compact index cannot be fitted anew.
         """
         self.generation()
         with self._changing(progress, ray) as updater:

@@ -51,6 +51,9 @@ class EntryRanker(Protocol):
     def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
         """What pictures are ranked by."""
 
+    def regions(self, entries: Sequence[Entry]) -> Float[np.ndarray, "n t d"]:
+        """Descriptors of pictures' regions, which a compact index keeps."""
+
     def entry(self, path: str) -> Entry:
         """KeyError if there is no such picture."""
 
@@ -104,6 +107,13 @@ class LocalRanker:
         runs = store.vectors(np.array([entry.row for entry in entries], np.int64), store.positions(class_ids))
         vectors = jnp.asarray(dequantize(runs.values, runs.scales))
         return np.asarray(l2_normalize(jnp.sum(vectors, axis=0)))
+
+    def regions(self, entries: Sequence[Entry]) -> Float[np.ndarray, "n t d"]:
+        """See `EntryRanker`."""
+        store = self._online.store
+        rows, everything = np.array([entry.row for entry in entries], np.int64), np.arange(len(store.layout.classes))
+        runs = store.vectors(rows, everything.astype(np.int32))
+        return np.asarray(dequantize(runs.values, runs.scales)).swapaxes(0, 1)
 
     def entry(self, path: str) -> Entry:
         """See `EntryRanker`."""

@@ -57,6 +57,14 @@ class Shard:
         found = self._hold(share).vectors(own, class_ids)
         return {entry.path: vector for entry, vector in zip(own, found, strict=True)}
 
+    def regions(self, share: Share, entries: Sequence[Entry]) -> dict[str, np.ndarray]:
+        """By path, of those that are here; see `EntryRanker`."""
+        own = [entry for entry in entries if entry.row in share.rows]
+        if not own:
+            return {}
+        found = self._hold(share).regions(own)
+        return {entry.path: vectors for entry, vectors in zip(own, found, strict=True)}
+
     def entry(self, share: Share, path: str) -> Entry | None:
         """See `EntryRanker`; None if it is not here."""
         try:
@@ -105,11 +113,11 @@ class RayRanker:
 
     def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
         """See `EntryRanker`; errors as in `best`."""
-        found = collections.ChainMap(*self._ask(Shard.vectors, tuple(entries), class_ids))
-        try:
-            return np.stack([found[entry.path] for entry in entries])
-        except KeyError as error:
-            raise ChangedError("the index changed during the search; search again") from error
+        return _stacked(self._ask(Shard.vectors, tuple(entries), class_ids), entries)
+
+    def regions(self, entries: Sequence[Entry]) -> Float[np.ndarray, "n t d"]:
+        """See `EntryRanker`; errors as in `best`."""
+        return _stacked(self._ask(Shard.regions, tuple(entries)), entries)
 
     def entry(self, path: str) -> Entry:
         """See `EntryRanker`; errors as in `best`."""
@@ -151,6 +159,15 @@ class RayRanker:
                     f"{len(late)} of {len(asked)} shards did not answer within {self._deadline:g} s; ask again once "
                     "their nodes are back, or with a later deadline"
                 ) from error
+
+
+def _stacked(parts: Sequence[dict[str, np.ndarray]], entries: Sequence[Entry]) -> np.ndarray:
+    """What shards answer by path, in the order of the entries."""
+    found = collections.ChainMap(*parts)
+    try:
+        return np.stack([found[entry.path] for entry in entries])
+    except KeyError as error:
+        raise ChangedError("the index changed during the search; search again") from error
 
 
 def start(address: str) -> list[Any]:

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from cwcf_jax import networks
+from cwcf_jax import encoder, networks
+from cwcf_jax.arrays import einsum
 from cwcf_jax.descriptors import Whitening
-from cwcf_jax.images import Resize
+from cwcf_jax.images import Resize, read_image
 from cwcf_jax.index import queries
 from cwcf_jax.index import whitening as kept_whitening
 from cwcf_jax.index.queries import Corners, Described, Prepared
@@ -148,7 +149,12 @@ class Searcher:
         return self._held
 
     def maps(self, entry: Entry) -> dict[str, np.ndarray]:
-        """The kept maps of a picture; StaleStoreError if they are gone or damaged."""
+        """The kept maps of a picture.
+
+        Raises:
+            StaleStoreError: they are gone or damaged; ValueError: the index is compact.
+        """
+        self._needs_more(self.index.settings.compact, "maps")
         return self._maps.read(entry.content)
 
     def prepare(self, image: np.ndarray) -> Prepared:
@@ -156,8 +162,13 @@ class Searcher:
         return queries.prepare(self.index.model, self._resize, image)
 
     def prepare_indexed(self, path: str) -> Prepared:
-        """A picture of the index, from its kept maps; KeyError if there is none of that path."""
+        """A picture of the index, from its kept maps; KeyError if there is none of that path.
+
+        A compact index has no maps: the picture's file goes through the network again; ImageError if it is gone.
+        """
         entry = self.held().entry(path)
+        if self.index.settings.compact:
+            return self.prepare(read_image(self.index.root / path))
         return Prepared(queries.one_image(self.maps(entry)), entry.height, entry.width)
 
     def describe(self, prepared: Prepared, box: Corners | None = None, classes: tuple[str, ...] = ()) -> Described:
@@ -176,6 +187,7 @@ class Searcher:
     def search(self, query: Described, options: Options | None = None, *, count: int = 20, first: int = 0) -> list[Hit]:
         """The best pictures, from the ``first``; of equal ones the earlier path comes first."""
         options = options or Options()
+        self._needs_more(self.index.settings.compact and (options.by_query or options.online > 0), "class vectors")
         _, entry_ranker, whitening = self._now()
         if not len(entry_ranker) or first + count < 1:
             return []
@@ -193,6 +205,8 @@ class Searcher:
         return [self._hit(ranker.entries[row], score, cells.get(row)) for row, score in page]
 
     def _reranker(self, query: Described, ranker: "IndexRanker", whitening: Whitening) -> pipeline.Reranker:
+        if self.index.settings.compact:
+            return lambda rows: self._best_kept(query.descriptor, ranker, rows)
         config, descriptor = region_query(query)
 
         def rerank(rows: Int[np.ndarray, " r"]) -> BestRegions:
@@ -207,6 +221,22 @@ class Searcher:
             )
 
         return rerank
+
+    def _best_kept(self, query: Float[Array, " d"], ranker: "IndexRanker", rows: Int[np.ndarray, " r"]) -> BestRegions:
+        """The best of the regions that a compact index keeps of some pictures, or of these as they are."""
+        entries = [ranker.entries[row] for row in rows.tolist()]
+        boxes = [encoder.grid(self._map_size(entry.height, entry.width)) for entry in entries]
+        vectors = np.concatenate([ranker.vectors(rows)[:, None], ranker.regions(rows)], axis=1)
+        scores = np.asarray(einsum("rtd,d->rt", jnp.asarray(vectors), query))
+        best, every = np.argmax(scores, axis=1), np.arange(len(entries))
+        return BestRegions(rows, scores[every, best], vectors[every, best], np.stack(boxes)[every, best])
+
+    def _needs_more(self, lacking: bool, what: str) -> None:
+        if lacking:
+            raise ValueError(
+                f"{self.index.folder} is compact: it keeps no {what}. Search by OfA and without --explain, or make an "
+                "index without --compact"
+            )
 
     def _hit(self, entry: Entry, score: float, cells: np.ndarray | None) -> Hit:
         if cells is None:
@@ -263,6 +293,10 @@ class IndexRanker:
     def described(self, class_ids: np.ndarray, rows: pipeline.Rows) -> Float[np.ndarray, "r d"]:
         """Descriptors of pictures under some classes, whatever they are ranked by: a `search.pipeline.Online`."""
         return self._ranker.vectors([self.entries[row] for row in rows.tolist()], class_ids)
+
+    def regions(self, rows: pipeline.Rows) -> Float[np.ndarray, "r t d"]:
+        """Descriptors of the regions that a compact index keeps."""
+        return self._ranker.regions([self.entries[row] for row in rows.tolist()])
 
     def replace(self, rows: pipeline.Rows, vectors: pipeline.Vectors) -> "IndexRanker":
         """See `search.pipeline.Ranker`."""

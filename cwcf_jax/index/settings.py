@@ -35,6 +35,8 @@ class Settings:
             in ``~/.pgpass`` or ``PGPASSWORD``.
         store: address of all that grows with the pictures, maps, class vectors and the table: ``s3://bucket/folder`` or
             ``gs://bucket/folder``, of this index alone; empty: inside the index.
+        own_classes: classes of a picture, its most probable ones, whose vectors are kept for OnA; 0: all.
+        compact: whether descriptors of pictures and of some of their regions are all that is kept.
     """
 
     network: str
@@ -46,6 +48,8 @@ class Settings:
     table: str = ""
     store: str = ""
     pooling: str = "sum"
+    own_classes: int = 128
+    compact: bool = False
 
     def __post_init__(self) -> None:
         Resize.parse(self.resize)
@@ -57,6 +61,8 @@ class Settings:
             raise ValueError(f"num_classes must be at least 1, not {self.num_classes}")
         if self.dim < 0:
             raise ValueError(f"dim must be at least 1, or 0 for all, not {self.dim}")
+        if self.own_classes < 0:
+            raise ValueError(f"own_classes is a number of classes, or 0 for all, not {self.own_classes}")
 
 
 def settings_for(weights: str | pathlib.Path | None = None, network: str = "", **choices: Any) -> Settings:
@@ -136,7 +142,7 @@ def read_header(folder: pathlib.Path) -> Header:
         content = json.loads(file.read_text())
         if content.pop("format") != FORMAT:
             raise ValueError(f"this version reads format {FORMAT}")
-        settings = Settings(**content.pop("settings"))
+        settings = Settings(**{"own_classes": 0} | content.pop("settings"))  # earlier versions kept those of all
         return Header(settings=settings, removed=tuple(content.pop("removed")), **content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file} cannot be used ({error}); remove {folder} and index again") from error

@@ -18,7 +18,7 @@ from cwcf_jax.index.changes import Changes, File, find_changes
 from cwcf_jax.index.encoding import Part
 from cwcf_jax.index.encoding_backend import EncodingBackend, LocalEncoding
 from cwcf_jax.index.reader import Places, find_places, name_generation, open_table, remove_generation
-from cwcf_jax.index.settings import generation_folder, maps_location, read_header
+from cwcf_jax.index.settings import Settings, generation_folder, maps_location, read_header
 from cwcf_jax.index.table import Entry, Store
 from cwcf_jax.search import reranking
 from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, MapStore
@@ -45,9 +45,10 @@ class Update:
     refused: tuple[str, ...]
 
 
-def forget_maps(maps: MapStore, table: Store) -> None:
-    """Removes the maps of pictures that are not in the table."""
-    for content in maps.names() - {entry.content for entry in table.entries()}:
+def forget_maps(maps: MapStore, table: Store, settings: Settings) -> None:
+    """Removes the maps of pictures that are not in the table; in a compact index, all maps."""
+    kept = set() if settings.compact else {entry.content for entry in table.entries()}
+    for content in maps.names() - kept:
         maps.remove(content)
 
 
@@ -93,8 +94,8 @@ class Updater:
             self._copy(table, (*changes.touched, *changes.copied))
             refused |= self._encode({name: fresh[name] for name in fresh if name not in refused})
             table.remove([*changes.gone, *(file.path for file in changes.changed if file.content in refused)])
-            forget_maps(self._maps, table)
-            refused |= self._restore(table) if whole else {}
+            forget_maps(self._maps, table, self._settings)
+            refused |= self._restore(table) if whole and not self._settings.compact else {}
             if changes.gone or changes.touched or changes.copied or fresh:
                 table.tidy()
         if table and ClassVectorStore(self._places().vectors).length > 2 * len(table.entries()) + LARGE:
@@ -137,8 +138,8 @@ class Updater:
         place = generation_folder(self._folder, number)
         files.make_folder(place)
         name_generation(place)
-        classes = tuple(range(self._load().network.spec.num_classes))
-        layout = Layout(classes, fitted.dim, "int8", LARGE if pictures >= MANY else SMALL)
+        fragment = LARGE if pictures >= MANY else SMALL
+        layout = _layout(self._load().network.spec.num_classes, fitted.dim, fragment, self._settings)
         vectors = find_places(place, self._settings).vectors
         ClassVectorWriter(vectors, self._conditions(fitted), layout).close()
         whitening.save(fitted, place)  # last: it puts the names of the other two on the disk as well
@@ -156,7 +157,18 @@ class Updater:
         self._header.write(self._folder)
 
     def rebuild(self, *, refit: bool) -> None:
-        """A new generation from the maps of all pictures, with the same whitening or one fitted on them."""
+        """A new generation from the maps of all pictures, with the same whitening or one fitted on them.
+
+        A compact index has no maps: what it keeps of each picture is copied, and another whitening a ValueError.
+        """
+        if self._settings.compact:
+            if refit:
+                raise ValueError(
+                    f"{self._folder} is compact: it keeps no maps to fit a whitening on. Remove it and index the "
+                    "folder anew"
+                )
+            self._copy_generation()
+            return
         entries = self._table().entries()
         contents = list(dict.fromkeys(entry.content for entry in entries))
         fitted = self._fit(_sample(contents), own=True) if refit and contents else whitening.read(self._generation())
@@ -165,6 +177,23 @@ class Updater:
         for entry in entries:
             by_content.setdefault(entry.content, []).append(entry)
         self._describe(generation_folder(self._folder, number), by_content)
+        self._switch(number)
+
+    def _copy_generation(self) -> None:
+        """A new generation of the same pictures, without what is left of others."""
+        _, entries, descriptors = self._table().snapshot()
+        old = ClassVectorStore(self._places().vectors)
+        contents = {entry.content: entry.row for entry in entries}
+        number = self._new_generation(whitening.read(self._generation()), len(contents))
+        places = find_places(generation_folder(self._folder, number), self._settings)
+        layout, kept = ClassVectorStore(places.vectors).layout, np.array(list(contents.values()), np.int64)
+        with ClassVectorWriter(places.vectors, old.fingerprint, layout) as writer:
+            for start in range(0, len(kept), layout.fragment):
+                runs = old.vectors(kept[start : start + layout.fragment], np.arange(len(layout.classes)))
+                assert runs.scales is not None
+                writer.append(runs.values[runs.positions].swapaxes(0, 1), runs.scales[runs.positions].T)
+        rows = {content: row for row, content in enumerate(contents)}
+        open_table(places).put([dataclasses.replace(one, row=rows[one.content]) for one in entries], descriptors)
         self._switch(number)
 
     def _keep(self, files: dict[str, list[File]], contents: Sequence[str], start: int, total: int) -> dict[str, str]:
@@ -213,6 +242,9 @@ class Updater:
                 except ImageError as error:  # changed or gone since its pass
                     refused[name] = str(error)
             self._describe(self._generation(), entries)
+            if self._settings.compact:
+                for name in entries:
+                    self._maps.remove(name)
         return refused
 
     def _describe(self, generation: pathlib.Path, pictures: Mapping[str, Sequence[Entry]]) -> None:
@@ -245,7 +277,16 @@ class Updater:
     def _conditions(self, fitted: Whitening) -> dict[str, str]:
         pooling = self._settings.pooling
         chosen = {} if pooling == "sum" else {"pooling": pooling}  # indexes from before there was a choice stay good
+        chosen |= {"regions": str(encoder.LEVELS)} if self._settings.compact else {}
         return {**self._header.conditions(), **chosen, "whitening": whitening.fingerprint(fitted)}
+
+
+def _layout(classes: int, dim: int, fragment: int, settings: Settings) -> Layout:
+    """Of class vectors; in a compact index of the descriptors of regions, which lie where classes do otherwise."""
+    if settings.compact:
+        return Layout(tuple(range(encoder.REGIONS)), dim, "int8", fragment)
+    own = settings.own_classes if settings.own_classes < classes else 0
+    return Layout(tuple(range(classes)), dim, "int8", fragment, own)
 
 
 def _sample(contents: Sequence[str]) -> list[str]:

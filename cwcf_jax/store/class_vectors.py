@@ -5,6 +5,7 @@ Zarr arrays (`zarr`). Images are committed a fragment at a time: a killed writer
 """
 
 import collections
+import contextlib
 import functools
 import os
 import pathlib
@@ -68,11 +69,13 @@ class ClassVectorStore:
         if fingerprint is not None:
             files.compare(str(location), self.fingerprint, fingerprint, StaleStoreError)
         self.length = read_length(self._kvstore)
-        self._folder = zarr.local_folder(location)
+        self._location, self._folder = location, zarr.local_folder(location)
+        self._mappable = self._folder is not None and not self.layout.own  # compressed runs are no arrays
         self._mapped: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
-        if self._folder is None and self.length:
-            self._values = zarr.open_values(self._kvstore, self.layout, create=False)
-            self._scales = zarr.open_scales(self._kvstore, self.layout, create=False) if self._scaled else None
+        if not self._mappable and self.length:
+            with self._told():
+                self._values = zarr.open_values(self._kvstore, self.layout, create=False)
+                self._scales = zarr.open_scales(self._kvstore, self.layout, create=False) if self._scaled else None
 
     def __len__(self) -> int:
         return self.length
@@ -122,7 +125,7 @@ class ClassVectorStore:
         for i in np.unique(fragments).tolist():
             here = np.flatnonzero(fragments == i)
             inside = np.asarray(rows)[here] - i * self.layout.fragment
-            found = Runs(*self._map(i), positions) if self._folder is not None else self._fetch(i, positions)
+            found = Runs(*self._map(i), positions) if self._mappable else self._fetch(i, positions)
             values[:, here] = found.values[found.positions[:, None], inside]
             if scales is not None and found.scales is not None:
                 scales[:, here] = found.scales[found.positions[:, None], inside]
@@ -139,23 +142,34 @@ class ClassVectorStore:
 
     def _ask(self, i: int, positions: np.ndarray, pool: futures.Executor) -> Callable[[], Runs]:
         """What gives a fragment's runs; threads read it meanwhile, unless the page cache holds them all."""
-        if self._folder is not None and page_cache_holds(self._file("values", i), self._run, positions):
+        if self._mappable and page_cache_holds(self._file("values", i), self._run, positions):
             return functools.partial(Runs, *self._map(i), positions)
         return pool.submit(self._fetch, i, positions).result
 
     def _fetch(self, i: int, positions: np.ndarray) -> Runs:
         """A fragment's runs; from a local disk they are on their way into the page cache when this returns."""
-        if self._folder is None:
+        if not self._mappable:
             images = slice(i * self.layout.fragment, (i + 1) * self.layout.fragment)
             chosen = tensorstore.d[0][positions.tolist()]
-            values = self._values[chosen][:, images].read()
-            scales = None if self._scales is None else self._scales[chosen][:, images].read().result()
-            return Runs(values.result(), scales, np.arange(len(positions), dtype=np.int32))
+            with self._told():
+                if self._folder is not None:
+                    self._file("values", i).stat()  # TensorStore takes a file that is gone for zeros
+                values = self._values[chosen][:, images].read()
+                scales = None if self._scales is None else self._scales[chosen][:, images].read().result()
+                return Runs(values.result(), scales, np.arange(len(positions), dtype=np.int32))
         runs = Runs(*self._map(i), positions)
         for name, runs_of in (("values", runs.values), ("scales", runs.scales)):
             if runs_of is not None:
                 _advise(self._file(name, i), runs_of[0].nbytes, positions)
         return runs
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of TensorStore, which name the file, say what to do as well."""
+        try:
+            yield
+        except (*zarr.FAILURES, OSError) as error:
+            raise StaleStoreError(f"{self._location} cannot be read ({error}); make the store anew") from error
 
     def _map(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
         if i not in self._mapped:
@@ -201,7 +215,14 @@ def page_cache_holds(path: pathlib.Path, run: int, positions: np.ndarray) -> boo
 
 def read_length(kvstore: tensorstore.KvStore) -> int:
     """How many images are whole."""
-    return int((zarr.read_json(kvstore, "length.json") or {"images": 0})["images"])
+    found = zarr.read_json(kvstore, "length.json")
+    try:
+        length = 0 if found is None else int(found["images"])
+        if length < 0:
+            raise ValueError(f"{length} images")
+    except (TypeError, KeyError, ValueError) as error:
+        raise StaleStoreError(f"{kvstore.path}length.json is damaged ({error!r}); make the store anew") from error
+    return length
 
 
 def parse_header(header: Any, location: Location) -> tuple[dict[str, Any], Layout]:

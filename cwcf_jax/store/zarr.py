@@ -1,7 +1,8 @@
 """Zarr arrays of class vectors through TensorStore, on a local disk or an object store.
 
-Any reader of Zarr 3 opens them. A shard holds a fragment, all classes of some images, one class after the other and
-uncompressed: a class's run is read by itself, from a local disk without a copy.
+Any reader of Zarr 3 opens them. A shard holds a fragment, all classes of some images, one class after the other. A
+class's run is read by itself: uncompressed, from a local disk without a copy; or, where images keep the vectors of
+their own classes alone, compressed, so that the zeros between them take next to nothing.
 """
 
 import dataclasses
@@ -16,8 +17,13 @@ import tensorstore
 from cwcf_jax.images.object_stores import s3_server
 from cwcf_jax.store.folder import StaleStoreError
 
+FAILURES = ValueError, LookupError, RuntimeError
+"""What TensorStore raises where an array is damaged or gone, or its server does not answer."""
+
 DTYPES: dict[str, np.dtype[Any]] = {"int8": np.dtype("i1"), "float16": np.dtype("<f2")}
 
+COMPRESSED = [{"name": "zstd", "configuration": {"level": 1}}, {"name": "crc32c"}]
+"""How what is mostly 0 is compressed, and any change noticed."""
 
 Location = str | pathlib.Path | Mapping[str, Any]
 """A folder; an address such as ``s3://bucket/name`` or ``gs://bucket/name``; or a key-value store as TensorStore
@@ -34,12 +40,15 @@ class Layout:
         dim: numbers in a class vector.
         dtype: ``int8``, a quarter of a float32 and a scale for each vector, or ``float16``.
         fragment: images that are written together; a class's run has fragment x dim numbers.
+        own: of each image the vectors of this many classes, its most probable ones, are kept, those of others are 0, as
+            if there were no evidence for them; 0: all are kept.
     """
 
     classes: tuple[int, ...]
     dim: int
     dtype: str = "int8"
     fragment: int = 512
+    own: int = 0
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -50,10 +59,12 @@ class Layout:
             raise ValueError(
                 f"a store needs at least 1 dimension and 1 image a fragment, not {self.dim}, {self.fragment}"
             )
+        if not 0 <= self.own <= len(self.classes):
+            raise ValueError(f"an image keeps vectors of 0 (all) to {len(self.classes)} classes, not {self.own}")
 
     @property
     def image_bytes(self) -> int:
-        """Bytes on disk for each image."""
+        """Bytes in memory for each image, and on disk unless zeros are compressed away."""
         scale = 4 if self.dtype == "int8" else 0
         return len(self.classes) * (self.dim * DTYPES[self.dtype].itemsize + scale)
 
@@ -107,7 +118,7 @@ def open_values(kvstore: tensorstore.KvStore, layout: Layout, *, create: bool) -
     codecs = [_bytes(layout.dtype)]
     sharding = {
         "chunk_shape": [1, layout.fragment, dim],
-        "codecs": codecs,
+        "codecs": [*codecs, *(COMPRESSED if layout.own else [])],
         "index_codecs": [_bytes("uint64"), {"name": "crc32c"}],
         "index_location": "end",
     }
@@ -128,7 +139,7 @@ def open_scales(kvstore: tensorstore.KvStore, layout: Layout, *, create: bool) -
         "shape": [count, 0],
         "data_type": "float32",
         "chunk_grid": _grid([count, layout.fragment]),
-        "codecs": [_bytes("float32")],
+        "codecs": [_bytes("float32"), *(COMPRESSED if layout.own else [])],
         "dimension_names": ["class", "image"],
     }
     return _open(kvstore, "scales", metadata, create=create)
@@ -177,6 +188,7 @@ def _open(
     if create and place.read("zarr.json").result().state != "value":
         spec["metadata"] = metadata
         return tensorstore.open(spec, kvstore=place, create=True).result()
+    spec["metadata"] = {key: value for key, value in metadata.items() if key != "shape"}
     return tensorstore.open(spec, kvstore=place, read=True, write=create).result()
 
 

@@ -205,6 +205,28 @@ class BoxesTest(parameterized.TestCase):
             regions.host_boxes(np.ones((1, 2, 2), np.float32), np.array([[2, 2]]), (0.1,), "hull")
 
 
+class GridBoxesTest(parameterized.TestCase):
+    def test_by_hand(self):
+        found = regions.grid_boxes((30, 42), (1, 2))
+        expected = [(0, 0, 42, 30), (0, 0, 28, 20), (14, 0, 42, 20), (0, 10, 28, 30), (14, 10, 42, 30)]
+        np.testing.assert_array_equal(found, expected)
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.lists(st.integers(1, 5), min_size=1, max_size=4))
+    def test_windows_lie_inside_and_cover_the_map(self, size, levels):
+        found = regions.grid_boxes(size, levels)
+        self.assertEqual(found.shape, (sum(level * level for level in levels), 4))
+        start = 0
+        for level in levels:
+            covered = np.zeros(size, int)
+            for x1, y1, x2, y2 in found[start : start + level * level].tolist():
+                self.assertTrue(0 <= x1 < x2 <= size[1] and 0 <= y1 < y2 <= size[0])
+                self.assertLess(abs((x2 - x1) - 2 * size[1] / (level + 1)) if level > 1 else 0, 2)
+                covered[y1:y2, x1:x2] += 1
+            self.assertGreater(covered.min(), 0)
+            start += level * level
+
+
 class SelectBoxesTest(parameterized.TestCase):
     @parameterized.parameters(
         # sides 5 x 5, 4 x 9, 9 x 4, 6 x 7

@@ -122,6 +122,17 @@ class DescribeRegionsTest(parameterized.TestCase):
             given = {"class_ids": IDS, "boxes": _pixels(maps, box), "whitening": whitening}
             np.testing.assert_allclose(row, cwcf_jax.encode(model, _image(), **given)[0], atol=1e-5)
 
+    def test_a_grid_of_regions_under_their_own_classes(self):
+        model, maps = _tiny(), _maps()
+        found = encoder.describe_grid(model, maps, None, num_classes=2)[0]
+        height, width = maps.feature_size[0].tolist()
+        boxes = encoder.grid((height, width)).tolist()
+        self.assertLen(boxes, 1 + encoder.REGIONS)
+        np.testing.assert_allclose(found[0], cwcf_jax.encode(model, _image(), num_classes=2)[0], atol=1e-5)
+        for row, box in list(zip(found, boxes, strict=True))[1::7]:
+            expected = cwcf_jax.encode(model, _image(), num_classes=2, boxes=_pixels(maps, box))[0]
+            np.testing.assert_allclose(row, expected, atol=1e-5)
+
     def test_against_float64(self):
         """paper/facts.md: maps normalised over the whole image and cut, channel weights of the region alone."""
         maps = _maps()

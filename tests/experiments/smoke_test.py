@@ -31,7 +31,7 @@ EXPECTED = {
     "figure5a": (set(), {"classes.png"}),
     "figure5b": (BASELINES | {"Predefined"}, {"plot.png"}),
     "protocols": ({"OnA", "OfA"}, set()),
-    "stores": ({"OnA", "OnA, float16", "OnA, int8"}, set()),
+    "stores": ({"OnA", "OnA, float16", "OnA, int8", "OnA, int8, own 20", "OfA", "OfA, compact"}, set()),
     "small_collections": ({"OfA, 6 images, 1 positives"}, set()),
     "fit_whitening": (set(), set()),
     "own_whitening": ({"OfA", "OfA, not whitened", *(f"OfA, own {n}, shrunk by 0.5" for n in (4, 18))}, set()),
@@ -45,7 +45,7 @@ FLAGFILES = ("figure4", "figure5b")
 
 MORE = {
     "ablation": ["--rerank=0,4", "--qe=0,2", "--alpha=3"],
-    "stores": ["--dims=16", "--classes=50"],
+    "stores": ["--dims=16", "--classes=50", "--own=20", "--rerank=3"],
     "small_collections": [
         "--images=6",
         "--positives=1",

@@ -1,5 +1,6 @@
 """Whatever happens to a folder and to the disk, the index comes to be as one made afresh."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -56,9 +57,13 @@ class RandomChangesTest(FolderCase):
     def test_1000_changes_in_any_order(self):
         self.check_changes(1000)
 
-    def check_changes(self, count):
+    @slow
+    def test_1000_changes_of_a_compact_index(self):
+        self.check_changes(1000, dataclasses.replace(indexes.SETTINGS, compact=True))
+
+    def check_changes(self, count, settings=indexes.SETTINGS):
         random, root = np.random.default_rng(0), self.folder()
-        index, removed = indexes.make(root, range(5)), set()
+        index, removed = indexes.make(root, range(5), settings), set()
         for number in range(count):
             change(root, random, number)
             if number % 60:
@@ -77,9 +82,9 @@ class RandomChangesTest(FolderCase):
             removed.discard(back)
         index.add(sorted(path for path in removed if (root / path).exists()))
         index.update()
-        indexes.assert_same(self, index, self.fresh(root))
+        indexes.assert_same(self, index, self.fresh(root, settings))
         index.rebuild()
-        indexes.assert_same(self, index, self.fresh(root))
+        indexes.assert_same(self, index, self.fresh(root, settings))
 
 
 class FullDiskTest(FolderCase):

@@ -93,6 +93,22 @@ class DescribeTest(EncodingCase):
         model = cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem")
         self.check(model, 3, oracles.class_power_mean)
 
+    def test_vectors_of_own_classes_alone(self):
+        files = self.files(3)
+        self.keep(files)
+        fitted = cwcf_jax.fit_pca_whitening(np.random.default_rng(0).random((60, 512)), dim=6, fitted_on="noise")
+        everything = encoding.describe(self.maps, list(files), _model(), fitted, 5)
+        own = encoding.describe(self.maps, list(files), _model(), fitted, 5, 9)
+        kernel, bias = (np.asarray(_model().params["classifier"][name], np.float64) for name in ("kernel", "bias"))
+        for content, found in own.items():
+            logits = np.asarray(self.maps.read(content)["cam_features"], np.float64).mean(axis=(0, 1)) @ kernel + bias
+            top = np.sort(np.argsort(-logits)[:9])
+            expected = everything[content]
+            np.testing.assert_array_equal(found.descriptor, expected.descriptor)
+            np.testing.assert_array_equal(found.values[top], expected.values[top])
+            np.testing.assert_array_equal(np.flatnonzero(found.scales), top[expected.scales[top] > 0])
+            self.assertEqual(np.abs(np.delete(found.values, top, axis=0)).max(), 0)
+
     def check(self, model, count, pool):
         files = self.files(count)
         contents = list(files)

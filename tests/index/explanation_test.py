@@ -78,14 +78,32 @@ class ExplainTest(parameterized.TestCase):
         found = explain(self.searcher, query, hits[1], Options("ona"), count=64)
         names = [networks.class_names(self.index.model.network.spec)[c] for c in query.class_ids]
         vectors = indexes.class_vectors(self.index, [hits[1].entry.row])[0][0][query.class_ids]
+        kept = np.any(vectors != 0, axis=1)
         asked = np.asarray(query.vectors, np.float64)
         lengths = [np.linalg.norm(one.sum(axis=0)) for one in (asked, vectors)]
         expected = asked @ vectors.T / np.prod(lengths)
-        self.assertLen(found.pairs, 64)
+        self.assertLen(found.pairs, min(64, len(kept) * int(kept.sum())))
         self.assertAlmostEqual(found.rest, 0, delta=1e-6)
         self.assertEqual([p.share for p in found.pairs], sorted((p.share for p in found.pairs), reverse=True))
         for pair in found.pairs:
             self.assertAlmostEqual(pair.share, expected[names.index(pair.query), names.index(pair.picture)], delta=1e-3)
+
+    def test_under_ona_a_picture_has_those_of_the_query_s_classes_that_it_keeps(self):
+        options = Options(classes=tuple(map(str, range(self.index.model.network.spec.num_classes))))
+        query, hits = self.hits(options)
+        found = explain(self.searcher, query, hits[-1], options, count=10**4)
+        own = self.index.settings.own_classes
+        self.assertLen({pair.picture for pair in found.pairs}, own)
+        self.assertAlmostEqual(found.score, hits[-1].score, delta=1e-3)
+        logits = np.mean(MapStore(self.index.folder / "maps").read(hits[-1].entry.content)["cam_features"], axis=(0, 1))
+        kernel, bias = (np.asarray(self.index.model.params["classifier"][name]) for name in ("kernel", "bias"))
+        least = int(np.argmin(logits @ kernel + bias))
+        options = Options(classes=(str(least),))
+        query = self.searcher.describe(self.searcher.prepare(self.image), BOX, options.classes)
+        hit = next(hit for hit in self.searcher.search(query, options) if hit.entry == hits[-1].entry)
+        found = explain(self.searcher, query, hit, options)
+        self.assertEqual((hit.score, found.score, found.pairs, found.rest, found.constant), (0, 0, (), 0, 0))
+        self.assertEqual(np.abs(found.cells).max(), 0)
 
     def test_under_ofa_pictures_have_their_own_classes(self):
         query, hits = self.hits(Options())

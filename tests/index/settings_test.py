@@ -39,7 +39,7 @@ class SettingsForTest(parameterized.TestCase):
             settings_for("missing.npz")
 
     def test_what_suits_the_whitening_that_ships(self):
-        model = cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS, pooling="gem")
+        model = cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem")
         plain = settings_for(indexes.WEIGHTS)
         whitenings.ship(self, model)
         found = settings_for(indexes.WEIGHTS, resize="none")
@@ -65,6 +65,7 @@ class SettingsForTest(parameterized.TestCase):
     @parameterized.parameters(
         ({"num_classes": 0}, "num_classes must be at least 1, not 0"),
         ({"dim": -1}, "dim must be at least 1, or 0 for all, not -1"),
+        ({"own_classes": -1}, "own_classes is a number of classes, or 0 for all, not -1"),
         ({"store": "/mnt/store"}, "a store is an address such as s3://bucket/folder, not /mnt/store"),
         ({"resize": "big"}, "unknown resize 'big'"),
         ({"pooling": "mean"}, "unknown pooling 'mean'; known: sum, gem"),
@@ -96,6 +97,14 @@ class HeaderTest(parameterized.TestCase):
         for change in ({"num_classes": 9}, {"dim": 9}):
             other = Header("/elsewhere", dataclasses.replace(SETTINGS, **change), "abc", 3, ("gone",))
             self.assertEqual(other.conditions(), first)
+
+    def test_an_index_of_an_earlier_version_keeps_all_classes(self):
+        Header("..", SETTINGS, "abc").write(self.folder)
+        content = json.loads((self.folder / "index.json").read_text())
+        del content["settings"]["own_classes"], content["settings"]["compact"]
+        (self.folder / "index.json").write_text(json.dumps(content))
+        found = read_header(self.folder).settings
+        self.assertEqual((found.own_classes, found.compact), (0, False))
 
     def test_a_failed_write_leaves_the_old_one(self):
         header = Header("..", SETTINGS, "abc")

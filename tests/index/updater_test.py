@@ -201,7 +201,7 @@ class RebuildTest(indexes.IndexCase):
 
     def test_the_whitening_that_ships_serves_from_the_first_picture_on(self):
         settings_ = dataclasses.replace(indexes.SETTINGS, pooling="gem", dim=0)
-        model = cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS, pooling="gem")
+        model = cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem")
         fitted = whitenings.ship(self, model)
         shipped = "7 pictures of noise, 3 pictures of more noise"
         with mock.patch.object(whitening, "ENOUGH", 3):
@@ -224,11 +224,11 @@ class RebuildTest(indexes.IndexCase):
             self.assertEqual(index.status().whitening, "3 pictures of the folder")
 
     def test_a_whitening_for_other_class_vectors_is_not_taken(self):
-        whitenings.ship(self, cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS, pooling="gem"))
+        whitenings.ship(self, cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem"))
         self.assertEqual(self.make(0).status().whitening, "nothing")
 
     def test_fewer_dimensions_of_it(self):
-        model = cwcf_jax.load("vgg_small_cam", indexes.WEIGHTS, pooling="gem")
+        model = cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem")
         whitenings.ship(self, model)
         index = self.make(0, settings=dataclasses.replace(indexes.SETTINGS, pooling="gem", dim=5))
         np.testing.assert_array_equal(

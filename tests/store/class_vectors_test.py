@@ -6,8 +6,8 @@ import numpy as np
 import tensorstore
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, StaleStoreError, class_vectors
-from tests.store.class_vectors import CLASSES, DIM, FINGERPRINT, FRAGMENT, StoreCase, make, read_all
+from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, StaleStoreError, class_vectors, write_images
+from tests.store.class_vectors import CLASSES, DIM, FINGERPRINT, FRAGMENT, StoreCase, contents, make, read_all
 from tests.support import servers
 
 
@@ -95,6 +95,66 @@ class ReadTest(StoreCase):
             np.testing.assert_array_equal(found.scales, vectors[1][rows][:, positions].T)
         np.testing.assert_array_equal(found.positions, [0, 1])
 
+    def test_vectors_of_own_classes_alone(self):
+        """Written in parts and read in any way they are as they are without compression, and take what is not 0."""
+        values, scales = make(2 * FRAGMENT + 3)
+        kept = np.random.default_rng(1).permuted(np.tile(np.arange(4) < 2, (len(values), 1)), axis=1)
+        values, scales = values * kept[..., None], scales * kept
+        for own, folder in ((2, self.folder / "own"), (0, self.folder / "all")):
+            with ClassVectorWriter(folder, FINGERPRINT, Layout(CLASSES, DIM, "int8", FRAGMENT, own)) as writer:
+                writer.append(values[:5], scales[:5])
+                writer.append(values[5:12], scales[5:12])
+                rows = writer.reserve(len(values) - 12)
+                for one in rows:
+                    write_images(folder, one.start, values[one], scales[one])
+                writer.commit(len(values) - 12)
+            store, positions = ClassVectorStore(folder, FINGERPRINT), np.array([3, 0, 2])
+            self.assertEqual((len(store), store.layout.own), (len(values), own))
+            for found, expected in zip(read_all(store, positions), (values, scales), strict=True):
+                np.testing.assert_array_equal(found, expected[:, positions])
+            runs = store.vectors(np.array([17, 0, 9]), positions)
+            np.testing.assert_array_equal(runs.values[runs.positions], values[[17, 0, 9]][:, positions].swapaxes(0, 1))
+        with self.assertRaisesRegex(StaleStoreError, "own: 2 there, 3 now"):
+            ClassVectorWriter(self.folder / "own", FINGERPRINT, Layout(CLASSES, DIM, "int8", FRAGMENT, 3))
+
+    def test_zeros_take_next_to_nothing(self):
+        layout, random = Layout(tuple(range(500)), 64, "int8", 64, own=20), np.random.default_rng(0)
+        values, scales = np.zeros((64, 500, 64), np.int8), np.zeros((64, 500), np.float32)
+        for image in range(64):
+            own = random.choice(500, 20, replace=False)
+            values[image, own], scales[image, own] = random.integers(-127, 128, (20, 64)), random.random(20)
+        with ClassVectorWriter(self.folder, {}, layout) as writer:
+            writer.append(values, scales)
+        size = sum(len(content) for content in contents(self.folder).values())
+        self.assertLess(size, 1.5 * 64 * 20 * (64 + 4))
+        self.assertLess(10 * size, 64 * layout.image_bytes)
+
+    def test_any_changed_byte_of_own_classes_vectors(self):
+        """It is noticed, or changes nothing: wherever it is, and whatever to."""
+        values, scales = make(11)
+        with self.open(own=3) as writer:
+            writer.append(values, scales)
+        random, positions, before = np.random.default_rng(0), np.arange(4), contents(self.folder)
+        names, noticed = sorted(name for name in before if before[name]), 0
+        for name in random.choice(names, 300):
+            changed = bytearray(before[name])
+            changed[random.integers(len(changed))] ^= random.integers(1, 256)
+            (self.folder / name).write_bytes(changed)
+            try:
+                store = ClassVectorStore(self.folder, FINGERPRINT)
+                found = read_all(store, positions) if len(store) == len(values) else (values, scales)
+            except (StaleStoreError, FileNotFoundError) as error:
+                self.assertIn(str(self.folder), str(error))
+                noticed += 1
+            else:
+                for one, expected in zip(found, (values, scales), strict=True):
+                    np.testing.assert_array_equal(one, expected)
+            (self.folder / name).write_bytes(before[name])
+        self.assertGreater(noticed, 150)
+        (self.folder / "values" / "c" / "0" / "1" / "0").unlink()
+        with self.assertRaisesRegex(StaleStoreError, "values/c/0/1/0"):
+            read_all(ClassVectorStore(self.folder), positions)
+
     def test_positions_and_what_is_missing(self):
         self.fill(2)
         store = ClassVectorStore(self.folder)
@@ -116,6 +176,10 @@ class ReadTest(StoreCase):
     def test_image_bytes(self):
         self.assertEqual(Layout(tuple(range(1000)), 512).image_bytes, 516_000)
         self.assertEqual(Layout(CLASSES, DIM, "float16").image_bytes, 48)
+
+    def test_more_own_classes_than_there_are(self):
+        with self.assertRaisesRegex(ValueError, r"vectors of 0 \(all\) to 4 classes, not 5"):
+            Layout(CLASSES, DIM, own=5)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from cwcf_jax.arrays import quantize
 from cwcf_jax.store import MapStore, StaleStoreError, StoreBusyError
 from cwcf_jax.store import maps as maps_module
 from tests.support import shared
@@ -122,6 +123,30 @@ class RoundTripTest(MapStoreCase):
             store.write(0, **maps)
         self.assertLess(self.file(0).stat().st_size, 0.52 * large)
 
+    def test_int8_of_maps_that_are_mostly_zero_takes_less(self):
+        random = np.random.default_rng(0)
+        maps = np.maximum(random.normal(-1, 1, (20, 30, 64)), 0).astype(np.float32)
+        store = MapStore(self.folder, dtype="int8")
+        store.write("picture", one=maps)
+        self.assertLess((self.folder / "pi" / "picture.npz").stat().st_size, 0.35 * maps.size)
+        step = maps.max(axis=(0, 1)) / 127
+        self.assertLessEqual(float(np.max(np.abs(store.read("picture")["one"] - maps) - 1.001 * step)), 0.0)
+
+    def test_int8_of_format_1_is_read_and_gone_on_with(self):
+        values, scales = quantize(make_maps(0)["features"].astype(np.float32), axis=(0, 1))
+        expected = values.astype(np.float32) * scales
+        (self.folder / "ab").mkdir(parents=True)
+        np.savez(self.folder / "ab" / "abc.npz", **{"features": values, "features scales": scales})
+        (self.folder / "fingerprint.json").write_text(json.dumps({"format": 1, "dtype": "int8", **FINGERPRINT}))
+        store = MapStore(self.folder, dtype="int8")
+        np.testing.assert_array_equal(store.read("abc")["features"], expected)
+        with self.assertRaisesRegex(StaleStoreError, "weights"):
+            store.claim({**FINGERPRINT, "weights": "def"})
+        store.claim(FINGERPRINT)
+        store.claim(FINGERPRINT)
+        self.assertEqual(json.loads((self.folder / "fingerprint.json").read_text())["format"], 2)
+        np.testing.assert_array_equal(store.read("abc")["features"], expected)
+
     def test_unknown_type(self):
         with self.assertRaisesRegex(ValueError, "unknown type of maps 'int4'; known: float16, int8"):
             MapStore(self.folder, dtype="int4")
@@ -193,6 +218,37 @@ class DamageTest(MapStoreCase):
                 except StaleStoreError as error:
                     self.assertStartsWith(str(error), str(self.file(0)))
 
+    @parameterized.parameters("float16", "int8")
+    def test_any_changed_byte(self, dtype):
+        """It is noticed, or changes nothing: wherever it is, and whatever to."""
+        store, random = MapStore(self.folder, dtype=dtype), np.random.default_rng(0)
+        store.write("one", **make_maps(0))
+        expected, file = store.read("one"), self.folder / "on" / "one.npz"
+        content, noticed = file.read_bytes(), 0
+        for at, value in zip(random.integers(len(content), size=1000), random.integers(1, 256, 1000), strict=True):
+            changed = bytearray(content)
+            changed[at] ^= value
+            file.write_bytes(changed)
+            try:
+                found = store.read("one")
+            except StaleStoreError as error:
+                self.assertStartsWith(str(error), str(file))
+                noticed += 1
+            else:
+                for name in found.keys() & expected.keys():
+                    np.testing.assert_array_equal(found[name], expected[name])
+        self.assertGreater(noticed, 500)
+
+    def test_a_shape_that_does_not_fit(self):
+        """A checksum is right for it: of maps that nobody wrote, no more is expanded than they say that they have."""
+        store, file = MapStore(self.folder, dtype="int8"), self.folder / "on" / "one.npz"
+        store.write("one", **make_maps(0))
+        content = dict(np.load(file))
+        for shape in ((3, 4, 6), (3, 4, 4), (3, 4), (3, 4, -5), (0, 4, 5)):
+            np.savez(file, **content | {"features shape": np.array(shape)})
+            with self.assertRaisesRegex(StaleStoreError, f"{file} cannot be read"):
+                store.read("one")
+
     def test_others_are_still_read(self):
         self.fill(0, 1)
         self.file(0).write_bytes(b"")
@@ -256,7 +312,7 @@ class OpeningTest(MapStoreCase):
     def test_another_format(self):
         self.fill(0)
         with (
-            mock.patch.object(maps_module, "FORMAT", 99),
+            mock.patch.dict(maps_module.FORMATS, float16=99),
             self.assertRaisesRegex(StaleStoreError, "format: 1 there, 99 now"),
             self.open(),
         ):
@@ -272,7 +328,7 @@ class OpeningTest(MapStoreCase):
     def test_the_fingerprint_is_readable(self):
         self.fill()
         stored = json.loads((self.folder / "fingerprint.json").read_text())
-        self.assertEqual(stored, FINGERPRINT | {"format": maps_module.FORMAT})
+        self.assertEqual(stored, FINGERPRINT | {"format": 1})
 
     def test_busy(self):
         with self.open():

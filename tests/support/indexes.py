@@ -16,7 +16,7 @@ from tests.support import oracles, thin
 thin.register()
 _FOLDER = tempfile.TemporaryDirectory()
 WEIGHTS = thin.save(pathlib.Path(_FOLDER.name, f"{thin.NAME}.npz"))
-SETTINGS = settings_for(WEIGHTS, num_classes=8, dim=16, resize="none")
+SETTINGS = settings_for(WEIGHTS, num_classes=8, dim=16, resize="none", own_classes=24)
 
 NOTHING = Update(added=0, changed=0, moved=0, removed=0, unchanged=0, refused=())
 
@@ -74,12 +74,13 @@ def class_vectors(index, rows):
 
 
 def assert_whole(test, index):
-    """An index has exactly its folder's pictures and their maps, and can be searched both ways."""
+    """An index has exactly its folder's pictures and their maps, a compact one no maps."""
     _, entries, _ = index.snapshot()
     files = {path.relative_to(index.root).as_posix() for path in index.root.rglob("*.png")}
     test.assertEqual({entry.path for entry in entries}, files)
     maps = MapStore(maps_location(index.folder, index.settings))
-    test.assertEqual(maps.names(), {entry.content for entry in entries})
+    kept = set() if index.settings.compact else {entry.content for entry in entries}
+    test.assertEqual(maps.names(), kept)
 
 
 def assert_same(test, index, expected):
@@ -97,11 +98,10 @@ def assert_same(test, index, expected):
     again, _ = class_vectors(expected, [entry.row for entry in entries])
     test.assertLessEqual(np.max(np.abs(vectors - again) - 1.001 * steps[..., None]), 0)
     searchers = Searcher(index), Searcher(expected)
-    for aggregation in "ofa", "ona":
+    ways = [Options(), Options(rerank=4)] if index.settings.compact else [Options(), Options("ona")]
+    for options in ways:
         hits, others = (
-            searcher.search(
-                searcher.describe(searcher.prepare_indexed(found[0].path)), Options(aggregation), count=len(found)
-            )
+            searcher.search(searcher.describe(searcher.prepare_indexed(found[0].path)), options, count=len(found))
             for searcher in searchers
         )
         np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], atol=1e-4)
