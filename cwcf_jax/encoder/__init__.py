@@ -20,7 +20,7 @@ from cwcf_jax.encoder.passes import (
 )
 from cwcf_jax.encoder.placement import spread
 from cwcf_jax.encoder.regions import (
-    LEVELS,
+    GRID_LEVELS,
     REGIONS,
     describe_by_own_classes,
     describe_grid,
@@ -34,7 +34,7 @@ from cwcf_jax.encoder.shipped import NoWhiteningError, shipped_whitening, vector
 __all__ = [
     "BUCKET_STEPS",
     "DTYPES",
-    "LEVELS",
+    "GRID_LEVELS",
     "POOLINGS",
     "REGIONS",
     "ClassVectors",

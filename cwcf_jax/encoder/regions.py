@@ -12,10 +12,10 @@ from cwcf_jax.descriptors import Whitening, regions
 from cwcf_jax.encoder.model import Model
 from cwcf_jax.encoder.passes import Maps, class_maps, pool_classes, pool_maps, pooled_vectors, weighted_vectors
 
-LEVELS = 2, 3, 4
+GRID_LEVELS = 2, 3, 4
 """Of the windows that are described where an image's maps are not kept."""
 
-REGIONS = sum(level * level for level in LEVELS)
+REGIONS = sum(level * level for level in GRID_LEVELS)
 
 
 @jax.jit
@@ -59,7 +59,7 @@ def describe_grid(model: Model, maps: Maps, whitening: Whitening | None, *, num_
 
 def grid(size: tuple[int, int]) -> Int[np.ndarray, "t 4"]:
     """The boxes of `describe_grid` in cells of a feature map of some rows and columns, see `regions.grid_boxes`."""
-    return regions.grid_boxes(size, (1, *LEVELS))
+    return regions.grid_boxes(size, (1, *GRID_LEVELS))
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")

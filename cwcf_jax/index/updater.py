@@ -277,7 +277,7 @@ class Updater:
     def _conditions(self, fitted: Whitening) -> dict[str, str]:
         pooling = self._settings.pooling
         chosen = {} if pooling == "sum" else {"pooling": pooling}  # indexes from before there was a choice stay good
-        chosen |= {"regions": str(encoder.LEVELS)} if self._settings.compact else {}
+        chosen |= {"regions": str(encoder.GRID_LEVELS)} if self._settings.compact else {}
         return {**self._header.conditions(), **chosen, "whitening": whitening.fingerprint(fitted)}
 
 
