@@ -21,8 +21,9 @@ from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Maps, Model
 from cwcf_jax.extraction import Extraction, Progress, compile_model_maps, crop_maps, model_maps, pass_pictures
 from cwcf_jax.images import ImageError, Picture
+from cwcf_jax.index.settings import Settings
 from cwcf_jax.search import reranking
-from cwcf_jax.store import ClassVectorStore, Location, MapStore, write_images
+from cwcf_jax.store import ClassVectorStore, Layout, Location, MapStore, write_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +124,14 @@ class Part:
     contents: tuple[str, ...]
 
 
+def choose_layout(classes: int, dim: int, fragment: int, settings: Settings) -> Layout:
+    """Of class vectors; in a compact index of the descriptors of regions, which lie where classes do otherwise."""
+    if settings.compact:
+        return Layout(tuple(range(encoder.REGIONS)), dim, "int8", fragment)
+    own = settings.own_classes if settings.own_classes < classes else 0
+    return Layout(tuple(range(classes)), dim, "int8", fragment, own)
+
+
 def keep_vectors(
     maps: MapStore, part: Part, model: Model, whitening: Whitening, num_classes: int, *, compact: bool
 ) -> Float[np.ndarray, "n d"]:
@@ -147,7 +156,10 @@ def _described(
 ) -> tuple[Float[Array, "b d"], Array, Float[Array, "b n"]]:
     embedded = encoder.embed_maps(model, maps, num_classes=num_classes, whitening=whitening)
     vectors = embedded.vectors
+
+    def kept(scores: Float[Array, " n"]) -> Float[Array, " n"]:
+        return jnp.zeros_like(scores).at[encoder.most_probable(scores, own)].set(1.0)
+
     if own:
-        kept = jax.vmap(lambda scores: jnp.zeros_like(scores).at[encoder.most_probable(scores, own)].set(1.0))
-        vectors = vectors * kept(embedded.probabilities)[..., None]
+        vectors = vectors * jax.vmap(kept)(embedded.probabilities)[..., None]
     return embedded.descriptors, *quantize(vectors)

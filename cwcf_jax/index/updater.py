@@ -15,13 +15,13 @@ from cwcf_jax.encoder import Model
 from cwcf_jax.images import ImageError, Root, read_size
 from cwcf_jax.index import whitening
 from cwcf_jax.index.changes import Changes, File, find_changes
-from cwcf_jax.index.encoding import Part
+from cwcf_jax.index.encoding import Part, choose_layout
 from cwcf_jax.index.encoding_backend import EncodingBackend, LocalEncoding
 from cwcf_jax.index.reader import Places, find_places, name_generation, open_table, remove_generation
 from cwcf_jax.index.settings import Settings, generation_folder, maps_location, read_header
 from cwcf_jax.index.table import Entry, Store
 from cwcf_jax.search import reranking
-from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, MapStore
+from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, MapStore
 
 SMALL, LARGE = 64, 512
 """Pictures that are committed, and kept together in the class-vector store, in a small and in a large collection."""
@@ -139,7 +139,7 @@ class Updater:
         files.make_folder(place)
         name_generation(place)
         fragment = LARGE if pictures >= MANY else SMALL
-        layout = _layout(self._load().network.spec.num_classes, fitted.dim, fragment, self._settings)
+        layout = choose_layout(self._load().network.spec.num_classes, fitted.dim, fragment, self._settings)
         vectors = find_places(place, self._settings).vectors
         ClassVectorWriter(vectors, self._conditions(fitted), layout).close()
         whitening.save(fitted, place)  # last: it puts the names of the other two on the disk as well
@@ -279,14 +279,6 @@ class Updater:
         chosen = {} if pooling == "sum" else {"pooling": pooling}  # indexes from before there was a choice stay good
         chosen |= {"regions": str(encoder.GRID_LEVELS)} if self._settings.compact else {}
         return {**self._header.conditions(), **chosen, "whitening": whitening.fingerprint(fitted)}
-
-
-def _layout(classes: int, dim: int, fragment: int, settings: Settings) -> Layout:
-    """Of class vectors; in a compact index of the descriptors of regions, which lie where classes do otherwise."""
-    if settings.compact:
-        return Layout(tuple(range(encoder.REGIONS)), dim, "int8", fragment)
-    own = settings.own_classes if settings.own_classes < classes else 0
-    return Layout(tuple(range(classes)), dim, "int8", fragment, own)
 
 
 def _sample(contents: Sequence[str]) -> list[str]:

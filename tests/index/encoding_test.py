@@ -96,7 +96,9 @@ class DescribeTest(EncodingCase):
     def test_vectors_of_own_classes_alone(self):
         files = self.files(3)
         self.keep(files)
-        fitted = cwcf_jax.fit_pca_whitening(np.random.default_rng(0).random((60, 512)), dim=6, fitted_on="noise")
+        fitted = cwcf_jax.fit_pca_whitening(
+            np.random.default_rng(0).random((60, _model().feature_dim)), dim=6, fitted_on="noise"
+        )
         everything = encoding.describe(self.maps, list(files), _model(), fitted, 5)
         own = encoding.describe(self.maps, list(files), _model(), fitted, 5, 9)
         kernel, bias = (np.asarray(_model().params["classifier"][name], np.float64) for name in ("kernel", "bias"))
