@@ -66,8 +66,8 @@ def explain(searcher: Searcher, query: Described, hit: Hit, options: Options, *,
         if own == []:
             height, width = np.asarray(one.feature_size).tolist()
             return Explanation(0.0, (), 0.0, np.zeros((height, width), np.float32), 0.0)
-        count = searcher.index.settings.num_classes
-        picture = queries.describe(model, whitening, prepared, num_classes=count, class_ids=own)
+        most = searcher.index.settings.num_classes
+        picture = queries.describe(model, whitening, prepared, num_classes=most, class_ids=own)
         shown, vectors = picture.class_ids, picture.vectors
     evidence = encoder.explain(model, one, jnp.asarray(shown, jnp.int32), whitening, descriptor, cells)
     shares = np.asarray(class_pairs(asked_vectors, vectors))
