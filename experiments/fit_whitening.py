@@ -20,7 +20,7 @@ from absl.flags import FlagValues
 import cwcf_jax
 from cwcf_jax import encoder, networks
 from cwcf_jax.descriptors import Whitening
-from cwcf_jax.evaluation import benchmark
+from cwcf_jax.evaluation import benchmark, protocol
 from cwcf_jax.weights import whitenings
 from cwcf_jax.weights.whitenings import Data, Record
 from experiments import data, driver, inputs, protocol_flags, run_flags, tables
@@ -43,7 +43,7 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     if values["dataset"].present:
         raise ValueError("nothing is measured here: name the pictures by --whitening_dataset and leave --dataset out")
     run = run_flags.from_flags(values)
-    run = dataclasses.replace(run, protocol=protocol_flags.chosen(values, default="best"))
+    run = dataclasses.replace(run, protocol=protocol_flags.chosen(values, default=protocol.BEST))
     names = run.whitening_datasets
     if values.licences and len(values.licences) != len(names):
         raise ValueError(f"--licences names {len(values.licences)} of them for {len(names)} of --whitening_dataset")
