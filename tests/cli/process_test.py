@@ -14,6 +14,7 @@ from absl.testing import absltest
 
 from tests.cli.commands import CommandCase
 from tests.support import thin
+from tests.support.slow import slow
 
 
 class ProcessTest(CommandCase):
@@ -58,6 +59,7 @@ class ProcessTest(CommandCase):
             server.send_signal(signal.SIGINT)
             self.assertEqual(server.wait(20), 0)
 
+    @slow
     @absltest.skipUnless(sys.platform == "linux", "DID NOT RUN: needs glibc, which only Linux has")
     def test_memory_is_allocated_as_told(self):
         for given, expected in (None, "glibc.malloc.hugetlb=1"), ("", ""):  # glibc writes a 0 where a colon was

@@ -15,7 +15,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.index import Index, Options, Searcher, updater
 from tests.support import indexes, shared, thin
-from tests.support.slow import XLA_FLAGS, cases
+from tests.support.slow import XLA_FLAGS, cases, slow
 
 KILLS = cases(4, 10)
 """Updates that are killed twice each."""
@@ -161,6 +161,7 @@ class KillTest(parameterized.TestCase):
         indexes.assert_same(self, Index(root), expected)
 
 
+@slow
 class CompactKillTest(KillTest):
     """Where maps are there only until what follows from them is kept."""
 
