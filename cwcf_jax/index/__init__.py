@@ -7,14 +7,16 @@
 Needs the extra ``index``.
 """
 
+from cwcf_jax.index.changes import Update
 from cwcf_jax.index.explanation import Explanation, Pair, explain
 from cwcf_jax.index.index import Index, Status, default_folder
+from cwcf_jax.index.options import AGGREGATIONS, Options
 from cwcf_jax.index.queries import Described, Prepared
 from cwcf_jax.index.reader import NAME
-from cwcf_jax.index.search import AGGREGATIONS, Hit, Options, Searcher
+from cwcf_jax.index.search import Hit, Searcher
 from cwcf_jax.index.settings import Settings, settings_for
 from cwcf_jax.index.table import Entry, LanceStore, Snapshot, Store
-from cwcf_jax.index.updater import Progress, Update
+from cwcf_jax.index.updater import Progress
 
 __all__ = [
     "AGGREGATIONS",

@@ -1,5 +1,6 @@
 """What happened to a folder since it was indexed: files by content, so that moves and copies cost nothing."""
 
+import collections
 import concurrent.futures
 import dataclasses
 import hashlib
@@ -62,6 +63,18 @@ class Changes:
     unreadable: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """What an update found and did: numbers of pictures, and what could not be read and why."""
+
+    added: int
+    changed: int
+    moved: int
+    removed: int
+    unchanged: int
+    refused: tuple[str, ...]
+
+
 def find_changes(root: Root, paths: Iterable[str], known: Mapping[str, Entry], *, whole: bool) -> Changes:
     """Compares files with what is known.
 
@@ -93,6 +106,23 @@ def find_changes(root: Root, paths: Iterable[str], known: Mapping[str, Entry], *
             (changed if before else added).append(file)
     gone = tuple(sorted(known.keys() - looked_at)) if whole else ()
     return Changes(unchanged, tuple(touched), tuple(copied), tuple(changed), tuple(added), gone, tuple(unreadable))
+
+
+def summarize(changes: Changes, known: Mapping[str, Entry], refused: Mapping[str, str]) -> Update:
+    """What an update did: the changes, less the pictures that were refused, by content, and why."""
+    copied = [file for file in changes.copied if file.path not in known]
+    left = collections.Counter(known[path].content for path in changes.gone)
+    moved = (collections.Counter(file.content for file in copied) & left).total()
+    added = sum(file.content not in refused for file in changes.added)
+    changed = sum(file.content not in refused for file in changes.changed)
+    return Update(
+        added=added + len(copied) - moved,
+        changed=changed + len(changes.copied) - len(copied),
+        moved=moved,
+        removed=len(changes.gone) - moved,
+        unchanged=changes.unchanged + len(changes.touched),
+        refused=(*changes.unreadable, *refused.values()),
+    )
 
 
 def _look_at(root: Root, paths: Iterable[str], known: Mapping[str, Entry]) -> Iterator[tuple[str, File | str | None]]:

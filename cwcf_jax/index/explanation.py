@@ -9,8 +9,9 @@ import numpy as np
 
 from cwcf_jax import encoder, networks
 from cwcf_jax.index import queries
+from cwcf_jax.index.options import Options
 from cwcf_jax.index.queries import Described, Prepared
-from cwcf_jax.index.search import Hit, Options, Searcher, region_query
+from cwcf_jax.index.search import Hit, Searcher, region_query
 from cwcf_jax.search import class_pairs
 
 

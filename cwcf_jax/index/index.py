@@ -15,12 +15,14 @@ import numpy as np
 from cwcf_jax import files
 from cwcf_jax.images import ObjectFolder, Picture, Root, find_root, list_pictures, read_image
 from cwcf_jax.index import whitening
+from cwcf_jax.index.changes import Update
 from cwcf_jax.index.encoding_backend import EncodingBackend
+from cwcf_jax.index.options import Options
 from cwcf_jax.index.queries import Corners
 from cwcf_jax.index.reader import NAME, IndexReader
-from cwcf_jax.index.search import Hit, Options, Searcher
+from cwcf_jax.index.search import Hit, Searcher
 from cwcf_jax.index.settings import Header, Settings, load_model, maps_location
-from cwcf_jax.index.updater import Progress, Update, Updater, forget_maps
+from cwcf_jax.index.updater import Progress, Updater, forget_maps
 from cwcf_jax.store import MapStore, StoreBusyError, claim_location
 
 

@@ -1,6 +1,5 @@
 """Making an index what its folder is: only what is new goes through the network, and a kill loses nothing."""
 
-import collections
 import contextlib
 import dataclasses
 import itertools
@@ -14,7 +13,7 @@ from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
 from cwcf_jax.images import ImageError, Root, read_size
 from cwcf_jax.index import whitening
-from cwcf_jax.index.changes import Changes, File, find_changes
+from cwcf_jax.index.changes import File, Update, find_changes, summarize
 from cwcf_jax.index.encoding import Part, choose_layout
 from cwcf_jax.index.encoding_backend import EncodingBackend, LocalEncoding
 from cwcf_jax.index.reader import Places, find_places, name_generation, open_table, remove_generation
@@ -31,18 +30,6 @@ MANY = 5000
 
 Progress = Callable[[str, int, int], object]
 """Called with what is being done, how many are finished and how many there are."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Update:
-    """What an update found and did: numbers of pictures, and what could not be read and why."""
-
-    added: int
-    changed: int
-    moved: int
-    removed: int
-    unchanged: int
-    refused: tuple[str, ...]
 
 
 def forget_maps(maps: MapStore, table: Store, settings: Settings) -> None:
@@ -100,7 +87,7 @@ class Updater:
                 table.tidy()
         if table and ClassVectorStore(self._places().vectors).length > 2 * len(table.entries()) + LARGE:
             self.rebuild(refit=False)
-        return _update(changes, known, refused)
+        return summarize(changes, known, refused)
 
     def _generation(self) -> pathlib.Path:
         return generation_folder(self._folder, self._header.generation)
@@ -285,19 +272,3 @@ def _sample(contents: Sequence[str]) -> list[str]:
     """As many as a whitening is fitted on, evenly spread."""
     places = np.linspace(0, len(contents) - 1, min(len(contents), whitening.SAMPLE), dtype=int)
     return [contents[i] for i in places]
-
-
-def _update(changes: Changes, known: Mapping[str, Entry], refused: Mapping[str, str]) -> Update:
-    copied = [file for file in changes.copied if file.path not in known]
-    left = collections.Counter(known[path].content for path in changes.gone)
-    moved = (collections.Counter(file.content for file in copied) & left).total()
-    added = sum(file.content not in refused for file in changes.added)
-    changed = sum(file.content not in refused for file in changes.changed)
-    return Update(
-        added=added + len(copied) - moved,
-        changed=changed + len(changes.copied) - len(copied),
-        moved=moved,
-        removed=len(changes.gone) - moved,
-        unchanged=changes.unchanged + len(changes.touched),
-        refused=(*changes.unreadable, *refused.values()),
-    )

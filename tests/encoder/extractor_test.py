@@ -100,7 +100,7 @@ class RawFeaturesTest(absltest.TestCase):
         maps, _ = encoder.layer_maps(extractor, images, jnp.array([[100, 140]], jnp.int32))
         expected = np.asarray(maps, np.float64).sum(axis=(1, 2))
         found = encoder.raw_features(model, images)
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)  # some channels are all but dead
         self.assertEqual(found.shape, (1, extractor.dim))
 
 

@@ -88,6 +88,8 @@ class RandomChangesTest(FolderCase):
 
 
 class FullDiskTest(FolderCase):
+    settings = dataclasses.replace(indexes.SETTINGS, own_classes=0)  # class vectors that fill a disk
+
     def setUp(self):
         super().setUp()
         self.disk = self.folder()
@@ -104,7 +106,7 @@ class FullDiskTest(FolderCase):
         root = self.folder()
         for seed in range(6):
             indexes.draw(root / f"{seed}.png", seed)
-        index = Index.create(root, indexes.SETTINGS, folder=self.disk / "index")
+        index = Index.create(root, self.settings, folder=self.disk / "index")
         index.update()
         for seed in range(6, 12):
             indexes.draw(root / f"{seed}.png", seed)
@@ -119,7 +121,7 @@ class FullDiskTest(FolderCase):
         index = self.make()
         used, causes = shutil.disk_usage(self.disk).used, []
         while len(causes) < 40:
-            self.remount(f"size={used + 150_000 * len(causes)}")
+            self.remount(f"size={used + 20_000 * len(causes)}")
             try:
                 index.update()
                 break
@@ -129,7 +131,7 @@ class FullDiskTest(FolderCase):
             self.assertEqual(self.find(index, "3.png")[0], "3.png")
         self.assertContainsSubset({type(None), RuntimeError, ValueError}, causes)
         self.assertEqual(index.update().unchanged, 11)
-        indexes.assert_same(self, index, self.fresh(index.root))
+        indexes.assert_same(self, index, self.fresh(index.root, self.settings))
 
     def test_read_only(self):
         index = self.make()
@@ -143,7 +145,7 @@ class FullDiskTest(FolderCase):
         self.assertEqual(self.find(index, "3.png"), before)
         self.remount("rw")
         index.update()
-        indexes.assert_same(self, index, self.fresh(index.root))
+        indexes.assert_same(self, index, self.fresh(index.root, self.settings))
 
 
 class PowerCutTest(FolderCase):

@@ -11,7 +11,7 @@ from cwcf_jax import encoder
 from cwcf_jax.images import DatasetError, ObjectFolder
 from cwcf_jax.index import Index, changes, settings_for, whitening
 from cwcf_jax.store import StaleStoreError, zarr
-from tests.support import indexes, servers
+from tests.support import indexes, servers, thin
 
 
 class CreateTest(indexes.IndexCase):
@@ -38,7 +38,7 @@ class CreateTest(indexes.IndexCase):
         index = Index.create(self.root, settings_for(indexes.WEIGHTS, num_classes=10**6, dim=10**6))
         spec = index.model.network.spec
         self.assertEqual(index.settings.num_classes, spec.num_classes)
-        self.assertEqual((index.settings.dim, index.settings.feature_layer), (160, spec.feature_layer))
+        self.assertEqual((index.settings.dim, index.settings.feature_layer), (thin.BLOCKS[-1][0], spec.feature_layer))
 
     def test_what_cannot_be(self):
         self.make(0)

@@ -1,0 +1,40 @@
+import dataclasses
+
+from absl.testing import absltest, parameterized
+
+from cwcf_jax.index import Options
+from cwcf_jax.search.pipeline import SearchConfig
+
+
+class OptionsTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ({"aggregation": "average"}, "unknown aggregation 'average'; known: ofa, ona"),
+        ({"rerank": -1}, "rerank is a number of pictures, not -1"),
+        ({"expand": -2}, "expand is a number of pictures, not -2"),
+        ({"online": -1}, "online is a number of pictures, not -1"),
+        ({"reciprocal": -1}, "reciprocal is a number of pictures, not -1"),
+        ({"aggregation": "ona", "online": 3}, "online changes nothing where all pictures are described under"),
+        ({"classes": ("1",), "online": 3}, "leave out online, or both aggregation=ona and classes"),
+    )
+    def test_what_cannot_be(self, options, message):
+        with self.assertRaisesRegex(ValueError, message):
+            Options(**options)
+
+    def test_thorough_is_the_pipelines(self):
+        self.assertEqual(Options().config, SearchConfig.fast())
+        config = SearchConfig.thorough()
+        self.assertEqual(Options.thorough().config, config)
+        self.assertEqual(Options.thorough(("3",)).config, dataclasses.replace(config, online=0))
+        self.assertEqual(Options.thorough(rerank=0, aggregation="ofa"), Options.thorough())
+        for name, value in (("rerank", 3), ("aggregation", "ona"), ("online", 3), ("expand", 1), ("reciprocal", 3)):
+            with self.assertRaisesRegex(ValueError, f"a thorough search chooses {name} itself; leave out {name}"):
+                Options.thorough(**{name: value})
+
+    def test_classes_make_it_online(self):
+        self.assertEqual(
+            [Options().by_query, Options("ona").by_query, Options(classes=("1",)).by_query], [False, True, True]
+        )
+
+
+if __name__ == "__main__":
+    absltest.main()
