@@ -52,7 +52,7 @@ class EntryRanker(Protocol):
         """What pictures are ranked by."""
 
     def regions(self, entries: Sequence[Entry]) -> Float[np.ndarray, "n t d"]:
-        """Descriptors of pictures' regions, which a compact index keeps."""
+        """Descriptors of pictures' regions, which a compact index keeps, of norm 1."""
 
     def entry(self, path: str) -> Entry:
         """KeyError if there is no such picture."""
@@ -113,7 +113,8 @@ class LocalRanker:
         store = self._online.store
         rows, everything = np.array([entry.row for entry in entries], np.int64), np.arange(len(store.layout.classes))
         runs = store.vectors(rows, everything.astype(np.int32))
-        return np.asarray(dequantize(runs.values, runs.scales)).swapaxes(0, 1)
+        vectors = l2_normalize(jnp.asarray(dequantize(runs.values, runs.scales)))  # rounded, they have no norm of 1
+        return np.asarray(vectors).swapaxes(0, 1)
 
     def entry(self, path: str) -> Entry:
         """See `EntryRanker`."""

@@ -93,7 +93,8 @@ class CompactTest(parameterized.TestCase):
         whole = {hit.entry.path: hit.score for hit in before}
         for hit in hits[:4]:
             runs = store.vectors(np.array([hit.entry.row]), np.arange(encoder.REGIONS))
-            scores = (runs.values * runs.scales[..., None])[:, 0].astype(np.float64) @ np.asarray(query.descriptor)
+            kept = (runs.values * runs.scales[..., None])[:, 0].astype(np.float64)
+            scores = kept / np.linalg.norm(kept, axis=1, keepdims=True) @ np.asarray(query.descriptor)
             self.assertAlmostEqual(hit.score, max(*scores, whole[hit.entry.path]), delta=1e-5)
             image = read_image(self.index.root / hit.entry.path)
             size = np.asarray(encoder.feature_maps(self.index.model, image[None]).feature_size[0]).tolist()
