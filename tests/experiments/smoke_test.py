@@ -47,6 +47,9 @@ MORE = {
     "ablation": ["--rerank=0,4", "--qe=0,2", "--alpha=3"],
     "stores": ["--dims=16", "--classes=50", "--own=20", "--rerank=3"],
     "small_collections": [
+        "--nc=4",
+        "--npca=2",
+        "--aggregation=ofa",
         "--images=6",
         "--positives=1",
         "--samples=2",
