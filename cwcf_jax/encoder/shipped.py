@@ -54,7 +54,7 @@ def shipped_whitening(model: Model, *, dim: int | None = None) -> Whitening:
     return dataclasses.replace(found, projection=found.projection[:, :dim], eigenvalues=found.eigenvalues[:dim])
 
 
-_FIT = "fit one on pictures of other things, `python -m experiments.fit_whitening` or cwcf_jax.fit_shrinkage_whitening"
+_FIT = "fit one with cwcf_jax.fit_shrinkage_whitening on class vectors of pictures of other things"
 
 
 def vector_settings(config: EncoderConfig) -> dict[str, Any]:

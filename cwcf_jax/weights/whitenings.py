@@ -20,7 +20,7 @@ FOLDER = pathlib.Path(__file__).with_name("fitted")
 RECORD = "record"
 """Name of the record's entry in a file, JSON."""
 
-_MAKER = "`python -m experiments.fit_whitening` makes one"
+_MAKER = "cwcf_jax.weights.whitenings.write makes one"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +92,7 @@ def read(path: pathlib.Path) -> tuple[Whitening, Record]:
         if projection.shape != (*mean.shape, *eigenvalues.shape) or not (eigenvalues > 0).all():
             raise ValueError("its arrays do not fit one another")
     except (ValueError, KeyError) as error:
-        raise ValueError(
-            f"{path} holds no whitening ({error}); `python -m experiments.fit_whitening` makes one"
-        ) from error
+        raise ValueError(f"{path} holds no whitening ({error}); {_MAKER}") from error
     return Whitening(mean, projection, eigenvalues, record.fitted_on), record
 
 

@@ -63,7 +63,7 @@ class FileTest(parameterized.TestCase):
     def test_a_damaged_one_is_named(self, size):
         whitenings.write(self.file, self.fitted, RECORD)
         self.file.write_bytes(self.file.read_bytes()[:size])
-        with self.assertRaisesRegex(ValueError, f"{self.file} holds no .*whitening .*experiments.fit_whitening` makes"):
+        with self.assertRaisesRegex(ValueError, f"{self.file} holds no .*whitening .*whitenings.write makes"):
             whitenings.read(self.file)
 
     @parameterized.parameters("not json", "[]", "{}", '{"network": "a"}')
@@ -82,7 +82,7 @@ class FileTest(parameterized.TestCase):
             whitenings.read(self.file)
 
     def test_none_there(self):
-        with self.assertRaisesRegex(FileNotFoundError, "no whitening at .*experiments.fit_whitening` makes one"):
+        with self.assertRaisesRegex(FileNotFoundError, "no whitening at .*whitenings.write makes one"):
             whitenings.read(self.file)
 
 
