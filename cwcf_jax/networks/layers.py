@@ -56,8 +56,8 @@ def zero_margin(maps: Maps, sizes: Sizes) -> Maps:
 class Conv(nnx.Conv):
     """A convolution padded by half its odd kernel, in full float32 on every backend.
 
-    On CPUs wide 3x3 layers go through `winograd`, on GPUs those of pixels in bfloat16 through `stem`; other algorithms
-    GPUs' libraries choose themselves.
+    On CPUs wide 3x3 layers go through `winograd`, narrow ones of pixels through `stem`. On GPUs those of pixels in
+    bfloat16 go through `stem`, too; other algorithms GPUs' libraries choose themselves.
     """
 
     def __init__(
@@ -91,7 +91,10 @@ class Conv(nnx.Conv):
         self.winograd = wide and pad and (*size, stride, groups) == (winograd.KERNEL, winograd.KERNEL, 1, 1)
         self.pointwise = (*size, stride, groups) == (1, 1, 1, 1)
         self.stride = stride
-        self.of_pixels = bias and inputs <= stem.MOST_CHANNELS and pad and groups == 1 and not self.pointwise
+        self.of_pixels = inputs <= stem.MOST_CHANNELS and groups == 1 and not self.pointwise
+        self.gathers = self.of_pixels and max(size) <= stem.MOST_GATHERED and outputs <= stem.MOST_OUTPUTS
+        self.margins = tuple(side // 2 if pad else 0 for side in size)
+        self.between_cells = self.of_pixels and pad and bias
 
     def __call__(self, inputs: Maps) -> Maps:  # type: ignore[override]
         bias = None if self.bias is None else self.bias[...]
@@ -99,9 +102,11 @@ class Conv(nnx.Conv):
             return _pointwise(inputs, self.kernel[0, 0], bias)
         faster: dict[str, Callable[..., Maps]] = {}
         if self.winograd and winograd.pays(*inputs.shape[1:3]):
-            faster = {"cpu": _winograd}
-        if self.of_pixels and inputs.dtype == jnp.bfloat16 and stem.fits(inputs.shape[2], self.stride):
-            faster = dict.fromkeys(("cuda", "rocm"), functools.partial(stem.convolve, stride=self.stride))
+            faster["cpu"] = functools.partial(_with_bias, winograd.convolve)
+        if self.gathers:
+            faster["cpu"] = functools.partial(_with_bias, self._gathered)
+        if self.between_cells and inputs.dtype == jnp.bfloat16 and stem.fits(inputs.shape[2], self.stride):
+            faster |= dict.fromkeys(("cuda", "rocm"), functools.partial(stem.convolve, stride=self.stride))
         if not faster:
             return super().__call__(inputs)
         direct = super().__call__
@@ -109,9 +114,18 @@ class Conv(nnx.Conv):
             inputs, self.kernel[...], bias, **faster, default=lambda maps, *_: direct(maps)
         )
 
+    def _gathered(self, maps: Maps, kernel: Float[Array, "y x c n"]) -> Maps:
+        padded = jnp.pad(maps, [(0, 0), *((margin, margin) for margin in self.margins), (0, 0)])
+        return stem.multiply(padded, kernel, self.stride)
 
-def _winograd(maps: Maps, kernel: Float[Array, "3 3 c n"], bias: Float[Array, " n"] | None) -> Maps:
-    found = winograd.convolve(maps, kernel)
+
+def _with_bias(
+    convolve: Callable[[Maps, Array], Maps],
+    maps: Maps,
+    kernel: Float[Array, "y x c n"],
+    bias: Float[Array, " n"] | None,
+) -> Maps:
+    found = convolve(maps, kernel)
     return found if bias is None else found + bias.reshape(1, 1, 1, -1)
 
 

@@ -90,7 +90,7 @@ class ConvTest(parameterized.TestCase):
         expected = conv(maps)
         with on_gpus.chosen() as taken:
             found = conv(maps)
-        self.assertEqual([one.func for one in taken], [stem.convolve] * times)
+        self.assertEqual(sum(getattr(branch, "func", None) is stem.convolve for branch in taken), times)
         self.assertEqual((found.dtype, expected.dtype), (dtype, dtype))
         np.testing.assert_allclose(found.astype(jnp.float32), expected.astype(jnp.float32), atol=2**-6)
 
