@@ -13,7 +13,7 @@ from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.arguments import check_classes
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.passes import ClassVectors, Maps, feature_maps, most_probable, pool_maps, pooled_vectors
+from cwcf_jax.encoder.passes import ClassVectors, Maps, feature_maps, pool_maps, pooled_vectors
 
 
 class Embeddings(NamedTuple):
@@ -44,27 +44,37 @@ def embed_classes(
     return embed_maps(model, feature_maps(model, images, sizes=sizes), num_classes=num_classes, whitening=whitening)
 
 
-def embed_maps(model: Model, maps: Maps, *, num_classes: int = 64, whitening: Whitening | None = None) -> Embeddings:
-    """`embed_classes` of images whose maps are at hand: no network pass. Arguments and errors as there."""
+def embed_maps(
+    model: Model, maps: Maps, *, num_classes: int = 64, whitening: Whitening | None = None, own: int = 0
+) -> Embeddings:
+    """`embed_classes` of images whose maps are at hand: no network pass. Arguments and errors as there.
+
+    ``own``: only the vectors of each image's this many most probable classes are computed, those of others are 0; 0:
+    those of all classes.
+    """
     if model.config.repeat_dropped:
         raise ValueError(
             "class vectors that are kept for online aggregation drop classes without evidence; load the model without "
             "repeat_dropped"
         )
     check_classes(model, num_classes, whitening)
-    return _embed_maps(model, maps, whitening, num_classes=num_classes)
+    classes = model.network.spec.num_classes
+    if not 0 <= own <= classes:
+        raise ValueError(f"own must be 0 (all) to {classes} classes, not {own}")
+    return _embed_maps(model, maps, whitening, num_classes=num_classes, own=own or classes)
 
 
-@functools.partial(jax.jit, static_argnames="num_classes")
-def _embed_maps(model: Model, maps: Maps, whitening: Whitening | None, *, num_classes: int) -> Embeddings:
-    everything = jnp.arange(model.network.spec.num_classes)
+@functools.partial(jax.jit, static_argnames=("num_classes", "own"))
+def _embed_maps(model: Model, maps: Maps, whitening: Whitening | None, *, num_classes: int, own: int) -> Embeddings:
+    classes = model.network.spec.num_classes
 
     def one_image(one: Maps) -> Embeddings:
-        pooled = pool_maps(model, one, one.feature_size, None, everything, num_classes=num_classes)
-        vectors, _, probabilities = pooled_vectors(model, pooled)
+        pooled = pool_maps(model, one, one.feature_size, None, None, num_classes=max(own, num_classes))
+        vectors, class_ids, _ = pooled_vectors(model, pooled)
         embedded = descriptors.embed(vectors, whitening)
-        top = most_probable(probabilities, num_classes)
-        return Embeddings(embedded, l2_normalize(jnp.sum(embedded[top], axis=0)), probabilities)
+        kept = jnp.zeros((classes, embedded.shape[1])).at[class_ids[:own]].set(embedded[:own], unique_indices=True)
+        descriptor = l2_normalize(jnp.sum(embedded[:num_classes], axis=0))
+        return Embeddings(kept, descriptor, jax.nn.softmax(pooled.logits))
 
     return jax.vmap(one_image)(maps)
 

@@ -11,7 +11,6 @@ import io
 from collections.abc import Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -154,12 +153,5 @@ def keep_vectors(
 def _described(
     model: Model, maps: Maps, whitening: Whitening, *, num_classes: int, own: int
 ) -> tuple[Float[Array, "b d"], Array, Float[Array, "b n"]]:
-    embedded = encoder.embed_maps(model, maps, num_classes=num_classes, whitening=whitening)
-    vectors = embedded.vectors
-
-    def kept(scores: Float[Array, " n"]) -> Float[Array, " n"]:
-        return jnp.zeros_like(scores).at[encoder.most_probable(scores, own)].set(1.0)
-
-    if own:
-        vectors = vectors * jax.vmap(kept)(embedded.probabilities)[..., None]
-    return embedded.descriptors, *quantize(vectors)
+    embedded = encoder.embed_maps(model, maps, num_classes=num_classes, whitening=whitening, own=own)
+    return embedded.descriptors, *quantize(embedded.vectors)

@@ -78,6 +78,7 @@ class DepthwiseConv(nnx.Module):
         return found + self.bias[...].reshape(1, 1, 1, -1)
 
 
+@functools.partial(jax.jit, static_argnames="stride")
 def shifted(padded: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int) -> Float[Array, "b h2 w2 c"]:
     """The sum of shifted maps, each times its row of the kernel, in float32; without further padding."""
     side = kernel.shape[0]
