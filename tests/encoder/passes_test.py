@@ -17,12 +17,15 @@ from cwcf_jax.images import read_image
 from tests.support import oracles, shared, thin
 from tests.support.compilation import quickly
 from tests.support.models import any_model
-from tests.support.slow import slow
+from tests.support.slow import cases, slow
 from tests.training import tiny
 
 
 @functools.cache
 def _model(**options):
+    """A network with a classifier: a thin one, or GoogLeNet where CWCF_SLOW is set."""
+    if cases(quick=True, whole=False):
+        return any_model(**options)
     return cwcf_jax.load("googlenet", shared.require("weights/googlenet_bvlc.npz"), **options)
 
 
@@ -61,7 +64,7 @@ class EquationsTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.model = _model()
-        self.image = _photograph()[300 : 300 + HEIGHT, 400 : 400 + WIDTH]
+        self.image = _photograph()[300 : 300 + HEIGHT, 300 : 300 + WIDTH]
         self.kernel = np.asarray(self.model.params["classifier"]["kernel"], np.float64)
         self.bias = np.asarray(self.model.params["classifier"]["bias"], np.float64)
 
@@ -79,7 +82,7 @@ class EquationsTest(absltest.TestCase):
 
     def test_descriptor_with_whitening(self):
         features, cam_features, logits = _maps(self.model, self.image)
-        training = np.random.default_rng(0).random((40, 832))
+        training = np.random.default_rng(0).random((40, self.model.feature_dim))
         whitening = cwcf_jax.fit_pca_whitening(training, dim=16)
         projection = np.asarray(whitening.projection, np.float64) / np.sqrt(np.asarray(whitening.eigenvalues))
         top = np.argsort(-logits, kind="stable")[:8]
@@ -106,7 +109,7 @@ class EquationsTest(absltest.TestCase):
             np.testing.assert_allclose(row, expected, atol=1e-4 * np.abs(expected).max())
 
     def test_finer_feature_layer_resizes_the_maps(self):
-        model = _model(feature_layer="inception_4e")
+        model = _model(feature_layer=cases("conv3_1", "inception_4e"))
         features, cam_features, logits = _maps(model, self.image)
         top = int(np.argmax(logits))
         cam = oracles.min_max(cam_features @ self.kernel[:, top])
@@ -117,7 +120,7 @@ class EquationsTest(absltest.TestCase):
 
     def test_given_classes(self):
         features, cam_features, _ = _maps(self.model, self.image)
-        ids = [497, 538, 0]
+        ids = cases([9, 97, 0], [497, 538, 0])
         shared_list = cwcf_jax.class_vectors(self.model, self.image[None], class_ids=ids)
         own_list = cwcf_jax.class_vectors(self.model, self.image[None], class_ids=[ids])
         self.assertEqual(shared_list.class_ids.tolist(), [ids])
@@ -126,7 +129,7 @@ class EquationsTest(absltest.TestCase):
             cam = cam_features @ self.kernel[:, c]
             expected = oracles.class_vector(features, oracles.min_max(cam)) * float(cam.max() > 0)
             np.testing.assert_allclose(row, expected, atol=1e-4 * np.abs(expected).max())
-        self.assertEqual([bool(row.any()) for row in shared_list.vectors[0]], [True, True, False])
+            self.assertEqual(bool(row.any()), cam.max() > 0)
 
 
 class OptionsTest(absltest.TestCase):
@@ -134,7 +137,7 @@ class OptionsTest(absltest.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.image = _photograph()[300 : 300 + HEIGHT, 400 : 400 + WIDTH]
+        self.image = _photograph()[300 : 300 + HEIGHT, 300 : 300 + WIDTH]
         self.weighted = cwcf_jax.class_vectors(_random_model(thin.NETWORK), self.image[None], num_classes=8)
 
     def test_channel_weighting(self):
@@ -261,7 +264,7 @@ class DegenerateTest(parameterized.TestCase):
         model = _model()
         dead = dataclasses.replace(model, params=jax.tree.map(jnp.zeros_like, model.params))
         image = _photograph()[None, :128, :128]
-        whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(0).random((40, 832)), dim=16)
+        whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(0).random((40, model.feature_dim)), dim=16)
         for chosen in (None, whitening):
             found = cwcf_jax.encode(dead, image, num_classes=8, whitening=chosen)
             np.testing.assert_array_equal(found, np.zeros_like(found))

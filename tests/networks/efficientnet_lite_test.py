@@ -18,7 +18,7 @@ from cwcf_jax import descriptors, networks
 from cwcf_jax.weights import convert, formats
 from tests.support import shared
 from tests.support.packages import package
-from tests.support.slow import slow
+from tests.support.slow import cases, slow
 
 NOMINAL = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 
@@ -107,8 +107,8 @@ def _cropped(path, side):
 
 
 class GoldenTest(parameterized.TestCase):
-    def check(self, name):
-        batch, sizes = _pictures(NOMINAL[name])
+    def check(self, name, count=COUNT):
+        batch, sizes = (part[: cases(count, BATCH)] for part in _pictures(NOMINAL[name]))
         network, model = networks.get(name), _released(name, fixed=True)
         logits, activations = jax.tree.map(np.asarray, _apply(name)(_params(name), batch, sizes))
         valid = jax.tree.map(np.asarray, network.map_sizes(jnp.asarray(sizes)))
@@ -134,8 +134,8 @@ class GoldenTest(parameterized.TestCase):
             for layer, maps in expected.items():
                 self.assertLess(_relative(activations[layer][0], maps), 1e-4, layer)
 
-    def test_lite0_at_21_sizes(self):
-        self.check("efficientnet_lite0")
+    def test_lite0(self):
+        self.check("efficientnet_lite0", 3)
 
     @parameterized.parameters("efficientnet_lite1", "efficientnet_lite2")
     @slow
@@ -149,8 +149,12 @@ class AccuracyTest(parameterized.TestCase):
     A wrong mean or scale does not look wrong: ImageNet's costs .05 to .1.
     """
 
-    def check(self, name, step, least):
-        paths = sorted(shared.require("data/imagenet_cls_dev/jpg").glob("*.jpg"))[::step]
+    @parameterized.parameters(
+        ("efficientnet_lite0", 0.865), ("efficientnet_lite1", 0.865), ("efficientnet_lite2", 0.855)
+    )
+    @slow
+    def test_top_1(self, name, least):
+        paths = sorted(shared.require("data/imagenet_cls_dev/jpg").glob("*.jpg"))
         side, hits = NOMINAL[name], 0
         preprocessing = networks.get(name).spec.preprocessing
         for first in range(0, len(paths), BATCH):
@@ -163,16 +167,6 @@ class AccuracyTest(parameterized.TestCase):
             found = np.argmax(np.asarray(logits), axis=1)
             hits += sum(int(path.name[:4]) == int(index) for path, index in zip(some, found, strict=False))
         self.assertGreaterEqual(hits / len(paths), least)
-
-    def test_lite0_on_some(self):
-        self.check("efficientnet_lite0", 3, 0.8)
-
-    @parameterized.parameters(
-        ("efficientnet_lite0", 0.865), ("efficientnet_lite1", 0.865), ("efficientnet_lite2", 0.855)
-    )
-    @slow
-    def test_on_all(self, name, least):
-        self.check(name, 1, least)
 
 
 class ConvertTest(parameterized.TestCase):

@@ -11,7 +11,7 @@ def cases(quick, whole):
     return whole if os.environ.get("CWCF_SLOW") else quick
 
 
-XLA_FLAGS = cases("--xla_backend_optimization_level=0", "")
+XLA_FLAGS = cases("--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false", "")
 """Of every process of a test run. Compilations are most of what it costs; where CWCF_SLOW is set, they are a user's."""
 
 
