@@ -14,6 +14,7 @@ import pyarrow.parquet
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.index import Index, Options
+from cwcf_jax.store import ClassVectorStore
 from tests.cli.commands import MAKE, CommandCase
 from tests.support import indexes, servers
 
@@ -86,6 +87,20 @@ class IndexTest(CommandCase):
         self.assertIn("1.png", self.run_command("search", "1.png", cwd=root).stdout)
         self.assertIn("thin_cam, weights found by themselves", self.run_command("status", cwd=root).stdout)
         self.assertIn("made without --weights", self.fails("index", root, "--weights", indexes.WEIGHTS))
+
+    def test_what_is_kept_of_a_picture(self):
+        for flag in ("--own=5", "--compact"):
+            root = self.home / flag
+            for seed in range(3):
+                indexes.draw(root / f"{seed}.png", seed)
+            self.run_command("index", root, *MAKE, flag)
+            self.run_command("remove", "0.png", cwd=root)
+            self.assertIn("0 added", self.run_command("index", root, "1.png", flag, "--rebuild").stdout)
+            vectors = ClassVectorStore(Index(root / ".cwcf").places().vectors)
+            self.assertEqual((vectors.length, vectors.layout.own), (2, 5 if flag == "--own=5" else 0))
+            self.assertIn("1.png", self.run_command("search", "1.png", cwd=root).stdout.splitlines()[0])
+        self.assertIn("made without --compact", self.fails("index", "--compact"))
+        self.assertIn("made with --own=128", self.fails("index", "--own=5"))
 
     def test_refusals(self):
         empty = self.home / "empty"

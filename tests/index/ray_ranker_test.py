@@ -1,5 +1,6 @@
 """An index searched by actors of a Ray cluster on this machine, one of which is lost."""
 
+import dataclasses
 import importlib
 import os
 import pathlib
@@ -74,6 +75,14 @@ class RaySearchTest(parameterized.TestCase):
         hits = self.searcher.search(self.query, count=4)
         self.assertEqual([hit.entry.path for hit in hits], ["5.png", *(f"copies/{i}.png" for i in (11, 120, 70))])
         self.assertLen({hit.score for hit in hits}, 1)
+
+    def test_regions_that_a_compact_index_keeps(self):
+        root = self.create_tempdir().full_path
+        index = indexes.make(root, range(70), dataclasses.replace(indexes.SETTINGS, compact=True))  # two fragments
+        alone = Searcher(index)
+        searcher = Searcher(index, hold=lambda places: self.ray_search.RayRanker(places, self.actors, 120.0))
+        query, options = alone.describe(alone.prepare_indexed("5.png")), Options(rerank=40)
+        self.assert_same(searcher.search(query, options, count=70), alone.search(query, options, count=70), options)
 
     @slow
     def test_a_node_lost_during_queries_delays_them(self):

@@ -35,10 +35,11 @@ def _random_params(network, seed=0):
 
 
 @functools.cache
-def _inputs():
-    """Noise of several sizes: each alone, and all padded to one batch with the sizes."""
+def _inputs(network):
+    """Noise of several sizes, 50 grey levels as a network scales them: each alone, all padded to a batch, the sizes."""
     generator = np.random.default_rng(2)
-    alone = [generator.normal(size=(1, *size, 3)).astype(np.float32) * 50 for size in SIZES]
+    scale = 50 * np.array(network.spec.preprocessing.scale, np.float32)
+    alone = [generator.normal(size=(1, *size, 3)).astype(np.float32) * scale for size in SIZES]
     batch = np.zeros((len(SIZES), SIDE, SIDE, 3), np.float32)
     for image, inputs, (height, width) in zip(batch, alone, SIZES, strict=True):
         image[:height, :width] = inputs
@@ -55,7 +56,7 @@ def _drawn(name):
     """Random parameters, and what they make of the batch."""
     network = networks.get(name)
     params = _random_params(network)
-    return params, *_apply(network)(params, *_inputs()[1:])
+    return params, *_apply(network)(params, *_inputs(network)[1:])
 
 
 class ContractTest(parameterized.TestCase):
@@ -71,10 +72,10 @@ class ContractTest(parameterized.TestCase):
     def test_the_same_with_released_weights(self):
         network = networks.get("googlenet")
         params = networks.load_params(network, shared.require("weights/googlenet_bvlc.npz"))
-        self._check_identity(network, params, *_apply(network)(params, *_inputs()[1:]))
+        self._check_identity(network, params, *_apply(network)(params, *_inputs(network)[1:]))
 
     def _check_identity(self, network, params, logits, activations):
-        map_sizes = network.map_sizes(_inputs()[2])[network.spec.cam_layer.name]
+        map_sizes = network.map_sizes(_inputs(network)[2])[network.spec.cam_layer.name]
         for i in range(len(SIZES)):
             maps = activations[network.spec.cam_layer.name][i]
             if network.spec.classifier is None:
@@ -116,7 +117,7 @@ class ContractTest(parameterized.TestCase):
     def check_padding(self, name):
         params, padded_logits, padded_activations = _drawn(name)
         apply = quickly(networks.get(name).apply)
-        alone, _, sizes = _inputs()
+        alone, _, sizes = _inputs(networks.get(name))
         for i, inputs in enumerate(alone):
             logits, activations = apply(params, inputs, sizes[i : i + 1])
             scale = float(jnp.abs(logits).max())
@@ -145,7 +146,7 @@ class OnGPUsTest(parameterized.TestCase):
     def check(self, name):
         params, expected_logits, expected = _drawn(name)
         with on_gpus.chosen() as taken:
-            logits, activations = quickly(networks.get(name).apply)(params, *_inputs()[1:])
+            logits, activations = quickly(networks.get(name).apply)(params, *_inputs(networks.get(name))[1:])
         self.assertIn(layers.zero_margin, taken)
         scale = float(jnp.abs(expected_logits).max())
         np.testing.assert_allclose(logits, expected_logits, atol=1e-5 * scale)

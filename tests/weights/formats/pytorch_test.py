@@ -15,10 +15,9 @@ from cwcf_jax.weights import formats
 from cwcf_jax.weights.formats import FormatError
 from tests.support.packages import package
 from tests.support.slow import cases
-from tests.weights.formats import writers
+from tests.weights.formats import torch_files, writers
 from tests.weights.formats.mutations import mutations, survive
 
-MAGIC = 0x1950A86A20F9469CFC6C
 LAYOUTS = (False, True)
 COUNT = cases(60, 400)
 """Damaged copies of a file."""
@@ -37,80 +36,6 @@ def _arrays(seed=0):
         "bytes": np.arange(5, dtype=np.uint8),
         "empty": np.zeros((0, 3), np.float32),
     }
-
-
-class Reduced:
-    """What pickles to a call of ``function``."""
-
-    def __init__(self, function, *arguments):
-        self._call = function, arguments
-
-    def __reduce__(self):
-        return self._call
-
-
-class Fake:
-    """What pickles to a global of any name, by protocol 2's text opcodes."""
-
-    def __init__(self, module, name):
-        self.module, self.name = module, name
-
-
-class Pickler(pickle._Pickler):
-    """Writes globals and persistent ids as torch.save does; in Python, so that it can write anything."""
-
-    def persistent_id(self, obj):
-        return obj.identity if isinstance(obj, Kept) else None
-
-    def save_fake(self, fake):
-        self.write(f"c{fake.module}\n{fake.name}\n".encode())
-
-    def save_reduced(self, call):
-        function, arguments = call._call
-        self.save(function)
-        self.save(arguments)
-        self.write(b"R")
-
-    dispatch = {**pickle._Pickler.dispatch, Fake: save_fake, Reduced: save_reduced}  # noqa: RUF012
-
-
-class Kept:
-    """A storage's persistent id."""
-
-    def __init__(self, count, key="0", kind="FloatStorage", name="storage", tail=()):
-        self.identity = (name, Fake("torch", kind), key, "cpu", count, *tail)
-
-
-def _pickled(value):
-    buffer = io.BytesIO()
-    Pickler(buffer, 2).dump(value)
-    return buffer.getvalue()
-
-
-def _tensor(offset, shape, strides, count=12, **kept):
-    function = Fake("torch._utils", "_rebuild_tensor_v2")
-    return Reduced(function, Kept(count, **kept), offset, shape, strides, False, OrderedDict())
-
-
-def _zip(pickled, storages=None, **members):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("net/data.pkl", pickled)
-        for key, content in (storages or {"0": np.arange(12, dtype="<f4").tobytes()}).items():
-            archive.writestr(f"net/data/{key}", content)
-        for name, content in members.items():
-            archive.writestr(f"net/{name.replace('_pkl', '.pkl')}", content)
-    return buffer.getvalue()
-
-
-def _legacy(*, changed=None, tail=None):
-    """The five pickles of a legacy file, one of them replaced."""
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-    state = OrderedDict(a=_tensor(0, (3, 4), (4, 1)))
-    parts = [pickle.dumps(value, 2) for value in (MAGIC, 1001, system)] + [_pickled({**state}), pickle.dumps(["0"], 2)]
-    for index, content in (changed or {}).items():
-        parts[index] = content
-    return b"".join(parts) + (struct.pack("<q", 12) + np.arange(12, dtype="<f4").tobytes() if tail is None else tail)
 
 
 class PytorchTest(parameterized.TestCase):
@@ -195,22 +120,22 @@ class PytorchTest(parameterized.TestCase):
             warnings.simplefilter("ignore")  # PyTorch's own, about TorchScript
             torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), self.file)
         self._refused(None, "TorchScript program")
-        good = _pickled({"a": _tensor(0, (3, 4), (4, 1))})
-        np.testing.assert_array_equal(self._read(_zip(good)).arrays["a"], np.arange(12).reshape(3, 4))
-        self._refused(_zip(good, byteorder="big"), "big-endian machine")
-        self._refused(_zip(good, {"1": b"x"}), "a storage is missing")
-        self._refused(_zip(good, {"0": bytes(44)}), "not as long as its tensors say")
-        self._refused(_zip(good + b"x"), "something follows its pickle")
+        good = torch_files.pickled({"a": torch_files.tensor(0, (3, 4), (4, 1))})
+        np.testing.assert_array_equal(self._read(torch_files.zipped(good)).arrays["a"], np.arange(12).reshape(3, 4))
+        self._refused(torch_files.zipped(good, byteorder="big"), "big-endian machine")
+        self._refused(torch_files.zipped(good, {"1": b"x"}), "a storage is missing")
+        self._refused(torch_files.zipped(good, {"0": bytes(44)}), "not as long as its tensors say")
+        self._refused(torch_files.zipped(good + b"x"), "something follows its pickle")
         system = pickle.dumps({"protocol_version": 1001, "little_endian": False}, 2)
-        self._refused(_legacy(changed={2: system}), "big-endian machine")
-        self._refused(_legacy(changed={0: pickle.dumps(1, 2)}), "not one of torch.save")
-        self._refused(_legacy(changed={4: pickle.dumps(["0", "0"], 2)}), "list of storages")
-        self._refused(_legacy(tail=struct.pack("<q", 13) + bytes(52)), "not as long as its tensors say")
-        self._refused(_legacy() + b"x", "something follows its storages")
-        np.testing.assert_array_equal(self._read(_legacy()).arrays["a"], np.arange(12).reshape(3, 4))
+        self._refused(torch_files.legacy_file(changed={2: system}), "big-endian machine")
+        self._refused(torch_files.legacy_file(changed={0: pickle.dumps(1, 2)}), "not one of torch.save")
+        self._refused(torch_files.legacy_file(changed={4: pickle.dumps(["0", "0"], 2)}), "list of storages")
+        self._refused(torch_files.legacy_file(tail=struct.pack("<q", 13) + bytes(52)), "not as long as its tensors say")
+        self._refused(torch_files.legacy_file() + b"x", "something follows its storages")
+        np.testing.assert_array_equal(self._read(torch_files.legacy_file()).arrays["a"], np.arange(12).reshape(3, 4))
 
     def test_strings_of_python_2(self):
-        content = _legacy()
+        content = torch_files.legacy_file()
         self.assertIn(b"X\x01\x00\x00\x00a", content)
         arrays = self._read(content.replace(b"X\x01\x00\x00\x00a", b"U\x01a")).arrays
         self._check(arrays, {"a": np.arange(12, dtype=np.float32).reshape(3, 4)})
@@ -230,16 +155,30 @@ class PytorchTest(parameterized.TestCase):
         ("empty beyond", 13, (0,), (1,), "beyond its storage"),
     )
     def test_tensors_stay_within_their_storage(self, offset, shape, strides, message):
-        self._refused(_zip(_pickled({"a": _tensor(offset, shape, strides)})), message)
+        self._refused(
+            torch_files.zipped(torch_files.pickled({"a": torch_files.tensor(offset, shape, strides)})), message
+        )
 
     def test_storages_are_described_once(self):
-        first, second = _tensor(0, (12,), (1,)), _tensor(0, (6,), (1,), count=6, kind="DoubleStorage")
-        self._refused(_zip(_pickled({"a": first, "b": second})), "described in two ways")
-        self._refused(_zip(_pickled({"a": _tensor(0, (1,), (1,), kind="QInt8Storage")})), "run torch.QInt8Storage")
-        self._refused(_zip(_pickled({"a": _tensor(0, (1,), (1,), name="module")})), "refers to something")
-        self._refused(_zip(_pickled({"a": _tensor(0, (1,), (1,), tail=(("0", 0, 1),))})), "views of each other")
-        many = {f"{index}": _tensor(0, (5000,), (1,), count=5000) for index in range(100)}
-        self._refused(_zip(_pickled(many), {"0": bytes(20000)}), "repeat each other")
+        first, second = (
+            torch_files.tensor(0, (12,), (1,)),
+            torch_files.tensor(0, (6,), (1,), count=6, kind="DoubleStorage"),
+        )
+        self._refused(torch_files.zipped(torch_files.pickled({"a": first, "b": second})), "described in two ways")
+        self._refused(
+            torch_files.zipped(torch_files.pickled({"a": torch_files.tensor(0, (1,), (1,), kind="QInt8Storage")})),
+            "run torch.QInt8Storage",
+        )
+        self._refused(
+            torch_files.zipped(torch_files.pickled({"a": torch_files.tensor(0, (1,), (1,), name="module")})),
+            "refers to something",
+        )
+        self._refused(
+            torch_files.zipped(torch_files.pickled({"a": torch_files.tensor(0, (1,), (1,), tail=(("0", 0, 1),))})),
+            "views of each other",
+        )
+        many = {f"{index}": torch_files.tensor(0, (5000,), (1,), count=5000) for index in range(100)}
+        self._refused(torch_files.zipped(torch_files.pickled(many), {"0": bytes(20000)}), "repeat each other")
 
     @parameterized.product(name=HOSTILE, place=("zip", 0, 1, 2, 3, 4), protocol=(2, 4))
     def test_nothing_is_run(self, name, place, protocol):
@@ -247,12 +186,12 @@ class PytorchTest(parameterized.TestCase):
         module, _, function = name.rpartition(".")
         touch = {"system": f"touch {sentinel}", "eval": f"open({str(sentinel)!r}, 'w').close()"}.get(function, "this")
         call = getattr(__import__(module, fromlist=[function]), function)
-        hostile = pickle.dumps({"state_dict": Reduced(call, touch)}, protocol)
+        hostile = pickle.dumps({"state_dict": torch_files.Reduced(call, touch)}, protocol)
         if function != "import_module":  # the pickle is live
             pickle.loads(hostile)  # noqa: S301
             self.assertTrue(sentinel.exists())
             sentinel.unlink()
-        content = _zip(hostile) if place == "zip" else _legacy(changed={place: hostile})
+        content = torch_files.zipped(hostile) if place == "zip" else torch_files.legacy_file(changed={place: hostile})
         self._refused(content, f"loading it would run {name.replace('builtins', '(__builtin__|builtins)')}")
         self.assertFalse(sentinel.exists())
 
@@ -281,9 +220,9 @@ class PytorchTest(parameterized.TestCase):
         """`tests.safe_pickle_test` has those that do not depend on what PyTorch names."""
         tracemalloc.start()
         started = sum(os.times()[:4])
-        self._refused(content := _zip(pickled), message)
+        self._refused(content := torch_files.zipped(pickled), message)
         if len(pickled) < 1000:
-            self._refused(_legacy(changed={3: pickled}), message)
+            self._refused(torch_files.legacy_file(changed={3: pickled}), message)
         seconds = sum(os.times()[:4]) - started
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -292,7 +231,7 @@ class PytorchTest(parameterized.TestCase):
 
     def test_opcodes_of_text_never_warn(self):
         for code in (b"V\\u12\n.", b"S'\\q'\n.", b"Pabc\n.", b"F1e999\n.", b"L5L\n."):
-            self._refused(_zip(code), "damaged|uses|holds no table")
+            self._refused(torch_files.zipped(code), "damaged|uses|holds no table")
 
     def test_compressed_archives(self):
         buffer = io.BytesIO()
