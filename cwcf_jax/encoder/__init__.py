@@ -14,7 +14,6 @@ from cwcf_jax.encoder.passes import (
     class_vectors,
     encode,
     feature_maps,
-    most_probable,
     pool,
     raw_features,
 )
@@ -63,7 +62,6 @@ __all__ = [
     "layer_maps",
     "load",
     "load_extractor",
-    "most_probable",
     "pool",
     "raw_features",
     "region_vectors",

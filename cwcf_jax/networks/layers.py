@@ -73,6 +73,7 @@ class Conv(nnx.Conv):
         rngs: nnx.Rngs,
     ):
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
+        margins = tuple(side // 2 if pad else 0 for side in size)
         if pad and max(size) // 2 > MARGIN:
             raise ValueError(f"a kernel of {size[0]} x {size[1]} reads beyond the margin of {MARGIN} cells")
         super().__init__(
@@ -80,7 +81,7 @@ class Conv(nnx.Conv):
             outputs,
             size,
             strides=(stride, stride),
-            padding=[(side // 2, side // 2) if pad else (0, 0) for side in size],
+            padding=[(margin, margin) for margin in margins],
             feature_group_count=groups,
             use_bias=bias,
             kernel_init=nnx.initializers.he_normal(),
@@ -93,7 +94,7 @@ class Conv(nnx.Conv):
         self.stride = stride
         self.of_pixels = inputs <= stem.MOST_CHANNELS and groups == 1 and not self.pointwise
         self.gathers = self.of_pixels and max(size) <= stem.MOST_GATHERED and outputs <= stem.MOST_OUTPUTS
-        self.margins = tuple(side // 2 if pad else 0 for side in size)
+        self.margins = margins
         self.between_cells = self.of_pixels and pad and bias
 
     def __call__(self, inputs: Maps) -> Maps:  # type: ignore[override]

@@ -120,7 +120,7 @@ class EquationsTest(absltest.TestCase):
 
     def test_given_classes(self):
         features, cam_features, _ = _maps(self.model, self.image)
-        ids = cases([9, 97, 0], [497, 538, 0])
+        ids = cases([32, 27, 47], [497, 538, 0])
         shared_list = cwcf_jax.class_vectors(self.model, self.image[None], class_ids=ids)
         own_list = cwcf_jax.class_vectors(self.model, self.image[None], class_ids=[ids])
         self.assertEqual(shared_list.class_ids.tolist(), [ids])
@@ -129,7 +129,7 @@ class EquationsTest(absltest.TestCase):
             cam = cam_features @ self.kernel[:, c]
             expected = oracles.class_vector(features, oracles.min_max(cam)) * float(cam.max() > 0)
             np.testing.assert_allclose(row, expected, atol=1e-4 * np.abs(expected).max())
-            self.assertEqual(bool(row.any()), cam.max() > 0)
+        self.assertEqual([bool(row.any()) for row in shared_list.vectors[0]], [True, True, False])
 
 
 class OptionsTest(absltest.TestCase):
