@@ -24,7 +24,7 @@ from absl import app, flags
 from ray.cluster_utils import Cluster
 
 from benchmarks import measuring
-from cwcf_jax.index import Index, Options, Searcher, settings_for
+from cwcf_jax.index import Index, QueryConfig, Searcher, make_index_config
 
 _PICTURES = flags.DEFINE_string("pictures", None, "A folder with photographs below.", required=True)
 _WEIGHTS = flags.DEFINE_string("weights", None, "[NETWORK:]FILE", required=True)
@@ -120,7 +120,7 @@ def compare(index: Index, expected: Index) -> dict[str, float]:
     for path in [one.path for one in entries[:: max(1, len(entries) // 20)]]:
         for aggregation in "ofa", "ona":
             found, again = (
-                searcher.search(searcher.describe(searcher.prepare_indexed(path)), Options(aggregation), count=50)
+                searcher.search(searcher.describe(searcher.prepare_indexed(path)), QueryConfig(aggregation), count=50)
                 for searcher in searchers
             )
             scores.append(max(abs(a.score - b.score) for a, b in zip(found, again, strict=True)))
@@ -169,7 +169,7 @@ def _nodes(count: int, cpus: int) -> Iterator[tuple[Cluster, list[Any]]]:
 
 def _create(root: pathlib.Path, place: str, **choices: str) -> Index:
     network, _, weights = _WEIGHTS.value.rpartition(":")
-    settings = settings_for(weights, network, resize=_RESIZE.value, **choices)
+    settings = make_index_config(weights, network, resize=_RESIZE.value, **choices)
     return Index.create(root, settings, folder=pathlib.Path(place) / "index")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import measuring
-from cwcf_jax.extraction import Extraction, read_pictures
+from cwcf_jax.extraction import ExtractionConfig, read_pictures
 from cwcf_jax.images import Picture, Resize, batches, load_image, read_folder
 
 _PICTURES = flags.DEFINE_string("pictures", None, "A folder of photographs.", required=True)
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     files = read_folder(_PICTURES.value).paths
     some = list(itertools.islice(itertools.cycle(files), _COUNT.value))
     workers = _WORKERS.value or batches.DECODERS
-    extraction = Extraction(resize, batch_size=16)
+    extraction = ExtractionConfig(resize, batch_size=16)
     stream = by_grain(some, resize, workers)
     seconds = measuring.take_turns(
         {

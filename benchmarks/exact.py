@@ -16,7 +16,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import measuring
-from cwcf_jax.search import Compact, compact, exact, nearest
+from cwcf_jax.search import CompactDatabase, compact, exact, nearest
 
 _ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of the database.", lower_bound=1)
 _DIM = flags.DEFINE_integer("dim", 512, "Numbers of a row.", lower_bound=1)
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def search(
-    queries: jax.Array, database: jax.Array | np.ndarray, compact: Compact | None
+    queries: jax.Array, database: jax.Array | np.ndarray, compact: CompactDatabase | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and rows on the host, as faiss gives them."""
     found = nearest(queries, database, _COUNT.value, compact=compact)

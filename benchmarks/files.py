@@ -20,7 +20,7 @@ import cwcf_jax
 from benchmarks import measuring
 from cwcf_jax import encoder, networks
 from cwcf_jax.encoder import EncoderConfig, Model
-from cwcf_jax.extraction import Extraction, compute_batches, read_pictures
+from cwcf_jax.extraction import ExtractionConfig, compute_batches, read_pictures
 from cwcf_jax.images import Batch, Resize, Unreadable
 
 _PICTURES = flags.DEFINE_string("pictures", None, "A folder of photographs.", required=True)
@@ -43,8 +43,8 @@ def main(argv: Sequence[str]) -> None:
     del argv
     network = networks.get(_NETWORK.value)
     config = EncoderConfig(network.spec.feature_layer, dtype=_DTYPE.value)
-    model = encoder.spread(Model(network.initialize(0), network, config))
-    extraction = Extraction(Resize.parse(_RESIZE.value), batch_size=_BATCH.value)
+    model = encoder.replicate(Model(network.initialize(0), network, config))
+    extraction = ExtractionConfig(Resize.parse(_RESIZE.value), batch_size=_BATCH.value)
     files = sorted(path for path in pathlib.Path(_PICTURES.value).iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
     some = files[:: max(1, len(files) // _HELD.value)][: _HELD.value]
     held = list(_read(some, extraction))
@@ -77,7 +77,7 @@ def _encode(model: Model, batch: Batch) -> jax.Array:
     return cwcf_jax.encode(model, batch.images, sizes=batch.sizes, num_classes=_NC.value)
 
 
-def _read(files: Sequence[pathlib.Path], extraction: Extraction) -> Iterator[Batch]:
+def _read(files: Sequence[pathlib.Path], extraction: ExtractionConfig) -> Iterator[Batch]:
     for batch in read_pictures(files, range(len(files)), extraction):
         if isinstance(batch, Unreadable):
             raise ValueError(batch.reason)
@@ -89,7 +89,7 @@ def _finish(batches: Any, encode: Any) -> None:
         np.asarray(found)
 
 
-def _watch(files: Sequence[pathlib.Path], extraction: Extraction, encode: Any) -> list[dict[str, int]]:
+def _watch(files: Sequence[pathlib.Path], extraction: ExtractionConfig, encode: Any) -> list[dict[str, int]]:
     """Bytes of the process after every ``STEP`` pictures, the first of them after every shape was compiled."""
     many = list(itertools.islice(itertools.cycle(files), _COUNT.value))
     found: list[dict[str, int]] = []

@@ -22,7 +22,7 @@ from absl import app, flags
 
 from benchmarks import measuring
 from cwcf_jax.search.online import OnlineSearch
-from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout
+from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, StoreConfig
 
 _FOLDER = flags.DEFINE_string("folder", None, "An empty or new folder on the disk to measure.", required=True)
 _IMAGES = flags.DEFINE_list("images", ["5063", "20000"], "Sizes of the store, ascending.")
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     folder = pathlib.Path(_FOLDER.value)
     if folder.exists() and any(folder.iterdir()):
         raise app.UsageError(f"{folder} is not empty")
-    layout = Layout(tuple(range(_CLASSES.value)), _DIM.value, "int8", _FRAGMENT.value)
+    layout = StoreConfig(tuple(range(_CLASSES.value)), _DIM.value, "int8", _FRAGMENT.value)
     rows = []
     try:
         for images in map(int, _IMAGES.value):
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
     measuring.write(result, _OUTPUT.value)
 
 
-def fill(folder: pathlib.Path, layout: Layout, images: int) -> dict[str, float]:
+def fill(folder: pathlib.Path, layout: StoreConfig, images: int) -> dict[str, float]:
     """Appends random vectors until there are so many images; what the generator takes is no part of the rate."""
     random = np.random.default_rng(0)
     batch = 64

@@ -17,7 +17,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import measuring
-from cwcf_jax.index import Entry
+from cwcf_jax.index import TableEntry
 from cwcf_jax.index.postgres import PostgresStore
 from cwcf_jax.search import nearest
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     database = _around(random, centres, _ROWS.value)
     queries = _around(random, centres, _QUERIES.value)
     wanted = np.asarray(nearest(jnp.asarray(queries), jnp.asarray(database), COUNT).rows)
-    entries = [Entry(f"{i:08d}.jpg", f"{i:064x}", 0, 0, 0, 640, 480, i) for i in range(len(database))]
+    entries = [TableEntry(f"{i:08d}.jpg", f"{i:064x}", 0, 0, 0, 640, 480, i) for i in range(len(database))]
     store = PostgresStore(_ADDRESS.value, _DIM.value)
     start = time.perf_counter()
     for first in range(0, len(entries), 1000):

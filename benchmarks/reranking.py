@@ -20,7 +20,7 @@ from absl import app, flags
 import cwcf_jax
 from benchmarks import measuring
 from cwcf_jax.arrays import l2_normalize
-from cwcf_jax.extraction import Extraction, Filler, crop_maps, ignore, model_maps, pass_pictures
+from cwcf_jax.extraction import ExtractionConfig, Filler, crop_maps, ignore, model_maps, pass_pictures
 from cwcf_jax.images import Batch, ImageSet, Resize, load_image, read_batches, read_folder
 from cwcf_jax.search import reranking
 from cwcf_jax.store import MapStore, maps
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     """Keeps, looks, compares."""
     del argv
     model = cwcf_jax.load(_NETWORK.value, weights=_WEIGHTS.value)
-    extraction = Extraction(Resize.parse(_RESIZE.value))
+    extraction = ExtractionConfig(Resize.parse(_RESIZE.value))
     images = first_pictures(read_folder(_PICTURES.value), _IMAGES.value)
     with tempfile.TemporaryDirectory() as folder:
         stores = {dtype: keep(model, images, extraction, pathlib.Path(folder, dtype), dtype) for dtype in maps.DTYPES}
@@ -75,7 +75,9 @@ def first_pictures(images: ImageSet, count: int) -> ImageSet:
     return dataclasses.replace(images, names=images.names[:count], paths=images.paths[:count])
 
 
-def keep(model: cwcf_jax.Model, images: ImageSet, extraction: Extraction, folder: pathlib.Path, dtype: str) -> MapStore:
+def keep(
+    model: cwcf_jax.Model, images: ImageSet, extraction: ExtractionConfig, folder: pathlib.Path, dtype: str
+) -> MapStore:
     """The maps of all images in a new store."""
     store = MapStore(folder, dtype=dtype)
     left_out = Filler(model).fill_maps(store, images, extraction, np.arange(len(images)), progress=ignore)
@@ -85,7 +87,7 @@ def keep(model: cwcf_jax.Model, images: ImageSet, extraction: Extraction, folder
 
 
 def prepare(
-    model: cwcf_jax.Model, images: ImageSet, extraction: Extraction
+    model: cwcf_jax.Model, images: ImageSet, extraction: ExtractionConfig
 ) -> Callable[[reranking.Read], reranking.BestRegions]:
     """What looks at all images for the first one as the query, given how to read maps."""
     batches = read_batches(images.paths, range(len(images)), resize=extraction.resize, batch_size=1, steps=(128,))
@@ -107,7 +109,7 @@ def prepare(
 def through_network(
     model: cwcf_jax.Model,
     images: ImageSet,
-    extraction: Extraction,
+    extraction: ExtractionConfig,
     look: Callable[[reranking.Read], reranking.BestRegions],
 ) -> reranking.BestRegions:
     """The same without stored maps: every picture is decoded and goes through the network."""

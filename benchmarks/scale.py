@@ -22,7 +22,7 @@ from benchmarks import measuring
 from cwcf_jax import networks
 from cwcf_jax.encoder import EncoderConfig, Model
 from cwcf_jax.search import online, online_scores, similarities
-from cwcf_jax.store import Layout
+from cwcf_jax.store import StoreConfig
 
 _IMAGES = flags.DEFINE_list("images", ["1e6", "1e8", "1e9"], "Sizes of the collection.")
 _MEMORY = flags.DEFINE_float("memory", 64.0, "Of a node, GB, of which .8 hold pictures.", lower_bound=1.0)
@@ -93,14 +93,15 @@ def plan(images: float, rates: dict[str, list[float]]) -> dict[str, Any]:
     """One collection's storage in bytes, hours of a node, and each way to search it."""
     ways = [_way("OfA", images, 4 * DIM, 4 * DIM, rates["ofa"])]
     for classes in map(int, _CLASSES.value):
-        layout = Layout(tuple(range(classes)), DIM, "int8")
-        read = Layout(tuple(range(min(NC, classes))), DIM, "int8")
+        layout = StoreConfig(tuple(range(classes)), DIM, "int8")
+        read = StoreConfig(tuple(range(min(NC, classes))), DIM, "int8")
         ways.append(_way(f"OnA, {classes} classes", images, layout.image_bytes, read.image_bytes, rates["ona"]))
     return {
         "images": images,
         "table": images * ROW,
         "class_vectors": {
-            int(classes): images * Layout(tuple(range(int(classes))), DIM).image_bytes for classes in _CLASSES.value
+            int(classes): images * StoreConfig(tuple(range(int(classes))), DIM).image_bytes
+            for classes in _CLASSES.value
         },
         "maps": images * MAPS,
         "node_hours": images / float(np.median(rates["encoding"])) / 3600,

@@ -17,7 +17,7 @@ from absl import app, flags
 from jaxtyping import Float
 
 from benchmarks import measuring
-from cwcf_jax.index import Entry, LanceStore, Snapshot, Store
+from cwcf_jax.index import LanceStore, Snapshot, TableEntry, TableStore
 
 _PICTURES = flags.DEFINE_integer("pictures", 20000, "How many.", lower_bound=1000)
 _DIM = flags.DEFINE_integer("dim", 256, "Numbers of a descriptor.", lower_bound=1)
@@ -25,7 +25,7 @@ _WINDOW = flags.DEFINE_integer("window", 512, "Pictures that are put together.",
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Calls of each kind.", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Entry))
+FIELDS = tuple(field.name for field in dataclasses.fields(TableEntry))
 
 
 class SqliteStore:
@@ -41,10 +41,10 @@ class SqliteStore:
         """See `Store`; other processes' changes alone."""
         return int(self._database.execute("PRAGMA data_version").fetchone()[0])
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[TableEntry, ...]:
         """See `Store`."""
         rows = self._database.execute(f"SELECT {', '.join(FIELDS)} FROM pictures ORDER BY path")  # noqa: S608
-        return tuple(Entry(*row) for row in rows)
+        return tuple(TableEntry(*row) for row in rows)
 
     def snapshot(self, rows: range | None = None) -> Snapshot:
         """See `Store`."""
@@ -55,9 +55,9 @@ class SqliteStore:
             (among.start, among.stop),
         ).fetchall()
         values = np.frombuffer(b"".join(row[-1] for row in found), np.float32).reshape(-1, self._dim)
-        return Snapshot(self.version(), tuple(Entry(*row[:-1]) for row in found), values)
+        return Snapshot(self.version(), tuple(TableEntry(*row[:-1]) for row in found), values)
 
-    def put(self, entries: Sequence[Entry], descriptors: Float[np.ndarray, "n d"]) -> None:
+    def put(self, entries: Sequence[TableEntry], descriptors: Float[np.ndarray, "n d"]) -> None:
         """See `Store`."""
         rows = [(*dataclasses.astuple(one), row.tobytes()) for one, row in zip(entries, descriptors, strict=True)]
         with self._database:
@@ -82,23 +82,23 @@ def main(argv: Sequence[str]) -> None:
     del argv
     random = np.random.default_rng(0)
     descriptors = random.normal(size=(_PICTURES.value, _DIM.value)).astype(np.float32)
-    entries = [Entry(f"2026/{i:08d}.jpg", f"{i:064x}", i, i, i, 640, 480, i) for i in range(len(descriptors))]
+    entries = [TableEntry(f"2026/{i:08d}.jpg", f"{i:064x}", i, i, i, 640, 480, i) for i in range(len(descriptors))]
     with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder)
-        stores: dict[str, Store] = {
+        stores: dict[str, TableStore] = {
             "lance": LanceStore(place / "lance", _DIM.value),
             "sqlite": SqliteStore(place / "sqlite", _DIM.value),
         }
         windows = range(0, len(entries), _WINDOW.value)
 
-        def fill(store: Store) -> None:
+        def fill(store: TableStore) -> None:
             for start in windows:
                 part = slice(start, start + _WINDOW.value)
                 store.put(entries[part], descriptors[part])
             store.tidy()
 
         fewer = [entry.path for entry in entries[::200]]
-        calls: dict[str, Callable[[Store], object]] = {
+        calls: dict[str, Callable[[TableStore], object]] = {
             "snapshot": lambda store: store.snapshot(),
             "entries": lambda store: store.entries(),
             "version": lambda store: store.version(),

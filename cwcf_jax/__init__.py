@@ -9,6 +9,7 @@ the rooms ``cwcf_jax.images``, ``cwcf_jax.search`` and so on included, may chang
 
 import importlib
 import importlib.util
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from cwcf_jax.version import __version__
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
         compile_ahead,
         encode,
         load,
+        replicate,
         shipped_whitening,
-        spread,
     )
     from cwcf_jax.images import read_image
-    from cwcf_jax.index import Index, Options, Searcher, settings_for
+    from cwcf_jax.index import Index, QueryConfig, Searcher, make_index_config
     from cwcf_jax.networks import CheckpointError
 
 _HOMES = {
@@ -43,13 +44,16 @@ _HOMES = {
         "encode",
         "load",
         "shipped_whitening",
-        "spread",
+        "replicate",
     ),
     "images": ("read_image",),
-    "index": ("Index", "Options", "Searcher", "settings_for"),
+    "index": ("Index", "QueryConfig", "Searcher", "make_index_config"),
     "networks": ("CheckpointError",),
 }
 _ROOMS = {name: room for room, names in _HOMES.items() for name in names}
+
+_DEPRECATED = {"Options": "QueryConfig", "settings_for": "make_index_config", "spread": "replicate"}
+"""Former public names, which version 0.3 removes, and the names that replace them."""
 
 _EXTRAS = ("datasets", "index", "training", "web", "weights")
 """Rooms that need the extra of the same name."""
@@ -60,7 +64,7 @@ __all__ = [
     "EncoderConfig",
     "Index",
     "Model",
-    "Options",
+    "QueryConfig",
     "Searcher",
     "Whitening",
     "__version__",
@@ -71,15 +75,20 @@ __all__ = [
     "fit_shrinkage_whitening",
     "l2_normalize",
     "load",
+    "make_index_config",
     "read_image",
-    "settings_for",
+    "replicate",
     "shipped_whitening",
-    "spread",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Imports a public name or a room on its first use: the command line answers before JAX is loaded."""
+    if name in _DEPRECATED:
+        warnings.warn(
+            f"cwcf_jax.{name} is deprecated; use cwcf_jax.{_DEPRECATED[name]}", DeprecationWarning, stacklevel=2
+        )
+        name = _DEPRECATED[name]
     room = _ROOMS.get(name, name)
     if room.startswith("_") or importlib.util.find_spec(f"cwcf_jax.{room}") is None:
         raise AttributeError(f"module 'cwcf_jax' has no attribute {name!r}")

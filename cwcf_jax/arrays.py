@@ -39,7 +39,7 @@ def einsum(subscripts: str, *operands: Array | np.ndarray) -> Float[Array, "..."
     if len(operands) != 2 or not _gains_from_parts(subscripts, *operands):
         return _einsum(subscripts, *operands)
     return jax.lax.platform_dependent(
-        *operands, cpu=functools.partial(_einsum, subscripts), default=functools.partial(einsum_of_parts, subscripts)
+        *operands, cpu=functools.partial(_einsum, subscripts), default=functools.partial(einsum_bf16x3, subscripts)
     )
 
 
@@ -52,7 +52,7 @@ def _gains_from_parts(subscripts: str, left: Array | np.ndarray, right: Array | 
     return all(math.prod(sizes[letter] for letter in some) >= LEAST_FREE for some in own)
 
 
-def einsum_of_parts(subscripts: str, left: Float[Array, "..."], right: Float[Array, "..."]) -> Float[Array, "..."]:
+def einsum_bf16x3(subscripts: str, left: Float[Array, "..."], right: Float[Array, "..."]) -> Float[Array, "..."]:
     """`einsum` of a bfloat16 and a float32 operand as three of bfloat16, the least part first.
 
     As exact, since a float32 is the sum of three bfloat16, and in matrix units that multiply these far faster.

@@ -8,13 +8,13 @@ from absl import flags
 from absl.flags import FlagValues
 from tqdm import tqdm
 
-from cwcf_jax.evaluation import Described
+from cwcf_jax.evaluation import MethodDescriptors
 from cwcf_jax.search.pipeline import SearchConfig
 from experiments import evaluation, layer_passes, methods, other_methods, published
 from experiments.evaluation import Ranked
 from experiments.inputs import Inputs
 from experiments.layer_passes import LayerConfig
-from experiments.other_methods import ALL, MethodConfig, Prepared
+from experiments.other_methods import ALL, MethodConfig, PreparedMethod
 from experiments.results import Row
 
 flags.disclaim_key_flags()
@@ -79,9 +79,9 @@ def from_flags(values: FlagValues) -> ComparisonConfig:
     return ComparisonConfig(tuple(values.methods), values.nc, values.npca, others)
 
 
-def own(given: Inputs, config: ComparisonConfig) -> Iterator[Described]:
+def own(given: Inputs, config: ComparisonConfig) -> Iterator[MethodDescriptors]:
     """OnA and OfA as the tables have them."""
-    classes = given.model.network.spec.num_classes
+    classes = given.model.network.spec.num_labels
     counts, npca = (min(config.nc, classes),), min(config.npca, classes)
     if "OnA" in config.methods:
         yield methods.online(given, counts, npca)
@@ -109,12 +109,12 @@ def others(given: Inputs, config: ComparisonConfig, *, postprocessing: bool) -> 
     return rows
 
 
-def _ranked(given: Inputs, prepared: Prepared, name: str, step: SearchConfig) -> Ranked:
+def _ranked(given: Inputs, prepared: PreparedMethod, name: str, step: SearchConfig) -> Ranked:
     queries = tqdm(given.benchmark.queries, desc=name, unit="query", disable=None)
     return {query.name: prepared.readable[prepared.ranking(i, step)].tolist() for i, query in enumerate(queries)}
 
 
-def _published(prepared: Prepared, config: MethodConfig, method: str, step: SearchConfig) -> float | None:
+def _published(prepared: PreparedMethod, config: MethodConfig, method: str, step: SearchConfig) -> float | None:
     """The paper's value, whatever the protocol: these methods have settings of their own, and their own network."""
     untouched = dataclasses.replace(config, sample=MethodConfig.sample, layers=LayerConfig()) == MethodConfig()
     if not untouched or not prepared.layer.is_published():

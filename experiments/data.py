@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cwcf_jax.datasets import buildings, read_dataset, read_oxford
+from cwcf_jax.datasets import benchmarks, read_dataset, read_oxford
 from cwcf_jax.images import ImageSet
 from experiments import synthetic
 
@@ -26,14 +26,14 @@ SMOKE: dict[str, dict[str, Any]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class NamedDataset:
     """A dataset, and a short text that tells its place from others of the same name."""
 
     images: ImageSet
     place: str
 
 
-def read(name: str, *, cache: pathlib.Path, data_dir: str | None, smoke: bool) -> Source:
+def read(name: str, *, cache: pathlib.Path, data_dir: str | None, smoke: bool) -> NamedDataset:
     """The dataset called ``name``, or in the folder ``name``; with ``smoke`` a few pictures of it.
 
     Raises:
@@ -41,17 +41,17 @@ def read(name: str, *, cache: pathlib.Path, data_dir: str | None, smoke: bool) -
     """
     if name in SYNTHETIC:
         folder = _rendered(name, cache, smoke)
-        return Source(read_oxford(folder), _place(str(folder.resolve())))
-    if name in buildings.NAMES:
-        found, place = buildings.load(name, data_dir=data_dir), name
+        return NamedDataset(read_oxford(folder), _place(str(folder.resolve())))
+    if name in benchmarks.NAMES:
+        found, place = benchmarks.load(name, data_dir=data_dir), name
     elif pathlib.Path(name).is_dir():
         found, place = read_dataset(name), str(pathlib.Path(name).resolve())
     else:
-        known = ", ".join([*SYNTHETIC, *buildings.NAMES])
+        known = ", ".join([*SYNTHETIC, *benchmarks.NAMES])
         raise ValueError(f"{name}: no such folder, and no dataset of that name; known: {known}")
     if smoke:
         found = found.subset(queries=2, positives=5, others=8 if found.queries else 16)
-    return Source(found, _place(place + " smoke" * smoke))
+    return NamedDataset(found, _place(place + " smoke" * smoke))
 
 
 def _place(text: str) -> str:

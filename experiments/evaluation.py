@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cwcf_jax.descriptors import Whitening
-from cwcf_jax.evaluation import Described, benchmark, rank_images, score, select_images
+from cwcf_jax.evaluation import MethodDescriptors, benchmark, rank_images, score, select_images
 from cwcf_jax.search.pipeline import NOWHERE, Reranker, SearchConfig
 from cwcf_jax.search.reranking import BestRegions, best_regions
 from cwcf_jax.store import MapStore
@@ -22,7 +22,7 @@ Ranked = dict[str, list[int]]
 
 def evaluate(
     given: Inputs,
-    described: Described,
+    described: MethodDescriptors,
     configs: Sequence[SearchConfig],
     maps: MapStore | None = None,
     *,
@@ -66,7 +66,7 @@ def rerankers(
     given: Inputs, whitening: Whitening | None, maps: MapStore, readable: np.ndarray
 ) -> Callable[[int], Reranker]:
     """Re-ranking by regions for each query of a benchmark, whose rows are places in ``readable`` (section 4.5)."""
-    config = given.protocol.region_config().limited_to(given.model.network.spec.num_classes)
+    config = given.protocol.region_config().limited_to(given.model.network.spec.num_labels)
     classes = benchmark.top_classes(given.queries, max(config.num_classes, config.heat_classes))
     repeat = given.protocol.bad_vectors == "repeat"
     descriptors = benchmark.describe(given.queries, whitening, (config.num_classes,), repeat=repeat)[0]

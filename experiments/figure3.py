@@ -13,7 +13,7 @@ from absl import flags
 from absl.flags import FlagValues
 
 from cwcf_jax.evaluation import benchmark
-from cwcf_jax.images import ImageSet, Query, read_image
+from cwcf_jax.images import BenchmarkQuery, ImageSet, read_image
 from cwcf_jax.search import reranking
 from experiments import driver, inputs, run_flags, tables
 from experiments.driver import Outcome, Picture
@@ -45,7 +45,7 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     given = inputs.prepare(stack, run_flags.from_flags(values))
     maps = inputs.open_maps(stack, given)
     items = annotated(given.benchmark, values.truth)
-    config = given.protocol.region_config().limited_to(given.model.network.spec.num_classes)
+    config = given.protocol.region_config().limited_to(given.model.network.spec.num_labels)
     classes = benchmark.top_classes(given.queries, config.heat_classes)
     overlaps: list[list[float]] = []
     shown: dict[str, list[Shown]] = {}
@@ -137,7 +137,7 @@ def _area(box: Sequence[float]) -> float:
     return float((box[2] - box[0]) * (box[3] - box[1]))
 
 
-def _same(query: Query, image: int | None) -> bool:
+def _same(query: BenchmarkQuery, image: int | None) -> bool:
     return query.image == image
 
 

@@ -31,7 +31,7 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     """The list, its counts and, where the paper knows better, a check."""
     given = inputs.prepare(stack, run_flags.from_flags(values))
     spec = given.model.network.spec
-    top = min(values.top, spec.num_classes)
+    top = min(values.top, spec.num_labels)
     votes, voters = benchmark.class_votes(given.whitening, top=top)
     chosen = benchmark.most_voted(votes, top)
     names = networks.class_names(spec)

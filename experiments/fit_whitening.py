@@ -22,7 +22,7 @@ from cwcf_jax import encoder, networks
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.evaluation import benchmark, protocol
 from cwcf_jax.weights import whitenings
-from cwcf_jax.weights.whitenings import Data, Record
+from cwcf_jax.weights.whitenings import FittingImages, WhiteningRecord
 from experiments import data, driver, inputs, protocol_flags, run_flags, tables
 from experiments.driver import Outcome
 from experiments.inputs import Inputs
@@ -49,7 +49,7 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
         raise ValueError(f"--licences names {len(values.licences)} of them for {len(names)} of --whitening_dataset")
     sources = [data.read(name, cache=run.cache, data_dir=run.data_dir, smoke=run.smoke) for name in names]
     given = inputs.extract(stack, run, sources)
-    npca = min(values.npca, given.model.network.spec.num_classes)
+    npca = min(values.npca, given.model.network.spec.num_labels)
     found = fit(given, npca)
     described = record(given, npca, values.licences or ["unknown"] * len(names))
     file = folder / f"{described.network}.npz"
@@ -70,11 +70,11 @@ def fit(given: Inputs, npca: int) -> Whitening:
     return benchmark.fit_on_classes((given.database, *given.whitening), given.protocol.whitening_config(), npca)
 
 
-def record(given: Inputs, npca: int, licences: list[str]) -> Record:
+def record(given: Inputs, npca: int, licences: list[str]) -> WhiteningRecord:
     """What the file says of itself; pictures that could not be read are not counted."""
     config = given.protocol.whitening_config()
     collections = given.database, *given.whitening
-    return Record(
+    return WhiteningRecord(
         network=given.model.network.spec.name,
         params=networks.fingerprint_params(given.model.params),
         weights=given.weights,
@@ -83,7 +83,7 @@ def record(given: Inputs, npca: int, licences: list[str]) -> Record:
         classes=npca,
         shrinkage=config.shrinkage if config.kind == "shrinkage" else None,
         data=tuple(
-            Data(collection.name, int(collection.images.done.sum()), str(described["sha256"]), licence)
+            FittingImages(collection.name, int(collection.images.done.sum()), str(described["sha256"]), licence)
             for collection, described, licence in zip(collections, given.data, licences, strict=True)
         ),
         versions={

@@ -11,12 +11,12 @@ from tqdm import tqdm
 
 import cwcf_jax
 from cwcf_jax import encoder, store
-from cwcf_jax.evaluation.benchmark import Collection
-from cwcf_jax.evaluation.protocol import Protocol
-from cwcf_jax.extraction import Extraction, fingerprint, fingerprint_files, open_store
+from cwcf_jax.evaluation.benchmark import DatasetRows
+from cwcf_jax.evaluation.protocol import ProtocolConfig
+from cwcf_jax.extraction import ExtractionConfig, fingerprint, fingerprint_files, open_store
 from cwcf_jax.images import ImageSet
 from experiments import data, passes
-from experiments.data import Source
+from experiments.data import NamedDataset
 from experiments.passes import AnyFiller
 from experiments.run_flags import RunConfig
 from experiments.weights import Weights, weights_of
@@ -40,9 +40,9 @@ class Inputs:
     run: RunConfig
     filler: AnyFiller
     weights: str
-    sources: tuple[Source, ...]
-    database: Collection
-    whitening: tuple[Collection, ...]
+    sources: tuple[NamedDataset, ...]
+    database: DatasetRows
+    whitening: tuple[DatasetRows, ...]
     left_out: tuple[str, ...]
     data: tuple[dict[str, str | int], ...]
 
@@ -63,12 +63,12 @@ class Inputs:
         return self.database.queries
 
     @property
-    def protocol(self) -> Protocol:
+    def protocol(self) -> ProtocolConfig:
         """Every choice that is not the method."""
         return self.run.protocol
 
     @property
-    def extraction(self) -> Extraction:
+    def extraction(self) -> ExtractionConfig:
         """How pictures are read."""
         return self.protocol.extraction(self.run.batch_size)
 
@@ -90,12 +90,12 @@ def prepare(stack: contextlib.ExitStack, run: RunConfig) -> Inputs:
     return found
 
 
-def extract(stack: contextlib.ExitStack, run: RunConfig, sources: Sequence[Source]) -> Inputs:
+def extract(stack: contextlib.ExitStack, run: RunConfig, sources: Sequence[NamedDataset]) -> Inputs:
     """`prepare` for datasets that were read already and need no queries; the first takes the benchmark's place."""
     chosen = weights_of(run.weights, run.network)
     fingerprint = chosen.fingerprint()
     filler = passes.filler(stack, load_model(run, chosen), run.ray)
-    collections: list[Collection] = []
+    collections: list[DatasetRows] = []
     left_out: list[str] = []
     described: list[dict[str, str | int]] = []
     for source in sources:
@@ -135,7 +135,7 @@ def fill_maps(given: Inputs, maps: store.MapStore, rows: np.ndarray) -> None:
         given.filler.fill_maps(maps, given.benchmark, given.extraction, rows, progress=bar.update)
 
 
-def read_datasets(run: RunConfig) -> list[Source]:
+def read_datasets(run: RunConfig) -> list[NamedDataset]:
     """The benchmark, then the datasets that whitenings are fitted on; ValueError names the flag."""
     names = [run.dataset, *run.whitening_datasets]
     if len(names) < 2:
@@ -153,7 +153,7 @@ def read_datasets(run: RunConfig) -> list[Source]:
 def load_model(run: RunConfig, chosen: Weights) -> cwcf_jax.Model:
     """The network with its weights as the protocol wants them."""
     options = run.protocol.model_options(chosen.network.spec.preprocessing.mean)
-    return encoder.spread(
+    return encoder.replicate(
         cwcf_jax.load(chosen.network, chosen.source, feature_layer=run.feature_layer, dtype=run.dtype, **options)
     )
 
@@ -170,13 +170,13 @@ def report_left_out(left_out: list[str]) -> None:
         print(f"left out: {reason}", file=sys.stderr)
 
 
-def cache_folder(run: RunConfig, source: Source, model: cwcf_jax.Model, *settings: str) -> pathlib.Path:
+def cache_folder(run: RunConfig, source: NamedDataset, model: cwcf_jax.Model, *settings: str) -> pathlib.Path:
     """Readable, and apart for settings that people vary; a store's fingerprint is what counts."""
     dtype = () if model.config.dtype == "float32" else (model.config.dtype,)
     return cache_path(run, source, model.network.spec.name, model.feature_layer.name, *dtype, *settings)
 
 
-def cache_path(run: RunConfig, source: Source, *settings: str) -> pathlib.Path:
+def cache_path(run: RunConfig, source: NamedDataset, *settings: str) -> pathlib.Path:
     """`cache_folder` for what no model made."""
     return run.cache / "-".join((source.images.name, source.place, *settings))
 
@@ -184,12 +184,12 @@ def cache_path(run: RunConfig, source: Source, *settings: str) -> pathlib.Path:
 def _extract(
     stack: contextlib.ExitStack,
     filler: AnyFiller,
-    source: Source,
+    source: NamedDataset,
     run: RunConfig,
     *,
     weights: str,
     files: str,
-) -> tuple[Collection, list[str]]:
+) -> tuple[DatasetRows, list[str]]:
     chosen = run.protocol
     settings = [chosen.cam_normalization, chosen.negative_maps, chosen.pixel_mean]
     settings += [] if chosen.pooling == "sum" else [chosen.pooling]
@@ -210,4 +210,4 @@ def _extract(
                 left_out += filler.fill_store(opened, images, extraction, queries=queries, progress=bar.update)
             scales.append(opened)
         rows.append(scales[0] if len(scales) == 1 else store.PooledScales(scales))
-    return Collection(images.name, *rows), left_out
+    return DatasetRows(images.name, *rows), left_out

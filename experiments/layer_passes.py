@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from cwcf_jax import encoder, store
 from cwcf_jax.encoder import Extractor
-from cwcf_jax.extraction import Extraction, fill_maps, fill_rows
+from cwcf_jax.extraction import ExtractionConfig, fill_maps, fill_rows
 from cwcf_jax.images import Batch, Resize
 from cwcf_jax.networks import NetworkSpec
 from experiments import inputs
-from experiments.data import Source
+from experiments.data import NamedDataset
 from experiments.inputs import Inputs
 from experiments.weights import weights_of
 
@@ -99,7 +99,7 @@ class LayerPass:
     given: Inputs
     config: LayerConfig
     extractor: Extractor
-    extraction: Extraction
+    extraction: ExtractionConfig
 
     def stores(
         self, stack: contextlib.ExitStack, name: str, fields: Mapping[str, tuple[int, ...]], compute: Compute
@@ -114,7 +114,7 @@ class LayerPass:
     def _store(
         self,
         stack: contextlib.ExitStack,
-        source: Source,
+        source: NamedDataset,
         name: str,
         fields: Mapping[str, tuple[int, ...]],
         compute: Compute,
@@ -131,7 +131,7 @@ class LayerPass:
         return opened
 
     def maps(
-        self, stack: contextlib.ExitStack, source: Source, name: str, *, queries: bool = False
+        self, stack: contextlib.ExitStack, source: NamedDataset, name: str, *, queries: bool = False
     ) -> tuple[np.ndarray, Callable[[int], np.ndarray]]:
         """Which images, or queries, have maps, after all that can be read were seen; and what reads the maps of one."""
         length = len(source.images.queries if queries else source.images)
@@ -154,7 +154,7 @@ class LayerPass:
         untouched = dataclasses.replace(self.config, weights=None) == LayerConfig()
         return untouched and not self.given.run.smoke
 
-    def _conditions(self, source: Source, queries: bool) -> dict[str, object]:
+    def _conditions(self, source: NamedDataset, queries: bool) -> dict[str, object]:
         spec = self.extractor.network.spec
         return {
             "weights": _fingerprint(self.given, self.config.weights),
@@ -167,7 +167,7 @@ class LayerPass:
             "files": self.given.data[self.given.sources.index(source)]["sha256"],
         }
 
-    def _folder(self, source: Source) -> pathlib.Path:
+    def _folder(self, source: NamedDataset) -> pathlib.Path:
         parts = (self.extractor.network.spec.name, self.extractor.layer, "baselines", str(self.extraction.resize))
         return inputs.cache_path(self.given.run, source, *parts)
 
@@ -223,5 +223,5 @@ def _load(weights: str) -> Extractor:
     return encoder.load_extractor(chosen.network, chosen.source)
 
 
-def _extraction(given: Inputs, resize: Resize) -> Extraction:
+def _extraction(given: Inputs, resize: Resize) -> ExtractionConfig:
     return dataclasses.replace(given.extraction, resize=resize, scale_boxes=True, crop_queries=True, crop_classes=None)

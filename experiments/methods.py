@@ -8,11 +8,11 @@ import numpy as np
 from tqdm import tqdm
 
 from cwcf_jax.descriptors import Whitening
-from cwcf_jax.evaluation import Described, benchmark
+from cwcf_jax.evaluation import MethodDescriptors, benchmark
 from experiments.inputs import Inputs
 
 
-def raw(given: Inputs) -> Iterator[Described]:
+def raw(given: Inputs) -> Iterator[MethodDescriptors]:
     """Sum-pooled features, with and without channel weights and whitening (Table 1a)."""
     config = given.protocol.whitening_config()
     for weighted, whitened in itertools.product((False, True), (False, True)):
@@ -20,10 +20,10 @@ def raw(given: Inputs) -> Iterator[Described]:
         whitening = benchmark.fit_on_raw(given.whitening, config, channel_weighting=weighted) if whitened else None
         images = benchmark.describe_raw(given.database.images, whitening, channel_weighting=weighted)
         queries = benchmark.describe_raw(given.queries, whitening, channel_weighting=weighted)
-        yield Described(method, (None,), None, queries[None], [images[None]] * len(queries))
+        yield MethodDescriptors(method, (None,), None, queries[None], [images[None]] * len(queries))
 
 
-def offline(given: Inputs, counts: Sequence[int], npca: int, *, second: bool = False) -> Described:
+def offline(given: Inputs, counts: Sequence[int], npca: int, *, second: bool = False) -> MethodDescriptors:
     """OfA: every image under its own most probable classes.
 
     Args:
@@ -36,23 +36,23 @@ def offline(given: Inputs, counts: Sequence[int], npca: int, *, second: bool = F
     queries = benchmark.describe(given.queries, whitening, tuple(counts), repeat=_repeat(given))
     images = benchmark.describe(given.database.images, whitening, tuple(counts), repeat=_repeat(given))
     adapted = _adapted(given, counts, npca, whitening) if second else None
-    return Described("OfA", tuple(counts), npca, queries, [images] * queries.shape[1], whitening, adapted)
+    return MethodDescriptors("OfA", tuple(counts), npca, queries, [images] * queries.shape[1], whitening, adapted)
 
 
-def online(given: Inputs, counts: Sequence[int], npca: int) -> Described:
+def online(given: Inputs, counts: Sequence[int], npca: int) -> MethodDescriptors:
     """OnA: every image under the query's most probable classes."""
     whitening = benchmark.fit_on_classes(given.whitening, given.protocol.whitening_config(), npca)
     queries = benchmark.describe(given.queries, whitening, tuple(counts), repeat=_repeat(given))
     adapted = _adapted(given, counts, npca, whitening)
-    return Described("OnA", tuple(counts), npca, queries, adapted, whitening)
+    return MethodDescriptors("OnA", tuple(counts), npca, queries, adapted, whitening)
 
 
-def predefined(given: Inputs, counts: Sequence[int], npca: int, classes: np.ndarray) -> Described:
+def predefined(given: Inputs, counts: Sequence[int], npca: int, classes: np.ndarray) -> MethodDescriptors:
     """OfA under a list of classes that is the same for all images (section 4.3)."""
     whitening = benchmark.fit_on_classes(given.whitening, given.protocol.whitening_config(), npca, classes)
     queries = benchmark.describe(given.queries, whitening, tuple(counts), classes, repeat=_repeat(given))
     images = benchmark.describe(given.database.images, whitening, tuple(counts), classes, repeat=_repeat(given))
-    return Described("Predefined", tuple(counts), npca, queries, [images] * queries.shape[1], whitening)
+    return MethodDescriptors("Predefined", tuple(counts), npca, queries, [images] * queries.shape[1], whitening)
 
 
 def _adapted(given: Inputs, counts: Sequence[int], npca: int, whitening: Whitening) -> Iterator[jax.Array]:

@@ -42,7 +42,7 @@ class MethodConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class PreparedMethod:
     """A method that is ready to search.
 
     Attributes:
@@ -60,7 +60,7 @@ class Prepared:
 
 def prepare(
     name: str, stack: contextlib.ExitStack, given: Inputs, config: MethodConfig, *, rerank: bool = False
-) -> Prepared:
+) -> PreparedMethod:
     """One of `ALL`, after its network passes; ``rerank`` says whether R-MAC's maps are needed, too."""
     if name == "BoW":
         return _bag_of_words(stack, layer_passes.bags(given, config.layers), config)
@@ -69,7 +69,7 @@ def prepare(
     return _pooled(name, stack, layer_passes.pooled(given, config.layers), rerank=rerank)
 
 
-def _pooled(name: str, stack: contextlib.ExitStack, layer: LayerPass, *, rerank: bool) -> Prepared:
+def _pooled(name: str, stack: contextlib.ExitStack, layer: LayerPass, *, rerank: bool) -> PreparedMethod:
     method = pooled.POOLED[name]
     compute = functools.partial(_pooled_rows, layer.extractor)
     images, queries, *fitted = layer.stores(stack, "pooled", pooled.pooled_fields(layer.extractor), compute)
@@ -88,8 +88,8 @@ def _pooled(name: str, stack: contextlib.ExitStack, layer: LayerPass, *, rerank:
         reranked = functools.partial(
             _reranked, search, _windows(stack, layer, readable, whitening), maxima, layer.given
         )
-        return Prepared(layer, readable, whitening.dim, reranked)
-    return Prepared(layer, readable, whitening.dim, ranking)
+        return PreparedMethod(layer, readable, whitening.dim, reranked)
+    return PreparedMethod(layer, readable, whitening.dim, ranking)
 
 
 def _windows(
@@ -114,7 +114,7 @@ def _reranked(
     )
 
 
-def _bag_of_words(stack: contextlib.ExitStack, layer: LayerPass, config: MethodConfig) -> Prepared:
+def _bag_of_words(stack: contextlib.ExitStack, layer: LayerPass, config: MethodConfig) -> PreparedMethod:
     given, first = layer.given, layer.given.sources[0]
     readable, read = layer.maps(stack, first, "maps")
     if config.vocabulary == "benchmark":
@@ -126,7 +126,7 @@ def _bag_of_words(stack: contextlib.ExitStack, layer: LayerPass, config: MethodC
     vocabulary = bag_of_words.fit_vocabulary(
         local, whitening, count=config.words, sample=config.sample, fitted_on=fitted_on
     )
-    bags = bag_of_words.Bags(vocabulary.words, [vocabulary.assign(read(int(row))) for row in readable])
+    bags = bag_of_words.BagOfWordsIndex(vocabulary.words, [vocabulary.assign(read(int(row))) for row in readable])
     _, read_query = layer.maps(stack, first, "maps", queries=True)
     queries = [vocabulary.assign(read_query(i)) for i in range(len(given.benchmark.queries))]
     boxes = [_cells(given, i, assignment.shape) for i, assignment in enumerate(queries)]
@@ -134,10 +134,10 @@ def _bag_of_words(stack: contextlib.ExitStack, layer: LayerPass, config: MethodC
     def ranking(query: int, step: SearchConfig) -> np.ndarray:
         return bags.ranking(queries[query], boxes[query], rerank=step.rerank, expansion=step.expansion)
 
-    return Prepared(layer, readable, vocabulary.words, ranking)
+    return PreparedMethod(layer, readable, vocabulary.words, ranking)
 
 
-def _patches(stack: contextlib.ExitStack, layer: LayerPass, config: MethodConfig) -> Prepared:
+def _patches(stack: contextlib.ExitStack, layer: LayerPass, config: MethodConfig) -> PreparedMethod:
     fields = {"patches": (patches.PATCHES, layer.extractor.dim)}
     compute = functools.partial(_patch_rows, layer.extractor, config.patch_side)
     images, queries, *fitted = layer.stores(stack, f"patches{config.patch_side}", fields, compute)
@@ -151,7 +151,7 @@ def _patches(stack: contextlib.ExitStack, layer: LayerPass, config: MethodConfig
         assert step == SearchConfig(), "patch search has no post-processing"
         return np.argsort(-np.asarray(patches.rank_patches(described[query], database)), kind="stable")
 
-    return Prepared(layer, readable, whitening.dim * kept, ranking)
+    return PreparedMethod(layer, readable, whitening.dim * kept, ranking)
 
 
 def _pooled_rows(extractor: Extractor, batch: Batch, boxes: np.ndarray | None) -> dict[str, np.ndarray]:

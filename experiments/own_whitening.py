@@ -18,7 +18,7 @@ from absl.flags import FlagValues
 from cwcf_jax import encoder
 from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening, WhiteningConfig
-from cwcf_jax.evaluation import Described, benchmark, compare
+from cwcf_jax.evaluation import MethodDescriptors, benchmark, compare
 from cwcf_jax.search.pipeline import SearchConfig
 from cwcf_jax.weights import whitenings
 from experiments import driver, evaluation, inputs, run_flags, tables
@@ -45,7 +45,7 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     """Without, with the others', with its own."""
     del folder
     given = inputs.prepare(stack, run_flags.from_flags(values))
-    classes = given.model.network.spec.num_classes
+    classes = given.model.network.spec.num_labels
     count, npca = min(values.nc, classes), min(values.npca, classes)
     config = given.protocol.whitening_config()
     plain = search(given, "OfA, not whitened", count, None, None)
@@ -96,7 +96,7 @@ def search(given: Inputs, method: str, count: int, npca: int | None, whitening: 
     """All queries by offline aggregation under one whitening."""
     queries = benchmark.describe(given.queries, whitening, (count,))
     images = benchmark.describe(given.database.images, whitening, (count,))
-    described = Described(method, (count,), npca, queries, [images] * queries.shape[1], whitening)
+    described = MethodDescriptors(method, (count,), npca, queries, [images] * queries.shape[1], whitening)
     (row,) = evaluation.evaluate(given, described, [SearchConfig()])
     return dataclasses.replace(row, dim=int(queries.shape[-1]), paper=None)
 

@@ -4,7 +4,7 @@ from absl import flags
 from absl.flags import FlagValues
 
 from cwcf_jax.evaluation import protocol
-from cwcf_jax.evaluation.protocol import Protocol
+from cwcf_jax.evaluation.protocol import ProtocolConfig
 
 flags.disclaim_key_flags()
 
@@ -46,7 +46,7 @@ def define_flags(flag_values: FlagValues) -> None:
             flags.DEFINE_string(name, None, text, flag_values=flag_values)
 
 
-def chosen(flag_values: FlagValues, *, default: Protocol) -> Protocol:
+def chosen(flag_values: FlagValues, *, default: ProtocolConfig) -> ProtocolConfig:
     """The preset of --protocol, or else ``default``, and what was changed of it; ValueError names the flag."""
     given = {name: flag_values[name].value for name in _FIELDS if flag_values[name].value is not None}
     preset = protocol.get(flag_values.protocol) if flag_values.protocol else default

@@ -14,7 +14,7 @@ from absl import flags
 from absl.flags import FlagValues
 
 from cwcf_jax.evaluation import Comparison, compare
-from cwcf_jax.evaluation.protocol import AUTHORS_CODE, Protocol
+from cwcf_jax.evaluation.protocol import AUTHORS_CODE, ProtocolConfig
 from cwcf_jax.search.pipeline import SearchConfig
 from experiments import driver, evaluation, inputs, methods, run_flags, tables
 from experiments.driver import Outcome
@@ -69,9 +69,11 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     )
 
 
-def variants(base: Protocol, *, skip: Sequence[str] = (), smoke: bool = False) -> list[tuple[str, Protocol]]:
+def variants(
+    base: ProtocolConfig, *, skip: Sequence[str] = (), smoke: bool = False
+) -> list[tuple[str, ProtocolConfig]]:
     """The base, each differing field alone (a few of them where it is to be short), and all of them together."""
-    fields = [field.name for field in dataclasses.fields(Protocol) if field.name not in ("name", *skip)]
+    fields = [field.name for field in dataclasses.fields(ProtocolConfig) if field.name not in ("name", *skip)]
     whitening = ("whitening", "whitening_dim", "shrinkage")  # of the data, not of the difference
     theirs = {name: getattr(AUTHORS_CODE, name) for name in fields if name not in whitening}
     if smoke and "resize" in theirs:
@@ -89,7 +91,7 @@ def evaluate(stack: contextlib.ExitStack, values: FlagValues, run: RunConfig) ->
     qe, rerank = (2, 4) if run.smoke else (values.qe, values.rerank)
     steps = [SearchConfig(), SearchConfig(expansion=qe), SearchConfig(rerank=rerank, expansion=qe)]
     maps = inputs.open_maps(stack, given)
-    classes = given.model.network.spec.num_classes
+    classes = given.model.network.spec.num_labels
     counts, npca = (min(values.nc, classes),), min(values.npca, classes)
     rows = list(evaluation.evaluate(given, methods.offline(given, counts, npca), steps, maps))
     rows += evaluation.evaluate(given, methods.online(given, counts, npca), steps, maps)

@@ -8,7 +8,7 @@ from absl.flags import FlagValues
 
 from cwcf_jax import encoder, networks, store
 from cwcf_jax.evaluation import protocol
-from cwcf_jax.evaluation.protocol import Protocol
+from cwcf_jax.evaluation.protocol import ProtocolConfig
 from cwcf_jax.weights.installed import DEFAULT_NETWORK
 from experiments import data, protocol_flags
 
@@ -32,13 +32,13 @@ class RunConfig:
         feature_layer: whose maps are pooled; None: the network's own.
         dtype: that the network computes in.
         cache: folder for what the network made of each picture.
-        batch_size: pictures in one pass; 0: see `extraction.Extraction`.
+        batch_size: pictures in one pass; 0: see `extraction.ExtractionConfig`.
         map_dtype: that maps for re-ranking are kept in.
         ray: address of a Ray cluster that makes the passes; None: this process does.
         smoke: whether the run takes only a few pictures.
     """
 
-    protocol: Protocol
+    protocol: ProtocolConfig
     dataset: str = "synthetic"
     whitening_datasets: tuple[str, ...] = ("synthetic_whitening",)
     data_dir: str | None = None

@@ -18,7 +18,7 @@ flags.disclaim_key_flags()
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class SweepConfig:
     """What to measure."""
 
     nc: tuple[int, ...]
@@ -49,7 +49,7 @@ class Settings:
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines the flags of `Settings`."""
+    """Defines the flags of `SweepConfig`."""
     for name, default, text in (
         ("nc", ["1", "2", "4", "8", "16", "32", "64"], "N_C, numbers of class vectors aggregated."),
         ("npca", ["1", "32"], "N_pca, numbers of class vectors an image gives to the whitening."),
@@ -73,13 +73,13 @@ def define_flags(values: FlagValues) -> None:
     neighbourhood_flags.define_flags(values)
 
 
-def from_flags(values: FlagValues, spec: networks.NetworkSpec, *, smoke: bool) -> Settings:
+def from_flags(values: FlagValues, spec: networks.NetworkSpec, *, smoke: bool) -> SweepConfig:
     """Checked settings for a network; ValueError names the flag. A smoke run is short unless more is asked for."""
     nc = ["1", "4"] if smoke and not values["nc"].present else values.nc
     npca = ["2"] if smoke and not values["npca"].present else values.npca
-    settings = Settings(
-        nc=integers("nc", nc, 1, spec.num_classes),
-        npca=integers("npca", npca, 1, spec.num_classes),
+    settings = SweepConfig(
+        nc=integers("nc", nc, 1, spec.num_labels),
+        npca=integers("npca", npca, 1, spec.num_labels),
         qe=integers("qe", values.qe, 0, None),
         rerank=integers("rerank", values.rerank, 0, None),
         alpha=values.alpha,

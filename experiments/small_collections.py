@@ -18,8 +18,8 @@ from absl import flags
 from absl.flags import FlagValues
 from jaxtyping import Int
 
-from cwcf_jax.evaluation import Described, compare, interval, rank_images, score
-from cwcf_jax.images import Query
+from cwcf_jax.evaluation import MethodDescriptors, compare, interval, rank_images, score
+from cwcf_jax.images import BenchmarkQuery
 from cwcf_jax.search.pipeline import NOWHERE, Reranker, SearchConfig
 from experiments import driver, evaluation, inputs, methods, run_flags, settings, tables
 from experiments.driver import Outcome
@@ -78,7 +78,7 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     )
 
 
-def described_once(given: Inputs, counts: Sequence[int], npca: int, *, online: bool) -> Described:
+def described_once(given: Inputs, counts: Sequence[int], npca: int, *, online: bool) -> MethodDescriptors:
     """OfA, with what is made query after query kept for many rankings."""
     described = methods.offline(given, counts, npca, second=online)
     return described if described.online is None else dataclasses.replace(described, online=list(described.online))
@@ -86,7 +86,7 @@ def described_once(given: Inputs, counts: Sequence[int], npca: int, *, online: b
 
 def measure_kind(
     given: Inputs,
-    described: Described,
+    described: MethodDescriptors,
     configs: Sequence[SearchConfig],
     rerank: Callable[[int], Reranker] | None,
     images: int,
@@ -124,8 +124,12 @@ def measure_kind(
 
 
 def draw(
-    random: np.random.Generator, queries: Sequence[Query], readable: Int[np.ndarray, " r"], images: int, positives: int
-) -> list[tuple[Query, Int[np.ndarray, " n"]]]:
+    random: np.random.Generator,
+    queries: Sequence[BenchmarkQuery],
+    readable: Int[np.ndarray, " r"],
+    images: int,
+    positives: int,
+) -> list[tuple[BenchmarkQuery, Int[np.ndarray, " n"]]]:
     """A collection for each query, and the query with the positives that are in it.
 
     Args:
@@ -150,10 +154,10 @@ def draw(
 
 
 def rank_collections(
-    described: Described,
+    described: MethodDescriptors,
     config: SearchConfig,
     rerank: Callable[[int], Reranker] | None,
-    drawn: Sequence[tuple[Query, Int[np.ndarray, " n"]]],
+    drawn: Sequence[tuple[BenchmarkQuery, Int[np.ndarray, " n"]]],
 ) -> evaluation.Ranked:
     """Each query's own collection, best first."""
 

@@ -32,11 +32,11 @@ BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
+class StoreVariant:
     """A reduced store: its whitening, and how it is laid out."""
 
     whitening: Whitening
-    layout: store.Layout
+    layout: store.StoreConfig
 
     @property
     def method(self) -> str:
@@ -61,7 +61,7 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     """OnA in full precision, then over a store of each kind, written for it and removed again."""
     del folder
     given = inputs.prepare(stack, run_flags.from_flags(values))
-    classes = given.model.network.spec.num_classes
+    classes = given.model.network.spec.num_labels
     count, npca = min(values.nc, classes), min(values.npca, classes)
     (exact,) = evaluation.evaluate(given, methods.online(given, (count,), npca), [SearchConfig()])
     rows: list[Row] = [exact]
@@ -99,26 +99,28 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
 
 def variants(
     given: Inputs, npca: int, dims: Sequence[int], class_counts: Sequence[int], own: Sequence[int]
-) -> list[Kept]:
+) -> list[StoreVariant]:
     """Both types at full size; then int8 of fewer dimensions, of fewer classes, and of each image's own classes."""
     config = given.protocol.whitening_config()
     whitening = benchmark.fit_on_classes(given.whitening, config, npca)
-    everything = tuple(range(given.model.network.spec.num_classes))
-    found = [Kept(whitening, store.Layout(everything, whitening.dim, dtype)) for dtype in ("float16", "int8")]
+    everything = tuple(range(given.model.network.spec.num_labels))
+    found = [
+        StoreVariant(whitening, store.StoreConfig(everything, whitening.dim, dtype)) for dtype in ("float16", "int8")
+    ]
     for dim in sorted({dim for dim in dims if dim < whitening.dim}, reverse=True):
         fewer = benchmark.fit_on_classes(given.whitening, dataclasses.replace(config, dim=dim), npca)
-        found.append(Kept(fewer, store.Layout(everything, fewer.dim, "int8")))
+        found.append(StoreVariant(fewer, store.StoreConfig(everything, fewer.dim, "int8")))
     images = [dataclasses.replace(given.database, queries=None)]
     most = benchmark.frequent_classes(images, count=len(everything))
     for count in sorted({count for count in class_counts if count < len(everything)}, reverse=True):
         classes = tuple(np.sort(most[:count]).tolist())
-        found.append(Kept(whitening, store.Layout(classes, whitening.dim, "int8")))
+        found.append(StoreVariant(whitening, store.StoreConfig(classes, whitening.dim, "int8")))
     for count in sorted({count for count in own if 0 < count < len(everything)}, reverse=True):
-        found.append(Kept(whitening, store.Layout(everything, whitening.dim, "int8", own=count)))
+        found.append(StoreVariant(whitening, store.StoreConfig(everything, whitening.dim, "int8", own=count)))
     return found
 
 
-def search(given: Inputs, kept: Kept, count: int, npca: int) -> tuple[Row, int]:
+def search(given: Inputs, kept: StoreVariant, count: int, npca: int) -> tuple[Row, int]:
     """Every query over a store of this kind, under the best of its classes that the store holds; bytes an image."""
     images, queries = given.database.images, given.queries
     place = tempfile.mkdtemp(prefix="class_vectors_")
@@ -141,7 +143,7 @@ def search(given: Inputs, kept: Kept, count: int, npca: int) -> tuple[Row, int]:
     return dataclasses.replace(row, dim=kept.layout.dim, paper=None), size
 
 
-def fill(place: str, images: PooledRows, kept: Kept) -> None:
+def fill(place: str, images: PooledRows, kept: StoreVariant) -> None:
     """Writes the class vectors of pooled rows, whitened and as the layout keeps them."""
     classes = np.array(kept.layout.classes)
     with store.ClassVectorWriter(place, {}, kept.layout) as writer:

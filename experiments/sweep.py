@@ -15,11 +15,11 @@ from experiments.driver import Outcome, Picture
 from experiments.inputs import Inputs
 from experiments.results import Row
 from experiments.run_flags import RunConfig
-from experiments.settings import Settings
+from experiments.settings import SweepConfig
 
 
 def run(
-    run_config: RunConfig, settings: Settings, title: str, stack: contextlib.ExitStack, folder: pathlib.Path
+    run_config: RunConfig, settings: SweepConfig, title: str, stack: contextlib.ExitStack, folder: pathlib.Path
 ) -> Outcome:
     """Every row of the settings, as tables and as one plot."""
     start = time.perf_counter()
@@ -44,7 +44,7 @@ def run(
     )
 
 
-def measure(stack: contextlib.ExitStack, given: Inputs, settings: Settings) -> Iterator[Row]:
+def measure(stack: contextlib.ExitStack, given: Inputs, settings: SweepConfig) -> Iterator[Row]:
     """A row for every setting, the baselines first."""
     everything = settings.configs()
     configs = [config for config in everything if not config.online]  # OnA in the second place is OfA's
@@ -65,7 +65,7 @@ def measure(stack: contextlib.ExitStack, given: Inputs, settings: Settings) -> I
             yield from evaluate(given, described, configs, maps)
 
 
-def predefined_classes(given: Inputs, settings: Settings) -> np.ndarray:
+def predefined_classes(given: Inputs, settings: SweepConfig) -> np.ndarray:
     """The list for --aggregation=predefined."""
     if settings.predefined_classes:
         return np.array(settings.predefined_classes)

@@ -9,7 +9,7 @@ import pathlib
 from absl import flags
 from absl.flags import FlagValues
 
-from cwcf_jax.evaluation import Described
+from cwcf_jax.evaluation import MethodDescriptors
 from cwcf_jax.search.pipeline import SearchConfig
 from experiments import driver, evaluation, inputs, methods, run_flags, tables
 from experiments.driver import Outcome
@@ -40,7 +40,7 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     networks: list[Row] = []
     for one in given:
         raw = baselines[0] if one is given[0] else next(iter(evaluate(one, next(iter(methods.raw(one))))))
-        classes = one.model.network.spec.num_classes
+        classes = one.model.network.spec.num_labels
         cams = methods.offline(one, (min(values.nc, classes),), min(values.npca, classes))
         networks += [raw, *evaluate(one, cams)]
     return Outcome(
@@ -53,7 +53,7 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     )
 
 
-def evaluate(given: Inputs, described: Described) -> list[Row]:
+def evaluate(given: Inputs, described: MethodDescriptors) -> list[Row]:
     """Without post-processing."""
     return list(evaluation.evaluate(given, described, [SearchConfig()]))
 

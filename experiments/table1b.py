@@ -35,7 +35,7 @@ def define_flags(values: FlagValues) -> None:
 def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """Seconds of the whole encoding of one query, picture in memory to descriptor, raw and with CAMs."""
     given = inputs.prepare(stack, run_flags.from_flags(values))
-    counts = [int(nc) for nc in values.nc if int(nc) <= given.model.network.spec.num_classes]
+    counts = [int(nc) for nc in values.nc if int(nc) <= given.model.network.spec.num_labels]
     rows = list(evaluation.evaluate(given, list(methods.raw(given))[1], [SearchConfig()]))
     rows += evaluation.evaluate(given, methods.offline(given, counts, values.npca), [SearchConfig()])
     seconds = interleaved(encoders(given, counts, values.npca), 3 if given.run.smoke else values.repeats)
@@ -75,7 +75,7 @@ def encoders(given: Inputs, counts: Sequence[int], npca: int) -> dict[int, Calla
     config = given.protocol.whitening_config()
     plain = benchmark.fit_on_raw(given.whitening, config, channel_weighting=False)
     whitening = benchmark.fit_on_classes(given.whitening, config, npca)
-    embed = jax.jit(descriptors.embed)
+    embed = jax.jit(descriptors.whiten_normalized)
 
     def raw() -> object:
         return embed(encoder.raw_features(given.model, image[None]), plain).block_until_ready()

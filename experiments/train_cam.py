@@ -62,11 +62,11 @@ def run(values: FlagValues, arguments: Sequence[str]) -> None:
         sys.exit("train_cam: interrupted; the same command goes on from the last checkpoint")
 
 
-def describe(config: TrainingConfig, prepared: training.Prepared) -> str:
+def describe(config: TrainingConfig, prepared: training.TrainingSetup) -> str:
     """One line on what is about to be trained."""
     spec, held = prepared.network.spec, prepared.held
     return (
-        f"{spec.name}, {spec.num_classes} classes: {len(prepared.train)} training pictures, "
+        f"{spec.name}, {spec.num_labels} classes: {len(prepared.train)} training pictures, "
         f"{0 if held is None else len(held)} held out, {config.total_steps(len(prepared.train))} steps of "
         f"{config.batch_size}; trained: {', '.join(sorted(prepared.params))}"
     )

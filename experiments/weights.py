@@ -5,7 +5,7 @@ import pathlib
 
 from cwcf_jax import networks
 from cwcf_jax.weights import finding
-from cwcf_jax.weights.finding import Found
+from cwcf_jax.weights.finding import FoundWeights
 from cwcf_jax.weights.installed import DEFAULT_NETWORK
 
 
@@ -21,7 +21,7 @@ class Weights:
 
     network: networks.Network
     file: str | None = None
-    found: Found | None = None
+    found: FoundWeights | None = None
 
     @property
     def source(self) -> str | networks.Params | None:

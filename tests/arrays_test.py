@@ -119,7 +119,7 @@ class EinsumTest(absltest.TestCase):
             np.einsum("bhc,cn->bhn", *map(change, (np.asarray(narrow, np.float64), wide)))
             for change in (lambda x: np.asarray(x, np.float64), np.abs)
         )
-        for product in (arrays.einsum, arrays.einsum_of_parts):
+        for product in (arrays.einsum, arrays.einsum_bf16x3):
             for found in (
                 jax.jit(functools.partial(product, "bhc,cn->bhn"))(narrow, wide),
                 jax.jit(functools.partial(product, "cn,bhc->bhn"))(wide, narrow),

@@ -17,7 +17,7 @@ import numpy as np
 from absl.testing import absltest
 
 import cwcf_jax
-from cwcf_jax.index import Entry, ranker
+from cwcf_jax.index import TableEntry, ranker
 from cwcf_jax.search import nearest, online_scores
 from tests.support import shared, thin
 from tests.support.slow import XLA_FLAGS
@@ -77,7 +77,9 @@ def merged(parts, count):
     """Rankings of halves, (rows, scores) each, merged as an index merges those of its shards."""
     ranked = ranker.merge(
         [
-            ranker.RankedEntries(tuple(Entry(f"{row:03}", "", 0, 0, 0, 0, 0, row) for row in rows), np.array(scores))
+            ranker.RankedEntries(
+                tuple(TableEntry(f"{row:03}", "", 0, 0, 0, 0, 0, row) for row in rows), np.array(scores)
+            )
             for rows, scores in parts
         ],
         count,

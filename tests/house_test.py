@@ -125,6 +125,18 @@ class ImportTest(absltest.TestCase):
                 self.assertTrue(public.__doc__, name)
                 self.assertFalse(isinstance(public, types.ModuleType), name)
 
+    def test_former_names_stay_with_a_warning(self):
+        import cwcf_jax
+
+        for former, name in {
+            "Options": "QueryConfig",
+            "settings_for": "make_index_config",
+            "spread": "replicate",
+        }.items():
+            with self.assertWarnsRegex(DeprecationWarning, f"cwcf_jax.{former} is deprecated; use cwcf_jax.{name}"):
+                self.assertIs(getattr(cwcf_jax, former), getattr(cwcf_jax, name))
+            self.assertNotIn(former, cwcf_jax.__all__)
+
     def test_what_the_pages_show_is_public(self):
         import cwcf_jax
 

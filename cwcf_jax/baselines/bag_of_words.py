@@ -29,7 +29,7 @@ def local_features(maps: Float[Array, "h w k"], whitening: Whitening | None) -> 
     height, width = maps.shape[:2]
     doubled = 2 * height, 2 * width
     size = jnp.array([height, width], jnp.int32)
-    return descriptors.embed(descriptors.resize_maps(maps, size, 2 * size, doubled), whitening)
+    return descriptors.whiten_normalized(descriptors.resize_maps(maps, size, 2 * size, doubled), whitening)
 
 
 @jax.jit
@@ -86,7 +86,7 @@ def fit_vocabulary(
     return Vocabulary(kmeans.fit(np.asarray(embedded), count, seed=seed), whitening)
 
 
-_embed = jax.jit(descriptors.embed)
+_embed = jax.jit(descriptors.whiten_normalized)
 
 
 class InvertedIndex:
@@ -137,7 +137,7 @@ class InvertedIndex:
         return self._lists[:, present] @ (weights / np.linalg.norm(weights)).astype(np.float32)
 
 
-class Bags:
+class BagOfWordsIndex:
     """A collection's assignment maps and their inverted lists."""
 
     def __init__(self, words: int, assignments: Sequence[Int[np.ndarray, "_ _"]]) -> None:

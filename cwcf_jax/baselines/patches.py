@@ -100,7 +100,7 @@ def describe_patches(rows: np.ndarray, whitening: Whitening | None) -> Float[Arr
 
 @jax.jit
 def _embed(rows: Float[Array, "n p k"], whitening: Whitening | None) -> Float[Array, "n p d"]:
-    return jax.lax.map(lambda one: descriptors.embed(one, whitening), rows, batch_size=64)
+    return jax.lax.map(lambda one: descriptors.whiten_normalized(one, whitening), rows, batch_size=64)
 
 
 def patch_similarity(query: Float[Array, "p d"], reference: Float[Array, "r d"]) -> Float[Array, ""]:

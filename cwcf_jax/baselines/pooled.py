@@ -19,7 +19,7 @@ from cwcf_jax.search import expand_query, rank, similarities
 
 
 @dataclasses.dataclass(frozen=True)
-class Pooled:
+class PooledMethod:
     """A method: the field of a store that holds its vectors, and how many dimensions its authors keep."""
 
     field: str
@@ -27,12 +27,12 @@ class Pooled:
 
 
 POOLED = {
-    "SPoC": Pooled("spoc", 256),
-    "uCroW": Pooled("sum", 256),
-    "CroW": Pooled("crow", 512),
-    "MAC": Pooled("max", 512),
-    "GeM": Pooled("gem", 512),
-    "R-MAC": Pooled("rmac", 512),
+    "SPoC": PooledMethod("spoc", 256),
+    "uCroW": PooledMethod("sum", 256),
+    "CroW": PooledMethod("crow", 512),
+    "MAC": PooledMethod("max", 512),
+    "GeM": PooledMethod("gem", 512),
+    "R-MAC": PooledMethod("rmac", 512),
 }
 """Babenko & Lempitsky 2015; Kalantidis et al. 2016, twice; maxima; Radenovic et al. 2018; Tolias et al. 2016."""
 
@@ -88,7 +88,7 @@ def describe(rows: np.ndarray, whitening: Whitening | None) -> Float[Array, "n d
 
 @jax.jit
 def _describe_vectors(rows: Float[Array, "n k"], whitening: Whitening | None) -> Float[Array, "n d"]:
-    return descriptors.embed(rows, whitening)
+    return descriptors.whiten_normalized(rows, whitening)
 
 
 @jax.jit

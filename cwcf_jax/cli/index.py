@@ -10,8 +10,8 @@ from types import TracebackType
 import tqdm
 
 from cwcf_jax.images import Root, find_root
-from cwcf_jax.index import Index, Settings, default_folder, settings_for
-from cwcf_jax.index.whitening import ENOUGH
+from cwcf_jax.index import Index, IndexConfig, default_folder, make_index_config
+from cwcf_jax.index.whitening import MIN_PICTURES
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -22,7 +22,7 @@ def main(arguments: argparse.Namespace) -> int:
     place = arguments.index.expanduser() if arguments.index else default_folder(root)
     index = _opened(arguments, root, place)
     before = time.monotonic()
-    with Bar() as bar:
+    with ProgressBar() as bar:
         ray = arguments.ray
         if arguments.refit or arguments.rebuild:
             index.rebuild(bar, refit=arguments.refit, ray=ray)
@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
         f"{found.unchanged} unchanged, {len(found.refused)} unreadable; {seconds:.1f} s"
     )
     status = index.status()
-    if status.whitening == "nothing" and status.pictures >= ENOUGH:
+    if status.whitening == "nothing" and status.pictures >= MIN_PICTURES:
         print(f"{status.pictures} pictures are enough for a whitening, which finds better: cwcf index --refit")
     return 1 if found.refused and arguments.strict else 0
 
@@ -50,7 +50,7 @@ def _opened(arguments: argparse.Namespace, root: Root, place: pathlib.Path) -> I
     return index
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
+def _settings(arguments: argparse.Namespace) -> IndexConfig:
     weights = arguments.weights or ("" if arguments.network else os.environ.get("CWCF_WEIGHTS", ""))
     network, file = _split(weights) if weights else ("", None)
     if network and arguments.network and network != arguments.network:
@@ -60,7 +60,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     chosen |= {"pooling": arguments.pooling, "table": arguments.table, "store": arguments.store}
     chosen |= {"own_classes": arguments.own, "compact": arguments.compact or None}
     given = {name: value for name, value in chosen.items() if value is not None}
-    return settings_for(file, network, **given)
+    return make_index_config(file, network, **given)
 
 
 def _split(weights: str) -> tuple[str, pathlib.Path]:
@@ -68,7 +68,7 @@ def _split(weights: str) -> tuple[str, pathlib.Path]:
     return (network, pathlib.Path(file).expanduser()) if colon else ("", pathlib.Path(weights).expanduser())
 
 
-def _check_same(arguments: argparse.Namespace, settings: Settings) -> None:
+def _check_same(arguments: argparse.Namespace, settings: IndexConfig) -> None:
     dim = arguments.dim or None  # 0, all: the index holds how many they were
     wanted = {"--resize": (arguments.resize, settings.resize), "--dim": (dim, settings.dim)}
     wanted["--pooling"] = arguments.pooling, settings.pooling
@@ -85,13 +85,13 @@ def _check_same(arguments: argparse.Namespace, settings: Settings) -> None:
             raise ValueError(f"the index was made {made}, which cannot be changed; remove its folder to make another")
 
 
-class Bar:
+class ProgressBar:
     """Progress with rate and time left, on a terminal alone."""
 
     def __init__(self) -> None:
         self._what, self._bar = "", tqdm.tqdm(disable=True)
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> "ProgressBar":
         return self
 
     def __exit__(

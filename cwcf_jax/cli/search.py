@@ -9,13 +9,13 @@ from typing import Any
 from cwcf_jax import networks
 from cwcf_jax.cli.finding import find_index
 from cwcf_jax.images import find_picture, read_image
-from cwcf_jax.index import Described, Explanation, Hit, Index, Options, explain
+from cwcf_jax.index import Explanation, Hit, Index, QueryConfig, QueryDescription, explain
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Searches, and prints a line a picture or JSON."""
-    options = (Options.thorough if arguments.thorough else Options)(
-        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)}
+    options = (QueryConfig.thorough if arguments.thorough else QueryConfig)(
+        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(QueryConfig)}
     )
     picture = find_picture(arguments.image)
     image = read_image(picture)
@@ -41,7 +41,9 @@ def printable(path: str) -> str:
     return path if path.isprintable() else json.dumps(path)
 
 
-def as_json(index: Index, query: Described, hits: list[Hit], reasons: list[Explanation | None]) -> dict[str, Any]:
+def as_json(
+    index: Index, query: QueryDescription, hits: list[Hit], reasons: list[Explanation | None]
+) -> dict[str, Any]:
     """What ``--json`` prints."""
     names = networks.class_names(index.model.network.spec)
     return {

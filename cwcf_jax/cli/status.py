@@ -5,7 +5,7 @@ import dataclasses
 import json
 
 from cwcf_jax.cli.finding import find_index
-from cwcf_jax.index.whitening import ENOUGH
+from cwcf_jax.index.whitening import MIN_PICTURES
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -17,7 +17,7 @@ def main(arguments: argparse.Namespace) -> int:
         content = dataclasses.asdict(status)
         print(json.dumps({**content, "root": str(status.root), "index": str(index.folder)}, indent=1))
         return 0
-    whitening = {"": "none yet", "nothing": f"none (below {ENOUGH} pictures when it began)"}
+    whitening = {"": "none yet", "nothing": f"none (below {MIN_PICTURES} pictures when it began)"}
     lines = {
         "pictures": f"{status.pictures} of {status.root}",
         "index": f"{index.folder}, {status.disk / 1e6:,.1f} MB",

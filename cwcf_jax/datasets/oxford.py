@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from cwcf_jax.images.decoding import ImageError, read_size
 from cwcf_jax.images.folders import SUFFIXES, read_folder
-from cwcf_jax.images.imagesets import DatasetError, ImageSet, Query
+from cwcf_jax.images.imagesets import BenchmarkQuery, DatasetError, ImageSet
 
 
 def read_dataset(folder: str | pathlib.Path) -> ImageSet:
@@ -55,7 +55,7 @@ def read_oxford(folder: str | pathlib.Path) -> ImageSet:
 
 
 @dataclasses.dataclass(frozen=True)
-class Texts:
+class TextFiles:
     """Small text files that lie together, in a folder or in an archive.
 
     Attributes:
@@ -96,7 +96,7 @@ class Labels:
     where: str
 
 
-def read_texts(folder: pathlib.Path) -> Texts:
+def read_texts(folder: pathlib.Path) -> TextFiles:
     """The text files of a folder."""
     contents = {}
     for file in sorted(folder.glob("*.txt")):
@@ -104,10 +104,10 @@ def read_texts(folder: pathlib.Path) -> Texts:
             contents[file.name] = file.read_bytes()
         except OSError as error:
             raise DatasetError(f"{file}: cannot be read ({error})") from error
-    return Texts(str(folder), contents)
+    return TextFiles(str(folder), contents)
 
 
-def read_labels(texts: Texts) -> tuple[Labels, ...]:
+def read_labels(texts: TextFiles) -> tuple[Labels, ...]:
     """The queries of the Oxford layout: ``QUERY_{query,good,ok,junk}.txt``, in order of their names.
 
     A query file holds ``[oxc1_]NAME x1 y1 x2 y2``, the others a name a line; ``.jpg`` may follow a name.
@@ -122,7 +122,7 @@ def read_labels(texts: Texts) -> tuple[Labels, ...]:
     return tuple(_read_query(texts, name) for name in names)
 
 
-def resolve(query: Labels, index: Mapping[str, int], size_of: Callable[[str], tuple[int, int]]) -> Query:
+def resolve(query: Labels, index: Mapping[str, int], size_of: Callable[[str], tuple[int, int]]) -> BenchmarkQuery:
     """The query over a database: names become indices, and the box is checked against its picture.
 
     Args:
@@ -147,7 +147,7 @@ def resolve(query: Labels, index: Mapping[str, int], size_of: Callable[[str], tu
                 raise DatasetError(f"{query.where}_{kind}.txt:{number}: {name} is a positive but not in the database")
     groups = {kind: {index[name] for _, name in lines if name in index} for kind, lines in query.groups.items()}
     positives = frozenset(groups["good"] | groups["ok"])
-    return Query(query.name, index[query.picture], query.box, positives, frozenset(groups["junk"]))
+    return BenchmarkQuery(query.name, index[query.picture], query.box, positives, frozenset(groups["junk"]))
 
 
 def check_box(where: str, box: tuple[float, float, float, float], size: tuple[int, int] | None = None) -> None:
@@ -163,7 +163,7 @@ def check_box(where: str, box: tuple[float, float, float, float], size: tuple[in
         raise DatasetError(f"{where}: the box {x1} {y1} {x2} {y2} leaves its picture of {width} x {height} pixels")
 
 
-def _read_query(texts: Texts, name: str) -> Labels:
+def _read_query(texts: TextFiles, name: str) -> Labels:
     where = f"{texts.where}/{name}"
     lines = texts.lines(f"{name}_query.txt")
     fields = lines[0][1].split() if len(lines) == 1 else []
@@ -186,7 +186,7 @@ def _read_query(texts: Texts, name: str) -> Labels:
     return Labels(name, picture, (x1, y1, x2, y2), groups, where)
 
 
-def _read_group(texts: Texts, name: str, kind: str) -> tuple[tuple[int, str], ...]:
+def _read_group(texts: TextFiles, name: str, kind: str) -> tuple[tuple[int, str], ...]:
     lines = tuple((number, line.removesuffix(".jpg")) for number, line in texts.lines(f"{name}_{kind}.txt"))
     repeated = [picture for picture, count in collections.Counter(line for _, line in lines).items() if count > 1]
     if repeated:
@@ -196,6 +196,6 @@ def _read_group(texts: Texts, name: str, kind: str) -> tuple[tuple[int, str], ..
 
 def _lines(file: pathlib.Path) -> list[tuple[int, str]]:
     try:
-        return Texts(str(file.parent), {file.name: file.read_bytes()}).lines(file.name)
+        return TextFiles(str(file.parent), {file.name: file.read_bytes()}).lines(file.name)
     except OSError as error:
         raise DatasetError(f"{file}: cannot be read ({error})") from error

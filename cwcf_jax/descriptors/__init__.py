@@ -1,6 +1,6 @@
 """Eq. 1 to 4 of the paper, whitening and aggregation: pure functions of one image, to be `vmap`-ed by callers."""
 
-from cwcf_jax.descriptors.aggregation import aggregate, aggregate_prefixes, embed, repeat_dropped
+from cwcf_jax.descriptors.aggregation import aggregate, aggregate_prefixes, repeat_dropped, whiten_normalized
 from cwcf_jax.descriptors.cam import (
     NORMALIZATIONS,
     class_activation_maps,
@@ -44,7 +44,6 @@ __all__ = [
     "class_power_means",
     "class_sums",
     "class_vectors",
-    "embed",
     "fit_pca_whitening",
     "fit_shrinkage_whitening",
     "gem_pool",
@@ -62,4 +61,5 @@ __all__ = [
     "sum_pool",
     "touched_cells",
     "whiten",
+    "whiten_normalized",
 ]

@@ -8,7 +8,7 @@ from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors.whitening import Whitening, whiten
 
 
-def embed(vectors: Float[Array, "*batch k"], whitening: Whitening | None) -> Float[Array, "*batch d"]:
+def whiten_normalized(vectors: Float[Array, "*batch k"], whitening: Whitening | None) -> Float[Array, "*batch d"]:
     """l2, whitening if any, l2. A zero vector is dropped: it stays zero instead of becoming the whitened mean."""
     unit = l2_normalize(vectors)
     if whitening is None:
@@ -33,7 +33,7 @@ def aggregate(vectors: Float[Array, "n k"], whitening: Whitening | None) -> Floa
     Which classes the rows stand for makes the strategy: the image's own most probable ones (OfA), the query's (OnA) or
     a list fixed beforehand.
     """
-    return l2_normalize(jnp.sum(embed(vectors, whitening), axis=0))
+    return l2_normalize(jnp.sum(whiten_normalized(vectors, whitening), axis=0))
 
 
 def aggregate_prefixes(embedded: Float[Array, "n d"], counts: tuple[int, ...]) -> Float[Array, "m d"]:

@@ -9,7 +9,7 @@ from cwcf_jax.encoder.model import DTYPES, POOLINGS, EncoderConfig, Model, load
 from cwcf_jax.encoder.passes import (
     ClassVectors,
     Maps,
-    Pooled,
+    PooledFeatures,
     class_maps,
     class_vectors,
     encode,
@@ -17,7 +17,7 @@ from cwcf_jax.encoder.passes import (
     pool,
     raw_features,
 )
-from cwcf_jax.encoder.placement import spread
+from cwcf_jax.encoder.placement import replicate
 from cwcf_jax.encoder.regions import (
     GRID_LEVELS,
     REGIONS,
@@ -44,7 +44,7 @@ __all__ = [
     "Maps",
     "Model",
     "NoWhiteningError",
-    "Pooled",
+    "PooledFeatures",
     "class_maps",
     "class_vectors",
     "class_vectors_from_maps",
@@ -65,7 +65,7 @@ __all__ = [
     "pool",
     "raw_features",
     "region_vectors",
+    "replicate",
     "shipped_whitening",
-    "spread",
     "vector_settings",
 ]

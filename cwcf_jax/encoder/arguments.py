@@ -12,7 +12,7 @@ from cwcf_jax import networks
 from cwcf_jax.arrays import bucket_shape
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.placement import mesh_of, share_out
+from cwcf_jax.encoder.placement import mesh_of, shard_batch
 
 BUCKET_STEPS = 128, 240
 """Each side of an image is rounded up to a multiple of one of these pixels; what cameras and screens use mostly is one:
@@ -56,7 +56,7 @@ def prepare_arguments(
     if images.dtype != np.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f"images must be uint8 or floating point with values 0-255, not {images.dtype}")
     batch, height, width = images.shape[:3]
-    classes = model.network.spec.num_classes
+    classes = model.network.spec.num_labels
     check_classes(model, num_classes if class_ids is None else 1, whitening)
     if sizes is None:
         sizes = np.tile(np.array([[height, width]], np.int32), (batch, 1))
@@ -73,13 +73,13 @@ def prepare_arguments(
         if bucket != (height, width):
             images = np.pad(images, widths) if _on_host(images) else jnp.pad(images, widths)
         if (mesh := mesh_of(model)) and not any(map(_traced, (sizes, boxes, class_ids))):
-            return Arguments(*share_out(mesh, (images, sizes, boxes, class_ids)))
+            return Arguments(*shard_batch(mesh, (images, sizes, boxes, class_ids)))
     return Arguments(jnp.asarray(images), sizes, boxes, class_ids)
 
 
 def check_classes(model: Model, num_classes: int, whitening: Whitening | None) -> None:
     """ValueError if the model has not so many classes, or features that the whitening was not fitted on."""
-    classes = model.network.spec.num_classes
+    classes = model.network.spec.num_labels
     if not 1 <= num_classes <= classes:
         raise ValueError(f"num_classes must lie between 1 and {classes}, not {num_classes}")
     if whitening is not None and whitening.mean.shape[0] != model.feature_dim:

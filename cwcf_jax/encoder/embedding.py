@@ -58,7 +58,7 @@ def embed_maps(
             "repeat_dropped"
         )
     check_classes(model, num_classes, whitening)
-    classes = model.network.spec.num_classes
+    classes = model.network.spec.num_labels
     if not 0 <= own <= classes:
         raise ValueError(f"own must be 0 (all) to {classes} classes, not {own}")
     return _embed_maps(model, maps, whitening, num_classes=num_classes, own=own or classes)
@@ -66,12 +66,12 @@ def embed_maps(
 
 @functools.partial(jax.jit, static_argnames=("num_classes", "own"))
 def _embed_maps(model: Model, maps: Maps, whitening: Whitening | None, *, num_classes: int, own: int) -> Embeddings:
-    classes = model.network.spec.num_classes
+    classes = model.network.spec.num_labels
 
     def one_image(one: Maps) -> Embeddings:
         pooled = pool_maps(model, one, one.feature_size, None, None, num_classes=max(own, num_classes))
         vectors, class_ids, _ = pooled_vectors(model, pooled)
-        embedded = descriptors.embed(vectors, whitening)
+        embedded = descriptors.whiten_normalized(vectors, whitening)
         kept = jnp.zeros((classes, embedded.shape[1])).at[class_ids[:own]].set(embedded[:own], unique_indices=True)
         descriptor = l2_normalize(jnp.sum(embedded[:num_classes], axis=0))
         return Embeddings(kept, descriptor, jax.nn.softmax(pooled.logits))

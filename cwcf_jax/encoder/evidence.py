@@ -52,7 +52,7 @@ def explain(
     cams = class_maps(model, maps, class_ids)
     weights = descriptors.channel_weights(maps.features, region) if model.config.weights_channels else None
     vectors = descriptors.class_vectors(pool_classes(model, maps.features, cams, region), weights)
-    embedded = descriptors.embed(vectors, whitening)
+    embedded = descriptors.whiten_normalized(vectors, whitening)
     total = inverse_norm(jnp.sum(embedded, axis=0))
     if whitening is None:
         direction, offset = query, jnp.zeros(())

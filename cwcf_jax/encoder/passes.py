@@ -45,7 +45,7 @@ class Maps(NamedTuple):
     cam_size: Int[Array, "*b 2"]
 
 
-class Pooled(NamedTuple):
+class PooledFeatures(NamedTuple):
     """All that one pass leaves of an image when its maps are gone.
 
     ``sums`` [b, k], the raw features; ``channel_weights`` [b, k] (Eq. 3); ``class_sums`` [b, n, k], Eq. 4 without the
@@ -115,7 +115,7 @@ def pool(
     class_ids: ArrayLike | None = None,
     sizes: ArrayLike | None = None,
     boxes: ArrayLike | None = None,
-) -> Pooled:
+) -> PooledFeatures:
     """What `class_vectors` is made of, and the raw features beside it. Arguments and errors as in `encode`."""
     arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes)
     return _pool(model, arguments, num_classes=num_classes)
@@ -146,7 +146,7 @@ def _class_vectors(model: Model, arguments: Arguments, *, num_classes: int) -> C
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")
-def _pool(model: Model, arguments: Arguments, *, num_classes: int) -> Pooled:
+def _pool(model: Model, arguments: Arguments, *, num_classes: int) -> PooledFeatures:
     maps = _network_maps(model, arguments.images, arguments.sizes)
     pool_image = functools.partial(pool_maps, model, num_classes=num_classes)
     return jax.vmap(pool_image)(maps, arguments.sizes, arguments.boxes, arguments.class_ids)
@@ -203,7 +203,7 @@ def pool_maps(
     class_ids: Int[Array, " n"] | None,
     *,
     num_classes: int,
-) -> Pooled:
+) -> PooledFeatures:
     """Section 3 for one image, from its two maps."""
     region = _region(model, box, image_size, maps.feature_size, maps.features.shape[:2], model.feature_layer.stride)
     cam_shape = maps.cam_features.shape[:2]
@@ -216,7 +216,7 @@ def pool_maps(
     if class_ids is None:
         class_ids = most_probable(logits, num_classes)
     cams = class_maps(model, maps, class_ids)
-    return Pooled(
+    return PooledFeatures(
         sums=descriptors.sum_pool(maps.features, region),
         channel_weights=descriptors.channel_weights(maps.features, region),
         class_sums=pool_classes(model, maps.features, cams, region),
@@ -233,7 +233,7 @@ def most_probable(scores: Float[Array, " classes"], count: int) -> Int[Array, " 
     return jnp.argsort(-scores, stable=True)[:count]
 
 
-def pooled_vectors(model: Model, pooled: Pooled) -> ClassVectors:
+def pooled_vectors(model: Model, pooled: PooledFeatures) -> ClassVectors:
     """The class vectors of one image, from what is left of it."""
     vectors = weighted_vectors(model, pooled.class_sums, pooled.channel_weights)
     return ClassVectors(vectors, pooled.class_ids, jax.nn.softmax(pooled.logits)[pooled.class_ids])

@@ -13,7 +13,7 @@ AXIS = "batch"
 EVERYWHERE, SHARED_OUT = PartitionSpec(), PartitionSpec(AXIS)  # type: ignore[no-untyped-call]
 
 
-def spread(model: Model, mesh: Mesh | None = None) -> Model:
+def replicate(model: Model, mesh: Mesh | None = None) -> Model:
     """Puts a model's weights on every device of a mesh; the batches it encodes from then on are shared out among them.
 
     Nothing else changes: `encode` and the like take batches as before and return arrays spread over the devices. A
@@ -46,7 +46,7 @@ def mesh_of(model: Model) -> Mesh | None:
     return sharding.mesh
 
 
-def share_out(mesh: Mesh, batch: Any) -> Any:
+def shard_batch(mesh: Mesh, batch: Any) -> Any:
     """Puts a pytree of arrays, whose first axis is the images of a batch, onto the devices of a mesh.
 
     Raises:

@@ -88,7 +88,7 @@ def region_vectors(
     model: Model, maps: Maps, class_ids: Int[Array, " n"], cells: Int[Array, "4"], whitening: Whitening | None
 ) -> Float[Array, "n d"]:
     """The class vectors of one region of one image, no batch axis, whose sum is its row of `describe_regions`."""
-    return descriptors.embed(_vectors(model, maps, class_maps(model, maps, class_ids), cells), whitening)
+    return descriptors.whiten_normalized(_vectors(model, maps, class_maps(model, maps, class_ids), cells), whitening)
 
 
 def _vectors(model: Model, maps: Maps, cams: Float[Array, "h w n"], cells: Int[Array, "4"]) -> Float[Array, "n k"]:

@@ -2,12 +2,12 @@
 
 from cwcf_jax.evaluation.intervals import interval, paired_difference
 from cwcf_jax.evaluation.metrics import average_precision, difficulty, mean_average_precision, precision_at, recall_at
-from cwcf_jax.evaluation.ranking import Described, rank_images, select_images
+from cwcf_jax.evaluation.ranking import MethodDescriptors, rank_images, select_images
 from cwcf_jax.evaluation.scores import Comparison, Scores, compare, score
 
 __all__ = [
     "Comparison",
-    "Described",
+    "MethodDescriptors",
     "Scores",
     "average_precision",
     "compare",

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cwcf_jax.arrays import l2_normalize
-from cwcf_jax.descriptors import Whitening, WhiteningConfig, aggregate_prefixes, embed, repeat_dropped
+from cwcf_jax.descriptors import Whitening, WhiteningConfig, aggregate_prefixes, repeat_dropped, whiten_normalized
 from cwcf_jax.store import PooledRows
 
 CHUNK = 128
@@ -25,7 +25,7 @@ QUERIES = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Collection:
+class DatasetRows:
     """The rows of one dataset: its images, and its queries' regions if it has any."""
 
     name: str
@@ -50,7 +50,7 @@ def raw_vectors(store: PooledRows, *, channel_weighting: bool) -> np.ndarray:
     return np.asarray(l2_normalize(jnp.asarray(sums)))
 
 
-def fit_on_raw(collections: Sequence[Collection], config: WhiteningConfig, *, channel_weighting: bool) -> Whitening:
+def fit_on_raw(collections: Sequence[DatasetRows], config: WhiteningConfig, *, channel_weighting: bool) -> Whitening:
     """A whitening for the baselines, fitted on every image and query of the collections."""
     vectors = [
         raw_vectors(store, channel_weighting=channel_weighting)[store.done]
@@ -61,7 +61,7 @@ def fit_on_raw(collections: Sequence[Collection], config: WhiteningConfig, *, ch
 
 
 def fit_on_classes(
-    collections: Sequence[Collection], config: WhiteningConfig, count: int, class_ids: np.ndarray | None = None
+    collections: Sequence[DatasetRows], config: WhiteningConfig, count: int, class_ids: np.ndarray | None = None
 ) -> Whitening:
     """A whitening fitted on N_pca = ``count`` l2-normalised class vectors of every image and query, at its first scale.
 
@@ -79,7 +79,7 @@ def fit_on_classes(
 
 def describe_raw(store: PooledRows, whitening: Whitening | None, *, channel_weighting: bool) -> Float[Array, "n d"]:
     """Descriptors of the paper's baselines, one a row."""
-    return embed(jnp.asarray(raw_vectors(store, channel_weighting=channel_weighting)), whitening)
+    return whiten_normalized(jnp.asarray(raw_vectors(store, channel_weighting=channel_weighting)), whitening)
 
 
 def describe(
@@ -145,7 +145,7 @@ def _padded(vectors: np.ndarray) -> np.ndarray:
 @jax.jit
 def sum_scales(vectors: Sequence[Float[Array, "n c k"]], whitening: Whitening | None) -> Float[Array, "n c d"]:
     """Whitened class vectors of images, the sum of those of each scale."""
-    return functools.reduce(jnp.add, [embed(of_scale, whitening) for of_scale in vectors])
+    return functools.reduce(jnp.add, [whiten_normalized(of_scale, whitening) for of_scale in vectors])
 
 
 @functools.partial(jax.jit, static_argnames=("counts", "repeat"))
@@ -182,7 +182,7 @@ def count_dropped(store: PooledRows, count: int) -> int:
     return total
 
 
-def class_votes(collections: Sequence[Collection], *, top: int = 64) -> tuple[np.ndarray, int]:
+def class_votes(collections: Sequence[DatasetRows], *, top: int = 64) -> tuple[np.ndarray, int]:
     """In how many rows each class is among the ``top`` most probable ones, and of how many rows.
 
     Counted over each collection's query regions (the paper's rule for Paris6k, section 4.3) or, where it has none, over
@@ -201,10 +201,10 @@ def most_voted(votes: np.ndarray, count: int) -> np.ndarray:
     return np.argsort(-votes, kind="stable")[:count]
 
 
-def frequent_classes(collections: Sequence[Collection], *, count: int, top: int = 64) -> np.ndarray:
+def frequent_classes(collections: Sequence[DatasetRows], *, count: int, top: int = 64) -> np.ndarray:
     """The ``count`` classes that `class_votes` finds most often, most frequent first: the list of section 4.3."""
     return most_voted(class_votes(collections, top=top)[0], count)
 
 
-def _names(collections: Sequence[Collection]) -> str:
+def _names(collections: Sequence[DatasetRows]) -> str:
     return " + ".join(collection.name for collection in collections)

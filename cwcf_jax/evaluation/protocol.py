@@ -6,7 +6,7 @@ from typing import Any
 from cwcf_jax.descriptors import NORMALIZATIONS, WhiteningConfig
 from cwcf_jax.descriptors.regions import RULES
 from cwcf_jax.encoder import POOLINGS
-from cwcf_jax.extraction import Extraction
+from cwcf_jax.extraction import ExtractionConfig
 from cwcf_jax.images import Resize
 from cwcf_jax.search.pipeline import SearchConfig
 from cwcf_jax.search.reranking import RegionConfig
@@ -26,14 +26,14 @@ CHOICES = {
     "region_rows": ("query", "kept"),
     "whitening": ("pca", "shrinkage"),
 }
-"""The values of those fields of a `Protocol` that have a few."""
+"""The values of those fields of a `ProtocolConfig` that have a few."""
 
 CLASS_CROP = Resize("multiple", 16)
 """What the authors' code makes of a query's pixels to find its classes."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
+class ProtocolConfig:
     """Each field switches alone.
 
     Attributes:
@@ -104,7 +104,7 @@ class Protocol:
         if self.pooling == "gem" and self.cam_normalization == "raw":
             raise ValueError("negative values of raw maps cannot weight a power mean: pooling=gem needs others")
 
-    def replace(self, **changes: Any) -> "Protocol":
+    def replace(self, **changes: Any) -> "ProtocolConfig":
         """A copy with some fields changed; ValueError for a field there is not."""
         known = {field.name for field in dataclasses.fields(self)}
         unknown = changes.keys() - known
@@ -139,16 +139,16 @@ class Protocol:
             raise ValueError(f"scales are different numbers from 0.01 to 100, not {self.scales!r}")
         return scales
 
-    def extractions(self, batch_size: int) -> tuple[Extraction, ...]:
+    def extractions(self, batch_size: int) -> tuple[ExtractionConfig, ...]:
         """How pictures become rows of a store, at each scale."""
         one = self.extraction(batch_size)
         return tuple(
             dataclasses.replace(one, resize=Resize.parse(self.resize).scaled(scale)) for scale in self.image_scales()
         )
 
-    def extraction(self, batch_size: int) -> Extraction:
+    def extraction(self, batch_size: int) -> ExtractionConfig:
         """How pictures become rows of a store, at the first scale."""
-        return Extraction(
+        return ExtractionConfig(
             Resize.parse(self.resize).scaled(self.image_scales()[0]),
             scale_boxes=self.query_boxes == "scaled",
             batch_size=batch_size,
@@ -181,10 +181,10 @@ class Protocol:
         return WhiteningConfig(self.whitening, self.whitening_dim or None, self.shrinkage)
 
 
-PAPER = Protocol("paper")
+PAPER = ProtocolConfig("paper")
 """The paper's text: section 4.1, and section 3.2 for what it says of maps."""
 
-AUTHORS_CODE = Protocol(
+AUTHORS_CODE = ProtocolConfig(
     "authors_code",
     resize="squash1024x720",
     pixel_mean="reversed",
@@ -203,10 +203,10 @@ AUTHORS_CODE = Protocol(
 )
 """What the authors' released code does."""
 
-DEVELOPMENT = Protocol("development", resize="none", whitening_dim=256)
+DEVELOPMENT = ProtocolConfig("development", resize="none", whitening_dim=256)
 """For the development sets, whose pictures are small and whose whitening images are too few for all dimensions."""
 
-BEST = Protocol("best", resize="none", pooling="gem", whitening="shrinkage")
+BEST = ProtocolConfig("best", resize="none", pooling="gem", whitening="shrinkage")
 """What gives frozen features their best figures: power means, and a whitening of all dimensions with shrinkage .2.
 
 Pictures keep their stored size. N_C and N_pca are no part of a protocol; it is meant for N_C 8 and N_pca 32.
@@ -215,7 +215,7 @@ Pictures keep their stored size. N_C and N_pca are no part of a protocol; it is 
 PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, AUTHORS_CODE, DEVELOPMENT, BEST)}
 
 
-def get(name: str) -> Protocol:
+def get(name: str) -> ProtocolConfig:
     """The preset called ``name``; ValueError lists the known ones."""
     if name not in PROTOCOLS:
         raise ValueError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")

@@ -16,7 +16,7 @@ from cwcf_jax.search.pipeline import Database, Reranker, SearchConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class Described:
+class MethodDescriptors:
     """A method's descriptors for m values of N_C.
 
     Attributes:
@@ -95,7 +95,7 @@ def rank_images(
     """
     if online is None and (needing := [config for config in configs if config.online]):
         raise ValueError(f"scores under the query's classes need descriptors under them: {needing[0]}")
-    runs = [_Run(config, rerankers, keep_regions) for config in configs]
+    runs = [_RankingRun(config, rerankers, keep_regions) for config in configs]
     rankings: dict[tuple[int, SearchConfig], list[np.ndarray]] = {}
     second = itertools.repeat(None, len(query_rows)) if online is None else online
     for i, (query_row, database, adapted) in enumerate(zip(query_rows, databases, second, strict=True)):
@@ -105,7 +105,7 @@ def rank_images(
     return {setting: np.stack(rows) for setting, rows in rankings.items()}
 
 
-class _Run:
+class _RankingRun:
     """One configuration, query after query."""
 
     def __init__(self, config: SearchConfig, rerankers: Callable[[int], Reranker] | None, keep: bool) -> None:

@@ -15,7 +15,7 @@ from cwcf_jax.evaluation.metrics import (
     precision_at,
     recall_at,
 )
-from cwcf_jax.images import Query
+from cwcf_jax.images import BenchmarkQuery
 
 RECALLS = (10, 100)
 """Numbers of images at which recall is taken."""
@@ -43,7 +43,7 @@ class Scores:
     metrics: dict[str, float]
 
 
-def score(rankings: Mapping[str, Sequence[int]], queries: Sequence[Query], *, revisited: bool) -> Scores:
+def score(rankings: Mapping[str, Sequence[int]], queries: Sequence[BenchmarkQuery], *, revisited: bool) -> Scores:
     """Score rankings against the ground truth.
 
     Args:
@@ -69,7 +69,7 @@ def score(rankings: Mapping[str, Sequence[int]], queries: Sequence[Query], *, re
     return Scores(mean, low, high, per_query, metrics)
 
 
-def _revisited(ranked: Sequence[tuple[Sequence[int], Query]]) -> dict[str, float]:
+def _revisited(ranked: Sequence[tuple[Sequence[int], BenchmarkQuery]]) -> dict[str, float]:
     """Mean average precision and precisions under each setup in which a query has positives."""
     metrics: dict[str, float] = {}
     for setup in SETUPS:

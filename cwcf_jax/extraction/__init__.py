@@ -1,6 +1,6 @@
 """Images through the network into a store: once, resumably, leaving out what cannot be read."""
 
-from cwcf_jax.extraction.config import EXTRACTION, Extraction, fingerprint, fingerprint_files
+from cwcf_jax.extraction.config import EXTRACTION, ExtractionConfig, fingerprint, fingerprint_files
 from cwcf_jax.extraction.filling import (
     Filler,
     compile_model_maps,
@@ -16,7 +16,7 @@ from cwcf_jax.extraction.streaming import Progress, compute_batches, ignore, pas
 
 __all__ = [
     "EXTRACTION",
-    "Extraction",
+    "ExtractionConfig",
     "Filler",
     "Precompiler",
     "Progress",

@@ -16,21 +16,21 @@ from ray import exceptions
 Item = TypeVar("Item")
 Task = TypeVar("Task")
 
-ANSWER = 10.0
+CONNECT_TIMEOUT_S = 10.0
 """Seconds until an address counts as one where nobody is."""
 
 AHEAD = 2
 """Tasks that an actor has at once, so that it need not wait for the next."""
 
-LOSSES = 5
+MAX_LOSSES_PER_ACTOR = 5
 """Tasks an actor that may be lost while none is finished; after that something is wrong with the work itself."""
 
-PATIENCE = 60.0
+WARN_AFTER_S = 60.0
 """Seconds until a warning says that the cluster is full."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Devices:
+class ActorResources:
     """What a cluster computes on: GPUs, or where it has none, nodes; how many, and what an actor needs for one."""
 
     count: int
@@ -38,7 +38,7 @@ class Devices:
     cpus: int
 
 
-def join(address: str) -> Devices:
+def join(address: str) -> ActorResources:
     """Joins a cluster: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; ``local`` starts one on this machine.
 
     Raises:
@@ -51,10 +51,10 @@ def join(address: str) -> Devices:
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     if gpus := int(resources.get("GPU", 0)):
-        return Devices(gpus, gpus=1, cpus=0)
+        return ActorResources(gpus, gpus=1, cpus=0)
     nodes: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
     cpus = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
-    return Devices(len([one for one in cpus if one]), gpus=0, cpus=min(one for one in cpus if one))
+    return ActorResources(len([one for one in cpus if one]), gpus=0, cpus=min(one for one in cpus if one))
 
 
 def _check_answers(address: str) -> None:
@@ -62,19 +62,19 @@ def _check_answers(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
         try:
-            socket.create_connection((host, int(port)), timeout=ANSWER).close()
+            socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
         except OSError as error:
             raise ConnectionError(f"no Ray cluster answers at {address} ({error}); start one with ray start") from error
 
 
-class Pool:
+class ActorPool:
     """Actors that share out tasks; one that is lost is replaced, and what it had is given to others.
 
     `ray.util.ActorPool` over actors that Ray restarts was tried: where a node was lost and none came in its place, the
     task that its actor had waited for good (39 of 40 tasks were done), while the other actors had nothing to do.
     """
 
-    def __init__(self, devices: Devices, kind: type, *arguments: Any) -> None:
+    def __init__(self, devices: ActorResources, kind: type, *arguments: Any) -> None:
         """Starts an actor on each device.
 
         Args:
@@ -93,7 +93,7 @@ class Pool:
             ray.kill(actor)
         self._actors = []
 
-    def share_out(self, items: Sequence[Item], most: int) -> list[Sequence[Item]]:
+    def split(self, items: Sequence[Item], most: int) -> list[Sequence[Item]]:
         """Cuts items into pieces of ``most`` at most, smaller where that keeps every actor busy."""
         size = max(1, min(most, -(-len(items) // (AHEAD * len(self._actors)))))
         return [items[start : start + size] for start in range(0, len(items), size)]
@@ -110,8 +110,8 @@ class Pool:
         given: dict[Any, tuple[Any, Task]] = {}
         arriving = {actor.ready.remote(): actor for actor in self._actors}
         while waiting or given:
-            if not given and not ray.wait([*arriving], timeout=PATIENCE)[0]:
-                logging.warning("the cluster has had no room for an actor for %g s; still waiting", PATIENCE)
+            if not given and not ray.wait([*arriving], timeout=WARN_AFTER_S)[0]:
+                logging.warning("the cluster has had no room for an actor for %g s; still waiting", WARN_AFTER_S)
             (done, *_), _ = ray.wait([*arriving, *given])
             actor, task = (arriving.pop(done), None) if done in arriving else given.pop(done)
             try:
@@ -119,7 +119,7 @@ class Pool:
             except (exceptions.RayActorError, exceptions.ObjectLostError) as error:
                 waiting.extendleft([] if task is None else [task])
                 lost += 1
-                if lost > LOSSES * len(self._actors):
+                if lost > MAX_LOSSES_PER_ACTOR * len(self._actors):
                     raise RuntimeError(f"{lost} tasks were lost with their actors: {error}") from error
                 if actor in self._actors:
                     self._actors.remove(actor)

@@ -14,7 +14,7 @@ EXTRACTION = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Extraction:
+class ExtractionConfig:
     """How images become rows of a store.
 
     Attributes:
@@ -38,7 +38,7 @@ class Extraction:
 
 
 def fingerprint(
-    model: Model, images: ImageSet, extraction: Extraction, *, weights: str, files: str, queries: bool
+    model: Model, images: ImageSet, extraction: ExtractionConfig, *, weights: str, files: str, queries: bool
 ) -> dict[str, Any]:
     """Everything that a pass over a dataset's images, or over its queries, depends on.
 
@@ -81,7 +81,7 @@ def fingerprint_files(images: ImageSet) -> str:
     return digest.hexdigest()
 
 
-def _fingerprint_regions(images: ImageSet, extraction: Extraction) -> str:
+def _fingerprint_regions(images: ImageSet, extraction: ExtractionConfig) -> str:
     regions = [(query.name, query.image, query.box) for query in images.queries]
     how = (extraction.scale_boxes, extraction.crop_queries, str(extraction.crop_classes))
     return hashlib.sha256(repr((regions, how)).encode()).hexdigest()

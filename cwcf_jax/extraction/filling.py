@@ -17,7 +17,7 @@ from jaxtyping import Array
 from cwcf_jax import encoder
 from cwcf_jax.arrays import Shape
 from cwcf_jax.encoder import Model
-from cwcf_jax.extraction.config import Extraction, fingerprint
+from cwcf_jax.extraction.config import ExtractionConfig, fingerprint
 from cwcf_jax.extraction.streaming import Progress, ignore, pass_pictures
 from cwcf_jax.images import Batch, Box, ImageSet, Picture
 from cwcf_jax.store import PooledStore
@@ -51,7 +51,7 @@ def open_store(
     folder: pathlib.Path,
     model: Model,
     images: ImageSet,
-    extraction: Extraction,
+    extraction: ExtractionConfig,
     *,
     weights: str,
     files: str,
@@ -64,7 +64,7 @@ def open_store(
     """
     conditions = fingerprint(model, images, extraction, weights=weights, files=files, queries=queries)
     length = len(images.queries) if queries else len(images)
-    classes = model.network.spec.num_classes
+    classes = model.network.spec.num_labels
     return PooledStore(
         folder,
         conditions,
@@ -76,10 +76,10 @@ def open_store(
 
 
 def fill_store(
-    store: RowSink, model: Model, images: ImageSet, extraction: Extraction, *, queries: bool, progress: Progress
+    store: RowSink, model: Model, images: ImageSet, extraction: ExtractionConfig, *, queries: bool, progress: Progress
 ) -> list[str]:
     """Fills a store with `encoder.pool` over all classes, and says which pictures were left out and why."""
-    everything = jnp.arange(model.network.spec.num_classes)
+    everything = jnp.arange(model.network.spec.num_labels)
     logits, refused = _crop_logits(store, model, images, extraction) if queries else ({}, {})
     boxes = queries and not extraction.crop_queries
 
@@ -110,7 +110,7 @@ def fill_store(
 def fill_rows(
     store: RowSink,
     images: ImageSet,
-    extraction: Extraction,
+    extraction: ExtractionConfig,
     compute: Callable[[Batch, np.ndarray | None], Mapping[str, Array | np.ndarray]],
     *,
     queries: bool,
@@ -152,7 +152,7 @@ def fill_rows(
 def fill_maps(
     store: MapSink,
     images: ImageSet,
-    extraction: Extraction,
+    extraction: ExtractionConfig,
     rows: np.ndarray,
     compute: Callable[[Batch], dict[str, tuple[Array, Array]]],
     *,
@@ -194,7 +194,7 @@ def model_maps(model: Model, batch: Batch) -> dict[str, tuple[Array, Array]]:
     return {"features": (maps.features, maps.feature_size), "cam_features": (maps.cam_features, maps.cam_size)}
 
 
-def compile_model_maps(model: Model, extraction: Extraction, bucket: Shape) -> None:
+def compile_model_maps(model: Model, extraction: ExtractionConfig, bucket: Shape) -> None:
     """Compiles `model_maps` for the pictures of a bucket."""
     encoder.compile_ahead(encoder.feature_maps, model, (extraction.rows(), *bucket))
 
@@ -211,7 +211,7 @@ class Filler:
     model: Model
 
     def fill_store(
-        self, store: PooledStore, images: ImageSet, extraction: Extraction, *, queries: bool, progress: Progress
+        self, store: PooledStore, images: ImageSet, extraction: ExtractionConfig, *, queries: bool, progress: Progress
     ) -> list[str]:
         """See `fill_store`."""
         return fill_store(store, self.model, images, extraction, queries=queries, progress=progress)
@@ -220,7 +220,7 @@ class Filler:
         self,
         store: MapSink,
         images: ImageSet,
-        extraction: Extraction,
+        extraction: ExtractionConfig,
         rows: np.ndarray,
         *,
         progress: Progress,
@@ -232,7 +232,7 @@ class Filler:
 
 
 def _pictures(
-    images: ImageSet, extraction: Extraction, *, queries: bool
+    images: ImageSet, extraction: ExtractionConfig, *, queries: bool
 ) -> tuple[Sequence[Picture], Sequence[Box] | None]:
     """Pictures of the dataset, or of its queries, and which part of each is read."""
     if not queries:
@@ -241,7 +241,7 @@ def _pictures(
 
 
 def _crop_logits(
-    store: RowSink, model: Model, images: ImageSet, extraction: Extraction
+    store: RowSink, model: Model, images: ImageSet, extraction: ExtractionConfig
 ) -> tuple[dict[int, np.ndarray], dict[int, str]]:
     """The logits of the missing queries' boxes, each an image of its own, and why some have none."""
     logits: dict[int, np.ndarray] = {}
@@ -265,7 +265,7 @@ def _padded_indices(batch: Batch) -> list[int]:
     return list(batch.indices) + [batch.indices[-1]] * (len(batch.sizes) - len(batch.indices))
 
 
-def _scale_boxes(images: ImageSet, batch: Batch, extraction: Extraction) -> np.ndarray:
+def _scale_boxes(images: ImageSet, batch: Batch, extraction: ExtractionConfig) -> np.ndarray:
     """Boxes of the batch's queries in resized pixels."""
     chosen = np.array([images.queries[index].box for index in _padded_indices(batch)], np.float32)
     if not extraction.scale_boxes:

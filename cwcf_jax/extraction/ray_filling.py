@@ -15,7 +15,7 @@ import ray
 from cwcf_jax import compilation_cache, encoder
 from cwcf_jax.encoder import Model
 from cwcf_jax.extraction import cluster, filling
-from cwcf_jax.extraction.config import Extraction
+from cwcf_jax.extraction.config import ExtractionConfig
 from cwcf_jax.extraction.streaming import Progress, ignore
 from cwcf_jax.images import ImageSet, absolute
 from cwcf_jax.store import MapStore, PooledStore
@@ -32,9 +32,9 @@ class RayFiller:
         self.model, self._devices = model, cluster.join(address)
 
     @functools.cached_property
-    def _pool(self) -> cluster.Pool:
+    def _pool(self) -> cluster.ActorPool:
         """Starts the actors when there is something to do."""
-        return cluster.Pool(self._devices, Actor, ray.put(jax.device_get(self.model)))
+        return cluster.ActorPool(self._devices, FillingActor, ray.put(jax.device_get(self.model)))
 
     def close(self) -> None:
         """Ends the actors."""
@@ -42,7 +42,7 @@ class RayFiller:
             self._pool.close()
 
     def fill_store(
-        self, store: PooledStore, images: ImageSet, extraction: Extraction, *, queries: bool, progress: Progress
+        self, store: PooledStore, images: ImageSet, extraction: ExtractionConfig, *, queries: bool, progress: Progress
     ) -> list[str]:
         """See `extraction.fill_store`."""
         missing = store.missing().tolist()
@@ -50,7 +50,7 @@ class RayFiller:
         return self._fill("fill_store", store.write, images, missing, (extraction, queries), progress)
 
     def fill_maps(
-        self, store: MapStore, images: ImageSet, extraction: Extraction, rows: np.ndarray, *, progress: Progress
+        self, store: MapStore, images: ImageSet, extraction: ExtractionConfig, rows: np.ndarray, *, progress: Progress
     ) -> list[str]:
         """See `extraction.fill_maps`, with `extraction.model_maps`."""
         missing = store.missing(rows.tolist())
@@ -74,7 +74,7 @@ class RayFiller:
         def start(actor: Any, task: Sequence[int]) -> Any:
             return getattr(actor, method).remote(shared, task, *arguments)
 
-        for task, (rows, refused) in self._pool.map(start, self._pool.share_out(missing, CHUNK)):
+        for task, (rows, refused) in self._pool.map(start, self._pool.split(missing, CHUNK)):
             for index, row in rows.items():
                 write(index, **row)
             progress(len(task))
@@ -82,18 +82,18 @@ class RayFiller:
         return left_out
 
 
-class Actor:
+class FillingActor:
     """Computes rows and maps on one device of the cluster."""
 
     def __init__(self, model: Model) -> None:
         compilation_cache.enable()
-        self._model = encoder.spread(model)
+        self._model = encoder.replicate(model)
 
     def ready(self) -> None:
         """Answers when the actor is there."""
 
     def fill_store(
-        self, images: ImageSet, wanted: Sequence[int], extraction: Extraction, queries: bool
+        self, images: ImageSet, wanted: Sequence[int], extraction: ExtractionConfig, queries: bool
     ) -> tuple[dict[int, dict[str, np.ndarray]], list[str]]:
         """Rows of a `PooledStore`, and why some are missing."""
         collector = Collector(wanted)
@@ -101,7 +101,7 @@ class Actor:
         return collector.rows, left_out
 
     def fill_maps(
-        self, images: ImageSet, wanted: Sequence[int], extraction: Extraction
+        self, images: ImageSet, wanted: Sequence[int], extraction: ExtractionConfig
     ) -> tuple[dict[int, dict[str, np.ndarray]], list[str]]:
         """Rows of a `MapStore`, and why some are missing."""
         collector = Collector(wanted)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cwcf_jax import encoder
 from cwcf_jax.arrays import Shape
-from cwcf_jax.extraction.config import Extraction
+from cwcf_jax.extraction.config import ExtractionConfig
 from cwcf_jax.extraction.precompiler import Precompiler
 from cwcf_jax.images import Batch, Box, Picture, Unreadable, read_batches
 
@@ -26,7 +26,7 @@ def ignore(argument: object) -> None:
 def pass_pictures(
     pictures: Sequence[Picture],
     indices: Iterable[int],
-    extraction: Extraction,
+    extraction: ExtractionConfig,
     compute: Callable[[Batch], Any],
     keep: Callable[[int, Any], object],
     *,
@@ -62,7 +62,7 @@ def pass_pictures(
 def read_pictures(
     pictures: Sequence[Picture],
     indices: Iterable[int],
-    extraction: Extraction,
+    extraction: ExtractionConfig,
     crops: Sequence[Box] | None = None,
     coming: Callable[[Shape], object] | None = None,
 ) -> Iterator[Batch | Unreadable]:

@@ -3,20 +3,20 @@
 from cwcf_jax.images.batches import Batch, Unreadable, read_batches
 from cwcf_jax.images.decoding import Box, ImageError, Resize, load_image, read_image, read_size
 from cwcf_jax.images.folders import list_pictures, read_folder
-from cwcf_jax.images.imagesets import DatasetError, ImageSet, Picture, Query, Record, absolute
+from cwcf_jax.images.imagesets import BenchmarkQuery, DatasetError, DatasetPicture, ImageSet, Picture, absolute
 from cwcf_jax.images.object_stores import ObjectFile, ObjectFolder, Root, find_picture, find_root
 
 __all__ = [
     "Batch",
+    "BenchmarkQuery",
     "Box",
     "DatasetError",
+    "DatasetPicture",
     "ImageError",
     "ImageSet",
     "ObjectFile",
     "ObjectFolder",
     "Picture",
-    "Query",
-    "Record",
     "Resize",
     "Root",
     "Unreadable",

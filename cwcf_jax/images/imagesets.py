@@ -12,7 +12,7 @@ class DatasetError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Record:
+class DatasetPicture:
     """A picture inside a prepared dataset; opens like a path.
 
     Attributes:
@@ -36,14 +36,14 @@ class Record:
 
 
 @runtime_checkable
-class Opens(Protocol):
+class OpenablePicture(Protocol):
     """A picture that is not a file but opens like one; ``str`` is what messages call it."""
 
     def open(self, mode: str, /) -> io.BytesIO:
         """The encoded picture; only ``rb``."""
 
 
-Picture = pathlib.Path | Opens
+Picture = pathlib.Path | OpenablePicture
 """Where an encoded picture is."""
 
 
@@ -53,7 +53,7 @@ def absolute(picture: Picture) -> Picture:
 
 
 @dataclasses.dataclass(frozen=True)
-class Query:
+class BenchmarkQuery:
     """One query of an instance-search benchmark.
 
     Attributes:
@@ -90,7 +90,7 @@ class ImageSet:
     name: str
     names: tuple[str, ...]
     paths: tuple[Picture, ...]
-    queries: tuple[Query, ...] = ()
+    queries: tuple[BenchmarkQuery, ...] = ()
     release: str = ""
 
     def __len__(self) -> int:
@@ -136,7 +136,7 @@ class ImageSet:
         )
 
 
-def _query_picture(query: Query, paths: tuple[Picture, ...]) -> Picture:
+def _query_picture(query: BenchmarkQuery, paths: tuple[Picture, ...]) -> Picture:
     if query.image is not None:
         return paths[query.image]
     if query.picture is None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from cwcf_jax.images.imagesets import DatasetError
 
-ANSWER, ATTEMPTS = 10.0, 3
+CONNECT_TIMEOUT_S, ATTEMPTS = 10.0, 3
 """Seconds until a server counts as not there, and how often a request is made; pyarrow itself would try for minutes."""
 
 
@@ -146,7 +146,7 @@ def _file_system(scheme: str, bucket: str, endpoint: str, region: str) -> Any:
         return module.S3FileSystem(
             endpoint_override=endpoint or None,
             region=region or module.resolve_s3_region(bucket),
-            connect_timeout=ANSWER,
+            connect_timeout=CONNECT_TIMEOUT_S,
             retry_strategy=module.AwsStandardS3RetryStrategy(ATTEMPTS),
         )
     try:

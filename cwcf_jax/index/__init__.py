@@ -8,36 +8,36 @@ Needs the extra ``index``.
 """
 
 from cwcf_jax.index.changes import Update
-from cwcf_jax.index.explanation import Explanation, Pair, explain
+from cwcf_jax.index.explanation import ClassPair, Explanation, explain
 from cwcf_jax.index.index import Index, Status, default_folder
-from cwcf_jax.index.options import AGGREGATIONS, Options
-from cwcf_jax.index.queries import Described, Prepared
+from cwcf_jax.index.index_config import IndexConfig, make_index_config
+from cwcf_jax.index.queries import PreparedQuery, QueryDescription
+from cwcf_jax.index.query_config import AGGREGATIONS, QueryConfig
 from cwcf_jax.index.reader import NAME
 from cwcf_jax.index.search import Hit, Searcher
-from cwcf_jax.index.settings import Settings, settings_for
-from cwcf_jax.index.table import Entry, LanceStore, Snapshot, Store
+from cwcf_jax.index.table import LanceStore, Snapshot, TableEntry, TableStore
 from cwcf_jax.index.updater import Progress
 
 __all__ = [
     "AGGREGATIONS",
     "NAME",
-    "Described",
-    "Entry",
+    "ClassPair",
     "Explanation",
     "Hit",
     "Index",
+    "IndexConfig",
     "LanceStore",
-    "Options",
-    "Pair",
-    "Prepared",
+    "PreparedQuery",
     "Progress",
+    "QueryConfig",
+    "QueryDescription",
     "Searcher",
-    "Settings",
     "Snapshot",
     "Status",
-    "Store",
+    "TableEntry",
+    "TableStore",
     "Update",
     "default_folder",
     "explain",
-    "settings_for",
+    "make_index_config",
 ]

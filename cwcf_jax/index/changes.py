@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from cwcf_jax.images import Picture, Root
-from cwcf_jax.index.table import Entry
+from cwcf_jax.index.table import TableEntry
 
 RESOLUTION = 2_000_000_000
 """Nanoseconds within which a second change may leave a file's time as it was, on the coarsest of file systems."""
@@ -22,7 +22,7 @@ WAITING = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class File:
+class ListedFile:
     """A file as it is now.
 
     Attributes:
@@ -55,10 +55,10 @@ class Changes:
     """
 
     unchanged: int
-    touched: tuple[File, ...]
-    copied: tuple[File, ...]
-    changed: tuple[File, ...]
-    added: tuple[File, ...]
+    touched: tuple[ListedFile, ...]
+    copied: tuple[ListedFile, ...]
+    changed: tuple[ListedFile, ...]
+    added: tuple[ListedFile, ...]
     gone: tuple[str, ...]
     unreadable: tuple[str, ...]
 
@@ -75,7 +75,7 @@ class Update:
     refused: tuple[str, ...]
 
 
-def find_changes(root: Root, paths: Iterable[str], known: Mapping[str, Entry], *, whole: bool) -> Changes:
+def find_changes(root: Root, paths: Iterable[str], known: Mapping[str, TableEntry], *, whole: bool) -> Changes:
     """Compares files with what is known.
 
     Args:
@@ -87,10 +87,10 @@ def find_changes(root: Root, paths: Iterable[str], known: Mapping[str, Entry], *
     contents = {entry.content for entry in known.values()}
     unchanged, looked_at = 0, set()
     unreadable: list[str] = []
-    touched: list[File] = []
-    copied: list[File] = []
-    changed: list[File] = []
-    added: list[File] = []
+    touched: list[ListedFile] = []
+    copied: list[ListedFile] = []
+    changed: list[ListedFile] = []
+    added: list[ListedFile] = []
     for path, file in _look_at(root, paths, known):
         looked_at.add(path)
         before = known.get(path)
@@ -108,7 +108,7 @@ def find_changes(root: Root, paths: Iterable[str], known: Mapping[str, Entry], *
     return Changes(unchanged, tuple(touched), tuple(copied), tuple(changed), tuple(added), gone, tuple(unreadable))
 
 
-def summarize(changes: Changes, known: Mapping[str, Entry], refused: Mapping[str, str]) -> Update:
+def summarize(changes: Changes, known: Mapping[str, TableEntry], refused: Mapping[str, str]) -> Update:
     """What an update did: the changes, less the pictures that were refused, by content, and why."""
     copied = [file for file in changes.copied if file.path not in known]
     left = collections.Counter(known[path].content for path in changes.gone)
@@ -125,10 +125,12 @@ def summarize(changes: Changes, known: Mapping[str, Entry], refused: Mapping[str
     )
 
 
-def _look_at(root: Root, paths: Iterable[str], known: Mapping[str, Entry]) -> Iterator[tuple[str, File | str | None]]:
+def _look_at(
+    root: Root, paths: Iterable[str], known: Mapping[str, TableEntry]
+) -> Iterator[tuple[str, ListedFile | str | None]]:
     """Files in their order: read if they may have changed, None if not, or why they cannot be."""
 
-    def look_at(path: str) -> File | str | None:
+    def look_at(path: str) -> ListedFile | str | None:
         try:
             path.encode()
             state = (root / path).stat()
@@ -147,12 +149,12 @@ def _look_at(root: Root, paths: Iterable[str], known: Mapping[str, Entry]) -> It
             yield from zip(taken, pool.map(look_at, taken), strict=True)
 
 
-def read_file(root: Root, path: str) -> File:
+def read_file(root: Root, path: str) -> ListedFile:
     """A file's content and times, read now; OSError if it cannot be."""
     seen = time.time_ns()
     content = read_content(root / path)
     state = (root / path).stat()
-    return File(path, content, state.st_size, state.st_mtime_ns, seen)
+    return ListedFile(path, content, state.st_size, state.st_mtime_ns, seen)
 
 
 def read_content(file: Picture) -> str:
@@ -161,6 +163,6 @@ def read_content(file: Picture) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _same(before: Entry, size: int, modified: int) -> bool:
+def _same(before: TableEntry, size: int, modified: int) -> bool:
     """Whether the file need not be read again: same size and time, and no change since could have kept the time."""
     return before.size == size and before.modified == modified and modified + RESOLUTION < before.seen

@@ -18,15 +18,15 @@ from cwcf_jax import encoder
 from cwcf_jax.arrays import quantize
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Maps, Model
-from cwcf_jax.extraction import Extraction, Progress, compile_model_maps, crop_maps, model_maps, pass_pictures
+from cwcf_jax.extraction import ExtractionConfig, Progress, compile_model_maps, crop_maps, model_maps, pass_pictures
 from cwcf_jax.images import ImageError, Picture
-from cwcf_jax.index.settings import Settings
+from cwcf_jax.index.index_config import IndexConfig
 from cwcf_jax.search import reranking
-from cwcf_jax.store import ClassVectorStore, Layout, Location, MapStore, write_images
+from cwcf_jax.store import ClassVectorStore, Location, MapStore, StoreConfig, write_images
 
 
 @dataclasses.dataclass(frozen=True)
-class Described:
+class EncodedPicture:
     """What an index keeps of a picture besides its maps.
 
     ``descriptor`` [d]; ``values`` [classes, d] int8 and ``scales`` [classes], its class vectors, 0 for those that are
@@ -39,7 +39,7 @@ class Described:
 
 
 def keep_maps(
-    maps: MapStore, model: Model, extraction: Extraction, files: Mapping[str, Picture], progress: Progress
+    maps: MapStore, model: Model, extraction: ExtractionConfig, files: Mapping[str, Picture], progress: Progress
 ) -> dict[str, str]:
     """The maps of pictures that are not there yet; returns why some have none.
 
@@ -53,7 +53,7 @@ def keep_maps(
     missing = maps.missing(list(files))
     progress(len(files) - len(missing))
     unreadable = pass_pictures(
-        [_Known(files[content], content) for content in missing],
+        [_VerifiedPicture(files[content], content) for content in missing],
         range(len(missing)),
         extraction,
         functools.partial(model_maps, model),
@@ -65,7 +65,7 @@ def keep_maps(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Known:
+class _VerifiedPicture:
     """A picture that opens only while its file holds the content that it is known by."""
 
     file: Picture
@@ -84,32 +84,32 @@ class _Known:
 
 def describe(
     maps: MapStore, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int, own: int = 0
-) -> dict[str, Described]:
-    """Descriptors and class vectors of pictures from their kept maps; ``own``: see `store.Layout`."""
-    found: dict[str, Described] = {}
+) -> dict[str, EncodedPicture]:
+    """Descriptors and class vectors of pictures from their kept maps; ``own``: see `store.StoreConfig`."""
+    found: dict[str, EncodedPicture] = {}
     for places, made in reranking.map_batches(maps.read, contents):
         described = _described(model, made, whitening, num_classes=num_classes, own=own)
         descriptors, values, scales = map(np.asarray, described)
         for i, place in enumerate(places):
-            found[contents[place]] = Described(descriptors[i], values[i], scales[i])
+            found[contents[place]] = EncodedPicture(descriptors[i], values[i], scales[i])
     return found
 
 
 def describe_compactly(
     maps: MapStore, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int
-) -> dict[str, Described]:
+) -> dict[str, EncodedPicture]:
     """Descriptors of pictures and of their regions, each under its own classes, from their kept maps."""
-    found: dict[str, Described] = {}
+    found: dict[str, EncodedPicture] = {}
     for places, made in reranking.map_batches(maps.read, contents):
         described = np.asarray(encoder.describe_grid(model, made, whitening, num_classes=num_classes))
         values, scales = quantize(described[:, 1:])
         for i, place in enumerate(places):
-            found[contents[place]] = Described(described[i, 0], values[i], scales[i])
+            found[contents[place]] = EncodedPicture(described[i, 0], values[i], scales[i])
     return found
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class VectorBlock:
     """Pictures whose class vectors follow one another in a fragment of a store.
 
     Attributes:
@@ -123,16 +123,16 @@ class Part:
     contents: tuple[str, ...]
 
 
-def choose_layout(classes: int, dim: int, fragment: int, settings: Settings) -> Layout:
+def choose_layout(classes: int, dim: int, fragment: int, settings: IndexConfig) -> StoreConfig:
     """Of class vectors; in a compact index of the descriptors of regions, which lie where classes do otherwise."""
     if settings.compact:
-        return Layout(tuple(range(encoder.REGIONS)), dim, "int8", fragment)
+        return StoreConfig(tuple(range(encoder.REGIONS)), dim, "int8", fragment)
     own = settings.own_classes if settings.own_classes < classes else 0
-    return Layout(tuple(range(classes)), dim, "int8", fragment, own)
+    return StoreConfig(tuple(range(classes)), dim, "int8", fragment, own)
 
 
 def keep_vectors(
-    maps: MapStore, part: Part, model: Model, whitening: Whitening, num_classes: int, *, compact: bool
+    maps: MapStore, part: VectorBlock, model: Model, whitening: Whitening, num_classes: int, *, compact: bool
 ) -> Float[np.ndarray, "n d"]:
     """Writes the class vectors of pictures whose maps are kept; returns their descriptors.
 

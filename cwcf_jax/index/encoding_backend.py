@@ -8,11 +8,11 @@ from jaxtyping import Float
 
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
-from cwcf_jax.extraction import Extraction, Progress
+from cwcf_jax.extraction import ExtractionConfig, Progress
 from cwcf_jax.images import Picture, Resize
 from cwcf_jax.index import encoding
-from cwcf_jax.index.encoding import Part
-from cwcf_jax.index.settings import Settings
+from cwcf_jax.index.encoding import VectorBlock
+from cwcf_jax.index.index_config import IndexConfig
 from cwcf_jax.store import Location, MapStore
 
 
@@ -30,8 +30,8 @@ class EncodingBackend(Protocol):
         """See `encoding.keep_maps`."""
 
     def keep_vectors(
-        self, parts: Sequence[Part], whitening: Whitening
-    ) -> Iterator[tuple[Part, Float[np.ndarray, "n d"]]]:
+        self, parts: Sequence[VectorBlock], whitening: Whitening
+    ) -> Iterator[tuple[VectorBlock, Float[np.ndarray, "n d"]]]:
         """See `encoding.keep_vectors`: parts of distinct fragments, in any order."""
 
 
@@ -40,18 +40,18 @@ class LocalEncoding:
 
     window = 0
 
-    def __init__(self, maps: Location, model: Callable[[], Model], settings: Settings) -> None:
+    def __init__(self, maps: Location, model: Callable[[], Model], settings: IndexConfig) -> None:
         """``maps``: where they are kept; the model is loaded when it is needed."""
         self._maps, self._model, self._settings = MapStore(maps), model, settings
 
     def keep_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
         """See `EncodingBackend`."""
-        extraction = Extraction(Resize.parse(self._settings.resize))
+        extraction = ExtractionConfig(Resize.parse(self._settings.resize))
         return encoding.keep_maps(self._maps, self._model(), extraction, files, progress)
 
     def keep_vectors(
-        self, parts: Sequence[Part], whitening: Whitening
-    ) -> Iterator[tuple[Part, Float[np.ndarray, "n d"]]]:
+        self, parts: Sequence[VectorBlock], whitening: Whitening
+    ) -> Iterator[tuple[VectorBlock, Float[np.ndarray, "n d"]]]:
         """See `EncodingBackend`."""
         for part in parts:
             count, compact = self._settings.num_classes, self._settings.compact

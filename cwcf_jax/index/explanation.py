@@ -9,13 +9,13 @@ import numpy as np
 
 from cwcf_jax import encoder, networks
 from cwcf_jax.index import queries
-from cwcf_jax.index.options import Options
-from cwcf_jax.index.queries import Described, Prepared
+from cwcf_jax.index.queries import PreparedQuery, QueryDescription
+from cwcf_jax.index.query_config import QueryConfig
 from cwcf_jax.index.search import Hit, Searcher, region_query
 from cwcf_jax.search import class_pairs
 
 
-class Pair(NamedTuple):
+class ClassPair(NamedTuple):
     """A class of the query, a class of the picture, and what the two add to the score."""
 
     query: str
@@ -37,18 +37,20 @@ class Explanation:
     """
 
     score: float
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ClassPair, ...]
     rest: float
     cells: np.ndarray
     constant: float
 
 
-def explain(searcher: Searcher, query: Described, hit: Hit, options: Options, *, count: int = 12) -> Explanation:
+def explain(
+    searcher: Searcher, query: QueryDescription, hit: Hit, options: QueryConfig, *, count: int = 12
+) -> Explanation:
     """Takes apart the score of a hit of `Searcher.search` with the same query and options; KeyError if it is gone.
 
     An expanded query has no classes of its own: its hits are explained by the query before. Ranks by shared neighbours
-    are no sum over classes: what is explained is the cosine before. With `Options.online` every hit is explained under
-    the query's classes, those behind the best as well.
+    are no sum over classes: what is explained is the cosine before. With `QueryConfig.online` every hit is explained
+    under the query's classes, those behind the best as well.
     """
     model, whitening = searcher.index.model, searcher.whitening
     entry = searcher.held().entry(hit.entry.path)
@@ -62,7 +64,7 @@ def explain(searcher: Searcher, query: Described, hit: Hit, options: Options, *,
         shown = asked
         vectors = encoder.region_vectors(model, one, jnp.asarray(shown, jnp.int32), cells, whitening)
     else:
-        prepared = Prepared(maps, entry.height, entry.width)
+        prepared = PreparedQuery(maps, entry.height, entry.width)
         own = _kept_classes(searcher, prepared, asked) if options.by_query or options.online else None
         if own == []:
             height, width = np.asarray(one.feature_size).tolist()
@@ -75,7 +77,7 @@ def explain(searcher: Searcher, query: Described, hit: Hit, options: Options, *,
     best = np.argsort(-shares, axis=None, kind="stable")[:count]
     names = networks.class_names(model.network.spec)
     pairs = tuple(
-        Pair(names[asked[row]], names[shown[column]], float(shares[row, column]))
+        ClassPair(names[asked[row]], names[shown[column]], float(shares[row, column]))
         for row, column in zip(*np.unravel_index(best, shares.shape), strict=True)
     )
     height, width = np.asarray(one.feature_size).tolist()
@@ -89,10 +91,10 @@ def explain(searcher: Searcher, query: Described, hit: Hit, options: Options, *,
     )
 
 
-def _kept_classes(searcher: Searcher, picture: Prepared, asked: np.ndarray) -> list[int]:
+def _kept_classes(searcher: Searcher, picture: PreparedQuery, asked: np.ndarray) -> list[int]:
     """Those of a query's classes whose vectors the index keeps of a picture: what OnA sums."""
     model, own = searcher.index.model, searcher.index.settings.own_classes
-    if not 0 < own < model.network.spec.num_classes:
+    if not 0 < own < model.network.spec.num_labels:
         return list(asked.tolist())
     kept = queries.describe(model, searcher.whitening, picture, num_classes=own).class_ids
     return [one for one in asked.tolist() if one in kept]

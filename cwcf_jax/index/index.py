@@ -17,11 +17,11 @@ from cwcf_jax.images import ObjectFolder, Picture, Root, find_root, list_picture
 from cwcf_jax.index import whitening
 from cwcf_jax.index.changes import Update
 from cwcf_jax.index.encoding_backend import EncodingBackend
-from cwcf_jax.index.options import Options
+from cwcf_jax.index.index_config import Header, IndexConfig, load_model, maps_location
 from cwcf_jax.index.queries import Corners
+from cwcf_jax.index.query_config import QueryConfig
 from cwcf_jax.index.reader import NAME, IndexReader
 from cwcf_jax.index.search import Hit, Searcher
-from cwcf_jax.index.settings import Header, Settings, load_model, maps_location
 from cwcf_jax.index.updater import Progress, Updater, forget_maps
 from cwcf_jax.store import MapStore, StoreBusyError, claim_location
 
@@ -34,14 +34,14 @@ class Status:
     pictures: int
     disk: int
     whitening: str
-    settings: Settings
+    settings: IndexConfig
 
 
 class Index(IndexReader):
     """The index of one folder; any number of processes read it, one at a time changes it."""
 
     @classmethod
-    def create(cls, root: str | Root, settings: Settings, *, folder: str | pathlib.Path | None = None) -> "Index":
+    def create(cls, root: str | Root, settings: IndexConfig, *, folder: str | pathlib.Path | None = None) -> "Index":
         """An empty index of a folder of photographs; `update` fills it.
 
         Args:
@@ -62,7 +62,7 @@ class Index(IndexReader):
         inside = isinstance(root, pathlib.Path) and place == root / NAME
         model, fingerprint = load_model(settings)
         dim = min(settings.dim or model.feature_dim, model.feature_dim)
-        count = min(settings.num_classes, model.network.spec.num_classes)
+        count = min(settings.num_classes, model.network.spec.num_labels)
         settings = dataclasses.replace(settings, dim=dim, num_classes=count, feature_layer=model.feature_layer.name)
         place.mkdir(parents=True, exist_ok=True)
         if settings.store:
@@ -75,7 +75,7 @@ class Index(IndexReader):
         picture: str | Picture | np.ndarray,
         *,
         box: Corners | None = None,
-        options: Options | None = None,
+        options: QueryConfig | None = None,
         count: int = 20,
         first: int = 0,
     ) -> list[Hit]:
@@ -91,7 +91,7 @@ class Index(IndexReader):
         Raises:
             ImageError: the file is no picture; ValueError: no such region or class; errors of `generation`.
         """
-        options = options or Options()
+        options = options or QueryConfig()
         image = picture if isinstance(picture, np.ndarray) else read_image(picture)
         searcher = self._searcher
         query = searcher.describe(searcher.prepare(image), box, options.classes)

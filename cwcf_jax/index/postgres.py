@@ -1,4 +1,4 @@
-"""`Store` in a PostgreSQL database with pgvector, for those who already run one."""
+"""`TableStore` in a PostgreSQL database with pgvector, for those who already run one."""
 
 import hashlib
 import threading
@@ -11,7 +11,7 @@ import psycopg
 from jaxtyping import Float
 from psycopg import sql
 
-from cwcf_jax.index.table import FIELDS, Entry, Snapshot
+from cwcf_jax.index.table import FIELDS, Snapshot, TableEntry
 
 Result = TypeVar("Result")
 
@@ -21,15 +21,15 @@ HNSW_MOST = 2000
 _COLUMNS = ("digest", *FIELDS, "descriptor")
 
 
-class Ranked(NamedTuple):
+class SimilarRow(NamedTuple):
     """A picture that a database found, and its score: the inner product with the query."""
 
-    entry: Entry
+    entry: TableEntry
     score: float
 
 
 class PostgresStore:
-    """`Store` in two tables of a database, ``NAME`` and ``NAME_version``, and search where the rows are.
+    """`TableStore` in two tables of a database, ``NAME`` and ``NAME_version``, and search where the rows are.
 
     A connection is made when it is needed, and made again, once, when the server was away; every call is one
     transaction that may be repeated. Several threads and processes may use one table.
@@ -58,15 +58,15 @@ class PostgresStore:
             raise
 
     def version(self) -> int:
-        """See `Store`."""
+        """See `TableStore`."""
         return self._transaction(self._version)
 
-    def entries(self) -> tuple[Entry, ...]:
-        """See `Store`."""
+    def entries(self) -> tuple[TableEntry, ...]:
+        """See `TableStore`."""
         return self._transaction(lambda connection: _entries(connection.execute(self._select(FIELDS)).fetchall()))
 
     def snapshot(self, rows: range | None = None) -> Snapshot:
-        """See `Store`."""
+        """See `TableStore`."""
         among = rows or range(2**62)
         chosen = sql.SQL('{} WHERE "row" >= %s AND "row" < %s').format(self._select((*FIELDS, "descriptor")))
 
@@ -83,8 +83,8 @@ class PostgresStore:
 
         return self._transaction(read)
 
-    def put(self, entries: Sequence[Entry], descriptors: Float[np.ndarray, "n d"]) -> None:
-        """See `Store`."""
+    def put(self, entries: Sequence[TableEntry], descriptors: Float[np.ndarray, "n d"]) -> None:
+        """See `TableStore`."""
         if descriptors.shape != (len(entries), self._dim):
             raise ValueError(f"{len(entries)} pictures with descriptors of shape {descriptors.shape}")
         if not entries:
@@ -108,7 +108,7 @@ class PostgresStore:
         self._transaction(write)
 
     def remove(self, paths: Sequence[str]) -> None:
-        """See `Store`."""
+        """See `TableStore`."""
         if not paths:
             return
         delete = sql.SQL("DELETE FROM {} WHERE digest = ANY(%s)").format(self._table)
@@ -120,7 +120,7 @@ class PostgresStore:
         self._transaction(write)
 
     def tidy(self) -> None:
-        """See `Store`: PostgreSQL's own autovacuum does it."""
+        """See `TableStore`: PostgreSQL's own autovacuum does it."""
 
     def index(self) -> None:
         """An HNSW index over the descriptors, for `nearest`; kept by the database from then on.
@@ -135,7 +135,7 @@ class PostgresStore:
         )
         self._transaction(lambda connection: connection.execute(make))
 
-    def nearest(self, query: Float[np.ndarray, " d"], count: int, *, ef_search: int | None = None) -> list[Ranked]:
+    def nearest(self, query: Float[np.ndarray, " d"], count: int, *, ef_search: int | None = None) -> list[SimilarRow]:
         """The pictures of the highest inner products with a query, equal ones in the order of their paths.
 
         Args:
@@ -158,10 +158,10 @@ class PostgresStore:
             chosen = ranked.format(scored if ef_search is None else by_index)
             return connection.execute(chosen, {"query": query, "count": count}).fetchall()
 
-        return [Ranked(Entry(*row[:-1]), row[-1]) for row in self._transaction(read)]
+        return [SimilarRow(TableEntry(*row[:-1]), row[-1]) for row in self._transaction(read)]
 
     def drop(self) -> None:
-        """See `Store`."""
+        """See `TableStore`."""
         drop = sql.SQL("DROP TABLE IF EXISTS {}, {}").format(self._table, self._versions)
         self._transaction(lambda connection: connection.execute(drop))
 
@@ -235,8 +235,8 @@ class PostgresStore:
         return sql.SQL("SELECT {} FROM {}").format(_names(columns), self._table)
 
 
-def _entries(rows: Sequence[Sequence[Any]]) -> tuple[Entry, ...]:
-    return tuple(sorted((Entry(*row) for row in rows), key=lambda entry: entry.path))
+def _entries(rows: Sequence[Sequence[Any]]) -> tuple[TableEntry, ...]:
+    return tuple(sorted((TableEntry(*row) for row in rows), key=lambda entry: entry.path))
 
 
 def _names(columns: Sequence[str]) -> sql.Composed:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from cwcf_jax import encoder
 from cwcf_jax.arrays import bucket_shape
-from cwcf_jax.descriptors import Whitening, embed
+from cwcf_jax.descriptors import Whitening, whiten_normalized
 from cwcf_jax.encoder import Maps, Model
 from cwcf_jax.images import Box, Resize
 from cwcf_jax.search import mean_vector, reranking
@@ -20,7 +20,7 @@ Corners = Sequence[float | int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class PreparedQuery:
     """A picture after its pass: the maps of one image, with a batch axis, and the upright picture's sides, pixels."""
 
     maps: Maps
@@ -34,7 +34,7 @@ class Prepared:
 
 
 @dataclasses.dataclass(frozen=True)
-class Described:
+class QueryDescription:
     """A query.
 
     ``descriptor`` [d]; ``class_ids`` [n], what it is made of, most probable first, with ``vectors`` [n, d] and
@@ -47,11 +47,11 @@ class Described:
     probabilities: np.ndarray
 
 
-def prepare(model: Model, resize: Resize, image: np.ndarray) -> Prepared:
+def prepare(model: Model, resize: Resize, image: np.ndarray) -> PreparedQuery:
     """A picture [height, width, 3], uint8 RGB, through the network; ValueError if it is none."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"a picture is [height, width, 3] of uint8, not {list(image.shape)} of {image.dtype}")
-    return Prepared(encoder.feature_maps(model, resize(image)[None]), image.shape[0], image.shape[1])
+    return PreparedQuery(encoder.feature_maps(model, resize(image)[None]), image.shape[0], image.shape[1])
 
 
 def one_image(maps: dict[str, np.ndarray]) -> Maps:
@@ -63,12 +63,12 @@ def one_image(maps: dict[str, np.ndarray]) -> Maps:
 def describe(
     model: Model,
     whitening: Whitening,
-    prepared: Prepared,
+    prepared: PreparedQuery,
     *,
     num_classes: int,
     box: Corners | None = None,
     class_ids: list[int] | None = None,
-) -> Described:
+) -> QueryDescription:
     """The query of a picture or a region of it; ValueError if the region has no area or lies outside."""
     found = encoder.class_vectors_from_maps(
         model,
@@ -79,17 +79,17 @@ def describe(
         boxes=None if box is None else jnp.asarray([_checked(box, prepared)], jnp.float32),
     )
     vectors, descriptor = embedded(found.vectors[0], whitening)
-    return Described(descriptor, np.asarray(found.class_ids[0]), vectors, np.asarray(found.probabilities[0]))
+    return QueryDescription(descriptor, np.asarray(found.class_ids[0]), vectors, np.asarray(found.probabilities[0]))
 
 
 @jax.jit
 def embedded(vectors: Float[Array, "n k"], fitted: Whitening) -> tuple[Float[Array, "n d"], Float[Array, " d"]]:
     """Class vectors whitened, and the descriptor they make."""
-    whitened = embed(vectors, fitted)
+    whitened = whiten_normalized(vectors, fitted)
     return whitened, mean_vector(whitened)
 
 
-def _checked(box: Corners, prepared: Prepared) -> Box:
+def _checked(box: Corners, prepared: PreparedQuery) -> Box:
     if len(box) != 4:
         raise ValueError(f"a region is x1,y1,x2,y2, not {len(box)} numbers")
     x1, y1, x2, y2 = map(float, box)

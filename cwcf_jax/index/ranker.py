@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cwcf_jax.arrays import dequantize, l2_normalize
-from cwcf_jax.index.reader import Places, open_table
-from cwcf_jax.index.table import Entry, Snapshot
+from cwcf_jax.index.reader import GenerationPaths, open_table
+from cwcf_jax.index.table import Snapshot, TableEntry
 from cwcf_jax.search import nearest
 from cwcf_jax.search.online import OnlineSearch, best
 from cwcf_jax.store import ClassVectorStore
@@ -23,7 +23,7 @@ LEAST = 64
 class RankedEntries(NamedTuple):
     """Pictures and their scores [n], in [-1, 1], best first; of equal ones the earlier path."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[TableEntry, ...]
     scores: np.ndarray
 
 
@@ -48,13 +48,13 @@ class EntryRanker(Protocol):
     def best(self, query: Float[Array, " d"], class_ids: np.ndarray | None, count: int) -> RankedEntries:
         """The best pictures for a query, at most ``count``."""
 
-    def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
+    def vectors(self, entries: Sequence[TableEntry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
         """What pictures are ranked by."""
 
-    def regions(self, entries: Sequence[Entry]) -> Float[np.ndarray, "n t d"]:
+    def regions(self, entries: Sequence[TableEntry]) -> Float[np.ndarray, "n t d"]:
         """Descriptors of pictures' regions, which a compact index keeps, of norm 1."""
 
-    def entry(self, path: str) -> Entry:
+    def entry(self, path: str) -> TableEntry:
         """KeyError if there is no such picture."""
 
     def sides(self) -> collections.Counter[tuple[int, int]]:
@@ -64,7 +64,7 @@ class EntryRanker(Protocol):
 class LocalRanker:
     """`EntryRanker` in this process's memory, all or those whose class vectors are in some rows."""
 
-    def __init__(self, places: Places, rows: range | None = None, *, resident: bool | None = None) -> None:
+    def __init__(self, places: GenerationPaths, rows: range | None = None, *, resident: bool | None = None) -> None:
         """Reads them.
 
         Args:
@@ -99,7 +99,7 @@ class LocalRanker:
             scores, rows = np.zeros(0, np.float32), np.zeros(0, np.int32)
         return RankedEntries(tuple(self.snapshot.entries[row] for row in rows.tolist()), np.asarray(scores))
 
-    def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
+    def vectors(self, entries: Sequence[TableEntry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
         """See `EntryRanker`."""
         if class_ids is None:
             return self.snapshot.descriptors[[self._places[entry.path] for entry in entries]]
@@ -108,7 +108,7 @@ class LocalRanker:
         vectors = jnp.asarray(dequantize(runs.values, runs.scales))
         return np.asarray(l2_normalize(jnp.sum(vectors, axis=0)))
 
-    def regions(self, entries: Sequence[Entry]) -> Float[np.ndarray, "n t d"]:
+    def regions(self, entries: Sequence[TableEntry]) -> Float[np.ndarray, "n t d"]:
         """See `EntryRanker`."""
         store = self._online.store
         rows, everything = np.array([entry.row for entry in entries], np.int64), np.arange(len(store.layout.classes))
@@ -116,7 +116,7 @@ class LocalRanker:
         vectors = l2_normalize(jnp.asarray(dequantize(runs.values, runs.scales)))  # rounded, they have no norm of 1
         return np.asarray(vectors).swapaxes(0, 1)
 
-    def entry(self, path: str) -> Entry:
+    def entry(self, path: str) -> TableEntry:
         """See `EntryRanker`."""
         return self.snapshot.entries[self._places[path]]
 

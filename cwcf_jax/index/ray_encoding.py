@@ -17,9 +17,9 @@ from cwcf_jax import compilation_cache
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.extraction import Progress, cluster
 from cwcf_jax.images import Picture, absolute
-from cwcf_jax.index.encoding import Part
+from cwcf_jax.index.encoding import VectorBlock
 from cwcf_jax.index.encoding_backend import LocalEncoding
-from cwcf_jax.index.settings import Header, load_model
+from cwcf_jax.index.index_config import Header, load_model
 
 CHUNK = 64
 """Pictures of a task, at most."""
@@ -28,7 +28,7 @@ WINDOW = 4
 """Tasks an actor between two commits."""
 
 
-class Actor:
+class EncodingActor:
     """One device's part of an index's encoding: `LocalEncoding`, there."""
 
     def __init__(self, maps: str, header: Header) -> None:
@@ -44,7 +44,7 @@ class Actor:
         """See `EncodingBackend`."""
         return self._here.keep_maps(files, lambda _: None)
 
-    def keep_vectors(self, part: Part, whitening: Whitening) -> np.ndarray:
+    def keep_vectors(self, part: VectorBlock, whitening: Whitening) -> np.ndarray:
         """Descriptors, see `EncodingBackend`."""
         return next(found for _, found in self._here.keep_vectors([part], whitening))
 
@@ -55,13 +55,13 @@ class RayEncoding:
     def __init__(self, address: str, maps: str, header: Header) -> None:
         """``address`` and errors: see `cluster.join`; ``maps``: where they are kept."""
         devices = cluster.join(address)
-        self._pool = cluster.Pool(devices, Actor, maps, header)
+        self._pool = cluster.ActorPool(devices, EncodingActor, maps, header)
         self.window = CHUNK * WINDOW * devices.count
 
     def keep_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
         """See `EncodingBackend`."""
         items = [(content, absolute(file)) for content, file in files.items()]
-        tasks = [dict(piece) for piece in self._pool.share_out(items, CHUNK)]
+        tasks = [dict(piece) for piece in self._pool.split(items, CHUNK)]
         refused: dict[str, str] = {}
         for task, found in self._pool.map(lambda actor, task: actor.keep_maps.remote(task), tasks):
             refused |= found
@@ -69,8 +69,8 @@ class RayEncoding:
         return refused
 
     def keep_vectors(
-        self, parts: Sequence[Part], whitening: Whitening
-    ) -> Iterator[tuple[Part, Float[np.ndarray, "n d"]]]:
+        self, parts: Sequence[VectorBlock], whitening: Whitening
+    ) -> Iterator[tuple[VectorBlock, Float[np.ndarray, "n d"]]]:
         """See `EncodingBackend`."""
         shared = ray.put(whitening)
         yield from self._pool.map(lambda actor, part: actor.keep_vectors.remote(part, shared), parts)

@@ -18,18 +18,18 @@ from ray import exceptions
 from cwcf_jax import compilation_cache
 from cwcf_jax.extraction import cluster
 from cwcf_jax.index.ranker import LocalRanker, RankedEntries, merge
-from cwcf_jax.index.reader import Places, open_table
-from cwcf_jax.index.table import Entry
+from cwcf_jax.index.reader import GenerationPaths, open_table
+from cwcf_jax.index.table import TableEntry
 from cwcf_jax.store import ClassVectorStore
 
 Answer = TypeVar("Answer")
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class RankingShare:
     """What an actor holds: the pictures of a version of the table whose class vectors are in some rows."""
 
-    places: Places
+    places: GenerationPaths
     version: int
     rows: range
 
@@ -38,18 +38,20 @@ class ChangedError(RuntimeError):
     """The index is of a later version than was asked for."""
 
 
-class Shard:
+class RankingActor:
     """One actor. Whatever it is asked, it is told what it holds, so that one that was started anew knows."""
 
     def __init__(self) -> None:
         compilation_cache.enable()
-        self._held: tuple[Share, LocalRanker] | None = None
+        self._held: tuple[RankingShare, LocalRanker] | None = None
 
-    def best(self, share: Share, query: np.ndarray, class_ids: np.ndarray | None, count: int) -> RankedEntries:
+    def best(self, share: RankingShare, query: np.ndarray, class_ids: np.ndarray | None, count: int) -> RankedEntries:
         """See `EntryRanker`."""
         return self._hold(share).best(jnp.asarray(query), class_ids, count)
 
-    def vectors(self, share: Share, entries: Sequence[Entry], class_ids: np.ndarray | None) -> dict[str, np.ndarray]:
+    def vectors(
+        self, share: RankingShare, entries: Sequence[TableEntry], class_ids: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
         """By path, of those that are here; see `EntryRanker`."""
         own = [entry for entry in entries if entry.row in share.rows]
         if not own:
@@ -57,7 +59,7 @@ class Shard:
         found = self._hold(share).vectors(own, class_ids)
         return {entry.path: vector for entry, vector in zip(own, found, strict=True)}
 
-    def regions(self, share: Share, entries: Sequence[Entry]) -> dict[str, np.ndarray]:
+    def regions(self, share: RankingShare, entries: Sequence[TableEntry]) -> dict[str, np.ndarray]:
         """By path, of those that are here; see `EntryRanker`."""
         own = [entry for entry in entries if entry.row in share.rows]
         if not own:
@@ -65,18 +67,18 @@ class Shard:
         found = self._hold(share).regions(own)
         return {entry.path: vectors for entry, vectors in zip(own, found, strict=True)}
 
-    def entry(self, share: Share, path: str) -> Entry | None:
+    def entry(self, share: RankingShare, path: str) -> TableEntry | None:
         """See `EntryRanker`; None if it is not here."""
         try:
             return self._hold(share).entry(path)
         except KeyError:
             return None
 
-    def sides(self, share: Share) -> collections.Counter[tuple[int, int]]:
+    def sides(self, share: RankingShare) -> collections.Counter[tuple[int, int]]:
         """See `EntryRanker`."""
         return self._hold(share).sides()
 
-    def _hold(self, share: Share) -> LocalRanker:
+    def _hold(self, share: RankingShare) -> LocalRanker:
         if self._held is None or self._held[0] != share:
             self._held = None  # not both at once in memory
             distant = "://" in share.places.vectors
@@ -90,7 +92,7 @@ class Shard:
 class RayRanker:
     """A generation's pictures on actors."""
 
-    def __init__(self, places: Places, actors: Sequence[Any], deadline: float) -> None:
+    def __init__(self, places: GenerationPaths, actors: Sequence[Any], deadline: float) -> None:
         """Has the actors of `start` read their fragments; ``deadline``: seconds for each answer."""
         self._places, self._actors, self._deadline = places, actors, deadline
         self._table = open_table(places)
@@ -109,19 +111,19 @@ class RayRanker:
         Raises:
             TimeoutError: an actor did not answer in time.
         """
-        return merge(self._ask(Shard.best, np.asarray(query), class_ids, count), count)
+        return merge(self._ask(RankingActor.best, np.asarray(query), class_ids, count), count)
 
-    def vectors(self, entries: Sequence[Entry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
+    def vectors(self, entries: Sequence[TableEntry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
         """See `EntryRanker`; errors as in `best`."""
-        return _stacked(self._ask(Shard.vectors, tuple(entries), class_ids), entries)
+        return _stacked(self._ask(RankingActor.vectors, tuple(entries), class_ids), entries)
 
-    def regions(self, entries: Sequence[Entry]) -> Float[np.ndarray, "n t d"]:
+    def regions(self, entries: Sequence[TableEntry]) -> Float[np.ndarray, "n t d"]:
         """See `EntryRanker`; errors as in `best`."""
-        return _stacked(self._ask(Shard.regions, tuple(entries)), entries)
+        return _stacked(self._ask(RankingActor.regions, tuple(entries)), entries)
 
-    def entry(self, path: str) -> Entry:
+    def entry(self, path: str) -> TableEntry:
         """See `EntryRanker`; errors as in `best`."""
-        for found in self._ask(Shard.entry, path):
+        for found in self._ask(RankingActor.entry, path):
             if found is not None:
                 return found
         raise KeyError(path)
@@ -137,9 +139,9 @@ class RayRanker:
         size, fragments = store.layout.fragment, len(store.fragments())
         bounds = [fragments * i // len(self._actors) * size for i in range(len(self._actors))]
         rows = [range(*both) for both in zip(bounds, [*bounds[1:], store.length], strict=True)]
-        self._shares = [Share(self._places, self._version, one) for one in rows]
+        self._shares = [RankingShare(self._places, self._version, one) for one in rows]
         self._sides = collections.Counter[tuple[int, int]]()
-        for part in self._ask(Shard.sides):
+        for part in self._ask(RankingActor.sides):
             self._sides += part
 
     def _ask(self, what: Callable[..., Answer], *arguments: Any) -> list[Answer]:
@@ -161,7 +163,7 @@ class RayRanker:
                 ) from error
 
 
-def _stacked(parts: Sequence[dict[str, np.ndarray]], entries: Sequence[Entry]) -> np.ndarray:
+def _stacked(parts: Sequence[dict[str, np.ndarray]], entries: Sequence[TableEntry]) -> np.ndarray:
     """What shards answer by path, in the order of the entries."""
     found = collections.ChainMap(*parts)
     try:
@@ -173,7 +175,7 @@ def _stacked(parts: Sequence[dict[str, np.ndarray]], entries: Sequence[Entry]) -
 def start(address: str) -> list[Any]:
     """Actors for `RayRanker`, one a device of a cluster, see `cluster.join`."""
     devices = cluster.join(address)
-    make: Any = ray.remote(Shard)
+    make: Any = ray.remote(RankingActor)
     make = make.options(
         num_gpus=devices.gpus, num_cpus=0, scheduling_strategy="SPREAD", max_restarts=-1, max_task_retries=-1
     )

@@ -10,8 +10,8 @@ import uuid
 from cwcf_jax import files
 from cwcf_jax.encoder import Model
 from cwcf_jax.images import Root, find_root
-from cwcf_jax.index.settings import Header, Settings, generation_folder, load_model, read_header
-from cwcf_jax.index.table import LanceStore, Snapshot, Store
+from cwcf_jax.index.index_config import Header, IndexConfig, generation_folder, load_model, read_header
+from cwcf_jax.index.table import LanceStore, Snapshot, TableStore
 from cwcf_jax.store import remove
 
 NAME = ".cwcf"
@@ -25,7 +25,7 @@ NAMED = "table.name"
 
 
 @dataclasses.dataclass(frozen=True)
-class Places:
+class GenerationPaths:
     """Where a generation keeps what grows with its pictures, the same for every process.
 
     Attributes:
@@ -46,20 +46,20 @@ def name_generation(generation: pathlib.Path) -> None:
     files.write_text(generation / NAMED, f"cwcf_{uuid.uuid4().hex}\n")
 
 
-def find_places(generation: pathlib.Path, settings: Settings) -> Places:
+def find_places(generation: pathlib.Path, settings: IndexConfig) -> GenerationPaths:
     """Where the parts of a generation are."""
     if not (settings.table or settings.store):
-        return Places(str(generation / "table"), "", settings.dim, str(generation / "vectors"))
+        return GenerationPaths(str(generation / "table"), "", settings.dim, str(generation / "vectors"))
     name = (generation / NAMED).read_text().strip()
     place = f"{settings.store.rstrip('/')}/{name}" if settings.store else str(generation)
     if not settings.table:
-        return Places(f"{place}/table", name, settings.dim, f"{place}/vectors")
+        return GenerationPaths(f"{place}/table", name, settings.dim, f"{place}/vectors")
     postgres = settings.table.startswith(POSTGRES)
     table = settings.table if postgres else f"{settings.table.rstrip('/')}/{name}"
-    return Places(table, name, settings.dim, f"{place}/vectors")
+    return GenerationPaths(table, name, settings.dim, f"{place}/vectors")
 
 
-def open_table(places: Places) -> Store:
+def open_table(places: GenerationPaths) -> TableStore:
     """The pictures and descriptors of a generation.
 
     Raises:
@@ -70,7 +70,7 @@ def open_table(places: Places) -> Store:
     return LanceStore(places.table, places.dim)
 
 
-def remove_generation(generation: pathlib.Path, settings: Settings) -> None:
+def remove_generation(generation: pathlib.Path, settings: IndexConfig) -> None:
     """Removes a generation with what it keeps elsewhere."""
     if (settings.table or settings.store) and (generation / NAMED).exists():
         places = find_places(generation, settings)
@@ -110,7 +110,7 @@ class IndexReader:
         self.root: Root = (self.folder / root).resolve() if isinstance(root, pathlib.Path) else root
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> IndexConfig:
         """How its pictures are described."""
         return self._header.settings
 
@@ -134,11 +134,11 @@ class IndexReader:
             raise FileNotFoundError(f"{self.folder} is an empty index; fill it with cwcf index")
         return generation_folder(self.folder, header.generation)
 
-    def places(self) -> Places:
+    def places(self) -> GenerationPaths:
         """Where its parts are now; errors as in `generation`."""
         return find_places(self.generation(), self.settings)
 
-    def table(self) -> Store:
+    def table(self) -> TableStore:
         """Its pictures and descriptors; errors as in `generation`."""
         return open_table(self.places())
 
@@ -148,7 +148,7 @@ class IndexReader:
 
 
 @functools.cache
-def _postgres(address: str, dim: int, name: str) -> Store:
+def _postgres(address: str, dim: int, name: str) -> TableStore:
     """One connection a process and table."""
     try:
         from cwcf_jax.index.postgres import PostgresStore

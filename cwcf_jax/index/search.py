@@ -17,12 +17,12 @@ from cwcf_jax.descriptors import Whitening
 from cwcf_jax.images import Resize, read_image
 from cwcf_jax.index import queries
 from cwcf_jax.index import whitening as kept_whitening
-from cwcf_jax.index.options import Options
-from cwcf_jax.index.queries import Corners, Described, Prepared
+from cwcf_jax.index.index_config import maps_location
+from cwcf_jax.index.queries import Corners, PreparedQuery, QueryDescription
+from cwcf_jax.index.query_config import QueryConfig
 from cwcf_jax.index.ranker import EntryRanker, LocalRanker, RankedEntries, merge
-from cwcf_jax.index.reader import IndexReader, Places, find_places
-from cwcf_jax.index.settings import maps_location
-from cwcf_jax.index.table import Entry
+from cwcf_jax.index.reader import GenerationPaths, IndexReader, find_places
+from cwcf_jax.index.table import TableEntry
 from cwcf_jax.search import Ranking, mean_vector, pipeline, similarities
 from cwcf_jax.search.reranking import BestRegions, RegionConfig, best_regions
 from cwcf_jax.store import MapStore
@@ -34,13 +34,13 @@ class Hit:
 
     Attributes:
         entry: which it is.
-        score: cosine, in [-1, 1]; of the best that `Options.reciprocal` ranked, how much they share, 0 to 1, which does
-            not compare with the cosines behind them.
+        score: cosine, in [-1, 1]; for the hits that `QueryConfig.reciprocal` ranked, how much they share, 0 to 1, which
+            does not compare with the cosines behind them.
         box: of its best region, ``x1 y1 x2 y2`` in upright pixels; None where it was not ranked by regions.
         cells: the same in cells of the feature map.
     """
 
-    entry: Entry
+    entry: TableEntry
     score: float
     box: tuple[int, int, int, int] | None = None
     cells: tuple[int, int, int, int] | None = None
@@ -49,7 +49,7 @@ class Hit:
 class Searcher:
     """An index held ready for queries; changes to it are seen at the next query. Not for several threads at once."""
 
-    def __init__(self, index: IndexReader, *, hold: Callable[[Places], EntryRanker] = LocalRanker) -> None:
+    def __init__(self, index: IndexReader, *, hold: Callable[[GenerationPaths], EntryRanker] = LocalRanker) -> None:
         """``hold``: who ranks the pictures of a generation, such as `ray_ranker.RayRanker` of a cluster."""
         self.index = index
         self._hold = hold
@@ -73,7 +73,7 @@ class Searcher:
             self._held = generation, pictures, kept_whitening.read(generation)
         return self._held
 
-    def maps(self, entry: Entry) -> dict[str, np.ndarray]:
+    def maps(self, entry: TableEntry) -> dict[str, np.ndarray]:
         """The kept maps of a picture.
 
         Raises:
@@ -82,11 +82,11 @@ class Searcher:
         self._needs_more(self.index.settings.compact, "maps")
         return self._maps.read(entry.content)
 
-    def prepare(self, image: np.ndarray) -> Prepared:
+    def prepare(self, image: np.ndarray) -> PreparedQuery:
         """A picture [height, width, 3], uint8 RGB, through the network, once for any number of queries."""
         return queries.prepare(self.index.model, self._resize, image)
 
-    def prepare_indexed(self, path: str) -> Prepared:
+    def prepare_indexed(self, path: str) -> PreparedQuery:
         """A picture of the index, from its kept maps; KeyError if there is none of that path.
 
         A compact index has no maps: the picture's file goes through the network again; ImageError if it is gone.
@@ -94,9 +94,11 @@ class Searcher:
         entry = self.held().entry(path)
         if self.index.settings.compact:
             return self.prepare(read_image(self.index.root / path))
-        return Prepared(queries.one_image(self.maps(entry)), entry.height, entry.width)
+        return PreparedQuery(queries.one_image(self.maps(entry)), entry.height, entry.width)
 
-    def describe(self, prepared: Prepared, box: Corners | None = None, classes: tuple[str, ...] = ()) -> Described:
+    def describe(
+        self, prepared: PreparedQuery, box: Corners | None = None, classes: tuple[str, ...] = ()
+    ) -> QueryDescription:
         """A query from a picture or a region of it, ``x1 y1 x2 y2`` in its upright pixels.
 
         Raises:
@@ -109,9 +111,11 @@ class Searcher:
             self.index.model, self.whitening, prepared, num_classes=count, box=box, class_ids=ids or None
         )
 
-    def search(self, query: Described, options: Options | None = None, *, count: int = 20, first: int = 0) -> list[Hit]:
+    def search(
+        self, query: QueryDescription, options: QueryConfig | None = None, *, count: int = 20, first: int = 0
+    ) -> list[Hit]:
         """The best pictures, from the ``first``; of equal ones the earlier path comes first."""
-        options = options or Options()
+        options = options or QueryConfig()
         self._needs_more(self.index.settings.compact and (options.by_query or options.online > 0), "class vectors")
         _, entry_ranker, whitening = self._now()
         if not len(entry_ranker) or first + count < 1:
@@ -129,7 +133,7 @@ class Searcher:
         page = zip(ranking.rows[first:].tolist(), ranking.scores[first:].tolist(), strict=True)
         return [self._hit(ranker.entries[row], score, cells.get(row)) for row, score in page]
 
-    def _reranker(self, query: Described, ranker: "IndexRanker", whitening: Whitening) -> pipeline.Reranker:
+    def _reranker(self, query: QueryDescription, ranker: "IndexRanker", whitening: Whitening) -> pipeline.Reranker:
         if self.index.settings.compact:
             return lambda rows: self._best_kept(query.descriptor, ranker, rows)
         config, descriptor = region_query(query)
@@ -163,7 +167,7 @@ class Searcher:
                 "index without --compact"
             )
 
-    def _hit(self, entry: Entry, score: float, cells: np.ndarray | None) -> Hit:
+    def _hit(self, entry: TableEntry, score: float, cells: np.ndarray | None) -> Hit:
         if cells is None:
             return Hit(entry, score)
         height, width = self._map_size(entry.height, entry.width)
@@ -190,7 +194,7 @@ class IndexRanker:
 
     def __init__(self, ranker: EntryRanker, class_ids: np.ndarray | None) -> None:
         """Takes ``class_ids`` as `EntryRanker` does: the query's classes for OnA, None for OfA."""
-        self.entries: list[Entry] = []
+        self.entries: list[TableEntry] = []
         self._ranker, self._class_ids = ranker, class_ids
         self._rows: dict[str, int] = {}
         self._replaced: dict[int, Float[np.ndarray, " d"]] = {}
@@ -229,14 +233,14 @@ class IndexRanker:
         ranker._replaced = self._replaced | dict(zip(rows.tolist(), np.asarray(vectors), strict=True))
         return ranker
 
-    def _row(self, entry: Entry) -> int:
+    def _row(self, entry: TableEntry) -> int:
         row = self._rows.setdefault(entry.path, len(self.entries))
         if row == len(self.entries):
             self.entries.append(entry)
         return row
 
 
-def region_query(query: Described) -> tuple[RegionConfig, Float[Array, " d"]]:
+def region_query(query: QueryDescription) -> tuple[RegionConfig, Float[Array, " d"]]:
     """How regions are found for a query, and its descriptor under the few classes that they are described by."""
     config = RegionConfig().limited_to(len(query.class_ids))
     return config, mean_vector(query.vectors[: config.num_classes])

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class TableEntry:
     """A picture of an index.
 
     Attributes:
@@ -40,24 +40,24 @@ class Snapshot(NamedTuple):
     """Pictures at one moment, in the order of their paths, and their descriptors [n, d], float32."""
 
     version: int
-    entries: tuple[Entry, ...]
+    entries: tuple[TableEntry, ...]
     descriptors: Float[np.ndarray, "n d"]
 
 
 @runtime_checkable
-class Store(Protocol):
+class TableStore(Protocol):
     """What an index needs of a database. Each call is one transaction: it happens whole or not at all."""
 
     def version(self) -> int:
         """Another number after every change, by whichever process."""
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[TableEntry, ...]:
         """All pictures, in the order of their paths."""
 
     def snapshot(self, rows: range | None = None) -> Snapshot:
         """All pictures with their descriptors, or those whose ``row`` is among some."""
 
-    def put(self, entries: Sequence[Entry], descriptors: Float[np.ndarray, "n d"]) -> None:
+    def put(self, entries: Sequence[TableEntry], descriptors: Float[np.ndarray, "n d"]) -> None:
         """Adds pictures; those whose path is there already are replaced."""
 
     def remove(self, paths: Sequence[str]) -> None:
@@ -73,11 +73,11 @@ class Store(Protocol):
 KEPT = datetime.timedelta(hours=1)
 """How long an earlier version stays for those who still read it."""
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Entry))
+FIELDS = tuple(field.name for field in dataclasses.fields(TableEntry))
 
 
 class LanceStore:
-    """`Store` in an embedded LanceDB, in a folder or on an object store."""
+    """`TableStore` in an embedded LanceDB, in a folder or on an object store."""
 
     def __init__(self, location: str | pathlib.Path, dim: int) -> None:
         """Opens the table, or makes it.
@@ -101,17 +101,17 @@ class LanceStore:
             raise ValueError(f"{location} is no table of an index of {dim} dimensions ({error})") from error
 
     def version(self) -> int:
-        """See `Store`."""
+        """See `TableStore`."""
         self._table.checkout_latest()
         return int(self._table.version)
 
-    def entries(self) -> tuple[Entry, ...]:
-        """See `Store`."""
+    def entries(self) -> tuple[TableEntry, ...]:
+        """See `TableStore`."""
         self._table.checkout_latest()
         return _entries(self._table.search().select(list(FIELDS)).to_arrow())
 
     def snapshot(self, rows: range | None = None) -> Snapshot:
-        """See `Store`."""
+        """See `TableStore`."""
         self._table.checkout_latest()
         version = int(self._table.version)
         found = self._table.to_arrow() if rows is None else self._table.search().where(_among(rows)).to_arrow()
@@ -120,8 +120,8 @@ class LanceStore:
         flat = values.flatten() if found.num_rows else pyarrow.array([], pyarrow.float32())
         return Snapshot(version, _entries(found), np.asarray(flat, np.float32).reshape(-1, self._dim))
 
-    def put(self, entries: Sequence[Entry], descriptors: Float[np.ndarray, "n d"]) -> None:
-        """See `Store`."""
+    def put(self, entries: Sequence[TableEntry], descriptors: Float[np.ndarray, "n d"]) -> None:
+        """See `TableStore`."""
         if descriptors.shape != (len(entries), self._dim):
             raise ValueError(f"{len(entries)} pictures with descriptors of shape {descriptors.shape}")
         if not entries:
@@ -132,17 +132,17 @@ class LanceStore:
         self._table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def remove(self, paths: Sequence[str]) -> None:
-        """See `Store`."""
+        """See `TableStore`."""
         if paths:
             named = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
             self._table.delete(f"path IN ({named})")
 
     def tidy(self) -> None:
-        """See `Store`."""
+        """See `TableStore`."""
         self._table.optimize(cleanup_older_than=KEPT)
 
     def drop(self) -> None:
-        """See `Store`."""
+        """See `TableStore`."""
         self._database.drop_table("pictures")
 
 
@@ -150,6 +150,6 @@ def _among(rows: range) -> str:
     return f"row >= {rows.start} AND row < {rows.stop}"
 
 
-def _entries(rows: pyarrow.Table) -> tuple[Entry, ...]:
+def _entries(rows: pyarrow.Table) -> tuple[TableEntry, ...]:
     columns = [rows[name].to_pylist() for name in FIELDS]
-    return tuple(sorted((Entry(*values) for values in zip(*columns, strict=True)), key=lambda entry: entry.path))
+    return tuple(sorted((TableEntry(*values) for values in zip(*columns, strict=True)), key=lambda entry: entry.path))

@@ -13,12 +13,12 @@ from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Model
 from cwcf_jax.images import ImageError, Root, read_size
 from cwcf_jax.index import whitening
-from cwcf_jax.index.changes import File, Update, find_changes, summarize
-from cwcf_jax.index.encoding import Part, choose_layout
+from cwcf_jax.index.changes import ListedFile, Update, find_changes, summarize
+from cwcf_jax.index.encoding import VectorBlock, choose_layout
 from cwcf_jax.index.encoding_backend import EncodingBackend, LocalEncoding
-from cwcf_jax.index.reader import Places, find_places, name_generation, open_table, remove_generation
-from cwcf_jax.index.settings import Settings, generation_folder, maps_location, read_header
-from cwcf_jax.index.table import Entry, Store
+from cwcf_jax.index.index_config import IndexConfig, generation_folder, maps_location, read_header
+from cwcf_jax.index.reader import GenerationPaths, find_places, name_generation, open_table, remove_generation
+from cwcf_jax.index.table import TableEntry, TableStore
 from cwcf_jax.search import reranking
 from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, MapStore
 
@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], object]
 """Called with what is being done, how many are finished and how many there are."""
 
 
-def forget_maps(maps: MapStore, table: Store, settings: Settings) -> None:
+def forget_maps(maps: MapStore, table: TableStore, settings: IndexConfig) -> None:
     """Removes the maps of pictures that are not in the table; in a compact index, all maps."""
     kept = set() if settings.compact else {entry.content for entry in table.entries()}
     for content in maps.names() - kept:
@@ -70,7 +70,7 @@ class Updater:
         self._sweep()
         self._progress("looking for changes", 0, len(paths))
         changes = find_changes(self._root, paths, known, whole=whole)
-        fresh: dict[str, list[File]] = {}
+        fresh: dict[str, list[ListedFile]] = {}
         for file in (*changes.changed, *changes.added):
             fresh.setdefault(file.content, []).append(file)
         refused: dict[str, str] = {}
@@ -92,13 +92,13 @@ class Updater:
     def _generation(self) -> pathlib.Path:
         return generation_folder(self._folder, self._header.generation)
 
-    def _places(self) -> Places:
+    def _places(self) -> GenerationPaths:
         return find_places(self._generation(), self._settings)
 
-    def _table(self) -> Store:
+    def _table(self) -> TableStore:
         return open_table(self._places())
 
-    def _begin(self, fresh: dict[str, list[File]]) -> dict[str, str]:
+    def _begin(self, fresh: dict[str, list[ListedFile]]) -> dict[str, str]:
         """The first generation, with the whitening that ships or one fitted on a sample of the pictures."""
         sample = _sample(list(fresh))
         refused = self._keep(fresh, sample, 0, len(fresh))
@@ -110,10 +110,10 @@ class Updater:
     def _fit(self, sample: Sequence[str], *, own: bool) -> Whitening:
         """The whitening that ships, unless none fits or ``own`` asks for the sample's and there are enough pictures."""
         model, dim = self._load(), self._settings.dim
-        if not own or len(sample) < whitening.ENOUGH:
+        if not own or len(sample) < whitening.MIN_PICTURES:
             with contextlib.suppress(encoder.NoWhiteningError):
                 return encoder.shipped_whitening(model, dim=dim)
-        if len(sample) < whitening.ENOUGH:
+        if len(sample) < whitening.MIN_PICTURES:
             return whitening.none(dim, model.feature_dim)
         batches = (found for _, found in reranking.map_batches(self._maps.read, sample))
         return whitening.fit(model, batches, dim, f"{len(sample)} pictures of the folder")
@@ -126,7 +126,7 @@ class Updater:
         files.make_folder(place)
         name_generation(place)
         fragment = LARGE if pictures >= MANY else SMALL
-        layout = choose_layout(self._load().network.spec.num_classes, fitted.dim, fragment, self._settings)
+        layout = choose_layout(self._load().network.spec.num_labels, fitted.dim, fragment, self._settings)
         vectors = find_places(place, self._settings).vectors
         ClassVectorWriter(vectors, self._conditions(fitted), layout).close()
         whitening.save(fitted, place)  # last: it puts the names of the other two on the disk as well
@@ -160,7 +160,7 @@ class Updater:
         contents = list(dict.fromkeys(entry.content for entry in entries))
         fitted = self._fit(_sample(contents), own=True) if refit and contents else whitening.read(self._generation())
         number = self._new_generation(fitted, len(contents))
-        by_content: dict[str, list[Entry]] = {}
+        by_content: dict[str, list[TableEntry]] = {}
         for entry in entries:
             by_content.setdefault(entry.content, []).append(entry)
         self._describe(generation_folder(self._folder, number), by_content)
@@ -183,7 +183,9 @@ class Updater:
         open_table(places).put([dataclasses.replace(one, row=rows[one.content]) for one in entries], descriptors)
         self._switch(number)
 
-    def _keep(self, files: dict[str, list[File]], contents: Sequence[str], start: int, total: int) -> dict[str, str]:
+    def _keep(
+        self, files: dict[str, list[ListedFile]], contents: Sequence[str], start: int, total: int
+    ) -> dict[str, str]:
         """Maps of pictures by content, ``start`` of ``total`` being finished; why some have none."""
         done = start
 
@@ -195,13 +197,13 @@ class Updater:
         paths = {content: self._root / files[content][0].path for content in contents}
         return self._workers.keep_maps(paths, count)
 
-    def _restore(self, table: Store) -> dict[str, str]:
+    def _restore(self, table: TableStore) -> dict[str, str]:
         """Maps that were lost, made anew from files that are known to be as they were; why some cannot be."""
         there = self._maps.names()
         lost = {entry.content: self._root / entry.path for entry in table.entries() if entry.content not in there}
         return self._workers.keep_maps(lost, lambda _: None) if lost else {}
 
-    def _copy(self, table: Store, files: Sequence[File]) -> None:
+    def _copy(self, table: TableStore, files: Sequence[ListedFile]) -> None:
         """Entries for files whose content is in the table under this or another path."""
         if not files:
             return
@@ -214,14 +216,14 @@ class Updater:
         ]
         table.put(copies, descriptors[rows])
 
-    def _encode(self, files: dict[str, list[File]]) -> dict[str, str]:
+    def _encode(self, files: dict[str, list[ListedFile]]) -> dict[str, str]:
         """Pictures by content through the network and into the current generation; why some cannot be."""
         refused: dict[str, str] = {}
         contents, window = list(files), max(self._workers.window, LARGE if len(files) >= MANY else SMALL)
         for start in range(0, len(contents), window):
             part = contents[start : start + window]
             refused |= self._keep(files, part, start, len(contents))
-            entries: dict[str, list[Entry]] = {}
+            entries: dict[str, list[TableEntry]] = {}
             for name in part:
                 try:
                     if name not in refused:
@@ -234,7 +236,7 @@ class Updater:
                     self._maps.remove(name)
         return refused
 
-    def _describe(self, generation: pathlib.Path, pictures: Mapping[str, Sequence[Entry]]) -> None:
+    def _describe(self, generation: pathlib.Path, pictures: Mapping[str, Sequence[TableEntry]]) -> None:
         """Pictures by content, whose maps are kept, into a generation: class vectors, then the table."""
         if not pictures:
             return
@@ -246,7 +248,7 @@ class Updater:
                 following = iter(contents[start : start + window])
                 rows = writer.reserve(min(window, len(contents) - start))
                 parts = [
-                    Part(places.vectors, one.start, tuple(itertools.islice(following, one.stop - one.start)))
+                    VectorBlock(places.vectors, one.start, tuple(itertools.islice(following, one.stop - one.start)))
                     for one in rows
                 ]
                 entries, descriptors = [], []
@@ -257,9 +259,9 @@ class Updater:
                 writer.commit(rows[-1].stop - rows[0].start)
                 table.put(entries, np.stack(descriptors))
 
-    def _entry(self, file: File) -> Entry:
+    def _entry(self, file: ListedFile) -> TableEntry:
         height, width = read_size(self._root / file.path)
-        return Entry(file.path, file.content, file.size, file.modified, file.seen, width, height, row=-1)
+        return TableEntry(file.path, file.content, file.size, file.modified, file.seen, width, height, row=-1)
 
     def _conditions(self, fitted: Whitening) -> dict[str, str]:
         pooling = self._settings.pooling

@@ -14,7 +14,7 @@ from cwcf_jax.encoder import Maps, Model
 
 FILE = "whitening.npz"
 
-ENOUGH = 50
+MIN_PICTURES = 50
 """Pictures below which none is fitted: with fewer it can cost more than it brings (docs/collections.md)."""
 
 SAMPLE = 500
@@ -29,7 +29,7 @@ SHRINKAGE = 0.98
 
 def fit(model: Model, batches: Iterable[Maps], dim: int, fitted_on: str) -> Whitening:
     """Fits on the class vectors of pictures whose maps are given, by `fit_shrinkage_whitening`."""
-    count = min(CLASSES, model.network.spec.num_classes)
+    count = min(CLASSES, model.network.spec.num_labels)
     vectors = [np.asarray(_top(model, maps, count)) for maps in batches]
     data = np.concatenate([one.reshape(-1, one.shape[-1]) for one in vectors])
     return descriptors.fit_shrinkage_whitening(data, ratio=SHRINKAGE, dim=dim, fitted_on=fitted_on)

@@ -24,7 +24,7 @@ from cwcf_jax.networks.googlenet import GOOGLENET, GOOGLENET_CAM
 from cwcf_jax.networks.preprocessing import preprocess
 from cwcf_jax.networks.provenance import Provenance, adapt
 from cwcf_jax.networks.resnet import RESNET50
-from cwcf_jax.networks.spec import Images, Layer, Layout, Network, NetworkSpec, Params, Preprocessing, Sizes
+from cwcf_jax.networks.spec import Images, Layer, Network, NetworkSpec, Params, Preprocessing, Sizes, WeightLayout
 from cwcf_jax.networks.squeezenet import SQUEEZENET
 from cwcf_jax.networks.vgg import VGG16, VGG16_CAM, VGG16_CAM_GROUPED
 
@@ -33,13 +33,13 @@ __all__ = [
     "CheckpointError",
     "Images",
     "Layer",
-    "Layout",
     "Network",
     "NetworkSpec",
     "Params",
     "Preprocessing",
     "Provenance",
     "Sizes",
+    "WeightLayout",
     "adapt",
     "check_params",
     "choose_layout",
@@ -95,8 +95,8 @@ def class_index(spec: NetworkSpec, text: str) -> int:
     """The class that ``text`` means: a 0-based index, or a name in any case. ValueError if none or several."""
     text = text.strip()
     if text.isdecimal():
-        if int(text) >= spec.num_classes:
-            raise ValueError(f"class {text} does not exist; {spec.name} has {spec.num_classes}, counted from 0")
+        if int(text) >= spec.num_labels:
+            raise ValueError(f"class {text} does not exist; {spec.name} has {spec.num_labels}, counted from 0")
         return int(text)
     found = [index for index, name in enumerate(class_names(spec)) if name.lower() == text.lower()]
     if len(found) != 1:

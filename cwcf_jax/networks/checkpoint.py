@@ -18,7 +18,7 @@ import numpy as np
 from cwcf_jax import files
 from cwcf_jax.networks import layouts, npz
 from cwcf_jax.networks.provenance import RECORD, Provenance
-from cwcf_jax.networks.spec import Layout, Network, Params
+from cwcf_jax.networks.spec import Network, Params, WeightLayout
 
 
 class CheckpointError(ValueError):
@@ -93,7 +93,7 @@ def _matched(
     return arrays, faults + [f"not finite {key}" for key in sorted(arrays) if not _finite(arrays[key])]
 
 
-def choose_layout(network: Network, keys: Iterable[str], *, prefer: str = "") -> Layout | None:
+def choose_layout(network: Network, keys: Iterable[str], *, prefer: str = "") -> WeightLayout | None:
     """The foreign layout that knows most of ``keys``; None if that is the network's own.
 
     Among equals the one called ``prefer``, else the network's own.

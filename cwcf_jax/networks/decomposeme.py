@@ -21,7 +21,7 @@ BLOCKS = ((64, 1), (128, 1), (256, 2), (512, 2), (512, 2))
 CONVOLUTIONS = vgg.convolutions(BLOCKS)
 
 
-class Pair(nnx.Module):
+class SeparableConv(nnx.Module):
     """3 x 1 and 1 x 3 convolutions, each with its ReLU."""
 
     def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
@@ -35,12 +35,12 @@ class Pair(nnx.Module):
 class DecomposeMe(nnx.Module):
     """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
 
-    def __init__(self, rngs: nnx.Rngs, *, num_classes: int):
+    def __init__(self, rngs: nnx.Rngs, *, num_labels: int):
         inputs = 3
         for layer in CONVOLUTIONS:
-            setattr(self, layer.name, Pair(inputs, layer.channels, rngs=rngs))
+            setattr(self, layer.name, SeparableConv(inputs, layer.channels, rngs=rngs))
             inputs = layer.channels
-        self.classifier = layers.Dense(inputs, num_classes, rngs=rngs)
+        self.classifier = layers.Dense(inputs, num_labels, rngs=rngs)
 
     def __call__(
         self, inputs: Float[Array, "b h w 3"], sizes: Sizes

@@ -13,21 +13,21 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from cwcf_jax.networks import layers
-from cwcf_jax.networks.spec import Layout, Network, NetworkSpec, Params, Sizes
+from cwcf_jax.networks.spec import Network, NetworkSpec, Params, Sizes, WeightLayout
 
 
 def define_network(
     spec: NetworkSpec,
     module: Callable[..., nnx.Module],
     map_sizes: Callable[[Sizes], dict[str, Sizes]],
-    layouts: Callable[[], tuple[Layout, ...]],
+    layouts: Callable[[], tuple[WeightLayout, ...]],
 ) -> Network:
-    """The network that ``module(rngs, num_classes=...)`` computes.
+    """The network that ``module(rngs, num_labels=...)`` computes.
 
     The module's graph is traced once, abstractly and on first use: defining a network allocates nothing. Equal specs
     give the same functions, so that what was compiled for one serves the other.
     """
-    apply, shapes, initialize = _as_functions(module, map_sizes, spec.num_classes)
+    apply, shapes, initialize = _as_functions(module, map_sizes, spec.num_labels)
     return Network(spec, apply, map_sizes, shapes, initialize, layouts, _Rebuild(module, map_sizes, layouts))
 
 
@@ -37,7 +37,7 @@ class _Rebuild:
 
     module: Callable[..., nnx.Module]
     map_sizes: Callable[[Sizes], dict[str, Sizes]]
-    layouts: Callable[[], tuple[Layout, ...]]
+    layouts: Callable[[], tuple[WeightLayout, ...]]
 
     def __call__(self, spec: NetworkSpec) -> Network:
         return define_network(spec, self.module, self.map_sizes, self.layouts)
@@ -45,9 +45,9 @@ class _Rebuild:
 
 @functools.cache
 def _as_functions(
-    module: Callable[..., nnx.Module], map_sizes: Callable[[Sizes], dict[str, Sizes]], num_classes: int
+    module: Callable[..., nnx.Module], map_sizes: Callable[[Sizes], dict[str, Sizes]], num_labels: int
 ) -> tuple[Callable[..., Any], Callable[[], Params], Callable[[int], Params]]:
-    make = functools.partial(module, num_classes=num_classes)
+    make = functools.partial(module, num_labels=num_labels)
 
     @functools.cache
     def split() -> tuple[Any, Any]:
@@ -59,7 +59,7 @@ def _as_functions(
         nnx.replace_by_pure_dict(state, params)
         logits, maps = nnx.merge(graph, state)(inputs, sizes)
         valid = map_sizes(sizes)
-        return logits, {name: layers.keep_valid(one, valid[name]) for name, one in maps.items()}
+        return logits, {name: layers.mask_padding(one, valid[name]) for name, one in maps.items()}
 
     def shapes() -> Params:
         return nnx.to_pure_dict(split()[1])

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from cwcf_jax.networks import layers, layouts
 from cwcf_jax.networks.definition import define_network
 from cwcf_jax.networks.preprocessing import TORCHVISION
-from cwcf_jax.networks.spec import Layer, Layout, NetworkSpec, Sizes
+from cwcf_jax.networks.spec import Layer, NetworkSpec, Sizes, WeightLayout
 
 # Huang et al. 2017, table 1 and torchvision: layers of each block, channels a layer adds, channels before the first.
 BLOCKS = (6, 12, 36, 24)
@@ -46,13 +46,13 @@ class DenseLayer(nnx.Module):
     def __call__(self, maps: layers.Maps, sizes: Sizes) -> layers.Maps:
         maps = layers.affine_relu(self.norm1, maps, sizes)
         maps = layers.conv_relu(self.conv1, maps, sizes)
-        return layers.seal(self.conv2(maps), sizes)
+        return layers.zero_margin(self.conv2(maps), sizes)
 
 
 class DenseNet161(nnx.Module):
     """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
 
-    def __init__(self, rngs: nnx.Rngs, *, num_classes: int):
+    def __init__(self, rngs: nnx.Rngs, *, num_labels: int):
         self.conv0 = layers.Conv(3, FIRST, 7, stride=2, rngs=rngs)
         inputs = FIRST
         for block, count in enumerate(BLOCKS, start=1):
@@ -64,7 +64,7 @@ class DenseNet161(nnx.Module):
             if norm != "norm5":
                 setattr(self, f"{norm}_conv", layers.Conv(inputs, inputs // 2, 1, bias=False, rngs=rngs))
                 inputs //= 2
-        self.classifier = layers.Dense(inputs, num_classes, rngs=rngs)
+        self.classifier = layers.Dense(inputs, num_labels, rngs=rngs)
 
     def __call__(
         self, inputs: Float[Array, "b h w 3"], sizes: Sizes
@@ -95,10 +95,10 @@ def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
     return result
 
 
-def _layouts() -> tuple[Layout, ...]:
+def _layouts() -> tuple[WeightLayout, ...]:
     """torchvision's `densenet161`; its released file still has the older names, ``norm.1`` for ``norm1``."""
     return tuple(
-        Layout(name, _table(dot), TORCHVISION, ignored=("*.num_batches_tracked",))
+        WeightLayout(name, _table(dot), TORCHVISION, ignored=("*.num_batches_tracked",))
         for name, dot in (("torchvision", ""), ("torchvision, older names", "."))
     )
 

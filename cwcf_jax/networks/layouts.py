@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cwcf_jax.networks.spec import Layout, Transform
+from cwcf_jax.networks.spec import Transform, WeightLayout
 
 Table = dict[str, tuple[str, Transform]]
 
@@ -86,7 +86,7 @@ def torch_norm(layers: Mapping[str, str]) -> Table:
     }
 
 
-def choose(layouts: Iterable[Layout], keys: Iterable[str]) -> Layout | None:
+def choose(layouts: Iterable[WeightLayout], keys: Iterable[str]) -> WeightLayout | None:
     """The layout that knows most of the keys; None if none knows any."""
     known = set(keys)
     counted = [(len(known & layout.table.keys()), layout) for layout in layouts]
@@ -95,7 +95,11 @@ def choose(layouts: Iterable[Layout], keys: Iterable[str]) -> Layout | None:
 
 
 def translate(
-    layout: Layout, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any], *, only: Iterable[str] | None = None
+    layout: WeightLayout,
+    arrays: Mapping[str, np.ndarray],
+    shapes: Mapping[str, Any],
+    *,
+    only: Iterable[str] | None = None,
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Foreign arrays under their target keys, batch statistics folded, and every fault of theirs.
 
@@ -137,7 +141,7 @@ def translate(
 
 
 @np.errstate(over="ignore")  # the folded arrays are checked again
-def fold_norms(arrays: Mapping[str, np.ndarray], epsilon: float = Layout.epsilon) -> dict[str, np.ndarray]:
+def fold_norms(arrays: Mapping[str, np.ndarray], epsilon: float = WeightLayout.epsilon) -> dict[str, np.ndarray]:
     """``<layer>/norm/{scale,bias,mean,variance}`` folded into the layer, in float64.
 
     A kernel's outputs are scaled and its bias follows; a layer without a kernel becomes a scale and a bias.

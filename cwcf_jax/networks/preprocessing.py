@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cwcf_jax.networks.layers import keep_valid
+from cwcf_jax.networks.layers import mask_padding
 from cwcf_jax.networks.spec import Images, Preprocessing, Sizes
 
 CAFFE_VGG = Preprocessing(channel_order="BGR", mean=(103.939, 116.779, 123.68))
@@ -20,4 +20,4 @@ def preprocess(images: Images, sizes: Sizes, preprocessing: Preprocessing) -> Fl
     ordered = images[..., ::-1] if preprocessing.channel_order == "BGR" else images
     mean = jnp.asarray(preprocessing.mean, jnp.float32).reshape(1, 1, 1, 3)
     scale = jnp.asarray(preprocessing.scale, jnp.float32).reshape(1, 1, 1, 3)
-    return keep_valid((ordered.astype(jnp.float32) - mean) * scale, sizes)
+    return mask_padding((ordered.astype(jnp.float32) - mean) * scale, sizes)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from cwcf_jax.networks import layers, layouts
 from cwcf_jax.networks.definition import define_network
 from cwcf_jax.networks.preprocessing import TORCHVISION
-from cwcf_jax.networks.spec import Layer, Layout, NetworkSpec, Sizes
+from cwcf_jax.networks.spec import Layer, NetworkSpec, Sizes, WeightLayout
 
 # He et al. 2016, table 1: blocks and inner channels of each layer; outputs have four times as many.
 LAYERS = {"layer1": (3, 64), "layer2": (4, 128), "layer3": (6, 256), "layer4": (3, 512)}
@@ -34,13 +34,13 @@ class Bottleneck(nnx.Module):
         beside = self.downsample(maps) if self.projects else maps
         maps = layers.conv_relu(self.conv1, maps, sizes_in)
         maps = layers.conv_relu(self.conv2, maps, sizes)
-        return layers.seal(jax.nn.relu(self.conv3(maps) + beside), sizes)
+        return layers.zero_margin(jax.nn.relu(self.conv3(maps) + beside), sizes)
 
 
 class ResNet50(nnx.Module):
     """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
 
-    def __init__(self, rngs: nnx.Rngs, *, num_classes: int):
+    def __init__(self, rngs: nnx.Rngs, *, num_labels: int):
         self.conv1 = layers.Conv(3, 64, 7, stride=2, rngs=rngs)
         inputs = 64
         for name, (count, inner) in LAYERS.items():
@@ -48,7 +48,7 @@ class ResNet50(nnx.Module):
                 stride = 2 if i == 0 and name != "layer1" else 1
                 setattr(self, f"{name}_{i}", Bottleneck(inputs, inner, stride=stride, rngs=rngs))
                 inputs = EXPANSION * inner
-        self.classifier = layers.Dense(inputs, num_classes, rngs=rngs)
+        self.classifier = layers.Dense(inputs, num_labels, rngs=rngs)
 
     def __call__(
         self, inputs: Float[Array, "b h w 3"], sizes: Sizes
@@ -74,7 +74,7 @@ def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
     return result
 
 
-def _layouts() -> tuple[Layout, ...]:
+def _layouts() -> tuple[WeightLayout, ...]:
     """torchvision's `resnet50`."""
     convolutions, norms = {"conv1": "conv1"}, {"bn1": "conv1"}
     for name, (count, _) in LAYERS.items():
@@ -84,7 +84,7 @@ def _layouts() -> tuple[Layout, ...]:
         convolutions[f"{name}.0.downsample.0"] = norms[f"{name}.0.downsample.1"] = f"{name}_0/downsample"
     table = layouts.torch(convolutions, bias=False) | layouts.torch_norm(norms)
     table |= layouts.torch({"fc": "classifier"}, transform=layouts.dense)
-    return (Layout("torchvision", table, TORCHVISION, ignored=("*.num_batches_tracked",)),)
+    return (WeightLayout("torchvision", table, TORCHVISION, ignored=("*.num_batches_tracked",)),)
 
 
 RESNET50 = define_network(

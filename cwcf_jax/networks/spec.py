@@ -50,7 +50,7 @@ class NetworkSpec:
         classifier: the dense layer after it, whose kernel weights the class activation maps (Eq. 1); None: the maps of
             ``cam_layer`` are the class activation maps, one a class.
         head: the layers that are trained when only the classification is; the rest is the trunk.
-        num_classes: length of the logits.
+        num_labels: length of the logits.
         class_names: the names themselves, or the list that comes with the library: ``imagenet``.
         preprocessing: what the weights expect.
         pooling: what `encoder.load` takes for class vectors where nothing is said, see `encoder.EncoderConfig`.
@@ -63,7 +63,7 @@ class NetworkSpec:
     classifier: str | None
     head: tuple[str, ...]
     preprocessing: Preprocessing
-    num_classes: int = 1000
+    num_labels: int = 1000
     class_names: str | tuple[str, ...] = "imagenet"
     pooling: str = "sum"
 
@@ -82,7 +82,7 @@ Transform = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class WeightLayout:
     """Where the arrays of a foreign checkpoint go.
 
     Attributes:
@@ -121,7 +121,7 @@ class Network:
     map_sizes: Callable[[Sizes], dict[str, Sizes]]
     shapes: Callable[[], Params]
     initialize: Callable[[int], Params]
-    layouts: Callable[[], tuple[Layout, ...]] = tuple
+    layouts: Callable[[], tuple[WeightLayout, ...]] = tuple
     rebuild: Callable[[NetworkSpec], "Network"] | None = None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -134,10 +134,10 @@ class Network:
         ValueError if that would change the shapes of a network that cannot be rebuilt.
         """
         spec = dataclasses.replace(self.spec, **changes)
-        if spec.num_classes == self.spec.num_classes:
+        if spec.num_labels == self.spec.num_labels:
             return dataclasses.replace(self, spec=spec)
         if spec.classifier is None and spec.cam_layer is not None:  # one map a class
-            spec = dataclasses.replace(spec, cam_layer=dataclasses.replace(spec.cam_layer, channels=spec.num_classes))
+            spec = dataclasses.replace(spec, cam_layer=dataclasses.replace(spec.cam_layer, channels=spec.num_labels))
         if self.rebuild is None:
-            raise ValueError(f"{spec.name} has {self.spec.num_classes} classes, not {spec.num_classes}")
+            raise ValueError(f"{spec.name} has {self.spec.num_labels} classes, not {spec.num_labels}")
         return self.rebuild(spec)

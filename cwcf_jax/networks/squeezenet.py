@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from cwcf_jax.networks import layers, layouts
 from cwcf_jax.networks.definition import define_network
 from cwcf_jax.networks.preprocessing import TORCHVISION
-from cwcf_jax.networks.spec import Layer, Layout, NetworkSpec, Preprocessing, Sizes
+from cwcf_jax.networks.spec import Layer, NetworkSpec, Preprocessing, Sizes, WeightLayout
 
 # Channels of the squeeze and of both expand convolutions; a pool stands before each step of the stride.
 FIRES = {
@@ -43,13 +43,13 @@ class Fire(nnx.Module):
 class SqueezeNet(nnx.Module):
     """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
 
-    def __init__(self, rngs: nnx.Rngs, *, num_classes: int):
+    def __init__(self, rngs: nnx.Rngs, *, num_labels: int):
         self.conv1 = layers.Conv(3, 64, 3, stride=2, pad=False, rngs=rngs)
         inputs = 64
         for name, (squeeze, expand, _) in FIRES.items():
             setattr(self, name, Fire(inputs, squeeze, expand, rngs=rngs))
             inputs = 2 * expand
-        self.conv10 = layers.Conv(inputs, num_classes, 1, rngs=rngs)
+        self.conv10 = layers.Conv(inputs, num_labels, 1, rngs=rngs)
 
     def __call__(
         self, inputs: Float[Array, "b h w 3"], sizes: Sizes
@@ -82,7 +82,7 @@ def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
 PREPROCESSING = Preprocessing(channel_order="BGR", mean=(104.0, 117.0, 123.0))
 
 
-def _layouts() -> tuple[Layout, ...]:
+def _layouts() -> tuple[WeightLayout, ...]:
     """The Caffe release and its Keras port share names; torchvision numbers ReLUs and pools, too."""
     branches = ("squeeze1x1", "expand1x1", "expand3x3")
     names = ["conv1", *(f"{fire}/{branch}" for fire in FIRES for branch in branches), "conv10"]
@@ -95,9 +95,9 @@ def _layouts() -> tuple[Layout, ...]:
     }
     torchvision |= {"features.0": "conv1", "classifier.1": "conv10"}
     return (
-        Layout("caffe", layouts.caffe(released), PREPROCESSING),
-        Layout("keras", layouts.keras(released), PREPROCESSING),
-        Layout("torchvision", layouts.torch(torchvision), TORCHVISION),
+        WeightLayout("caffe", layouts.caffe(released), PREPROCESSING),
+        WeightLayout("keras", layouts.keras(released), PREPROCESSING),
+        WeightLayout("torchvision", layouts.torch(torchvision), TORCHVISION),
     )
 
 

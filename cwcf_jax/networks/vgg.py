@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from cwcf_jax.networks import layers, layouts
 from cwcf_jax.networks.definition import define_network
 from cwcf_jax.networks.preprocessing import CAFFE_VGG, TORCHVISION
-from cwcf_jax.networks.spec import Layer, Layout, Network, NetworkSpec, Sizes
+from cwcf_jax.networks.spec import Layer, Network, NetworkSpec, Sizes, WeightLayout
 
 Blocks = tuple[tuple[int, int], ...]
 
@@ -68,11 +68,11 @@ class VGG(Trunk):
     Where pool5 is not 7 x 7 it is brought there by adaptive average pooling, as torchvision does.
     """
 
-    def __init__(self, rngs: nnx.Rngs, *, num_classes: int):
+    def __init__(self, rngs: nnx.Rngs, *, num_labels: int):
         super().__init__(rngs, blocks=BLOCKS)
         self.fc6 = layers.Conv(POOL5.channels, 4096, FC_SIDE, pad=False, rngs=rngs)
         self.fc7 = layers.Dense(4096, 4096, rngs=rngs)
-        self.fc8 = layers.Dense(4096, num_classes, rngs=rngs)
+        self.fc8 = layers.Dense(4096, num_labels, rngs=rngs)
 
     def __call__(
         self, inputs: Float[Array, "b h w 3"], sizes: Sizes
@@ -86,10 +86,10 @@ class VGG(Trunk):
 class VGGCAM(Trunk):
     """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``, with a CAM convolution and GAP."""
 
-    def __init__(self, rngs: nnx.Rngs, *, num_classes: int, blocks: Blocks, cam_channels: int, cam_groups: int = 1):
+    def __init__(self, rngs: nnx.Rngs, *, num_labels: int, blocks: Blocks, cam_channels: int, cam_groups: int = 1):
         super().__init__(rngs, blocks=blocks)
         self.cam_conv = layers.Conv(blocks[-1][0], cam_channels, 3, groups=cam_groups, rngs=rngs)
-        self.classifier = layers.Dense(cam_channels, num_classes, rngs=rngs)
+        self.classifier = layers.Dense(cam_channels, num_labels, rngs=rngs)
 
     def __call__(
         self, inputs: Float[Array, "b h w 3"], sizes: Sizes
@@ -117,7 +117,7 @@ POOL5 = last_pool(BLOCKS)
 _map_sizes = functools.partial(map_sizes, blocks=BLOCKS)
 
 
-def _layouts(head: dict[str, str]) -> tuple[Layout, ...]:
+def _layouts(head: dict[str, str]) -> tuple[WeightLayout, ...]:
     """Where the released files' layers go; ``head`` are those after conv5_3 in Caffe's names."""
     trunk = {layer.name: layer.name for layer in CONVOLUTIONS}
     dense = [name for name in head if name != "CAM_conv"]
@@ -128,7 +128,7 @@ def _layouts(head: dict[str, str]) -> tuple[Layout, ...]:
     torchvision = layouts.torch({f"features.{i}": name for i, name in zip(places, trunk, strict=True)})
     # keras.applications: block1_conv1 ...
     applications = layouts.keras({name.replace("conv", "block").replace("_", "_conv"): name for name in trunk})
-    keras = [Layout("keras", applications, CAFFE_VGG)]
+    keras = [WeightLayout("keras", applications, CAFFE_VGG)]
     if "fc6" in head:
         caffe["fc6/W"] = ("fc6/kernel", fc6)
         torchvision |= layouts.torch({"classifier.0": "fc6"}, transform=fc6)
@@ -137,13 +137,13 @@ def _layouts(head: dict[str, str]) -> tuple[Layout, ...]:
         # What fc1 sees was flattened channels last, or first under Theano.
         theano = applications | {"fc1/kernel": ("fc6/kernel", lambda array: fc6(layouts.dense(array)))}
         applications["fc1/kernel"] = ("fc6/kernel", layouts.rows_on_maps(POOL5.channels, FC_SIDE))
-        keras = [Layout("keras", applications, CAFFE_VGG), Layout("keras, Theano order", theano, CAFFE_VGG)]
+        keras = [WeightLayout("keras", applications, CAFFE_VGG), WeightLayout("keras, Theano order", theano, CAFFE_VGG)]
     else:
-        keras.append(Layout("keras, unnamed layers", layouts.keras(_authors()), CAFFE_VGG))
+        keras.append(WeightLayout("keras, unnamed layers", layouts.keras(_authors()), CAFFE_VGG))
     return (
-        Layout("caffe", caffe, CAFFE_VGG),
+        WeightLayout("caffe", caffe, CAFFE_VGG),
         *keras,
-        Layout("torchvision", torchvision, TORCHVISION),
+        WeightLayout("torchvision", torchvision, TORCHVISION),
     )
 
 

@@ -1,13 +1,13 @@
 """Search: exact and online, re-ranking by regions and by neighbourhood, query expansion, and the pipeline of all."""
 
-from cwcf_jax.search.candidates import Compact
+from cwcf_jax.search.candidates import CompactDatabase
 from cwcf_jax.search.exact import compact, nearest
 from cwcf_jax.search.expansion import augment_database, expand_query, mean_vector
 from cwcf_jax.search.online import online_scores
 from cwcf_jax.search.similarity import Ranking, class_pairs, rank, similarities
 
 __all__ = [
-    "Compact",
+    "CompactDatabase",
     "Ranking",
     "augment_database",
     "class_pairs",

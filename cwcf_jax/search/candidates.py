@@ -33,7 +33,7 @@ BFLOAT16_MARGIN = 128
 COMPACT_MARGIN = 4
 """k times as many where blocks are scored in 8 bits."""
 
-FEW = 4
+MAX_SINGLE_QUERIES = 4
 """Queries up to which a pass over the database takes longer than their arithmetic: they are scored in float32."""
 
 BFLOAT16 = 2.0**-8
@@ -46,7 +46,7 @@ Rows = Float[Array, "n d"] | Float[np.ndarray, "n d"]
 """A database, on a device or in the host's memory."""
 
 
-class Compact(NamedTuple):
+class CompactDatabase(NamedTuple):
     """A database in a quarter of its bytes, to find the rows that are worth an exact look.
 
     ``values`` [n, d], int8; ``scales`` [n], what to multiply each row of them by; ``error``, the largest distance
@@ -58,14 +58,14 @@ class Compact(NamedTuple):
     error: Float[Array, ""]
 
 
-class Found(NamedTuple):
+class Candidates(NamedTuple):
     """What was found, and for which queries it is sure that nothing else belongs there."""
 
     ranking: Ranking
     certain: Bool[Array, " q"]
 
 
-class _Source(NamedTuple):
+class _ScoringSource(NamedTuple):
     """What blocks are scored from: a database, or what a compact one says of it."""
 
     values: Rows | Int8[Array, "n d"]
@@ -80,13 +80,15 @@ class _Groups(NamedTuple):
     last: Int[Array, " g"]
 
 
-def find(queries: Float[Array, "q d"], database: Rows, *, compact: Compact | None, count: int, scoring: str) -> Found:
+def find(
+    queries: Float[Array, "q d"], database: Rows, *, compact: CompactDatabase | None, count: int, scoring: str
+) -> Candidates:
     """The ``count`` nearest rows, and whether no row that was not looked at can be one of them.
 
     Two compiled steps and not one: XLA on a CPU copies an array that two loops of one program read.
     """
     margin, error = MARGIN, jnp.zeros(len(queries))
-    source = _Source(database, None) if compact is None else _Source(compact.values, compact.scales)
+    source = _ScoringSource(database, None) if compact is None else _ScoringSource(compact.values, compact.scales)
     if scoring == "bfloat16":
         margin = BFLOAT16_MARGIN
         rounded = queries.astype(scoring).astype(jnp.float32)
@@ -101,10 +103,14 @@ def find(queries: Float[Array, "q d"], database: Rows, *, compact: Compact | Non
 
 @functools.partial(jax.jit, static_argnames=("count", "scoring"))
 def _best_groups(
-    queries: Float[Array, "q d"], source: _Source, *, count: int, scoring: str
+    queries: Float[Array, "q d"], source: _ScoringSource, *, count: int, scoring: str
 ) -> tuple[_Groups, Float[Array, "q g"], Int[Array, "q g"]]:
     """All groups, and of each query's best ones their highest scores and which they are."""
-    groups = _single_rows(queries, source) if queries.shape[0] <= FEW else _in_blocks(queries, source, scoring)
+    groups = (
+        _single_rows(queries, source)
+        if queries.shape[0] <= MAX_SINGLE_QUERIES
+        else _in_blocks(queries, source, scoring)
+    )
     return groups, *jax.lax.top_k(groups.maxima, min(count, groups.first.shape[0]))
 
 
@@ -118,10 +124,10 @@ def _refined(
     error: Float[Array, " q"],
     *,
     count: int,
-) -> Found:
+) -> Candidates:
     """The best rows of the chosen groups."""
     looked_at = chosen.shape[1]
-    size = 1 if queries.shape[0] <= FEW else GROUP
+    size = 1 if queries.shape[0] <= MAX_SINGLE_QUERIES else GROUP
 
     def refine(one: tuple[Float[Array, " d"], Int[Array, " g"]]) -> tuple[Ranking, Float[Array, ""]]:
         query, chosen = one
@@ -140,10 +146,10 @@ def _refined(
     found, least = jax.lax.map(refine, (queries, chosen), batch_size=2)
     certain = found.scores[:, -1] > best[:, -1] + ROUNDING + error  # no other group holds one of them
     certain |= looked_at == groups.first.shape[0]
-    return Found(found, certain & (found.scores[:, -1] > least + ROUNDING))  # nor any other row of these groups
+    return Candidates(found, certain & (found.scores[:, -1] > least + ROUNDING))  # nor any other row of these groups
 
 
-def _single_rows(queries: Float[Array, "q d"], source: _Source) -> _Groups:
+def _single_rows(queries: Float[Array, "q d"], source: _ScoringSource) -> _Groups:
     """Every row for itself: for few queries one pass over the database is all there is to do."""
     rows = jnp.arange(source.values.shape[0])
     if source.scales is None:
@@ -153,7 +159,7 @@ def _single_rows(queries: Float[Array, "q d"], source: _Source) -> _Groups:
     return _Groups(scores * source.scales[None, :], rows, rows)
 
 
-def _in_blocks(queries: Float[Array, "q d"], source: _Source, scoring: str) -> _Groups:
+def _in_blocks(queries: Float[Array, "q d"], source: _ScoringSource, scoring: str) -> _Groups:
     """Groups of `GROUP` rows, the last one of what is left."""
     length = source.values.shape[0]
     blocks, left = divmod(length, BLOCK)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from cwcf_jax import hardware
 from cwcf_jax.arrays import dequantize, quantize
 from cwcf_jax.search import candidates
-from cwcf_jax.search.candidates import Compact, Found, Rows
+from cwcf_jax.search.candidates import Candidates, CompactDatabase, Rows
 from cwcf_jax.search.similarity import Ranking, similarities
 
 QUERIES = 256
@@ -30,7 +30,7 @@ def nearest(
     database: Rows,
     count: int,
     *,
-    compact: Compact | None = None,
+    compact: CompactDatabase | None = None,
     scoring: str | None = None,
 ) -> Ranking:
     """The ``count`` rows most similar to each query, as sorting all `similarities` would give them.
@@ -59,12 +59,12 @@ def nearest(
 
 
 def _ways(
-    queries: int, database: Rows, count: int, compact: Compact | None, scoring: str
-) -> list[Callable[[Array], Found]]:
+    queries: int, database: Rows, count: int, compact: CompactDatabase | None, scoring: str
+) -> list[Callable[[Array], Candidates]]:
     """The quickest first, then the surest."""
     find = functools.partial(candidates.find, database=database, count=count)
-    scoring = scoring if queries > candidates.FEW else "float32"
-    ways: list[Callable[[Array], Found]] = [functools.partial(find, compact=compact, scoring=scoring)]
+    scoring = scoring if queries > candidates.MAX_SINGLE_QUERIES else "float32"
+    ways: list[Callable[[Array], Candidates]] = [functools.partial(find, compact=compact, scoring=scoring)]
     if compact is not None or scoring != "float32":
         ways.append(functools.partial(find, compact=None, scoring="float32"))
     return ways
@@ -86,11 +86,11 @@ def exhaustive(queries: Float[Array, "q d"], database: Rows, count: int) -> Rank
 
 
 @jax.jit
-def compact(database: Float[Array, "n d"]) -> Compact:
+def compact(database: Float[Array, "n d"]) -> CompactDatabase:
     """A compact copy of a database, for `nearest`."""
     values, scales = quantize(database)
     error = jnp.max(jnp.linalg.norm(dequantize(values, scales) - database, axis=-1))
-    return Compact(values, scales, error)
+    return CompactDatabase(values, scales, error)
 
 
 def _check(queries: Float[Array, "q d"], database: Rows, count: int, scoring: str | None) -> str:
@@ -104,7 +104,7 @@ def _check(queries: Float[Array, "q d"], database: Rows, count: int, scoring: st
 
 
 def _first_certain(
-    queries: Float[Array, "q d"], ways: list[Callable[[Array], Found]], last: Callable[[Array], Ranking]
+    queries: Float[Array, "q d"], ways: list[Callable[[Array], Candidates]], last: Callable[[Array], Ranking]
 ) -> Ranking:
     """Take each query's ranking from the first way that leaves no doubt about it.
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from cwcf_jax.arrays import dequantize, inverse_norm, l2_normalize
 from cwcf_jax.search.similarity import Ranking
-from cwcf_jax.store import ClassVectorStore, Runs
+from cwcf_jax.store import ClassBlock, ClassVectorStore
 
 SHARE = 0.8
 """Of an accelerator's memory that a resident store may take."""
@@ -124,7 +124,7 @@ class OnlineSearch:
         """The first ``count`` of a query's classes, most probable first, that the store holds."""
         return class_ids[np.isin(class_ids, self.store.layout.classes)][:count]
 
-    def _read(self, positions: np.ndarray) -> Iterator[tuple[slice, Runs]]:
+    def _read(self, positions: np.ndarray) -> Iterator[tuple[slice, ClassBlock]]:
         if self._resident is None:
             yield from self.store.read(positions, self._fragments)
             return

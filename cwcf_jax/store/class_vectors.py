@@ -19,7 +19,7 @@ import tensorstore
 from cwcf_jax import files
 from cwcf_jax.store import zarr
 from cwcf_jax.store.folder import StaleStoreError
-from cwcf_jax.store.zarr import Layout, Location
+from cwcf_jax.store.zarr import Location, StoreConfig
 
 FORMAT = 1
 
@@ -30,7 +30,7 @@ READERS = 4
 """Threads that ask."""
 
 
-class Runs(NamedTuple):
+class ClassBlock(NamedTuple):
     """Class vectors of consecutive images as `search.online_scores` takes them.
 
     ``values`` [c, b, d]; ``scales`` [c, b] or None; ``positions`` [n], where the classes that were asked for are.
@@ -101,13 +101,13 @@ class ClassVectorStore:
         size = self.layout.fragment
         return [slice(start, min(start + size, self.length)) for start in range(0, self.length, size)]
 
-    def read(self, positions: np.ndarray, fragments: range | None = None) -> Iterator[tuple[slice, Runs]]:
+    def read(self, positions: np.ndarray, fragments: range | None = None) -> Iterator[tuple[slice, ClassBlock]]:
         """Some fragments' images, by default all, and their vectors of some classes, the next asked for meanwhile.
 
         The vectors beyond the images of the last fragment mean nothing.
         """
         ahead = max(READERS, AHEAD // (self._run * len(positions)))
-        waiting: collections.deque[Callable[[], Runs]] = collections.deque()
+        waiting: collections.deque[Callable[[], ClassBlock]] = collections.deque()
         with futures.ThreadPoolExecutor(READERS) as pool:
             pieces = self.fragments()
             chosen = range(len(pieces)) if fragments is None else fragments
@@ -116,7 +116,7 @@ class ClassVectorStore:
                     waiting.append(self._ask(chosen[i + len(waiting)], positions, pool))
                 yield pieces[fragment], waiting.popleft()()
 
-    def vectors(self, rows: np.ndarray, positions: np.ndarray) -> Runs:
+    def vectors(self, rows: np.ndarray, positions: np.ndarray) -> ClassBlock:
         """The vectors of any images, ``values`` [n, r, d], for a second look at a few."""
         shape = len(positions), len(rows), self.layout.dim
         values = np.zeros(shape, zarr.DTYPES[self.layout.dtype])
@@ -125,11 +125,11 @@ class ClassVectorStore:
         for i in np.unique(fragments).tolist():
             here = np.flatnonzero(fragments == i)
             inside = np.asarray(rows)[here] - i * self.layout.fragment
-            found = Runs(*self._map(i), positions) if self._mappable else self._fetch(i, positions)
+            found = ClassBlock(*self._map(i), positions) if self._mappable else self._fetch(i, positions)
             values[:, here] = found.values[found.positions[:, None], inside]
             if scales is not None and found.scales is not None:
                 scales[:, here] = found.scales[found.positions[:, None], inside]
-        return Runs(values, scales, np.arange(len(positions), dtype=np.int32))
+        return ClassBlock(values, scales, np.arange(len(positions), dtype=np.int32))
 
     @property
     def _scaled(self) -> bool:
@@ -140,13 +140,13 @@ class ClassVectorStore:
         """Bytes of one class of a fragment."""
         return self.layout.fragment * self.layout.dim * zarr.DTYPES[self.layout.dtype].itemsize
 
-    def _ask(self, i: int, positions: np.ndarray, pool: futures.Executor) -> Callable[[], Runs]:
+    def _ask(self, i: int, positions: np.ndarray, pool: futures.Executor) -> Callable[[], ClassBlock]:
         """What gives a fragment's runs; threads read it meanwhile, unless the page cache holds them all."""
         if self._mappable and page_cache_holds(self._file("values", i), self._run, positions):
-            return functools.partial(Runs, *self._map(i), positions)
+            return functools.partial(ClassBlock, *self._map(i), positions)
         return pool.submit(self._fetch, i, positions).result
 
-    def _fetch(self, i: int, positions: np.ndarray) -> Runs:
+    def _fetch(self, i: int, positions: np.ndarray) -> ClassBlock:
         """A fragment's runs; from a local disk they are on their way into the page cache when this returns."""
         if not self._mappable:
             images = slice(i * self.layout.fragment, (i + 1) * self.layout.fragment)
@@ -156,8 +156,8 @@ class ClassVectorStore:
                     self._file("values", i).stat()  # TensorStore takes a file that is gone for zeros
                 values = self._values[chosen][:, images].read()
                 scales = None if self._scales is None else self._scales[chosen][:, images].read().result()
-                return Runs(values.result(), scales, np.arange(len(positions), dtype=np.int32))
-        runs = Runs(*self._map(i), positions)
+                return ClassBlock(values.result(), scales, np.arange(len(positions), dtype=np.int32))
+        runs = ClassBlock(*self._map(i), positions)
         for name, runs_of in (("values", runs.values), ("scales", runs.scales)):
             if runs_of is not None:
                 _advise(self._file(name, i), runs_of[0].nbytes, positions)
@@ -225,12 +225,12 @@ def read_length(kvstore: tensorstore.KvStore) -> int:
     return length
 
 
-def parse_header(header: Any, location: Location) -> tuple[dict[str, Any], Layout]:
+def parse_header(header: Any, location: Location) -> tuple[dict[str, Any], StoreConfig]:
     """The fingerprint and the layout of ``store.json``; StaleStoreError if they cannot be used."""
     try:
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']}, this version knows {FORMAT}")
         layout = header["layout"]
-        return header["fingerprint"], Layout(**{**layout, "classes": tuple(layout["classes"])})
+        return header["fingerprint"], StoreConfig(**{**layout, "classes": tuple(layout["classes"])})
     except (TypeError, KeyError, ValueError) as error:
         raise StaleStoreError(f"store.json of {location} cannot be used ({error}); make the store anew") from error

@@ -13,7 +13,7 @@ from cwcf_jax import files
 from cwcf_jax.store import zarr
 from cwcf_jax.store.class_vectors import FORMAT, parse_header, read_length
 from cwcf_jax.store.folder import StaleStoreError, StoreBusyError
-from cwcf_jax.store.zarr import Layout, Location
+from cwcf_jax.store.zarr import Location, StoreConfig
 
 TENSORSTORE_LOCK = "store.json.__lock"
 """What TensorStore leaves where it was killed while it wrote the header."""
@@ -27,7 +27,7 @@ class ClassVectorWriter:
         length: how many images it was given, those that wait for their fragment to fill up included.
     """
 
-    def __init__(self, location: Location, fingerprint: Mapping[str, Any], layout: Layout) -> None:
+    def __init__(self, location: Location, fingerprint: Mapping[str, Any], layout: StoreConfig) -> None:
         """Opens a store to go on, or begins it.
 
         Args:
@@ -179,5 +179,5 @@ def write_images(location: Location, first: int, values: np.ndarray, scales: np.
     zarr.open_values(kvstore, layout, create=True)[:, images].write(values.swapaxes(0, 1)).result()
 
 
-def _flat(fingerprint: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+def _flat(fingerprint: Mapping[str, Any], layout: StoreConfig) -> dict[str, Any]:
     return {**fingerprint, **dataclasses.asdict(layout)}

@@ -1,4 +1,4 @@
-"""What one pass leaves of each image (`encoder.Pooled` over all classes), on disk; and several passes, a scale each."""
+"""This module stores what one pass pools of each image (`encoder.PooledFeatures`), at one scale or several."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from cwcf_jax.store.rows import RowStore
 
 
 class PooledStore(RowStore):
-    """Rows of `encoder.Pooled` over all classes for a list of images.
+    """Rows of `encoder.PooledFeatures` over all classes for a list of images.
 
     Attributes:
         sums: [n, k] raw features.

@@ -32,7 +32,7 @@ describes it in JSON, where an address does not say enough. Where the S3 API is 
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class StoreConfig:
     """What a class-vector store holds of each image.
 
     Attributes:
@@ -112,7 +112,7 @@ def local_folder(location: Location) -> pathlib.Path | None:
     return pathlib.Path(location).absolute()
 
 
-def open_values(kvstore: tensorstore.KvStore, layout: Layout, *, create: bool) -> tensorstore.TensorStore:
+def open_values(kvstore: tensorstore.KvStore, layout: StoreConfig, *, create: bool) -> tensorstore.TensorStore:
     """[classes, images, dim]; the images grow by whole fragments."""
     count, dim = len(layout.classes), layout.dim
     codecs = [_bytes(layout.dtype)]
@@ -132,7 +132,7 @@ def open_values(kvstore: tensorstore.KvStore, layout: Layout, *, create: bool) -
     return _open(kvstore, "values", metadata, create=create)
 
 
-def open_scales(kvstore: tensorstore.KvStore, layout: Layout, *, create: bool) -> tensorstore.TensorStore:
+def open_scales(kvstore: tensorstore.KvStore, layout: StoreConfig, *, create: bool) -> tensorstore.TensorStore:
     """[classes, images], what to multiply int8 vectors by."""
     count = len(layout.classes)
     metadata = {
@@ -145,7 +145,7 @@ def open_scales(kvstore: tensorstore.KvStore, layout: Layout, *, create: bool) -
     return _open(kvstore, "scales", metadata, create=create)
 
 
-def map_values(file: pathlib.Path, layout: Layout) -> np.ndarray:
+def map_values(file: pathlib.Path, layout: StoreConfig) -> np.ndarray:
     """A fragment [classes, fragment, dim] of the local file that holds it, not read before it is used."""
     shape = len(layout.classes), layout.fragment, layout.dim
     run = layout.fragment * layout.dim * DTYPES[layout.dtype].itemsize
@@ -157,7 +157,7 @@ def map_values(file: pathlib.Path, layout: Layout) -> np.ndarray:
     return np.memmap(file, DTYPES[layout.dtype], "r", shape=shape)
 
 
-def map_scales(file: pathlib.Path, layout: Layout) -> np.ndarray:
+def map_scales(file: pathlib.Path, layout: StoreConfig) -> np.ndarray:
     """The scales [classes, fragment] of a fragment."""
     shape = len(layout.classes), layout.fragment
     _check_size(file, 4 * shape[0] * shape[1])

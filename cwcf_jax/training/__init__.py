@@ -3,20 +3,20 @@
 Not imported by `cwcf_jax` itself: Grain, Optax and Orbax take seconds to import.
 """
 
-from cwcf_jax.training.augment import Augmentation, augment, center_crop
+from cwcf_jax.training.augment import AugmentationConfig, augment, center_crop
 from cwcf_jax.training.config import TrainingConfig
 from cwcf_jax.training.loop import Trainer, export, train
-from cwcf_jax.training.prepare import Prepared, prepare
+from cwcf_jax.training.prepare import TrainingSetup, prepare
 from cwcf_jax.training.records import ResumeError, read_metrics
 from cwcf_jax.training.state import TrainState
 
 __all__ = [
-    "Augmentation",
-    "Prepared",
+    "AugmentationConfig",
     "ResumeError",
     "TrainState",
     "Trainer",
     "TrainingConfig",
+    "TrainingSetup",
     "augment",
     "center_crop",
     "export",

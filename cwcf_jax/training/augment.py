@@ -13,7 +13,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
-class Augmentation:
+class AugmentationConfig:
     """How training pictures vary.
 
     Attributes:
@@ -32,7 +32,7 @@ class Augmentation:
     jitter: float = 0.3
 
 
-def augment(image: np.ndarray, rng: np.random.Generator, settings: Augmentation) -> np.ndarray:
+def augment(image: np.ndarray, rng: np.random.Generator, settings: AugmentationConfig) -> np.ndarray:
     """A random crop of ``image`` [height, width, 3] uint8, resized to [size, size, 3] uint8, flipped and recoloured.
 
     The crop is Szegedy et al. 2015's: area uniform, aspect log-uniform; a side longer than the picture is cut to it.

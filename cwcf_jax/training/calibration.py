@@ -8,7 +8,7 @@ from jaxtyping import Array, UInt8
 from cwcf_jax.networks import Network, Params
 from cwcf_jax.training.augment import center_crop
 from cwcf_jax.training.config import TrainingConfig
-from cwcf_jax.training.prepare import Prepared
+from cwcf_jax.training.prepare import TrainingSetup
 from cwcf_jax.training.steps import apply_network
 
 PICTURES = 32
@@ -18,7 +18,7 @@ LIFT = 100.0
 """Bias under which no ReLU clips anything, the responses being of scale 1."""
 
 
-def calibrate(config: TrainingConfig, prepared: Prepared) -> Params:
+def calibrate(config: TrainingConfig, prepared: TrainingSetup) -> Params:
     """The parameters to train, each new convolution scaled and shifted: every channel has mean 0 and variance 1.
 
     Layer by layer on the pictures themselves, before the ReLU: the data-dependent initialisation of Salimans & Kingma
@@ -41,7 +41,7 @@ def calibrate(config: TrainingConfig, prepared: Prepared) -> Params:
     return params
 
 
-def new_layers(config: TrainingConfig, prepared: Prepared) -> tuple[str, ...]:
+def new_layers(config: TrainingConfig, prepared: TrainingSetup) -> tuple[str, ...]:
     """Convolutions that start at random and whose maps are to be had, in the order of the network."""
     spec = prepared.network.spec
     layers = [layer.name for layer in (*spec.feature_layers, spec.cam_layer) if layer is not None]
@@ -69,7 +69,7 @@ def _usable(size: Array) -> Array:
     return jnp.where(jnp.isfinite(size) & (size > 1e-4), size, 1.0)
 
 
-def _pictures(config: TrainingConfig, prepared: Prepared) -> Array:
+def _pictures(config: TrainingConfig, prepared: TrainingSetup) -> Array:
     """Squares cut out of pictures spread evenly over the training set."""
     train = prepared.train
     chosen = range(0, len(train), -(-len(train) // PICTURES))

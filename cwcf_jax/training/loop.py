@@ -14,14 +14,14 @@ from cwcf_jax import files, networks
 from cwcf_jax.datasets.labelled import LabelledImages
 from cwcf_jax.networks import Params, Provenance
 from cwcf_jax.training import pipeline
-from cwcf_jax.training.augment import Augmentation
+from cwcf_jax.training.augment import AugmentationConfig
 from cwcf_jax.training.calibration import calibrate
 from cwcf_jax.training.checkpoints import Checkpoints
 from cwcf_jax.training.config import TrainingConfig
-from cwcf_jax.training.prepare import Prepared
+from cwcf_jax.training.prepare import TrainingSetup
 from cwcf_jax.training.records import MetricsLog, ResumeError, claim, identity, read_metrics
 from cwcf_jax.training.state import TrainState, initial_state, learning_rate, make_optimizer
-from cwcf_jax.training.steps import StepSettings, eval_step, train_step
+from cwcf_jax.training.steps import StepConfig, eval_step, train_step
 
 Report = Callable[[dict[str, Any]], None]
 """Is handed every line of the log, as a dictionary."""
@@ -33,7 +33,7 @@ class Trainer:
     Arrays of a batch are split over the devices along their first axis, everything else is on each of them.
     """
 
-    def __init__(self, config: TrainingConfig, prepared: Prepared, devices: "list[jax.Device] | None" = None):
+    def __init__(self, config: TrainingConfig, prepared: TrainingSetup, devices: "list[jax.Device] | None" = None):
         """ValueError if the batch cannot be divided among ``devices``, by default all local ones."""
         devices = devices or jax.local_devices()
         if config.batch_size % len(devices):
@@ -46,7 +46,7 @@ class Trainer:
         self.schedule = learning_rate(config, self.steps)
         self.optimizer = make_optimizer(config, self.steps)
         self.frozen = jax.device_put(prepared.frozen, self.everywhere)
-        settings = StepSettings(config.label_smoothing, config.ema, config.precision, config.log_every)
+        settings = StepConfig(config.label_smoothing, config.ema, config.precision, config.log_every)
         step = functools.partial(train_step, network=prepared.network, optimizer=self.optimizer, settings=settings)
         evaluate = functools.partial(eval_step, network=prepared.network, precision=config.precision)
         self.train_step = jax.jit(step, donate_argnums=0, out_shardings=self.everywhere)
@@ -64,7 +64,7 @@ class Trainer:
     def dataset(self) -> Any:
         """The training batches; see `pipeline.training_dataset`."""
         config = self.config
-        varied = Augmentation(
+        varied = AugmentationConfig(
             config.image_size, (config.min_scale, config.max_scale), flip=config.flip, jitter=config.jitter
         )
         return pipeline.training_dataset(
@@ -92,7 +92,11 @@ class Trainer:
 
 
 def train(
-    config: TrainingConfig, prepared: Prepared, *, report: Report | None = None, notes: dict[str, Any] | None = None
+    config: TrainingConfig,
+    prepared: TrainingSetup,
+    *,
+    report: Report | None = None,
+    notes: dict[str, Any] | None = None,
 ) -> pathlib.Path:
     """Trains to the end, from where ``config.output`` stands, and exports; the path of the exported weights.
 
@@ -179,7 +183,7 @@ def export(trainer: Trainer, state: TrainState, folder: pathlib.Path, notes: dic
         sha256="",
         licence=config.licence,
         preprocessing=spec.preprocessing,
-        num_classes=spec.num_classes,
+        num_classes=spec.num_labels,
         class_names=spec.class_names,
         notes=notes | identity(config, trainer.prepared.facts),
     )

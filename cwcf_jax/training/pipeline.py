@@ -11,7 +11,7 @@ import grain  # type: ignore[import-untyped]
 import numpy as np
 
 from cwcf_jax.datasets.labelled import LabelledImages
-from cwcf_jax.training.augment import Augmentation, augment, center_crop
+from cwcf_jax.training.augment import AugmentationConfig, augment, center_crop
 
 Batch = dict[str, Any]
 """``images`` [b, size, size, 3] uint8, ``labels`` [b] int32, ``weights`` [b] float32: 1, or 0 for what fills up."""
@@ -21,7 +21,7 @@ PREFETCHED = 4
 
 
 def training_dataset(
-    images: LabelledImages, *, batch_size: int, seed: int, augmentation: Augmentation | None, size: int
+    images: LabelledImages, *, batch_size: int, seed: int, augmentation: AugmentationConfig | None, size: int
 ) -> Any:
     """An endless `grain.MapDataset` of batches: every epoch a new order, batches running on over its end.
 

@@ -19,7 +19,7 @@ CLASSIFIER_DEVIATION = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class TrainingSetup:
     """Everything a training starts from.
 
     Attributes:
@@ -41,7 +41,7 @@ class Prepared:
     facts: dict[str, Any]
 
 
-def prepare(config: TrainingConfig, network: Network | None = None) -> Prepared:
+def prepare(config: TrainingConfig, network: Network | None = None) -> TrainingSetup:
     """Reads data and weights.
 
     Args:
@@ -68,11 +68,11 @@ def prepare(config: TrainingConfig, network: Network | None = None) -> Prepared:
     facts = {
         "training pictures": train.fingerprint(),
         "held-out pictures": held.fingerprint() if held is not None else None,
-        "classes": network.spec.num_classes,
+        "classes": network.spec.num_labels,
         "weights": _weights_fingerprint(config),
         "frozen parameters": params_fingerprint(frozen),
     }
-    return Prepared(network, params, frozen, train, held, left_out, facts)
+    return TrainingSetup(network, params, frozen, train, held, left_out, facts)
 
 
 def read_data(config: TrainingConfig) -> tuple[LabelledImages, LabelledImages | None]:
@@ -116,10 +116,10 @@ def match_classes(
         names = train.class_names or _numbered(train)
         if config.weights and names != networks.class_names(network.spec):
             raise DatasetError(
-                f"{train.name}: its {len(names)} classes are not the {network.spec.num_classes} of --weights; give the "
+                f"{train.name}: its {len(names)} classes are not the {network.spec.num_labels} of --weights; give the "
                 "file as --trunk to train a new classifier"
             )
-        network = network.with_spec(num_classes=len(names), class_names=names)
+        network = network.with_spec(num_labels=len(names), class_names=names)
     matched = [data if data is None else _relabelled(data, network, names, own) for data in (train, held)]
     present = matched[0].counts() if matched[0] is not None else {}
     if len(names) < 2 or len(present) == 1:

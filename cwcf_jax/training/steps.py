@@ -18,7 +18,7 @@ Batch = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class StepSettings:
+class StepConfig:
     """What of a step is fixed when it is compiled.
 
     Attributes:
@@ -86,7 +86,7 @@ def train_step(
     batch: Batch,
     network: Network,
     optimizer: optax.GradientTransformation,
-    settings: StepSettings,
+    settings: StepConfig,
 ) -> TrainState:
     """The state after one more batch. Nothing flows back into ``frozen``."""
 

@@ -19,7 +19,7 @@ from cwcf_jax.index import Hit, Index, Searcher
 from cwcf_jax.version import __version__
 from cwcf_jax.web import messages, uploads
 from cwcf_jax.web.protection import Protection
-from cwcf_jax.web.searching import Searching
+from cwcf_jax.web.search_service import SearchService
 from cwcf_jax.web.thumbnails import Thumbnails
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -49,7 +49,7 @@ def create_app(
         hosts: names by which browsers may call it; ``*``: any.
         searcher: of the index, see `Index.searcher`; None: in this process.
     """
-    searching = Searching(index, searcher)
+    searching = SearchService(index, searcher)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -77,7 +77,7 @@ def create_app(
     return app
 
 
-def _searches(searching: Searching) -> APIRouter:
+def _searches(searching: SearchService) -> APIRouter:
     """The index, searches and why their hits scored as they did."""
     router = APIRouter(prefix="/api")
 
@@ -87,25 +87,25 @@ def _searches(searching: Searching) -> APIRouter:
         return searching.info()
 
     @router.post("/query", responses=REFUSALS)
-    def query(asked: messages.Query) -> messages.QueryInfo:
+    def query(asked: messages.QueryRequest) -> messages.QueryInfo:
         """How a query is seen: its classes, and where they are."""
         return searching.describe(asked)
 
     @router.post("/search", responses=REFUSALS)
-    def search(asked: messages.Search) -> messages.Found:
+    def search(asked: messages.SearchRequest) -> messages.SearchResponse:
         """The pictures that are most like the query, best first."""
         before = time.monotonic()
         hits, pictures = searching.search(asked)
         found = [_found_picture(hit) for hit in hits]
-        return messages.Found(pictures=pictures, hits=found, seconds=time.monotonic() - before)
+        return messages.SearchResponse(pictures=pictures, hits=found, seconds=time.monotonic() - before)
 
     @router.post("/explain", responses=REFUSALS)
-    def explain(asked: messages.Explain) -> messages.Explained:
+    def explain(asked: messages.ExplainRequest) -> messages.ExplanationResponse:
         """Why a hit scored as it did."""
         found = searching.explain(asked)
-        return messages.Explained(
+        return messages.ExplanationResponse(
             score=found.score,
-            pairs=[messages.ClassPair(**pair._asdict()) for pair in found.pairs],
+            pairs=[messages.ClassPairInfo(**pair._asdict()) for pair in found.pairs],
             rest=found.rest,
             cells=found.cells.tolist(),
             constant=found.constant,
@@ -114,8 +114,8 @@ def _searches(searching: Searching) -> APIRouter:
     return router
 
 
-def _found_picture(hit: Hit) -> messages.FoundPicture:
-    return messages.FoundPicture(
+def _found_picture(hit: Hit) -> messages.HitInfo:
+    return messages.HitInfo(
         path=hit.entry.path,
         content=hit.entry.content,
         score=hit.score,
@@ -126,12 +126,12 @@ def _found_picture(hit: Hit) -> messages.FoundPicture:
     )
 
 
-def _pictures(searching: Searching, thumbnails: Thumbnails) -> APIRouter:
+def _pictures(searching: SearchService, thumbnails: Thumbnails) -> APIRouter:
     """Pictures in both directions: uploads of clients, and thumbnails of the index."""
     router = APIRouter(prefix="/api")
 
     @router.post("/uploads", status_code=201, openapi_extra=BODY, responses=UPLOAD_REFUSALS)
-    async def upload(request: Request) -> messages.Uploaded:
+    async def upload(request: Request) -> messages.UploadResponse:
         """Takes a picture to ask with: the body is the file. It stays in memory for a while."""
         body = await uploads.read_body(request)
         return await run_in_threadpool(searching.upload, body)

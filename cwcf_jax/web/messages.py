@@ -23,7 +23,7 @@ class IndexInfo(Message):
     classes: list[str] = Field(description="Names of the network's classes, in order.")
 
 
-class Uploaded(Message):
+class UploadResponse(Message):
     """A picture that can be asked with."""
 
     upload: str = Field(description="Its name from now on: sha256 of the file.")
@@ -31,7 +31,7 @@ class Uploaded(Message):
     height: int
 
 
-class Query(Message):
+class QueryRequest(Message):
     """What is asked: a picture that was uploaded, or one of the index; one of the two."""
 
     upload: str | None = Field(None, max_length=64)
@@ -61,7 +61,7 @@ class QueryInfo(Message):
     )
 
 
-class Search(Query):
+class SearchRequest(QueryRequest):
     """A search."""
 
     aggregation: Literal["ofa", "ona"] = "ofa"
@@ -76,7 +76,7 @@ class Search(Query):
     first: int = Field(0, ge=0, le=10_000_000, description="Of the best, how many are passed over.")
 
 
-class FoundPicture(Message):
+class HitInfo(Message):
     """A picture that was found."""
 
     path: str
@@ -90,22 +90,22 @@ class FoundPicture(Message):
     cells: tuple[int, int, int, int] | None = Field(description="The same in cells, for an explanation.")
 
 
-class Found(Message):
+class SearchResponse(Message):
     """One page of results."""
 
     pictures: int = Field(description="How many the index holds.")
-    hits: list[FoundPicture]
+    hits: list[HitInfo]
     seconds: float
 
 
-class Explain(Search):
+class ExplainRequest(SearchRequest):
     """A hit of a search with the same fields."""
 
     hit: str = Field(max_length=4096, description="Its path.")
     cells: tuple[int, int, int, int] | None = None
 
 
-class ClassPair(Message):
+class ClassPairInfo(Message):
     """What a class of the query and a class of the picture add to the score together."""
 
     query: str
@@ -113,11 +113,11 @@ class ClassPair(Message):
     share: float
 
 
-class Explained(Message):
+class ExplanationResponse(Message):
     """A score taken apart. The shares and the rest sum to it; so do the cells and the constant."""
 
     score: float = Field(description="Of the region or picture, before expansion and ranking by shared neighbours.")
-    pairs: list[ClassPair]
+    pairs: list[ClassPairInfo]
     rest: float
     cells: list[list[float]] = Field(description="What each cell adds; rows from the top, evenly over the picture.")
     constant: float

@@ -4,7 +4,7 @@ import threading
 
 import cachetools
 
-from cwcf_jax.index import Prepared
+from cwcf_jax.index import PreparedQuery
 
 MAX_BYTES = 256 * 2**20
 
@@ -14,15 +14,15 @@ class UploadedQueries:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         # The last query is kept whatever its size: the client is about to search with it.
-        self._queries = cachetools.LRUCache[str, Prepared](max_bytes, lambda query: min(query.nbytes, max_bytes))
+        self._queries = cachetools.LRUCache[str, PreparedQuery](max_bytes, lambda query: min(query.nbytes, max_bytes))
         self._lock = threading.Lock()
 
-    def get(self, name: str) -> Prepared | None:
+    def get(self, name: str) -> PreparedQuery | None:
         """Returns the query of that name, or None if it is no longer kept."""
         with self._lock:
             return self._queries.get(name)
 
-    def put(self, name: str, query: Prepared) -> None:
+    def put(self, name: str, query: PreparedQuery) -> None:
         """Keeps a query."""
         with self._lock:
             self._queries[name] = query

@@ -6,7 +6,7 @@ import numpy as np
 from fastapi import HTTPException, Request
 from PIL import Image
 
-from cwcf_jax.images import ImageError, Record, read_image
+from cwcf_jax.images import DatasetPicture, ImageError, read_image
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000
@@ -42,7 +42,7 @@ def decode(body: bytes) -> np.ndarray:
     if pixels > MAX_PIXELS:
         raise HTTPException(413, _too_large())
     try:
-        return read_image(Record([{"image": body}], 0, "the picture"))
+        return read_image(DatasetPicture([{"image": body}], 0, "the picture"))
     except ImageError as error:
         raise HTTPException(422, str(error)) from error
 

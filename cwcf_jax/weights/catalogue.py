@@ -56,7 +56,7 @@ class Hash:
 
 
 @dataclasses.dataclass(frozen=True)
-class Preprocessing:
+class CataloguePreprocessing:
     """(x - mean) * scale on 0-255 pixels, in the order of ``channels``."""
 
     channels: str
@@ -65,7 +65,7 @@ class Preprocessing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One file of weights.
 
     Attributes:
@@ -91,7 +91,7 @@ class Entry:
     hash: Hash | None
     size: int | None
     licence: str
-    preprocessing: Preprocessing
+    preprocessing: CataloguePreprocessing
     paper: str
     note: str
     trunk: bool = False
@@ -108,17 +108,17 @@ class Entry:
 
 
 _OPTIONAL = ("hash", "size", "trunk")
-_REQUIRED = tuple(f.name for f in dataclasses.fields(Entry) if f.name not in ("name", *_OPTIONAL))
+_REQUIRED = tuple(f.name for f in dataclasses.fields(CatalogueEntry) if f.name not in ("name", *_OPTIONAL))
 
 
-def read(path: str | pathlib.Path = PATH) -> dict[str, Entry]:
+def read(path: str | pathlib.Path = PATH) -> dict[str, CatalogueEntry]:
     """All entries by name, in the order of the file.
 
     Raises:
         CatalogueError: not TOML, or a field is missing, unknown or malformed.
         OSError: the file cannot be read.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, CatalogueEntry] = {}
     files: dict[str, str] = {}
     for name, table in read_tables(path, CatalogueError).items():
         try:
@@ -140,7 +140,7 @@ def read_tables(path: str | pathlib.Path, error: Callable[[str], Exception]) -> 
         raise error(f"{path}: {reason}") from None
 
 
-def _entry(name: str, table: Any) -> Entry:
+def _entry(name: str, table: Any) -> CatalogueEntry:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise CatalogueError("a name has lower-case letters, digits and underscores")
     _keys(table, _REQUIRED, _OPTIONAL)
@@ -154,7 +154,7 @@ def _entry(name: str, table: Any) -> Entry:
     trunk = table.get("trunk", False)
     if not isinstance(trunk, bool):
         raise CatalogueError(f"trunk {trunk!r} is neither true nor false")
-    return Entry(
+    return CatalogueEntry(
         name=name,
         network=_choice(table, "network", NETWORKS),
         layout=_choice(table, "layout", LAYOUTS),
@@ -218,7 +218,7 @@ def _hash(value: str) -> Hash:
     return Hash(kind.removesuffix("-prefix"), digits, prefix=kind.endswith("-prefix"))
 
 
-def _preprocessing(table: Any) -> Preprocessing:
+def _preprocessing(table: Any) -> CataloguePreprocessing:
     try:
         _keys(table, ("channels", "mean", "scale"))
         channels = _choice(table, "channels", CHANNELS)
@@ -226,7 +226,7 @@ def _preprocessing(table: Any) -> Preprocessing:
         scale = _triple(table, "scale", 1e-4, 1.0)
     except CatalogueError as error:
         raise CatalogueError(f"preprocessing: {error}") from None
-    return Preprocessing(channels, mean, scale)
+    return CataloguePreprocessing(channels, mean, scale)
 
 
 def _triple(table: Mapping[str, Any], key: str, low: float, high: float) -> tuple[float, float, float]:

@@ -73,7 +73,7 @@ def read_file(
         sha256=networks.fingerprint(source),
         licence="unknown" if known is None else known.licence,
         preprocessing=network.spec.preprocessing if layout is None else layout.preprocessing,
-        num_classes=network.spec.num_classes,
+        num_classes=network.spec.num_labels,
         class_names=network.spec.class_names,
         layout="own" if layout is None else layout.name,
         complete=not trunk,
@@ -98,7 +98,7 @@ def _renumbered(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 _UNNAMED = re.compile(r"^(convolution2d|dense)_(\d+)/")
 
 
-def _entry(source: pathlib.Path) -> catalogue.Entry | None:
+def _entry(source: pathlib.Path) -> catalogue.CatalogueEntry | None:
     """The catalogue's entry for this very file, told by its hash."""
     digests: dict[str, str] = {}
     for entry in catalogue.read().values():

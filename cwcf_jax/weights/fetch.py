@@ -9,7 +9,7 @@ import shutil
 import sys
 
 from cwcf_jax import files
-from cwcf_jax.weights.catalogue import Entry
+from cwcf_jax.weights.catalogue import CatalogueEntry
 
 
 class FetchError(RuntimeError):
@@ -22,7 +22,7 @@ def default_folder() -> pathlib.Path:
     return (pathlib.Path(cache) if cache else pathlib.Path.home() / ".cache") / "cwcf" / "weights"
 
 
-def fetch(entry: Entry, folder: pathlib.Path, *, timeout: float = 30.0, again: str = "") -> pathlib.Path:
+def fetch(entry: CatalogueEntry, folder: pathlib.Path, *, timeout: float = 30.0, again: str = "") -> pathlib.Path:
     """Download and verify the file, or only verify it where it is there already; return its path.
 
     Of several processes that fetch the same file, one downloads and the others wait for it.
@@ -55,7 +55,7 @@ def fetch(entry: Entry, folder: pathlib.Path, *, timeout: float = 30.0, again: s
     return final
 
 
-def _download(entry: Entry, path: pathlib.Path, timeout: float, advice: str) -> None:
+def _download(entry: CatalogueEntry, path: pathlib.Path, timeout: float, advice: str) -> None:
     try:
         import pooch  # late: with requests it takes a while, and only a download needs it
         import requests  # type: ignore[import-untyped,unused-ignore]
@@ -72,7 +72,7 @@ def _download(entry: Entry, path: pathlib.Path, timeout: float, advice: str) -> 
         raise FetchError(f"cannot fetch {entry.url}: {error}{advice}") from error
 
 
-def _check(entry: Entry, path: pathlib.Path, advice: str) -> None:
+def _check(entry: CatalogueEntry, path: pathlib.Path, advice: str) -> None:
     """Raises if the file at ``path`` cannot be the entry's; warns if nobody can tell."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -92,7 +92,7 @@ def _check(entry: Entry, path: pathlib.Path, advice: str) -> None:
         raise FetchError(f"{wrong}{'...' if entry.hash.prefix else ''}: damaged, or another file. {advice}")
 
 
-def by_hand(entry: Entry, folder: pathlib.Path, again: str) -> str:
+def by_hand(entry: CatalogueEntry, folder: pathlib.Path, again: str) -> str:
     """Return what to do where there is no network."""
     lines = (
         "To fetch it by hand:",
@@ -105,7 +105,7 @@ def by_hand(entry: Entry, folder: pathlib.Path, again: str) -> str:
     return "\n".join(lines)
 
 
-def convert_command(entry: Entry, folder: pathlib.Path) -> str:
+def convert_command(entry: CatalogueEntry, folder: pathlib.Path) -> str:
     """Return the command that makes a checkpoint of the downloaded file."""
     options = [str(folder / entry.file), f"--network={entry.network}", f"--output={folder / entry.name}"]
     return shlex.join(("cwcf", "weights", "convert", *options, *(["--trunk"] if entry.trunk else [])))

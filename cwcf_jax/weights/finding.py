@@ -17,7 +17,7 @@ from cwcf_jax import files, networks
 from cwcf_jax.networks import Network, Params, Provenance, layouts
 from cwcf_jax.version import __version__
 from cwcf_jax.weights import catalogue, installed
-from cwcf_jax.weights.catalogue import Entry
+from cwcf_jax.weights.catalogue import CatalogueEntry
 from cwcf_jax.weights.fetch import default_folder
 from cwcf_jax.weights.installed import Package
 
@@ -26,7 +26,7 @@ MAKER = "converted by cwcf-jax"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Found:
+class FoundWeights:
     """Weights that were found.
 
     Attributes:
@@ -49,8 +49,8 @@ def find(
     fingerprint: str = "",
     folder: pathlib.Path | None = None,
     packages: Mapping[str, Package] | None = None,
-    downloads: Mapping[str, Entry] | None = None,
-) -> Found:
+    downloads: Mapping[str, CatalogueEntry] | None = None,
+) -> FoundWeights:
     """Finds the weights of a network: of its installed package, else in the cache.
 
     In the cache, checkpoints come before downloads that were not converted yet, those of the catalogue in its order
@@ -58,7 +58,7 @@ def find(
 
     Args:
         network: the network; its name is looked for.
-        fingerprint: finds these weights and no others, see `Found`; empty: whichever come first.
+        fingerprint: finds these weights and no others, see `FoundWeights`; empty: whichever come first.
         folder: the cache; None: `fetch.default_folder`.
         packages: the known packages by network; None: those of installed.toml.
         downloads: the known downloads by name; None: those of catalogue.toml.
@@ -115,7 +115,7 @@ def maker(network: Network) -> str:
     return f"{__version__} {digest.hexdigest()[:8]}"
 
 
-def _installed(network: Network, package: Package, folder: pathlib.Path) -> Found | None:
+def _installed(network: Network, package: Package, folder: pathlib.Path) -> FoundWeights | None:
     target = conversion(package.network, package.sha256, folder)
     if found := _intact(network, target, package.sha256):
         return found
@@ -127,8 +127,8 @@ def _installed(network: Network, package: Package, folder: pathlib.Path) -> Foun
 
 
 def _checkpoint(
-    network: Network, fingerprint: str, folder: pathlib.Path, entries: list[Entry], faults: list[str]
-) -> Found | None:
+    network: Network, fingerprint: str, folder: pathlib.Path, entries: list[CatalogueEntry], faults: list[str]
+) -> FoundWeights | None:
     """The first checkpoint in the cache that serves; ``faults`` gets what is wrong with those that do not."""
     ranks = {entry.url: rank for rank, entry in enumerate(entries)}
     again = {entry.url for entry in entries if (folder / entry.file).is_file()}
@@ -161,7 +161,7 @@ def _convert_package(network: Network, package: Package, file: pathlib.Path) -> 
     )
 
 
-def _convert_download(network: Network, entry: Entry, file: pathlib.Path) -> tuple[Params, Provenance]:
+def _convert_download(network: Network, entry: CatalogueEntry, file: pathlib.Path) -> tuple[Params, Provenance]:
     """The parameters in a download, after its hash was compared with the catalogue's."""
     from cwcf_jax.weights.convert import read_file  # late: what was converted needs no reader
 
@@ -177,7 +177,7 @@ def _convert_download(network: Network, entry: Entry, file: pathlib.Path) -> tup
 
 def _converted_once(
     network: Network, target: pathlib.Path, sha256: str, convert: Callable[[], tuple[Params, Provenance]]
-) -> Found:
+) -> FoundWeights:
     """What ``convert`` makes of the file with this hash, kept at ``target``; of several processes one converts."""
     with contextlib.ExitStack() as stack:
         problem: Exception | None = None
@@ -200,7 +200,7 @@ def _converted_once(
             "each time. XDG_CACHE_HOME names another folder for caches",
             stacklevel=2,
         )
-    return Found(networks.adapt(network, record), params, record, record.sha256)
+    return FoundWeights(networks.adapt(network, record), params, record, record.sha256)
 
 
 def _wait(message: str) -> None:
@@ -215,7 +215,7 @@ def _keep(params: Params, record: Provenance, target: pathlib.Path) -> None:
     networks.save_params(params, target, record)
 
 
-def _intact(network: Network, target: pathlib.Path, sha256: str) -> Found | None:
+def _intact(network: Network, target: pathlib.Path, sha256: str) -> FoundWeights | None:
     """A conversion; None where it is missing, damaged (zip's checksums tell), of another file or by another `maker`."""
     try:
         record = networks.read_provenance(target) if target.is_file() else None
@@ -231,16 +231,16 @@ def _current(network: Network, record: Provenance) -> bool:
     return record.notes.get(MAKER) == maker(network)
 
 
-def _read(network: Network, path: pathlib.Path, record: Provenance, fingerprint: str) -> Found:
+def _read(network: Network, path: pathlib.Path, record: Provenance, fingerprint: str) -> FoundWeights:
     network = networks.adapt(network, record)
     # What this code converted it has compared with the network already, which takes half a second.
     whole = path.is_file() and _current(network, record)
     params = networks.read_params(path) if whole else networks.load_params(network, path)
-    return Found(network, params, record, fingerprint)
+    return FoundWeights(network, params, record, fingerprint)
 
 
 def _nothing(
-    network: Network, fingerprint: str, folder: pathlib.Path, package: Package | None, entries: list[Entry]
+    network: Network, fingerprint: str, folder: pathlib.Path, package: Package | None, entries: list[CatalogueEntry]
 ) -> str:
     name, which = network.spec.name, f" with sha256 {fingerprint[:12]}..." if fingerprint else ""
     if fingerprint and not (package is not None and fingerprint == package.sha256):

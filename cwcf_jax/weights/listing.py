@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Iterable
 
 from cwcf_jax.weights import installed
-from cwcf_jax.weights.catalogue import Entry
+from cwcf_jax.weights.catalogue import CatalogueEntry
 from cwcf_jax.weights.fetch import readable
 from cwcf_jax.weights.installed import Package, PackageError
 
@@ -18,7 +18,7 @@ HERE = {
 """What the column ``here`` says, and what it means."""
 
 
-def table(entries: Iterable[Entry], packages: Iterable[Package], folder: pathlib.Path) -> str:
+def table(entries: Iterable[CatalogueEntry], packages: Iterable[Package], folder: pathlib.Path) -> str:
     """Rows of packages, downloads and other checkpoints in the cache.
 
     Args:

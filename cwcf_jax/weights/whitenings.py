@@ -24,7 +24,7 @@ _MAKER = "cwcf_jax.weights.whitenings.write makes one"
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class FittingImages:
     """Pictures that a whitening was fitted on: their name, how many, sha256 over names and contents, licence."""
 
     name: str
@@ -34,7 +34,7 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class WhiteningRecord:
     """What a whitening is for, and what it was fitted on.
 
     Attributes:
@@ -56,7 +56,7 @@ class Record:
     resize: str
     classes: int
     shrinkage: float | None
-    data: tuple[Data, ...]
+    data: tuple[FittingImages, ...]
     versions: dict[str, str]
 
     @property
@@ -65,7 +65,7 @@ class Record:
         return ", ".join(f"{one.images} pictures of {one.name}" for one in self.data)
 
 
-def write(path: pathlib.Path, whitening: Whitening, record: Record, *, dtype: str = "float16") -> None:
+def write(path: pathlib.Path, whitening: Whitening, record: WhiteningRecord, *, dtype: str = "float16") -> None:
     """Writes a whitening with its record; the projection in ``dtype``, the rest in float32."""
     arrays: dict[str, Any] = {
         "mean": np.asarray(whitening.mean, np.float32),
@@ -77,7 +77,7 @@ def write(path: pathlib.Path, whitening: Whitening, record: Record, *, dtype: st
         np.savez(stream, **arrays)
 
 
-def read(path: pathlib.Path) -> tuple[Whitening, Record]:
+def read(path: pathlib.Path) -> tuple[Whitening, WhiteningRecord]:
     """A whitening that `write` wrote, in float32, and its record.
 
     Raises:
@@ -96,13 +96,13 @@ def read(path: pathlib.Path) -> tuple[Whitening, Record]:
     return Whitening(mean, projection, eigenvalues, record.fitted_on), record
 
 
-def read_record(path: pathlib.Path) -> Record:
+def read_record(path: pathlib.Path) -> WhiteningRecord:
     """The record of a whitening's file; errors as in `read`."""
     if not path.is_file():
         raise FileNotFoundError(f"no whitening at {path}; {_MAKER}")
     try:
         content = json.loads(npz.read_string(path, RECORD) or "")
-        return Record(**content | {"data": tuple(Data(**one) for one in content["data"])})
+        return WhiteningRecord(**content | {"data": tuple(FittingImages(**one) for one in content["data"])})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} holds no record of a whitening ({error}); {_MAKER}") from error
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cwcf_jax import descriptors
 from cwcf_jax.baselines import bag_of_words
-from cwcf_jax.baselines.bag_of_words import Bags, InvertedIndex, Vocabulary
+from cwcf_jax.baselines.bag_of_words import BagOfWordsIndex, InvertedIndex, Vocabulary
 from cwcf_jax.descriptors import WhiteningConfig, fit_pca_whitening
 from tests.support import oracles
 from tests.support.packages import package
@@ -203,21 +203,21 @@ class BagsTest(parameterized.TestCase):
         query = random.integers(-1, words, (6, 7)).astype(np.int32)
         x1, x2 = sorted(random.choice(8, 2, replace=False).tolist())
         y1, y2 = sorted(random.choice(7, 2, replace=False).tolist())
-        bags = Bags(words, assignments)
+        bags = BagOfWordsIndex(words, assignments)
         histogram = bags.histogram(query, np.array([x1, y1, x2, y2]))
         np.testing.assert_array_equal(histogram, _histogram(query[y1:y2, x1:x2], words))
         expected = [oracles.l2(_histogram(one, words)) @ oracles.l2(histogram) for one in assignments]
         np.testing.assert_allclose(bags.search(histogram), expected, atol=1e-6)
-        whole = Bags(words, [query[y1:y2, x1:x2]])
+        whole = BagOfWordsIndex(words, [query[y1:y2, x1:x2]])
         np.testing.assert_allclose(whole.search(histogram), [float(histogram.any())], atol=1e-6)
 
     def test_images_of_different_shapes(self):
         """Upright pictures beside lying ones."""
-        bags = Bags(2, [np.array([[0, 1]], np.int32), np.array([[0], [0], [-1]], np.int32)])
+        bags = BagOfWordsIndex(2, [np.array([[0, 1]], np.int32), np.array([[0], [0], [-1]], np.int32)])
         np.testing.assert_allclose(bags.search(np.array([1, 0], np.float32)), [np.sqrt(0.5), 1.0], atol=1e-6)
 
     def test_a_box_without_words(self):
-        bags = Bags(4, [np.array([[0, 1]], np.int32), np.array([[-1, -1]], np.int32)])
+        bags = BagOfWordsIndex(4, [np.array([[0, 1]], np.int32), np.array([[-1, -1]], np.int32)])
         histogram = bags.histogram(np.full((3, 3), -1, np.int32), np.array([0, 0, 2, 2]))
         np.testing.assert_array_equal(histogram, np.zeros(4))
         np.testing.assert_array_equal(bags.search(histogram), [0.0, 0.0])
@@ -235,7 +235,7 @@ class BagsTest(parameterized.TestCase):
 
     def test_finds_a_pasted_pattern(self):
         query, box, images = self._planted()
-        bags = Bags(99, images)
+        bags = BagOfWordsIndex(99, images)
         scores, histograms = bags.search_windows(query, box, np.array([0, 2, 1]))
         self.assertEqual((scores.dtype, histograms.shape), (np.float32, (3, 99)))
         self.assertAlmostEqual(float(scores[2]), 1.0, delta=1e-6)
@@ -249,7 +249,7 @@ class BagsTest(parameterized.TestCase):
         query, box, images = self._planted()
         alone = np.full((12, 16), -1, np.int32)
         alone[:3, :4] = query[1:4, 2:6]
-        bags = Bags(99, [*images, alone])
+        bags = BagOfWordsIndex(99, [*images, alone])
         scores, histograms = bags.search_windows(query, box, np.array([0, 1]))
         found = bags.search(histograms[np.argmax(scores)])
         self.assertEqual(int(np.argmax(found)), 3)
@@ -259,7 +259,7 @@ class BagsTest(parameterized.TestCase):
         query, box, images = self._planted()
         alone = np.full((12, 16), -1, np.int32)
         alone[:3, :4] = query[1:4, 2:6]
-        bags = Bags(99, [*images, alone])
+        bags = BagOfWordsIndex(99, [*images, alone])
         scores = bags.search(bags.histogram(query, box))
         self.assertEqual(bags.ranking(query, box).tolist(), np.argsort(-scores, kind="stable").tolist())
         # Of the best two, the pattern alone and the image that holds it, the windows are the pattern twice.
@@ -276,7 +276,7 @@ class BagsTest(parameterized.TestCase):
         query, box, images = self._planted()
         for rerank, expansion in ((0, 2), (2, 0)):
             with self.assertRaisesRegex(ValueError, f"together, not {rerank} images and {expansion} windows"):
-                Bags(99, images).ranking(query, box, rerank=rerank, expansion=expansion)
+                BagOfWordsIndex(99, images).ranking(query, box, rerank=rerank, expansion=expansion)
 
     @parameterized.parameters(((2, 0, 3, 8), 1), ((0, 2, 8, 3), 0))
     def test_windows_have_the_shape_of_the_query(self, box, expected):
@@ -285,13 +285,13 @@ class BagsTest(parameterized.TestCase):
         lying[0:4, 0:16] = 1
         upright[0:16, 0:4] = 1
         query = np.ones((8, 8), np.int32)
-        scores, _ = Bags(6, [lying, upright]).search_windows(query, np.array(box), np.array([0, 1]))
+        scores, _ = BagOfWordsIndex(6, [lying, upright]).search_windows(query, np.array(box), np.array([0, 1]))
         self.assertEqual(int(np.argmax(scores)), expected)
         self.assertAlmostEqual(float(scores[expected]), 1.0, delta=1e-6)
 
     def test_an_image_without_words(self):
         query, box, _ = self._planted()
-        bags = Bags(99, [np.full((2, 3), -1, np.int32)])
+        bags = BagOfWordsIndex(99, [np.full((2, 3), -1, np.int32)])
         scores, histograms = bags.search_windows(query, box, np.array([0]))
         np.testing.assert_array_equal(scores, [0.0])
         np.testing.assert_array_equal(histograms, np.zeros((1, 99)))

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.index import Index, Options
+from cwcf_jax.index import Index, QueryConfig
 from cwcf_jax.store import ClassVectorStore
 from tests.cli.commands import MAKE, CommandCase
 from tests.support import indexes, servers
@@ -132,12 +132,12 @@ class SearchTest(CommandCase):
         (("--aggregation=ona", "--expand=2"), {"aggregation": "ona", "expand": 2}),
         (("--classes=3, 7",), {"classes": ("3", "7")}),
         (("--online=4", "--reciprocal=5"), {"online": 4, "reciprocal": 5}),
-        (("--thorough",), dataclasses.asdict(Options.thorough())),
+        (("--thorough",), dataclasses.asdict(QueryConfig.thorough())),
     )
     def test_json_is_what_the_library_finds(self, flags, options):
         box = (4.0, 3.0, 40.0, 41.0)
         text = self.run_command("search", "sub/3.png", "--box=4,3,40,41", "--json", *flags).stdout
-        expected = Index(self.root).search(self.root / "sub" / "3.png", box=box, options=Options(**options))
+        expected = Index(self.root).search(self.root / "sub" / "3.png", box=box, options=QueryConfig(**options))
         found = json.loads(text)
         self.assertEqual([hit["path"] for hit in found["hits"]], [hit.entry.path for hit in expected])
         np.testing.assert_allclose([hit["score"] for hit in found["hits"]], [hit.score for hit in expected], atol=1e-5)

@@ -5,7 +5,7 @@ from PIL import Image
 
 from cwcf_jax.datasets import oxford
 from cwcf_jax.datasets.oxford import read_dataset, read_labels, read_oxford, read_texts
-from cwcf_jax.images.imagesets import DatasetError, Query
+from cwcf_jax.images.imagesets import BenchmarkQuery, DatasetError
 from tests.support import shared
 
 
@@ -46,8 +46,8 @@ class OxfordTest(OxfordCase):
         self.assertEqual(
             found.queries,
             (
-                Query("hall_1", 1, (1.0, 2.0, 30.5, 19.0), frozenset({1, 2}), frozenset({3})),
-                Query("hall_2", 0, (0.0, 0.0, 40.0, 20.0), frozenset({0, 3}), frozenset()),
+                BenchmarkQuery("hall_1", 1, (1.0, 2.0, 30.5, 19.0), frozenset({1, 2}), frozenset({3})),
+                BenchmarkQuery("hall_2", 0, (0.0, 0.0, 40.0, 20.0), frozenset({0, 3}), frozenset()),
             ),
         )
 

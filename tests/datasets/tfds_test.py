@@ -5,7 +5,7 @@ from unittest import mock
 
 from absl.testing import absltest
 
-from cwcf_jax.datasets import buildings, labelled
+from cwcf_jax.datasets import benchmarks, labelled
 from cwcf_jax.images.imagesets import DatasetError
 
 
@@ -13,7 +13,7 @@ class MissingTest(absltest.TestCase):
     def test_error_names_the_extra(self):
         with mock.patch.dict(sys.modules, {"tensorflow_datasets": None}):
             with self.assertRaisesRegex(DatasetError, r"tensorflow_datasets .* pip install 'cwcf-jax\[datasets\]'"):
-                buildings.load("oxford5k")
+                benchmarks.load("oxford5k")
             with self.assertRaisesRegex(DatasetError, r"tensorflow_datasets .* pip install 'cwcf-jax\[datasets\]'"):
                 labelled.read_labelled("tfds:mnist")
 

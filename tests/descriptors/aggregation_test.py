@@ -72,15 +72,15 @@ class RepeatDroppedTest(absltest.TestCase):
         """Embedding drops zeros and takes rows one by one: the order does not matter."""
         whitening = descriptors.fit_pca_whitening(TRAINING)
         vectors = jnp.asarray(np.insert(VECTORS, [0, 3, 6], 0.0, axis=0))
-        before = descriptors.embed(descriptors.repeat_dropped(vectors), whitening)
-        after = descriptors.repeat_dropped(descriptors.embed(vectors, whitening))
+        before = descriptors.whiten_normalized(descriptors.repeat_dropped(vectors), whitening)
+        after = descriptors.repeat_dropped(descriptors.whiten_normalized(vectors, whitening))
         np.testing.assert_allclose(before, after, atol=1e-6)
 
 
 class AggregatePrefixesTest(absltest.TestCase):
     def test_equals_aggregate_of_each_prefix(self):
         whitening = descriptors.fit_pca_whitening(TRAINING)
-        embedded = descriptors.embed(jnp.asarray(VECTORS), whitening)
+        embedded = descriptors.whiten_normalized(jnp.asarray(VECTORS), whitening)
         found = descriptors.aggregate_prefixes(embedded, (1, 3, 6))
         for row, count in zip(found, (1, 3, 6), strict=True):
             expected = descriptors.aggregate(jnp.asarray(VECTORS[:count]), whitening)

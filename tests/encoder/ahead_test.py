@@ -51,7 +51,7 @@ def events():
 
 @functools.cache
 def _model():
-    network = tiny.network(num_classes=11)
+    network = tiny.network(num_labels=11)
     return cwcf_jax.load(network, network.initialize(0))
 
 

@@ -16,7 +16,7 @@ from tests.training import tiny
 
 @functools.cache
 def _tiny_model():
-    network = tiny.network(num_classes=10)
+    network = tiny.network(num_labels=10)
     return cwcf_jax.load(network, network.initialize(0))
 
 
@@ -27,7 +27,7 @@ class EmbeddingsTest(absltest.TestCase):
         image = read_image(photographs.paths[0])[None, :200, :256]
         whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(0).random((80, model.feature_dim)), dim=16)
         found = encoder.embed_classes(model, image, num_classes=8, whitening=whitening)
-        self.assertEqual(found.vectors.shape, (1, model.network.spec.num_classes, 16))
+        self.assertEqual(found.vectors.shape, (1, model.network.spec.num_labels, 16))
         expected = cwcf_jax.encode(model, image, num_classes=8, whitening=whitening)
         np.testing.assert_allclose(found.descriptors, expected, atol=1e-5)
         ids = np.array([97, 3, 84])

@@ -86,7 +86,7 @@ class PowerMeansTest(parameterized.TestCase):
 
     def setUp(self):
         super().setUp()
-        network = tiny.network(num_classes=10)
+        network = tiny.network(num_labels=10)
         self.model = cwcf_jax.load(network, network.initialize(0), pooling="gem", feature_layer="conv1_1")
         image = np.random.default_rng(1).integers(0, 256, (1, 53, 70, 3)).astype(np.uint8)
         self.maps = encoder.feature_maps(self.model, image)

@@ -24,7 +24,7 @@ class ExtractorTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        self.network = tiny.network(num_classes=10)
+        self.network = tiny.network(num_labels=10)
         self.params = self.network.initialize(0)
         networks.save_params(self.params, self.folder / "weights.npz", self.record())
 

@@ -19,7 +19,7 @@ SHAPE = 53, 70
 
 @functools.cache
 def _model(**options):
-    network = tiny.network(num_classes=10)
+    network = tiny.network(num_labels=10)
     return cwcf_jax.load(network, network.initialize(0), pooling="gem", **options)
 
 
@@ -97,7 +97,7 @@ class MapsTest(absltest.TestCase):
         np.testing.assert_allclose(found.descriptors, expected, atol=1e-5)
         vectors = cwcf_jax.class_vectors(_model(), _image(), class_ids=np.arange(10)).vectors
         for row, vector in zip(found.vectors[0], vectors[0], strict=True):
-            alone = cwcf_jax.descriptors.embed(vector, _whitening())
+            alone = cwcf_jax.descriptors.whiten_normalized(vector, _whitening())
             np.testing.assert_allclose(row, alone, atol=1e-4)
 
     def test_class_vectors(self):
@@ -117,7 +117,7 @@ class PlacesTest(absltest.TestCase):
         )
 
     def test_spread_over_devices(self):
-        spread = encoder.spread(_model(), Mesh(np.array(jax.devices()[:2]), ("batch",)))
+        spread = encoder.replicate(_model(), Mesh(np.array(jax.devices()[:2]), ("batch",)))
         images = np.concatenate([_image(), _image()[:, ::-1]])
         found = cwcf_jax.encode(spread, images, num_classes=4)
         self.assertLen(found.sharding.device_set, 2)

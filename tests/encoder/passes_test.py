@@ -177,7 +177,7 @@ class NoClassifierTest(absltest.TestCase):
         np.testing.assert_allclose(found[0], oracles.descriptor(expected), atol=1e-4)
 
     def test_a_record_with_other_classes(self):
-        network = networks.get("squeezenet1_1").with_spec(num_classes=7, class_names=tuple("abcdefg"))
+        network = networks.get("squeezenet1_1").with_spec(num_labels=7, class_names=tuple("abcdefg"))
         record = networks.Provenance(
             "squeezenet1_1", "here", "", "", network.spec.preprocessing, 7, network.spec.class_names
         )

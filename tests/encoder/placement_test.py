@@ -27,7 +27,7 @@ class DevicesTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.model = any_model()
-        self.spread = encoder.spread(self.model, Mesh(np.array(jax.devices()[:8]), ("batch",)))
+        self.spread = encoder.replicate(self.model, Mesh(np.array(jax.devices()[:8]), ("batch",)))
 
     def test_the_same_descriptors_an_eighth_on_each(self):
         arguments = {"boxes": BOXES, "class_ids": [3, 1]}
@@ -49,23 +49,23 @@ class DevicesTest(absltest.TestCase):
     @slow
     def test_nor_by_what_gpus_compute(self):
         model = cwcf_jax.load(self.model.network, self.model.params, dtype="bfloat16")
-        spread = encoder.spread(model, Mesh(np.array(jax.devices()[:8]), ("batch",)))
+        spread = encoder.replicate(model, Mesh(np.array(jax.devices()[:8]), ("batch",)))
         expected = cwcf_jax.encode(model, _images(), num_classes=256)
         images = jax.device_put(_images(), cwcf_jax.encode(spread, _images()).sharding)
         with on_gpus.chosen() as taken:
             encode = jax.jit(functools.partial(cwcf_jax.encode, num_classes=256))
             compiled = encode.lower(spread, images).compile()
         self.assertEmpty(COLLECTIVES.findall(compiled.as_text()))
-        self.assertIn(layers.zero_margin, taken)
-        self.assertIn(arrays.einsum_of_parts, [getattr(one, "func", one) for one in taken])
+        self.assertIn(layers.write_zero_margin, taken)
+        self.assertIn(arrays.einsum_bf16x3, [getattr(one, "func", one) for one in taken])
         np.testing.assert_allclose(compiled(spread, images), expected, atol=1e-3)
 
     def test_on_a_cpu_only_when_told(self):
-        self.assertIs(encoder.spread(self.model), self.model)
+        self.assertIs(encoder.replicate(self.model), self.model)
 
     def test_other_axes_are_refused(self):
         with self.assertRaisesRegex(ValueError, r"one axis, 'batch', not \('x', 'y'\)"):
-            encoder.spread(self.model, Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("x", "y")))
+            encoder.replicate(self.model, Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("x", "y")))
 
 
 if __name__ == "__main__":

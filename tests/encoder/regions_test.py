@@ -20,7 +20,7 @@ SHAPE = (53, 70)
 
 @functools.cache
 def _tiny(**options):
-    network = tiny.network(num_classes=10)
+    network = tiny.network(num_labels=10)
     return cwcf_jax.load(network, network.initialize(0), **options)
 
 

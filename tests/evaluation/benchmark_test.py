@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.descriptors import WhiteningConfig, fit_pca_whitening
 from cwcf_jax.evaluation import benchmark
-from cwcf_jax.evaluation.benchmark import Collection
+from cwcf_jax.evaluation.benchmark import DatasetRows
 from cwcf_jax.store import PooledScales, PooledStore
 from tests.support import oracles
 
@@ -21,7 +21,7 @@ class BenchmarkTest(parameterized.TestCase):
         self.generator = np.random.default_rng(0)
         self.images = self._store("images", ROWS)
         self.queries = self._store("queries", 18)  # more than one block
-        self.collection = Collection("toy", self.images, self.queries)
+        self.collection = DatasetRows("toy", self.images, self.queries)
         self.whitening = fit_pca_whitening(self.generator.normal(size=(40, DIM)), dim=5)
         self.projection = np.asarray(self.whitening.projection) / np.sqrt(np.asarray(self.whitening.eigenvalues))
 
@@ -167,7 +167,7 @@ class BenchmarkTest(parameterized.TestCase):
         self.assertEqual(found.fitted_on, "toy, N_pca 2")
 
     def test_rows_without_an_image_fit_nothing(self):
-        partial = Collection("partial", self._store("partial", 10, skip=(2, 7)))
+        partial = DatasetRows("partial", self._store("partial", 10, skip=(2, 7)))
         found = benchmark.fit_on_raw([partial], WhiteningConfig(), channel_weighting=False)
         vectors = [oracles.l2(partial.images.sums[i]) for i in range(10) if i not in (2, 7)]
         np.testing.assert_allclose(found.mean, np.mean(vectors, axis=0), atol=1e-6)
@@ -178,11 +178,11 @@ class BenchmarkTest(parameterized.TestCase):
         for i in range(self.queries.length):
             votes[np.argsort(-self.queries.logits[i], kind="stable")[:3]] += 1
         self.assertEqual(found.tolist(), sorted(range(CLASSES), key=lambda c: (-votes[c], c))[:4])
-        images_only = benchmark.frequent_classes([Collection("toy", self.images)], count=1, top=20)
+        images_only = benchmark.frequent_classes([DatasetRows("toy", self.images)], count=1, top=20)
         self.assertEqual(images_only.tolist(), [0])  # every class has every vote: the lowest index
 
     def test_votes_and_voters(self):
-        partial = Collection("partial", self.images, self._store("queries 2", 10, skip=(2, 7)))
+        partial = DatasetRows("partial", self.images, self._store("queries 2", 10, skip=(2, 7)))
         votes, voters = benchmark.class_votes([self.collection, partial], top=3)
         expected = np.zeros(CLASSES, int)
         for store in (self.queries, partial.queries):
@@ -193,7 +193,7 @@ class BenchmarkTest(parameterized.TestCase):
         self.assertEqual(votes.sum(), 3 * 26)
 
     def test_votes_of_images_where_there_are_no_queries(self):
-        votes, voters = benchmark.class_votes([Collection("toy", self.images), self.collection], top=1)
+        votes, voters = benchmark.class_votes([DatasetRows("toy", self.images), self.collection], top=1)
         self.assertEqual((voters, votes.sum()), (ROWS + 18, ROWS + 18))
 
     def test_every_class_has_a_vote_if_all_are_on_top(self):

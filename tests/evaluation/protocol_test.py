@@ -3,8 +3,8 @@ import dataclasses
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.evaluation import protocol
-from cwcf_jax.evaluation.protocol import AUTHORS_CODE, CHOICES, PAPER, Protocol
-from cwcf_jax.extraction import Extraction
+from cwcf_jax.evaluation.protocol import AUTHORS_CODE, CHOICES, PAPER, ProtocolConfig
+from cwcf_jax.extraction import ExtractionConfig
 from cwcf_jax.images import Resize
 from cwcf_jax.search.pipeline import SearchConfig
 from cwcf_jax.search.reranking import RegionConfig
@@ -47,7 +47,7 @@ def consequences(chosen):
 
 class PresetsTest(parameterized.TestCase):
     def test_every_field_is_in_the_table(self):
-        fields = {field.name for field in dataclasses.fields(Protocol)}
+        fields = {field.name for field in dataclasses.fields(ProtocolConfig)}
         self.assertEqual(fields - {"name", "shrinkage"}, {field for field, _, _ in TABLE})  # shrinkage: of neither
 
     @parameterized.parameters(*TABLE)
@@ -56,7 +56,7 @@ class PresetsTest(parameterized.TestCase):
         self.assertEqual(getattr(protocol.get("authors_code"), field), authors_code)
 
     def test_paper(self):
-        self.assertEqual(PAPER.extraction(4), Extraction(Resize("min", 720), scale_boxes=True, batch_size=4))
+        self.assertEqual(PAPER.extraction(4), ExtractionConfig(Resize("min", 720), scale_boxes=True, batch_size=4))
         options = {
             "cam_normalization": "min_max",
             "drop_negative": True,
@@ -70,7 +70,7 @@ class PresetsTest(parameterized.TestCase):
         self.assertEqual(PAPER.fractions(), (0.01, 0.1, 0.2, 0.3, 0.4))
 
     def test_authors_code(self):
-        extraction = Extraction(
+        extraction = ExtractionConfig(
             Resize("squash", 1024, 720), scale_boxes=False, batch_size=0, crop_classes=Resize("multiple", 16)
         )
         self.assertEqual(AUTHORS_CODE.extraction(0), extraction)

@@ -6,12 +6,12 @@ import numpy as np
 from absl.testing import absltest
 
 from cwcf_jax.evaluation import compare, score
-from cwcf_jax.images import Query
+from cwcf_jax.images import BenchmarkQuery
 
 
 def query(name, positives=(), junk=(), *, hard=None):
     hard = None if hard is None else frozenset(hard)
-    return Query(name, None, (0.0, 0.0, 9.0, 9.0), frozenset(positives), frozenset(junk), hard)
+    return BenchmarkQuery(name, None, (0.0, 0.0, 9.0, 9.0), frozenset(positives), frozenset(junk), hard)
 
 
 class ScoreTest(absltest.TestCase):

@@ -11,16 +11,16 @@ from absl.testing import absltest, parameterized
 from cwcf_jax import networks
 from cwcf_jax.descriptors import fit_pca_whitening
 from cwcf_jax.encoder import EncoderConfig, Model
-from cwcf_jax.evaluation import Described, protocol
-from cwcf_jax.evaluation.benchmark import Collection
+from cwcf_jax.evaluation import MethodDescriptors, protocol
+from cwcf_jax.evaluation.benchmark import DatasetRows
 from cwcf_jax.extraction import Filler
-from cwcf_jax.images import ImageSet, Query
+from cwcf_jax.images import BenchmarkQuery, ImageSet
 from cwcf_jax.search.pipeline import SearchConfig
 from cwcf_jax.search.reciprocal import ReciprocalConfig
 from cwcf_jax.search.reranking import BestRegions
 from cwcf_jax.store import PooledStore
 from experiments import evaluation, inputs
-from experiments.data import Source
+from experiments.data import NamedDataset
 from experiments.inputs import Inputs
 from experiments.run_flags import RunConfig
 from tests.support import oracles
@@ -36,7 +36,7 @@ def _circle(degrees):
 
 def _query(name, positives=(), junk=(), *, image=None, hard=None):
     hard = None if hard is None else frozenset(hard)
-    return Query(name, image, (0.0, 0.0, 9.0, 9.0), frozenset(positives), frozenset(junk), hard)
+    return BenchmarkQuery(name, image, (0.0, 0.0, 9.0, 9.0), frozenset(positives), frozenset(junk), hard)
 
 
 class EvaluationTest(parameterized.TestCase):
@@ -58,14 +58,14 @@ class EvaluationTest(parameterized.TestCase):
     def _inputs(self, images, *queries, unreadable=(), chosen=protocol.PAPER, name="toy", layer="conv5_1"):
         names = tuple(f"image {i}" for i in range(images))
         benchmark = ImageSet(name, names, tuple(map(pathlib.Path, names)), queries)
-        rows = Collection(name, self._store("images", images, unreadable), self._store("queries", len(queries)))
+        rows = DatasetRows(name, self._store("images", images, unreadable), self._store("queries", len(queries)))
         model = Model({}, networks.get("vgg16_cam"), EncoderConfig(layer))
-        return Inputs(RunConfig(chosen), Filler(model), "sha", (Source(benchmark, "here"),), rows, (), (), ())
+        return Inputs(RunConfig(chosen), Filler(model), "sha", (NamedDataset(benchmark, "here"),), rows, (), (), ())
 
     def _evaluate(self, given, queries, images, *configs, method="OfA", counts=(64,), **options):
         """``queries`` [m, q] and ``images`` [m, n] in degrees."""
         databases = [_circle(images)] * len(given.benchmark.queries)
-        described = Described(method, counts, 1, _circle(queries), databases)
+        described = MethodDescriptors(method, counts, 1, _circle(queries), databases)
         return list(evaluation.evaluate(given, described, configs, **options))
 
 
@@ -170,7 +170,7 @@ class RerankersTest(EvaluationTest):
         self.assertEqual((config.heat_classes, config.num_classes), (2, 6))
 
     def test_a_network_of_few_classes(self):
-        network = self.given.model.network.with_spec(num_classes=4, class_names=("one",) * 4)
+        network = self.given.model.network.with_spec(num_labels=4, class_names=("one",) * 4)
         few = dataclasses.replace(self.given, filler=Filler(dataclasses.replace(self.given.model, network=network)))
         evaluation.rerankers(few, None, mock.Mock(), np.array([0, 3, 4]))(1)(np.array([0]))
         config = self.best.call_args.args[-1]

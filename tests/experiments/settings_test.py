@@ -20,7 +20,7 @@ class SettingsTest(parameterized.TestCase):
 
     def test_defaults(self):
         found = self._settings()
-        expected = settings.Settings(
+        expected = settings.SweepConfig(
             nc=(1, 2, 4, 8, 16, 32, 64),
             npca=(1, 32),
             qe=(0,),

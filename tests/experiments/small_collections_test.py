@@ -2,14 +2,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.evaluation import Described
-from cwcf_jax.images import Query
+from cwcf_jax.evaluation import MethodDescriptors
+from cwcf_jax.images import BenchmarkQuery
 from cwcf_jax.search.pipeline import SearchConfig
 from experiments import small_collections
 
 QUERIES = (
-    Query("few", 0, (0.0, 0.0, 1.0, 1.0), frozenset({0, 3}), frozenset({5})),
-    Query("many", 7, (0.0, 0.0, 1.0, 1.0), frozenset(range(7, 15)), frozenset()),
+    BenchmarkQuery("few", 0, (0.0, 0.0, 1.0, 1.0), frozenset({0, 3}), frozenset({5})),
+    BenchmarkQuery("many", 7, (0.0, 0.0, 1.0, 1.0), frozenset(range(7, 15)), frozenset()),
 )
 READABLE = np.delete(np.arange(30), 9)
 
@@ -40,7 +40,7 @@ class RankTest(absltest.TestCase):
     def test_by_cosine_within_each_querys_own_collection(self):
         angles = np.linspace(0, 1.7, 30) ** 2  # at different distances
         database = jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], -1)[None], jnp.float32)
-        described = Described("OfA", (8,), 32, database[:, jnp.array([0, 7])], [database] * 2)
+        described = MethodDescriptors("OfA", (8,), 32, database[:, jnp.array([0, 7])], [database] * 2)
         drawn = small_collections.draw(np.random.default_rng(3), QUERIES, READABLE, 6, 0)
         ranked = small_collections.rank_collections(described, SearchConfig(), None, drawn)
         for query, collection in drawn:

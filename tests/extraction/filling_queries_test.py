@@ -9,7 +9,7 @@ from PIL import Image
 
 from cwcf_jax import encoder
 from cwcf_jax.extraction import (
-    Extraction,
+    ExtractionConfig,
     fill_store,
     fingerprint,
     fingerprint_files,
@@ -29,7 +29,7 @@ class QueriesTest(TinyCase):
 
     @parameterized.parameters(1, 2)
     def test_regions_of_pictures_in_the_database_and_elsewhere(self, batch_size):
-        store, left_out = self.fill(Extraction(Resize(), batch_size=batch_size))
+        store, left_out = self.fill(ExtractionConfig(Resize(), batch_size=batch_size))
         self.assertEqual((left_out, self.finished), ([], 3))
         for i, box in enumerate(self.BOXES):
             expected = encoder.pool(tiny_model(), self.own[i][None], boxes=[box], class_ids=self.EVERY)
@@ -42,14 +42,14 @@ class QueriesTest(TinyCase):
         picture = resize(self.pictures[0])
         self.assertEqual(picture.shape, (140, 180, 3))
         images = dataclasses.replace(self.images, queries=self.queries[:1])
-        store, _ = self.fill(Extraction(resize, scale_boxes=scaled), images=images)
+        store, _ = self.fill(ExtractionConfig(resize, scale_boxes=scaled), images=images)
         pixels = [[side * factor for side in self.BOXES[0]]]
         self.assert_row(store, 0, encoder.pool(tiny_model(), picture[None], boxes=pixels, class_ids=self.EVERY))
 
     @parameterized.parameters("none", "max48")
     def test_pixels_of_the_box_as_an_image(self, text):
         resize = Resize.parse(text)
-        store, _ = self.fill(Extraction(resize, batch_size=2, crop_queries=True))
+        store, _ = self.fill(ExtractionConfig(resize, batch_size=2, crop_queries=True))
         for i in range(3):
             expected = encoder.pool(tiny_model(), resize(self.cut(i))[None], class_ids=self.EVERY)
             self.assert_row(store, i, expected)
@@ -59,7 +59,7 @@ class QueriesTest(TinyCase):
     def test_classes_of_the_pixels_and_features_of_the_region(self, batch_size, region_cells):
         """paper/facts.md: a pass of the crop at native scale, sides cut to multiples of 16; features as without."""
         model = tiny_model(region_cells=region_cells)
-        extraction = Extraction(
+        extraction = ExtractionConfig(
             Resize("squash", 96, 64), scale_boxes=False, batch_size=batch_size, crop_classes=Resize("multiple", 16)
         )
         store, _ = self.fill(extraction, model=model)
@@ -74,7 +74,7 @@ class QueriesTest(TinyCase):
             self.assertGreater(np.abs(store.logits[i] - np.asarray(expected.logits[0])).max(), 1e-2)
 
     def test_pixels_for_both(self):
-        extraction = Extraction(Resize("max", 48), crop_queries=True, crop_classes=Resize("multiple", 16))
+        extraction = ExtractionConfig(Resize("max", 48), crop_queries=True, crop_classes=Resize("multiple", 16))
         store, _ = self.fill(extraction)
         for i in range(3):
             expected = encoder.pool(tiny_model(), extraction.resize(self.cut(i))[None], class_ids=self.EVERY)
@@ -84,7 +84,7 @@ class QueriesTest(TinyCase):
             np.testing.assert_allclose(store.logits[i], alone.logits[0], atol=1e-4)
 
     def test_only_what_is_missing_is_passed_again(self):
-        extraction = Extraction(Resize(), crop_classes=Resize("multiple", 16))
+        extraction = ExtractionConfig(Resize(), crop_classes=Resize("multiple", 16))
         self.images.paths[0].write_bytes(b"no picture")
         store, left_out = self.fill(extraction)
         self.assertLen(left_out, 1)
@@ -100,7 +100,7 @@ class QueriesTest(TinyCase):
 
     def test_a_crop_that_no_network_is_given_is_reported(self):
         """Its picture, made smaller, is readable; neither its region's nor another query's classes may stand in."""
-        extraction = Extraction(Resize("max", 32), batch_size=3, crop_classes=Resize("multiple", 16))
+        extraction = ExtractionConfig(Resize("max", 32), batch_size=3, crop_classes=Resize("multiple", 16))
         with mock.patch.object(picture_module, "MAX_RESIZED_PIXELS", 2000):  # the crops make 1536, 2560 and 1536
             store, left_out = self.fill(extraction)
         self.assertLen(left_out, 1)
@@ -109,7 +109,7 @@ class QueriesTest(TinyCase):
         self.assertEqual(self.finished, 3)
 
     def test_other_queries_are_refused(self):
-        plain = Extraction(Resize())
+        plain = ExtractionConfig(Resize())
         self.fill(plain)[0].close()
         others = {
             "regions": dataclasses.replace(plain, crop_queries=True),
@@ -126,15 +126,15 @@ class QueriesTest(TinyCase):
             self.fill(plain, images=dataclasses.replace(self.images, queries=(moved, *self.queries[1:])))
 
     def test_images_do_not_depend_on_how_queries_are_cut(self):
-        plain = Extraction(Resize())
-        cut = Extraction(Resize(), scale_boxes=False, crop_queries=True, crop_classes=Resize("multiple", 16))
+        plain = ExtractionConfig(Resize())
+        cut = ExtractionConfig(Resize(), scale_boxes=False, crop_queries=True, crop_classes=Resize("multiple", 16))
         rows = {"weights": "w", "files": "f", "queries": False}
         first = fingerprint(tiny_model(), self.images, plain, **rows)
         second = fingerprint(tiny_model(region_cells="floor"), self.images, cut, **rows)
         self.assertEqual(first, second)
 
     def test_what_is_applied_to_stored_rows_is_no_part_of_them(self):
-        plain = Extraction(Resize())
+        plain = ExtractionConfig(Resize())
         for queries in (False, True):
             rows = {"weights": "w", "files": "f", "queries": queries}
             first = fingerprint(tiny_model(), self.images, plain, **rows)

@@ -10,7 +10,7 @@ import cwcf_jax
 from cwcf_jax import encoder
 from cwcf_jax.evaluation import benchmark
 from cwcf_jax.extraction import (
-    Extraction,
+    ExtractionConfig,
     fill_maps,
     fill_store,
     fingerprint,
@@ -24,7 +24,7 @@ from tests.extraction.small import TinyCase, tiny_model
 from tests.support import shared
 from tests.support.models import any_model
 
-NONE = Extraction(Resize())
+NONE = ExtractionConfig(Resize())
 
 
 class PhotographsTest(absltest.TestCase):
@@ -54,7 +54,7 @@ class ImagesTest(TinyCase):
 
     def test_rows_of_whole_pictures(self):
         resize = Resize("min", 50)
-        store, left_out = self.fill(Extraction(resize))
+        store, left_out = self.fill(ExtractionConfig(resize))
         self.assertEqual((left_out, self.finished), ([], 4))
         for row in range(4):
             picture = resize(self.pictures[row])[None]
@@ -113,7 +113,7 @@ class ImagesTest(TinyCase):
 
     @parameterized.parameters(
         ("weights", {"weights": "x"}, {}),
-        ("preprocessing", {"extraction": Extraction(Resize("min", 99))}, {}),
+        ("preprocessing", {"extraction": ExtractionConfig(Resize("min", 99))}, {}),
         ("encoder", {}, {"cam_normalization": "max_clip"}),
         ("encoder", {}, {"drop_negative": False}),
         ("encoder", {}, {"pixel_mean": (1.0, 2.0, 3.0)}),
@@ -136,7 +136,7 @@ class ImagesTest(TinyCase):
 
 
 class MapsTest(TinyCase):
-    def fill_maps(self, store, rows, *, queries=False, extraction=Extraction(Resize(), batch_size=2)):  # noqa: B008
+    def fill_maps(self, store, rows, *, queries=False, extraction=ExtractionConfig(Resize(), batch_size=2)):  # noqa: B008
         self.passes = 0
 
         def compute(batch):
@@ -193,7 +193,7 @@ class MapsTest(TinyCase):
 
     def test_resized_and_cut(self):
         store = self.open()
-        extraction = Extraction(Resize("max", 40), crop_queries=True)
+        extraction = ExtractionConfig(Resize("max", 40), crop_queries=True)
         self.fill_maps(store, [2], queries=True, extraction=extraction)
         x1, y1, x2, y2 = (int(side) for side in self.BOXES[2])
         self.assert_maps(store, 2, extraction.resize(self.own[2][y1:y2, x1:x2]))

@@ -8,13 +8,13 @@ import numpy as np
 from absl.testing import absltest
 
 import cwcf_jax
-from cwcf_jax.extraction import Extraction, Filler, open_store
-from cwcf_jax.images import ImageSet, Query, Resize
+from cwcf_jax.extraction import ExtractionConfig, Filler, open_store
+from cwcf_jax.images import BenchmarkQuery, ImageSet, Resize
 from cwcf_jax.search import reranking
 from cwcf_jax.store import MapStore
 from tests.support import indexes, packages, servers
 
-EXTRACTION = Extraction(Resize("max", 72))
+EXTRACTION = ExtractionConfig(Resize("max", 72))
 
 
 class RayFillerTest(absltest.TestCase):
@@ -37,8 +37,8 @@ class RayFillerTest(absltest.TestCase):
         for seed, path in enumerate(paths):
             indexes.draw(path, seed)
         queries = [
-            Query("inside", 1, (5.0, 5.0, 60.0, 38.0), frozenset({2}), frozenset()),
-            Query("outside", None, (0.0, 0.0, 50.0, 30.0), frozenset({3}), frozenset(), picture=paths[8]),
+            BenchmarkQuery("inside", 1, (5.0, 5.0, 60.0, 38.0), frozenset({2}), frozenset()),
+            BenchmarkQuery("outside", None, (0.0, 0.0, 50.0, 30.0), frozenset({3}), frozenset(), picture=paths[8]),
         ]
         self.images = ImageSet("drawn", tuple(path.name for path in paths[:8]), tuple(paths[:8]), tuple(queries))
 

@@ -13,13 +13,13 @@ from cwcf_jax.extraction import (
     fingerprint_files,
     open_store,
 )
-from cwcf_jax.images import ImageSet, Query
+from cwcf_jax.images import BenchmarkQuery, ImageSet
 from tests.training import tiny
 
 
 @functools.cache
 def tiny_model(**options):
-    network = tiny.network(num_classes=10)
+    network = tiny.network(num_labels=10)
     return cwcf_jax.load(network, network.initialize(0), **options)
 
 
@@ -39,9 +39,9 @@ class TinyCase(parameterized.TestCase):
             Image.fromarray(picture).save(path)
         nothing = frozenset()
         self.queries = (
-            Query("a", 0, self.BOXES[0], frozenset({1}), nothing),
-            Query("b", 1, self.BOXES[1], frozenset({0}), nothing),
-            Query("elsewhere", None, self.BOXES[2], frozenset({3}), nothing, picture=paths[4]),
+            BenchmarkQuery("a", 0, self.BOXES[0], frozenset({1}), nothing),
+            BenchmarkQuery("b", 1, self.BOXES[1], frozenset({0}), nothing),
+            BenchmarkQuery("elsewhere", None, self.BOXES[2], frozenset({3}), nothing, picture=paths[4]),
         )
         self.own = [self.pictures[0], self.pictures[1], self.pictures[4]]
         names = tuple(path.name for path in paths[:4])
@@ -59,7 +59,7 @@ class TinyCase(parameterized.TestCase):
         return store, fill_store(store, model, images, extraction, queries=queries, progress=self.progress)
 
     def assert_row(self, store, row, expected):
-        """``expected``: `encoder.Pooled` of one image."""
+        """``expected``: `encoder.PooledFeatures` of one image."""
         for name in ("sums", "channel_weights", "class_sums"):
             found, value = getattr(store, name)[row], np.asarray(getattr(expected, name)[0])
             np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-4 * np.abs(value).max())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cwcf_jax.images.decoding import ImageError, Resize, load_image, read_image, read_size
-from cwcf_jax.images.imagesets import ImageSet, Query, Record
+from cwcf_jax.images.imagesets import BenchmarkQuery, DatasetPicture, ImageSet
 
 
 def encoded(pixels):
@@ -25,7 +25,7 @@ class RecordTest(absltest.TestCase):
         self.source = [{"image": encoded(one)} for one in self.pixels] + [{"image": b"no picture"}]
 
     def record(self, index):
-        return Record(self.source, index, f"shard 3: picture {index}")
+        return DatasetPicture(self.source, index, f"shard 3: picture {index}")
 
     def test_opens_like_a_path(self):
         with self.record(1).open("rb") as file:
@@ -61,7 +61,7 @@ def _image_set(queries, images=20):
 
 
 def _query(name, image, positives, junk=(), **options):
-    return Query(name, image, (1.0, 2.0, 3.0, 4.0), frozenset(positives), frozenset(junk), **options)
+    return BenchmarkQuery(name, image, (1.0, 2.0, 3.0, 4.0), frozenset(positives), frozenset(junk), **options)
 
 
 class ImageSetTest(absltest.TestCase):

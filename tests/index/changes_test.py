@@ -10,7 +10,7 @@ from absl.testing import absltest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cwcf_jax.index import Entry, changes
+from cwcf_jax.index import TableEntry, changes
 from cwcf_jax.index.changes import find_changes, read_file
 
 OLD = 1_700_000_000_000_000_000
@@ -35,7 +35,7 @@ class ChangesCase(absltest.TestCase):
     def known(self, contents):
         """Entries of files that were read long after they were written."""
         return {
-            path: Entry(path, sha256(text), len(text), OLD, OLD + 10**12, width=1, height=1, row=0)
+            path: TableEntry(path, sha256(text), len(text), OLD, OLD + 10**12, width=1, height=1, row=0)
             for path, text in contents.items()
         }
 
@@ -123,7 +123,7 @@ class ReadFileTest(ChangesCase):
         self.write("sub/a.png", "text")
         start = time.time_ns()
         file = read_file(self.root, "sub/a.png")
-        self.assertEqual(file, changes.File("sub/a.png", sha256("text"), 4, OLD, file.seen))
+        self.assertEqual(file, changes.ListedFile("sub/a.png", sha256("text"), 4, OLD, file.seen))
         self.assertTrue(start <= file.seen <= time.time_ns())
 
 

@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 import cwcf_jax
 from cwcf_jax import descriptors, encoder
 from cwcf_jax.images import ImageError, read_image
-from cwcf_jax.index import Index, Options, Searcher, encoding, explain, updater, whitening
+from cwcf_jax.index import Index, QueryConfig, Searcher, encoding, explain, updater, whitening
 from cwcf_jax.store import ClassVectorStore, MapStore
 from tests.support import indexes, oracles
 
@@ -86,7 +86,7 @@ class CompactTest(parameterized.TestCase):
     def test_the_best_are_ranked_by_the_regions_that_are_kept(self):
         query = self.query()
         before = self.searcher.search(query)
-        hits = self.searcher.search(query, Options(rerank=4))
+        hits = self.searcher.search(query, QueryConfig(rerank=4))
         self.assertEqual({hit.entry for hit in hits[:4]}, {hit.entry for hit in before[:4]})
         self.assertEqual(hits[4:], before[4:])
         store = ClassVectorStore(self.index.places().vectors)
@@ -104,10 +104,10 @@ class CompactTest(parameterized.TestCase):
 
     def test_a_picture_of_the_index_is_found_by_itself(self):
         query = self.searcher.describe(self.searcher.prepare_indexed("3.png"))
-        for options in (Options(), Options(rerank=3), Options(rerank=3, expand=2)):
+        for options in (QueryConfig(), QueryConfig(rerank=3), QueryConfig(rerank=3, expand=2)):
             self.assertEqual(self.searcher.search(query, options)[0].entry.path, "3.png")
 
-    @parameterized.parameters((Options("ona"),), (Options(classes=("3",)),))
+    @parameterized.parameters((QueryConfig("ona"),), (QueryConfig(classes=("3",)),))
     def test_no_class_vectors(self, options):
         with self.assertRaisesRegex(
             ValueError, f"{self.index.folder} is compact: it keeps no class vectors. Search by"
@@ -117,7 +117,7 @@ class CompactTest(parameterized.TestCase):
     def test_no_explanation_and_no_other_whitening(self):
         query = self.query()
         with self.assertRaisesRegex(ValueError, f"{self.index.folder} is compact: it keeps no maps"):
-            explain(self.searcher, query, self.searcher.search(query)[0], Options())
+            explain(self.searcher, query, self.searcher.search(query)[0], QueryConfig())
         with self.assertRaisesRegex(ValueError, f"{self.index.folder} is compact: it keeps no maps to fit a whitening"):
             self.index.rebuild(refit=True)
 

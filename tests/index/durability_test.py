@@ -13,7 +13,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax import files
-from cwcf_jax.index import Index, Options, Searcher
+from cwcf_jax.index import Index, QueryConfig, Searcher
 from cwcf_jax.store import StoreBusyError
 from tests.support import indexes
 from tests.support.slow import slow
@@ -114,7 +114,7 @@ class FullDiskTest(FolderCase):
         return index
 
     def find(self, index, path):
-        return [hit.entry.path for hit in Index(index.folder).search(index.root / path, options=Options(rerank=3))]
+        return [hit.entry.path for hit in Index(index.folder).search(index.root / path, options=QueryConfig(rerank=3))]
 
     def test_full_anywhere(self):
         """Maps, class vectors and the table run out of space in turn, and say so alike."""
@@ -209,9 +209,9 @@ class TwoProcessesTest(FolderCase):
             for change in changes:
                 with self.assertRaisesRegex(StoreBusyError, f"{index.folder} is in use by another process"):
                     change()
-            self.assertLen(searcher.search(query, Options("ona", rerank=2)), 3)
+            self.assertLen(searcher.search(query, QueryConfig("ona", rerank=2)), 3)
         index.update()
-        self.assertLen(searcher.search(query, Options("ona", rerank=2)), 4)
+        self.assertLen(searcher.search(query, QueryConfig("ona", rerank=2)), 4)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from absl.testing import absltest, parameterized
 
 import cwcf_jax
 from cwcf_jax import encoder
-from cwcf_jax.extraction import Extraction
+from cwcf_jax.extraction import ExtractionConfig
 from cwcf_jax.images import Resize, read_image
 from cwcf_jax.index import encoding
 from cwcf_jax.store import MapStore
 from tests.support import indexes, oracles
 
-EXTRACTION = Extraction(Resize("squash", 48, 32))
+EXTRACTION = ExtractionConfig(Resize("squash", 48, 32))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax import networks
 from cwcf_jax.images import read_image
-from cwcf_jax.index import Options, Searcher, explain, whitening
+from cwcf_jax.index import QueryConfig, Searcher, explain, whitening
 from cwcf_jax.store import MapStore
 from tests.support import indexes, oracles
 
@@ -44,12 +44,12 @@ class ExplainTest(parameterized.TestCase):
         return query, self.searcher.search(query, options)
 
     @parameterized.parameters(
-        (Options(), 1e-5),
-        (Options("ona"), ROUNDED),
-        (Options(classes=("3", "1")), ROUNDED),
-        (Options(rerank=COUNT), 1e-5),
-        (Options("ona", rerank=COUNT), 1e-5),
-        (Options(online=COUNT), ROUNDED),
+        (QueryConfig(), 1e-5),
+        (QueryConfig("ona"), ROUNDED),
+        (QueryConfig(classes=("3", "1")), ROUNDED),
+        (QueryConfig(rerank=COUNT), 1e-5),
+        (QueryConfig("ona", rerank=COUNT), 1e-5),
+        (QueryConfig(online=COUNT), ROUNDED),
     )
     def test_pairs_and_cells_sum_to_the_score(self, options, atol):
         """As it is shown: of the picture, with class vectors in int8 under OnA, or of its best region."""
@@ -63,7 +63,7 @@ class ExplainTest(parameterized.TestCase):
             self.assertEqual(found.cells.shape, maps["features"].shape[:2])
 
     def test_of_a_region_nothing_outside_counts(self):
-        options = Options(rerank=COUNT)
+        options = QueryConfig(rerank=COUNT)
         query, hits = self.hits(options)
         hit = dataclasses.replace(hits[0], cells=(1, 2, 5, 4))
         found = explain(self.searcher, query, hit, options)
@@ -79,8 +79,8 @@ class ExplainTest(parameterized.TestCase):
 
     def test_pairs_are_of_the_classes_vectors(self):
         """Under OnA both sides have the query's classes: the share of a pair is the product of its vectors."""
-        query, hits = self.hits(Options("ona"))
-        found = explain(self.searcher, query, hits[1], Options("ona"), count=64)
+        query, hits = self.hits(QueryConfig("ona"))
+        found = explain(self.searcher, query, hits[1], QueryConfig("ona"), count=64)
         names = [networks.class_names(self.index.model.network.spec)[c] for c in query.class_ids]
         vectors = indexes.class_vectors(self.index, [hits[1].entry.row])[0][0][query.class_ids]
         kept = np.any(vectors != 0, axis=1)
@@ -94,7 +94,7 @@ class ExplainTest(parameterized.TestCase):
             self.assertAlmostEqual(pair.share, expected[names.index(pair.query), names.index(pair.picture)], delta=1e-3)
 
     def test_under_ona_a_picture_has_those_of_the_query_s_classes_that_it_keeps(self):
-        options = Options(classes=tuple(map(str, range(self.index.model.network.spec.num_classes))))
+        options = QueryConfig(classes=tuple(map(str, range(self.index.model.network.spec.num_labels))))
         query, hits = self.hits(options)
         found = explain(self.searcher, query, hits[-1], options, count=10**4)
         own = self.index.settings.own_classes
@@ -103,7 +103,7 @@ class ExplainTest(parameterized.TestCase):
         logits = np.mean(MapStore(self.index.folder / "maps").read(hits[-1].entry.content)["cam_features"], axis=(0, 1))
         kernel, bias = (np.asarray(self.index.model.params["classifier"][name]) for name in ("kernel", "bias"))
         least = int(np.argmin(logits @ kernel + bias))
-        options = Options(classes=(str(least),))
+        options = QueryConfig(classes=(str(least),))
         query = self.searcher.describe(self.searcher.prepare(self.image), BOX, options.classes)
         hit = next(hit for hit in self.searcher.search(query, options) if hit.entry == hits[-1].entry)
         found = explain(self.searcher, query, hit, options)
@@ -111,8 +111,8 @@ class ExplainTest(parameterized.TestCase):
         self.assertEqual(np.abs(found.cells).max(), 0)
 
     def test_under_ofa_pictures_have_their_own_classes(self):
-        query, hits = self.hits(Options())
-        found = explain(self.searcher, query, hits[-1], Options(), count=64)
+        query, hits = self.hits(QueryConfig())
+        found = explain(self.searcher, query, hits[-1], QueryConfig(), count=64)
         own = self.searcher.describe(self.searcher.prepare_indexed(hits[-1].entry.path))
         names = networks.class_names(self.index.model.network.spec)
         self.assertEqual({pair.query for pair in found.pairs}, {names[c] for c in query.class_ids})
@@ -129,7 +129,7 @@ class ExplainTest(parameterized.TestCase):
         hit = searcher.search(query)[1]
         index.remove(["1.png"])
         with self.assertRaisesRegex(KeyError, "1.png"):
-            explain(searcher, query, hit, Options())
+            explain(searcher, query, hit, QueryConfig())
 
 
 if __name__ == "__main__":

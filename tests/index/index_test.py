@@ -9,7 +9,7 @@ from absl.testing import absltest
 
 from cwcf_jax import encoder
 from cwcf_jax.images import DatasetError, ObjectFolder
-from cwcf_jax.index import Index, changes, settings_for, whitening
+from cwcf_jax.index import Index, changes, make_index_config, whitening
 from cwcf_jax.store import StaleStoreError, zarr
 from tests.support import indexes, servers, thin
 
@@ -35,9 +35,9 @@ class CreateTest(indexes.IndexCase):
         self.assertEqual([path.name for path in self.root.iterdir()], ["0.png"])
 
     def test_settings_become_what_they_mean_for_the_network(self):
-        index = Index.create(self.root, settings_for(indexes.WEIGHTS, num_classes=10**6, dim=10**6))
+        index = Index.create(self.root, make_index_config(indexes.WEIGHTS, num_classes=10**6, dim=10**6))
         spec = index.model.network.spec
-        self.assertEqual(index.settings.num_classes, spec.num_classes)
+        self.assertEqual(index.settings.num_classes, spec.num_labels)
         self.assertEqual((index.settings.dim, index.settings.feature_layer), (thin.BLOCKS[-1][0], spec.feature_layer))
 
     def test_what_cannot_be(self):
@@ -50,7 +50,7 @@ class CreateTest(indexes.IndexCase):
             Index(self.root / "missing")
         other = pathlib.Path(self.create_tempdir().full_path)
         with self.assertRaises(ValueError):
-            Index.create(other, settings_for(indexes.WEIGHTS, "vgg16_cam"))
+            Index.create(other, make_index_config(indexes.WEIGHTS, "vgg16_cam"))
         self.assertEqual(list(other.iterdir()), [])
 
     def test_empty(self):

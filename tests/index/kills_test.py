@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.index import Index, Options, Searcher, updater
+from cwcf_jax.index import Index, QueryConfig, Searcher, updater
 from tests.support import indexes, shared, thin
 from tests.support.slow import XLA_FLAGS, cases, slow
 
@@ -130,7 +130,7 @@ class KillTest(parameterized.TestCase):
         entries = Index(root).snapshot().entries
         query = searcher.describe(searcher.prepare_indexed("5.png"))
         for aggregation in ["ofa"] if self.settings.compact else ["ofa", "ona"]:
-            hits = searcher.search(query, Options(aggregation, rerank=3), count=100)
+            hits = searcher.search(query, QueryConfig(aggregation, rerank=3), count=100)
             self.assertLen(hits, len(entries))
             self.assertEqual(hits[0].entry.path, "5.png")
         return len(entries), len(list((root / ".cwcf" / "maps").glob("*/*.npz")))

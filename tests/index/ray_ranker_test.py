@@ -12,7 +12,7 @@ import time
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.index import Options, Searcher
+from cwcf_jax.index import QueryConfig, Searcher
 from tests.support import indexes, packages, servers
 from tests.support.slow import slow
 
@@ -20,13 +20,13 @@ COUNT = 150
 """Pictures, three fragments."""
 
 OPTIONS = (
-    Options(),
-    Options("ona"),
-    Options(rerank=7),
-    Options("ona", rerank=9, expand=4),
-    Options(expand=COUNT + 5),
-    Options("ona", classes=("church", "dome")),
-    Options.thorough(),
+    QueryConfig(),
+    QueryConfig("ona"),
+    QueryConfig(rerank=7),
+    QueryConfig("ona", rerank=9, expand=4),
+    QueryConfig(expand=COUNT + 5),
+    QueryConfig("ona", classes=("church", "dome")),
+    QueryConfig.thorough(),
 )
 
 
@@ -81,7 +81,7 @@ class RaySearchTest(parameterized.TestCase):
         index = indexes.make(root, range(70), dataclasses.replace(indexes.SETTINGS, compact=True))  # two fragments
         alone = Searcher(index)
         searcher = Searcher(index, hold=lambda places: self.ray_search.RayRanker(places, self.actors, 120.0))
-        query, options = alone.describe(alone.prepare_indexed("5.png")), Options(rerank=40)
+        query, options = alone.describe(alone.prepare_indexed("5.png")), QueryConfig(rerank=40)
         hits, expected = (one.search(query, options, count=70) for one in (searcher, alone))
         self.assertEqual([(hit.entry, hit.cells) for hit in hits], [(hit.entry, hit.cells) for hit in expected])
         self.assertTrue(any(hit.cells for hit in hits))
@@ -98,7 +98,7 @@ class RaySearchTest(parameterized.TestCase):
                 for options in OPTIONS[:2]:
                     self.assert_as_alone(self.searcher, options)
             killing.join()
-            self.assert_as_alone(self.searcher, Options("ona"))
+            self.assert_as_alone(self.searcher, QueryConfig("ona"))
             if set(map(process, self.actors)) != before:
                 return
         self.fail("no actor was on any of the nodes that were killed")
@@ -110,10 +110,12 @@ class RaySearchTest(parameterized.TestCase):
             number = process(actor)
             os.kill(number, signal.SIGSTOP)  # the query is on its way when it dies
             threading.Timer(1.0, os.kill, (number, signal.SIGKILL)).start()
-            self.assert_as_alone(self.searcher, Options("ona"))
+            self.assert_as_alone(self.searcher, QueryConfig("ona"))
 
     def test_a_shard_that_does_not_answer_is_an_error_at_the_deadline(self):
-        self.assert_as_alone(self.searcher, Options())  # they have read their fragments, and compiled what they need
+        self.assert_as_alone(
+            self.searcher, QueryConfig()
+        )  # they have read their fragments, and compiled what they need
         searcher = Searcher(self.index, hold=lambda places: self.ray_search.RayRanker(places, self.actors, 4.0))
         searcher.held()
         number = process(self.actors[1])
@@ -125,7 +127,7 @@ class RaySearchTest(parameterized.TestCase):
             self.assertLess(time.monotonic() - start, 15)
         finally:
             os.kill(number, signal.SIGCONT)
-        self.assert_as_alone(self.searcher, Options())
+        self.assert_as_alone(self.searcher, QueryConfig())
 
     def test_an_actor_that_comes_back_to_a_changed_index(self):
         held = self.searcher.held()

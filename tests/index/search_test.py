@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.images import ImageError, read_image
-from cwcf_jax.index import Index, Options, Searcher
+from cwcf_jax.index import Index, QueryConfig, Searcher
 from cwcf_jax.index.search import IndexRanker
 from cwcf_jax.search.reciprocal import ReciprocalConfig
 from cwcf_jax.store import MapStore
@@ -69,7 +69,7 @@ class SearchCase(parameterized.TestCase):
         self.assertEqual([hit.score for hit in hits], sorted(found.values(), reverse=True))
 
     def search(self, query=None, **options):
-        return self.searcher.search(query or self.query, Options(**options), count=COUNT)
+        return self.searcher.search(query or self.query, QueryConfig(**options), count=COUNT)
 
     def online(self, query):
         """Descriptors under the query's classes, float64."""
@@ -95,12 +95,12 @@ class RankingTest(SearchCase):
         np.testing.assert_array_equal(by_number.descriptor, by_name.descriptor)
         expected = self.online(by_name) @ np.asarray(by_name.descriptor, np.float64)
         self.assert_scores(self.search(by_name, classes=("7", "2")), expected)
-        through_index = self.index.search(_picture(), options=Options(classes=("7", "2")), count=COUNT)
+        through_index = self.index.search(_picture(), options=QueryConfig(classes=("7", "2")), count=COUNT)
         self.assert_scores(through_index, expected)
 
     def test_no_such_class(self):
         with self.assertRaisesRegex(ValueError, "'unicorn' is not a class of thin_cam"):
-            self.index.search(_picture(), options=Options(classes=("unicorn",)))
+            self.index.search(_picture(), options=QueryConfig(classes=("unicorn",)))
 
     @parameterized.parameters("ofa", "ona")
     def test_a_picture_finds_itself(self, aggregation):
@@ -125,7 +125,7 @@ class RankingTest(SearchCase):
         index = Index.create(root, indexes.SETTINGS)
         index.update()
         for aggregation in "ofa", "ona":
-            hits = index.search(root / "a.png", options=Options(aggregation))
+            hits = index.search(root / "a.png", options=QueryConfig(aggregation))
             self.assertEqual([hit.entry.path for hit in hits], ["a.png", "b.png", "c.png", "sub/a.png"])
 
 
@@ -165,7 +165,7 @@ class SecondLookTest(SearchCase):
         contents = [entry.content for entry in index.snapshot().entries]
         kept = {name: MapStore(index.folder / "maps").read(name)["features"].shape for name in contents}
         with mock.patch.object(MapStore, "read", autospec=True, side_effect=MapStore.read) as read:
-            hits = searcher.search(query, Options(rerank=2))
+            hits = searcher.search(query, QueryConfig(rerank=2))
         self.assertEqual(read.call_count, 2)  # for their regions, and not again for their boxes
         for hit in hits[:2]:
             height, width, _ = kept[hit.entry.content]
@@ -264,11 +264,11 @@ class FollowingTest(absltest.TestCase):
         (root / "0.png").unlink()
         index.update()
         self.assertCountEqual(find(), ["1.png", "2.png", "3.png"])
-        self.assertCountEqual(find(Options("ona")), ["1.png", "2.png", "3.png"])
+        self.assertCountEqual(find(QueryConfig("ona")), ["1.png", "2.png", "3.png"])
         index.rebuild()
         self.assertCountEqual(find(), ["1.png", "2.png", "3.png"])
         index.remove(["1.png", "2.png", "3.png"])
-        self.assertEqual(find(Options("ona", rerank=3, expand=2)), [])
+        self.assertEqual(find(QueryConfig("ona", rerank=3, expand=2)), [])
         with self.assertRaises(KeyError):
             searcher.prepare_indexed("1.png")
 
@@ -278,7 +278,7 @@ class IndexSearchTest(SearchCase):
         file = self.index.root / "12.png"
         expected = self.search(rerank=5)
         for picture in (file, str(file), _picture()):
-            hits = self.index.search(picture, box=BOX, options=Options(rerank=5), count=5, first=2)
+            hits = self.index.search(picture, box=BOX, options=QueryConfig(rerank=5), count=5, first=2)
             self.assertEqual(hits, expected[2:7])
 
     def test_no_region_and_no_picture(self):

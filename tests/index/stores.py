@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import parameterized
 from hypothesis import strategies as st
 
-from cwcf_jax.index import Entry, Snapshot, Store
+from cwcf_jax.index import Snapshot, TableEntry, TableStore
 
 DIM = 3
 STRANGE = (
@@ -24,7 +24,7 @@ STRANGE = (
 
 
 def entry(path, *, content="abc", row=0):
-    return Entry(path, content, size=2**40, modified=2**62, seen=2**62 + 1, width=640, height=480, row=row)
+    return TableEntry(path, content, size=2**40, modified=2**62, seen=2**62 + 1, width=640, height=480, row=row)
 
 
 def rows(*firsts):
@@ -77,7 +77,7 @@ class StoreContract:
 
     def test_it_is_a_store_and_begins_empty(self):
         store = self.open()
-        self.assertIsInstance(store, Store)
+        self.assertIsInstance(store, TableStore)
         self.assert_holds(store, {})
         store.remove(["nothing"])
         store.remove([])

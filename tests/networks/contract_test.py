@@ -93,7 +93,7 @@ class ContractTest(parameterized.TestCase):
         inputs = jax.ShapeDtypeStruct((1, 256, 192, 3), jnp.float32)
         sizes = jax.ShapeDtypeStruct((1, 2), jnp.int32)
         logits, activations = jax.eval_shape(network.apply, network.shapes(), inputs, sizes)
-        self.assertEqual(logits.shape, (1, network.spec.num_classes))
+        self.assertEqual(logits.shape, (1, network.spec.num_labels))
         map_sizes = network.map_sizes(jnp.array([[256, 192]], jnp.int32))
         cam_layers = () if network.spec.cam_layer is None else (network.spec.cam_layer,)
         for layer in (*network.spec.feature_layers, *cam_layers):
@@ -103,7 +103,7 @@ class ContractTest(parameterized.TestCase):
             # Convolutions and pools without padding lose up to a cell.
             for cells, pixels in zip(shape[1:3], (256, 192), strict=True):
                 self.assertIn(cells, (pixels // layer.stride, pixels // layer.stride - 1))
-        self.assertLen(networks.class_names(network.spec), network.spec.num_classes)
+        self.assertLen(networks.class_names(network.spec), network.spec.num_labels)
 
     @parameterized.parameters(*QUICK)
     def test_padding_changes_no_map(self, name):
@@ -147,7 +147,7 @@ class OnGPUsTest(parameterized.TestCase):
         params, expected_logits, expected = _drawn(name)
         with on_gpus.chosen() as taken:
             logits, activations = quickly(networks.get(name).apply)(params, *_inputs(networks.get(name))[1:])
-        self.assertIn(layers.zero_margin, taken)
+        self.assertIn(layers.write_zero_margin, taken)
         scale = float(jnp.abs(expected_logits).max())
         np.testing.assert_allclose(logits, expected_logits, atol=1e-5 * scale)
         for layer, maps in expected.items():

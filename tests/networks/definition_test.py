@@ -16,10 +16,10 @@ LAYER = networks.Layer("conv", 2, 1)
 
 
 class Tiny(nnx.Module):
-    def __init__(self, rngs, *, num_classes):
+    def __init__(self, rngs, *, num_labels):
         self.conv = layers.Conv(3, 2, 3, rngs=rngs)
         self.norm = layers.Affine(2, rngs=rngs)
-        self.classifier = layers.Dense(2, num_classes, rngs=rngs)
+        self.classifier = layers.Dense(2, num_labels, rngs=rngs)
 
     def __call__(self, inputs, sizes):
         maps = layers.affine_relu(self.norm, layers.conv_relu(self.conv, inputs, sizes), sizes)
@@ -56,16 +56,16 @@ class DefinitionTest(absltest.TestCase):
 
     def test_other_classes(self):
         network = _tiny()
-        other = network.with_spec(num_classes=7, class_names=tuple("abcdefg"))
+        other = network.with_spec(num_labels=7, class_names=tuple("abcdefg"))
         self.assertEqual(other.shapes()["classifier"]["kernel"].shape, (2, 7))
         self.assertEqual(networks.class_names(other.spec), tuple("abcdefg"))
         self.assertEqual(network.shapes()["classifier"]["kernel"].shape, (2, 5))
-        self.assertEqual(other, network.with_spec(num_classes=7, class_names=tuple("abcdefg")))
-        self.assertEqual(hash(other), hash(network.with_spec(num_classes=7, class_names=tuple("abcdefg"))))
-        self.assertIs(other.apply, network.with_spec(num_classes=7).apply)
+        self.assertEqual(other, network.with_spec(num_labels=7, class_names=tuple("abcdefg")))
+        self.assertEqual(hash(other), hash(network.with_spec(num_labels=7, class_names=tuple("abcdefg"))))
+        self.assertIs(other.apply, network.with_spec(num_labels=7).apply)
 
     def test_maps_that_are_the_classes(self):
-        network = networks.get("squeezenet1_1").with_spec(num_classes=7, class_names=tuple("abcdefg"))
+        network = networks.get("squeezenet1_1").with_spec(num_labels=7, class_names=tuple("abcdefg"))
         self.assertEqual(network.spec.cam_layer.channels, 7)
         self.assertEqual(network.shapes()["conv10"]["kernel"].shape, (1, 1, 512, 7))
 
@@ -80,7 +80,7 @@ class DefinitionTest(absltest.TestCase):
         network = dataclasses.replace(_tiny(), rebuild=None)
         self.assertEqual(network.with_spec(class_names=tuple("abcde")).spec.class_names, tuple("abcde"))
         with self.assertRaisesRegex(ValueError, "tiny has 5 classes, not 6"):
-            network.with_spec(num_classes=6)
+            network.with_spec(num_labels=6)
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ class StructureTest(parameterized.TestCase):
         )
 
     def test_other_classes(self):
-        other = networks.get("efficientnet_lite0").with_spec(num_classes=7, class_names=tuple("abcdefg"))
+        other = networks.get("efficientnet_lite0").with_spec(num_labels=7, class_names=tuple("abcdefg"))
         self.assertEqual(other.shapes()["classifier"]["kernel"].shape, (1280, 7))
 
 

@@ -109,7 +109,7 @@ class ZeroMarginTest(absltest.TestCase):
     def test_rows_and_columns_after_the_valid_area(self):
         maps = jnp.asarray(np.random.default_rng(0).normal(size=(4, 9, 8, 2)), jnp.float32)
         sizes = np.array([[9, 8], [4, 2], [1, 7], [7, 5]])
-        found = layers.zero_margin(maps, jnp.asarray(sizes))
+        found = layers.write_zero_margin(maps, jnp.asarray(sizes))
         for before, after, (height, width) in zip(np.array(maps), np.array(found), sizes, strict=True):
             before[height : height + layers.MARGIN] = 0
             before[:, width : width + layers.MARGIN] = 0

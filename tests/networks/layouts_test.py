@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax import networks
-from cwcf_jax.networks import Layout, Preprocessing, layouts
+from cwcf_jax.networks import Preprocessing, WeightLayout, layouts
 from tests.networks import torch_oracles
 
 ANY = Preprocessing("RGB", (0.0, 0.0, 0.0))
@@ -42,7 +42,7 @@ class TransformTest(absltest.TestCase):
 
 class ChooseTest(absltest.TestCase):
     def test_most_keys_win(self):
-        first, second = (Layout(name, layouts.torch({name: name, "c": "c"}), ANY) for name in "ab")
+        first, second = (WeightLayout(name, layouts.torch({name: name, "c": "c"}), ANY) for name in "ab")
         self.assertIs(layouts.choose((first, second), ["a.weight", "c.weight"]), first)
         self.assertIs(layouts.choose((first, second), ["b.weight", "c.weight"]), second)
         self.assertIs(layouts.choose((first, second), ["c.weight"]), first)
@@ -121,7 +121,7 @@ class TranslateTest(parameterized.TestCase):
         super().setUp()
         table = layouts.torch({"conv": "x"}, bias=False) | layouts.torch_norm({"bn": "x"})
         table |= layouts.torch({"fc": "classifier"}, transform=layouts.dense)
-        self.layout = Layout("torch", table, ANY, ignored=("*.num_batches_tracked",))
+        self.layout = WeightLayout("torch", table, ANY, ignored=("*.num_batches_tracked",))
         self.shapes = {"x/kernel": (3, 2, 4, 6), "x/bias": (6,), "classifier/kernel": (6, 5), "classifier/bias": (5,)}
         self.arrays = {
             "conv.weight": _draw(6, 4, 3, 2),

@@ -81,10 +81,10 @@ class AdaptTest(absltest.TestCase):
     def test_classes_and_preprocessing(self):
         network = networks.get("squeezenet1_1")
         adapted = networks.adapt(network, TRAINED)
-        self.assertEqual((adapted.spec.num_classes, adapted.spec.class_names), (3, ("ä", "b b", "")))
+        self.assertEqual((adapted.spec.num_labels, adapted.spec.class_names), (3, ("ä", "b b", "")))
         self.assertEqual(adapted.spec.preprocessing, PREPROCESSING)
         self.assertEqual(adapted.shapes()["conv10"]["kernel"].shape, (1, 1, 512, 3))
-        self.assertEqual(networks.adapt(network, IMPORTED).spec.num_classes, 1000)
+        self.assertEqual(networks.adapt(network, IMPORTED).spec.num_labels, 1000)
 
     def test_without_a_record_nothing_changes(self):
         network = networks.get("squeezenet1_1")

@@ -51,7 +51,7 @@ class StructureTest(absltest.TestCase):
         self.assertIsNone(spec.classifier)
 
     def test_other_classes_are_other_maps(self):
-        other = networks.get("squeezenet1_1").with_spec(num_classes=7, class_names=tuple("abcdefg"))
+        other = networks.get("squeezenet1_1").with_spec(num_labels=7, class_names=tuple("abcdefg"))
         self.assertEqual(other.shapes()["conv10"]["kernel"].shape, (1, 1, 512, 7))
         self.assertEqual(other.spec.cam_layer.channels, 7)
         self.assertEqual(networks.get("squeezenet1_1").spec.cam_layer.channels, 1000)

@@ -16,7 +16,7 @@ from cwcf_jax.arrays import quantize
 from cwcf_jax.images import ImageSet, read_folder, read_image
 from cwcf_jax.search import online, online_scores
 from cwcf_jax.search.online import OnlineSearch
-from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout
+from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, StoreConfig
 from tests.support import shared
 from tests.support.models import any_model
 
@@ -48,13 +48,13 @@ class PhotographsTest(parameterized.TestCase):
 
     def fill(self, **changes):
         options = {
-            "classes": tuple(range(any_model().network.spec.num_classes)),
+            "classes": tuple(range(any_model().network.spec.num_labels)),
             "dim": DIM,
             "dtype": "int8",
             "fragment": 4,
         } | changes
         place = pathlib.Path(self.create_tempdir().full_path)
-        with ClassVectorWriter(place, {}, Layout(**options)) as writer:
+        with ClassVectorWriter(place, {}, StoreConfig(**options)) as writer:
             for path in self.images.paths:
                 embedded = encoder.embed_classes(any_model(), read_image(path)[None], whitening=self.whitening)
                 vectors = embedded.vectors[:, writer.layout.classes]
@@ -155,7 +155,7 @@ class BestTest(absltest.TestCase):
 class ResidentTest(absltest.TestCase):
     def test_a_store_stays_on_an_accelerator_that_it_fits(self):
         place = pathlib.Path(self.create_tempdir().full_path)
-        with ClassVectorWriter(place, {}, Layout((0, 1), 4, "float16", 8)) as writer:
+        with ClassVectorWriter(place, {}, StoreConfig((0, 1), 4, "float16", 8)) as writer:
             writer.append(np.ones((9, 2, 4), np.float16))
         store = ClassVectorStore(place)
         needed = 2 * 8 * 2 * 4 * 2

@@ -28,7 +28,7 @@ CONFIG = RegionConfig(num_classes=4)
 @functools.cache
 def _model(**options):
     """Positive weights, so that thresholds cut something off; but the third class has no evidence anywhere."""
-    network = tiny.network(num_classes=10)
+    network = tiny.network(num_labels=10)
     params = network.initialize(0)
     kernel = jnp.abs(params["classifier"]["kernel"]).at[:, CLASSES[2]].multiply(-1.0)
     return cwcf_jax.load(network, params | {"classifier": params["classifier"] | {"kernel": kernel}}, **options)

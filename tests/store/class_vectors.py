@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 from absl.testing import parameterized
 
-from cwcf_jax.store import ClassVectorWriter, Layout
+from cwcf_jax.store import ClassVectorWriter, StoreConfig
 
 FINGERPRINT = {"weights": "abc", "protocol": "paper", "whitening": "123"}
 CLASSES = (1, 4, 5, 9)
@@ -43,7 +43,7 @@ class StoreCase(parameterized.TestCase):
 
     def open(self, fingerprint=FINGERPRINT, **changes):
         layout = {"classes": CLASSES, "dim": DIM, "dtype": "int8", "fragment": FRAGMENT} | changes
-        return ClassVectorWriter(self.folder, fingerprint, Layout(**layout))
+        return ClassVectorWriter(self.folder, fingerprint, StoreConfig(**layout))
 
     def fill(self, count, **changes):
         vectors = make(count, dtype=changes.get("dtype", "int8"))

@@ -6,7 +6,14 @@ import numpy as np
 import tensorstore
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, Layout, StaleStoreError, class_vectors, write_images
+from cwcf_jax.store import (
+    ClassVectorStore,
+    ClassVectorWriter,
+    StaleStoreError,
+    StoreConfig,
+    class_vectors,
+    write_images,
+)
 from tests.store.class_vectors import CLASSES, DIM, FINGERPRINT, FRAGMENT, StoreCase, contents, make, read_all
 from tests.support import servers
 
@@ -57,7 +64,7 @@ class ReadTest(StoreCase):
         vectors = make(19, dtype=dtype)
         with servers.s3_bucket() as bucket:
             location = bucket | {"path": f"deep/{dtype}"}
-            layout = Layout(CLASSES, DIM, dtype, FRAGMENT)
+            layout = StoreConfig(CLASSES, DIM, dtype, FRAGMENT)
             with ClassVectorWriter(location, FINGERPRINT, layout) as writer:
                 writer.append(*(part[:10] for part in vectors))
             with ClassVectorWriter(location, FINGERPRINT, layout) as writer:
@@ -101,7 +108,7 @@ class ReadTest(StoreCase):
         kept = np.random.default_rng(1).permuted(np.tile(np.arange(4) < 2, (len(values), 1)), axis=1)
         values, scales = values * kept[..., None], scales * kept
         for own, folder in ((2, self.folder / "own"), (0, self.folder / "all")):
-            with ClassVectorWriter(folder, FINGERPRINT, Layout(CLASSES, DIM, "int8", FRAGMENT, own)) as writer:
+            with ClassVectorWriter(folder, FINGERPRINT, StoreConfig(CLASSES, DIM, "int8", FRAGMENT, own)) as writer:
                 writer.append(values[:5], scales[:5])
                 writer.append(values[5:12], scales[5:12])
                 rows = writer.reserve(len(values) - 12)
@@ -115,10 +122,10 @@ class ReadTest(StoreCase):
             runs = store.vectors(np.array([17, 0, 9]), positions)
             np.testing.assert_array_equal(runs.values[runs.positions], values[[17, 0, 9]][:, positions].swapaxes(0, 1))
         with self.assertRaisesRegex(StaleStoreError, "own: 2 there, 3 now"):
-            ClassVectorWriter(self.folder / "own", FINGERPRINT, Layout(CLASSES, DIM, "int8", FRAGMENT, 3))
+            ClassVectorWriter(self.folder / "own", FINGERPRINT, StoreConfig(CLASSES, DIM, "int8", FRAGMENT, 3))
 
     def test_zeros_take_next_to_nothing(self):
-        layout, random = Layout(tuple(range(500)), 64, "int8", 64, own=20), np.random.default_rng(0)
+        layout, random = StoreConfig(tuple(range(500)), 64, "int8", 64, own=20), np.random.default_rng(0)
         values, scales = np.zeros((64, 500, 64), np.int8), np.zeros((64, 500), np.float32)
         for image in range(64):
             own = random.choice(500, 20, replace=False)
@@ -174,12 +181,12 @@ class ReadTest(StoreCase):
         self.assertEmpty(list(store.read(np.array([0]))))
 
     def test_image_bytes(self):
-        self.assertEqual(Layout(tuple(range(1000)), 512).image_bytes, 516_000)
-        self.assertEqual(Layout(CLASSES, DIM, "float16").image_bytes, 48)
+        self.assertEqual(StoreConfig(tuple(range(1000)), 512).image_bytes, 516_000)
+        self.assertEqual(StoreConfig(CLASSES, DIM, "float16").image_bytes, 48)
 
     def test_more_own_classes_than_there_are(self):
         with self.assertRaisesRegex(ValueError, r"vectors of 0 \(all\) to 4 classes, not 5"):
-            Layout(CLASSES, DIM, own=5)
+            StoreConfig(CLASSES, DIM, own=5)
 
 
 if __name__ == "__main__":

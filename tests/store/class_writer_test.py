@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from cwcf_jax.store import (
     ClassVectorStore,
     ClassVectorWriter,
-    Layout,
     StaleStoreError,
     StoreBusyError,
+    StoreConfig,
     remove,
     write_images,
 )
@@ -95,7 +95,7 @@ class SharedWritingTest(StoreCase):
         vectors = make(21)
         with servers.s3_client():
             location = "s3://bucket/deep/vectors"
-            with ClassVectorWriter(location, FINGERPRINT, Layout(CLASSES, DIM, "int8", FRAGMENT)) as writer:
+            with ClassVectorWriter(location, FINGERPRINT, StoreConfig(CLASSES, DIM, "int8", FRAGMENT)) as writer:
                 for one in writer.reserve(21):
                     write_images(location, one.start, *(part[one] for part in vectors))
                 writer.commit(21)
@@ -286,7 +286,7 @@ class RefusalTest(StoreCase):
     )
     def test_layouts_that_cannot_be(self, change, message):
         with self.assertRaisesRegex(ValueError, message):
-            Layout(**({"classes": CLASSES, "dim": DIM} | change))
+            StoreConfig(**({"classes": CLASSES, "dim": DIM} | change))
 
     def test_descriptors_do_not_leak(self):
         self.fill(20)

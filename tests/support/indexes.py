@@ -8,15 +8,15 @@ import numpy as np
 from absl.testing import parameterized
 from PIL import Image
 
-from cwcf_jax.index import Index, Options, Searcher, Update, settings_for
-from cwcf_jax.index.settings import maps_location
+from cwcf_jax.index import Index, QueryConfig, Searcher, Update, make_index_config
+from cwcf_jax.index.index_config import maps_location
 from cwcf_jax.store import ClassVectorStore, MapStore
 from tests.support import oracles, thin
 
 thin.register()
 _FOLDER = tempfile.TemporaryDirectory()
 WEIGHTS = thin.save(pathlib.Path(_FOLDER.name, f"{thin.NAME}.npz"))
-SETTINGS = settings_for(WEIGHTS, num_classes=8, dim=16, resize="none", own_classes=24)
+SETTINGS = make_index_config(WEIGHTS, num_classes=8, dim=16, resize="none", own_classes=24)
 
 NOTHING = Update(added=0, changed=0, moved=0, removed=0, unchanged=0, refused=())
 
@@ -98,7 +98,7 @@ def assert_same(test, index, expected):
     again, _ = class_vectors(expected, [entry.row for entry in entries])
     test.assertLessEqual(np.max(np.abs(vectors - again) - 1.001 * steps[..., None]), 0)
     searchers = Searcher(index), Searcher(expected)
-    ways = [Options(), Options(rerank=4)] if index.settings.compact else [Options(), Options("ona")]
+    ways = [QueryConfig(), QueryConfig(rerank=4)] if index.settings.compact else [QueryConfig(), QueryConfig("ona")]
     for options in ways:
         hits, others = (
             searcher.search(searcher.describe(searcher.prepare_indexed(found[0].path)), options, count=len(found))

@@ -8,7 +8,7 @@ import numpy as np
 import cwcf_jax
 from cwcf_jax import encoder, networks
 from cwcf_jax.weights import whitenings
-from cwcf_jax.weights.whitenings import Data, Record
+from cwcf_jax.weights.whitenings import FittingImages, WhiteningRecord
 
 
 def record(model, **changes):
@@ -21,10 +21,10 @@ def record(model, **changes):
         resize="none",
         classes=4,
         shrinkage=0.2,
-        data=(Data("noise", 7, "cd" * 32, "CC0"), Data("more noise", 3, "ef" * 32, "CC BY 4.0")),
+        data=(FittingImages("noise", 7, "cd" * 32, "CC0"), FittingImages("more noise", 3, "ef" * 32, "CC BY 4.0")),
         versions={"numpy": np.__version__},
     )
-    return Record(**fields | changes)
+    return WhiteningRecord(**fields | changes)
 
 
 def fitted(model, seed=0):

@@ -1,13 +1,13 @@
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.training.augment import Augmentation, augment, center_crop
+from cwcf_jax.training.augment import AugmentationConfig, augment, center_crop
 
 RAMP = (np.indices((40, 60, 3)).sum(axis=0) * 2).astype(np.uint8)
 
 
 def varied(seed, image=RAMP, **changes):
-    return augment(image, np.random.default_rng(seed), Augmentation(16, **changes))
+    return augment(image, np.random.default_rng(seed), AugmentationConfig(16, **changes))
 
 
 class AugmentTest(parameterized.TestCase):

@@ -19,7 +19,7 @@ class CalibrationTest(absltest.TestCase):
         self.root = pathlib.Path(self.create_tempdir().full_path)
         self.addCleanup(shutil.rmtree, self.root)
         self.folder = tiny.pictures(self.root / "colours", count=4)
-        self.network = tiny.network(num_classes=10)
+        self.network = tiny.network(num_labels=10)
 
     def config(self, **changes):
         return TrainingConfig(**(dict(dataset=str(self.folder), steps=10, batch_size=4, image_size=12) | changes))

@@ -23,7 +23,7 @@ class LoopTest(absltest.TestCase):
         cls.root = pathlib.Path(absltest.get_default_test_tmpdir()) / cls.__name__
         cls.addClassCleanup(shutil.rmtree, cls.root)
         cls.folder = tiny.pictures(cls.root / "colours", count=8)
-        cls.network = tiny.network(num_classes=10)
+        cls.network = tiny.network(num_labels=10)
 
     def config(self, **changes):
         given = dict(

@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 from cwcf_jax.datasets.labelled import read_labelled
 from cwcf_jax.images.decoding import ImageError
 from cwcf_jax.training import pipeline
-from cwcf_jax.training.augment import Augmentation, augment, center_crop
+from cwcf_jax.training.augment import AugmentationConfig, augment, center_crop
 from tests.training import tiny
 
 
@@ -29,7 +29,7 @@ class PipelineTest(parameterized.TestCase):
 
     @parameterized.parameters(0, 1, 3)
     def test_batches_are_the_same_from_wherever_they_start(self, workers):
-        dataset = self.dataset(augmentation=Augmentation(10))
+        dataset = self.dataset(augmentation=AugmentationConfig(10))
         whole = self.take(dataset, 0, 8, workers=0)
         for start in (0, 3, 7):
             for batch, expected in zip(self.take(dataset, start, 8 - start, workers), whole[start:], strict=True):
@@ -52,7 +52,7 @@ class PipelineTest(parameterized.TestCase):
         self.assertLen(set(epochs), 4)
 
     def test_augmentation_depends_on_seed_and_place_alone(self):
-        settings = Augmentation(10)
+        settings = AugmentationConfig(10)
         plain, varied = self.dataset(seed=5), self.dataset(seed=5, augmentation=settings)
         known = {center_crop(self.images[i][0], 10).tobytes(): i for i in range(9)}
         for place in (0, 6, 21):

@@ -21,7 +21,7 @@ class PrepareTest(parameterized.TestCase):
         cls.root = pathlib.Path(absltest.get_default_test_tmpdir()) / cls.__name__
         cls.addClassCleanup(shutil.rmtree, cls.root)
         cls.folder = tiny.pictures(cls.root / "colours", count=4)
-        cls.network = tiny.network(num_classes=3)
+        cls.network = tiny.network(num_labels=3)
         cls.named = cls.network.with_spec(class_names=("blue sky", "green grass", "red roof"))
         cls.weights = cls.save("weights", cls.named, preprocessing=CAFFE_VGG)
 
@@ -29,7 +29,7 @@ class PrepareTest(parameterized.TestCase):
     def save(cls, name, network, preprocessing=TORCHVISION):
         spec, path = network.spec, cls.root / f"{name}.npz"
         record = Provenance(
-            spec.name, "a test", "", "", preprocessing, num_classes=spec.num_classes, class_names=spec.class_names
+            spec.name, "a test", "", "", preprocessing, num_classes=spec.num_labels, class_names=spec.class_names
         )
         networks.save_params(network.initialize(7), path, record)
         return str(path)
@@ -48,15 +48,15 @@ class PrepareTest(parameterized.TestCase):
         return str(folder)
 
     def test_a_new_network_takes_the_classes_of_the_dataset(self):
-        prepared = prepare(self.config(), tiny.network(num_classes=10))
+        prepared = prepare(self.config(), tiny.network(num_labels=10))
         self.assertEqual(prepared.network.spec.class_names, ("blue sky", "green grass", "red roof"))
         self.assertEqual(prepared.params["classifier"]["kernel"].shape, (8, 3))
         self.assertAlmostEqual(float(jnp.std(prepared.params["classifier"]["kernel"])), 0.01, places=5)
         self.assertEqual((len(prepared.train), prepared.held, prepared.frozen), (12, None, {}))
 
     def test_a_listing_keeps_the_classes_of_the_network(self):
-        prepared = prepare(self.config(dataset=self.listing([0, 9, 3, 3])), tiny.network(num_classes=10))
-        self.assertEqual(prepared.network.spec.num_classes, 10)
+        prepared = prepare(self.config(dataset=self.listing([0, 9, 3, 3])), tiny.network(num_labels=10))
+        self.assertEqual(prepared.network.spec.num_labels, 10)
         own = prepare(self.config(dataset=self.listing([0, 4, 3, 3]), classes="dataset"), self.network)
         self.assertEqual(own.network.spec.class_names, tuple(f"class {i}" for i in range(5)))
 
@@ -69,7 +69,7 @@ class PrepareTest(parameterized.TestCase):
         self.assertEqual(prepared.held[5][1], 2)
 
     def test_a_trunk_brings_its_parameters_and_its_preprocessing(self):
-        prepared = prepare(self.config(trunk=self.weights, train="head"), tiny.network(num_classes=10))
+        prepared = prepare(self.config(trunk=self.weights, train="head"), tiny.network(num_labels=10))
         self.assertEqual(sorted(prepared.frozen), ["conv1_1", "conv2_1"])
         expected = self.network.initialize(7)
         jax.tree.map(np.testing.assert_array_equal, prepared.frozen, {k: expected[k] for k in prepared.frozen})
@@ -83,10 +83,10 @@ class PrepareTest(parameterized.TestCase):
         self.assertEqual(sorted(prepared.params), ["cam_conv", "classifier"])
         self.assertIn("inception_4e", prepared.frozen)
         self.assertNotIn("inception_5a", prepared.frozen)
-        self.assertEqual(prepared.network.spec.num_classes, 1000)
+        self.assertEqual(prepared.network.spec.num_labels, 1000)
 
     def test_whole_weights_bring_everything(self):
-        prepared = prepare(self.config(weights=self.weights), tiny.network(num_classes=10))
+        prepared = prepare(self.config(weights=self.weights), tiny.network(num_labels=10))
         jax.tree.map(np.testing.assert_array_equal, prepared.params, self.network.initialize(7))
         self.assertEqual(prepared.network.spec.preprocessing, CAFFE_VGG)
 
@@ -107,7 +107,7 @@ class PrepareTest(parameterized.TestCase):
         other = self.save("other", tiny.network(name="another_cam"))
         text = pathlib.Path(self.create_tempdir().full_path) / "text.npz"
         text.write_text("no weights")
-        ten = tiny.network(num_classes=10)
+        ten = tiny.network(num_labels=10)
         for changes, network, message in (
             (dict(network="vgg16"), None, "--network: vgg16 has no CAM head; train vgg16_cam, whose trunk is the same"),
             (dict(network="vgg17"), None, "unknown network 'vgg17'; known: .*vgg16_cam"),

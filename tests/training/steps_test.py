@@ -35,7 +35,7 @@ def run(network, settings, *, train="head", precision="float32", number=STEPS):
     trained, frozen = states.split_params(network, network.initialize(0), train)
     optimizer = states.make_optimizer(settings, settings.steps)
     state = states.initial_state(trained, optimizer, ema=settings.ema)
-    fixed = steps.StepSettings(settings.label_smoothing, settings.ema, precision, settings.log_every)
+    fixed = steps.StepConfig(settings.label_smoothing, settings.ema, precision, settings.log_every)
     step = jax.jit(functools.partial(steps.train_step, network=network, optimizer=optimizer, settings=fixed))
     seen = [state]
     for i in range(number):
@@ -154,7 +154,7 @@ class TrainStepTest(parameterized.TestCase):
         state = states.initial_state(trained, optimizer, ema=0.0)
 
         def loss(fixed):
-            return steps.train_step(state, fixed, batch(), network, optimizer, steps.StepSettings()).window["loss"]
+            return steps.train_step(state, fixed, batch(), network, optimizer, steps.StepConfig()).window["loss"]
 
         for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(frozen)):
             self.assertEqual(float(jnp.abs(leaf).max()), 0.0)
@@ -187,7 +187,7 @@ class EvaluationTest(absltest.TestCase):
         self.assertEqual(steps.ranks(logits, jnp.array([0, 0, 2], jnp.int32)).tolist(), [2, 0, 2])
 
     def test_sums_leave_out_what_fills_up(self):
-        network = tiny.network(num_classes=10)
+        network = tiny.network(num_labels=10)
         params, given = network.initialize(0), batch(classes=10)
         given["weights"] = jnp.array([1, 1, 1, 0, 1, 1, 0, 0], jnp.float32)
         found = jax.jit(lambda params: steps.eval_step(params, given, network, "float32"))(params)

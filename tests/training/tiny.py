@@ -15,7 +15,7 @@ BLOCKS = ((4, 1), (6, 1))
 COLOURS = {"blue_sky": (40, 60, 200), "green_grass": (40, 180, 60), "red_roof": (200, 50, 40)}
 
 
-def network(head=("cam_conv", "classifier"), num_classes=3, name="tiny_cam"):
+def network(head=("cam_conv", "classifier"), num_labels=3, name="tiny_cam"):
     spec = NetworkSpec(
         name=name,
         feature_layers=(*vgg.convolutions(BLOCKS), vgg.last_pool(BLOCKS)),
@@ -27,13 +27,13 @@ def network(head=("cam_conv", "classifier"), num_classes=3, name="tiny_cam"):
     )
     module = functools.partial(vgg.VGGCAM, blocks=BLOCKS, cam_channels=8)
     defined = define_network(spec, module, functools.partial(vgg.map_sizes, blocks=BLOCKS), tuple)
-    names = tuple(f"class {i}" for i in range(num_classes))
-    return defined.with_spec(num_classes=num_classes, class_names=names)
+    names = tuple(f"class {i}" for i in range(num_labels))
+    return defined.with_spec(num_labels=num_labels, class_names=names)
 
 
 def register():
     """Makes it ``--network=tiny_cam``, for drivers that are imported afterwards."""
-    networks.NETWORKS["tiny_cam"] = network(num_classes=10)
+    networks.NETWORKS["tiny_cam"] = network(num_labels=10)
 
 
 def pictures(folder, count=8, side=20):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cwcf_jax import web
 from cwcf_jax.images import read_image
-from cwcf_jax.index import Hit, Options, Searcher, explain
+from cwcf_jax.index import Hit, QueryConfig, Searcher, explain
 from tests.support import indexes
 
 ODD = "sub/<img src=x onerror=alert(1)> & 'quote'.png"
@@ -61,7 +61,7 @@ class ApiTest(parameterized.TestCase):
         box = [5, 5, found["width"] - 5, found["height"] - 9]
         answer = self.post("search", upload=found["upload"], box=box, count=4, first=1, **fields)
         fields["classes"] = tuple(fields.get("classes", ()))
-        options = (Options.thorough if fields.pop("thorough", False) else Options)(**fields)
+        options = (QueryConfig.thorough if fields.pop("thorough", False) else QueryConfig)(**fields)
         image = read_image(self.root / "3.png")
         query = self.searcher.describe(self.searcher.prepare(image), box, options.classes)
         expected = self.searcher.search(query, options, count=4, first=1)
@@ -96,7 +96,7 @@ class ApiTest(parameterized.TestCase):
         query = self.searcher.describe(self.searcher.prepare_indexed("3.png"))
         entry = self.searcher.held().entry(hit["path"])
         cells = hit["cells"] and tuple(hit["cells"])
-        expected = explain(self.searcher, query, Hit(entry, 0.0, cells=cells), Options(rerank=rerank))
+        expected = explain(self.searcher, query, Hit(entry, 0.0, cells=cells), QueryConfig(rerank=rerank))
         self.assertEqual([tuple(pair.values())[:2] for pair in why["pairs"]], [pair[:2] for pair in expected.pairs])
 
     def test_picture_is_a_small_jpeg(self):

@@ -4,12 +4,12 @@ from unittest import mock
 
 from absl.testing import absltest
 
-from cwcf_jax.index import Prepared
+from cwcf_jax.index import PreparedQuery
 from cwcf_jax.web.uploaded import UploadedQueries
 
 
 def query(nbytes):
-    return mock.Mock(spec=Prepared, nbytes=nbytes)
+    return mock.Mock(spec=PreparedQuery, nbytes=nbytes)
 
 
 class UploadedQueriesTest(absltest.TestCase):

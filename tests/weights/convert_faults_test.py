@@ -87,10 +87,10 @@ class FaultsTest(foreign.FolderTest):
 
 
 class Tiny(nnx.Module):
-    def __init__(self, rngs, *, num_classes):
+    def __init__(self, rngs, *, num_labels):
         self.conv1 = layers.Conv(3, 5, 3, rngs=rngs)
         self.conv2 = layers.Conv(5, 7, 1, rngs=rngs)
-        self.classifier = layers.Dense(7, num_classes, rngs=rngs)
+        self.classifier = layers.Dense(7, num_labels, rngs=rngs)
 
     def __call__(self, inputs, sizes):
         maps = layers.conv_relu(self.conv2, layers.conv_relu(self.conv1, inputs, sizes), sizes)
@@ -111,10 +111,12 @@ def _tiny_sizes(sizes):
 def _tiny_layouts():
     torch = layouts.torch(NAMES, bias=False) | layouts.torch_norm({"bn1": "conv1", "bn2": "conv2"})
     return (
-        networks.Layout("caffe", layouts.caffe(NAMES | {"classifier": "classifier"}, classifiers=["classifier"]), ANY),
-        networks.Layout("keras", layouts.keras(NAMES | {"classifier": "classifier"}), ANY),
-        networks.Layout("keras, Theano order", layouts.keras(NAMES | {"classifier": "classifier"}), ANY),
-        networks.Layout(
+        networks.WeightLayout(
+            "caffe", layouts.caffe(NAMES | {"classifier": "classifier"}, classifiers=["classifier"]), ANY
+        ),
+        networks.WeightLayout("keras", layouts.keras(NAMES | {"classifier": "classifier"}), ANY),
+        networks.WeightLayout("keras, Theano order", layouts.keras(NAMES | {"classifier": "classifier"}), ANY),
+        networks.WeightLayout(
             "torchvision",
             torch | layouts.torch({"classifier": "classifier"}, transform=layouts.dense),
             ANY,

@@ -9,7 +9,7 @@ import numpy as np
 from absl.testing import parameterized
 
 from cwcf_jax.weights import finding
-from cwcf_jax.weights.catalogue import Entry, Hash, Preprocessing
+from cwcf_jax.weights.catalogue import CatalogueEntry, CataloguePreprocessing, Hash
 from tests.training import tiny
 from tests.weights import packaged
 
@@ -25,8 +25,8 @@ OTHERS = packaged.content(1)
 def entry(data=DATA, name="tiny_there", **fields):
     known = dict(network="tiny_cam", layout="torchvision", file=f"{name}_file.npz", url=f"https://example.org/{name}")
     known |= dict(hash=Hash("sha1", hashlib.sha1(data).hexdigest()), size=len(data), licence="BSD")  # noqa: S324
-    known |= dict(preprocessing=Preprocessing("RGB", (0.0,) * 3, (1.0,) * 3), paper="Somebody", note="")
-    return Entry(name, **known | fields)
+    known |= dict(preprocessing=CataloguePreprocessing("RGB", (0.0,) * 3, (1.0,) * 3), paper="Somebody", note="")
+    return CatalogueEntry(name, **known | fields)
 
 
 class FindCase(parameterized.TestCase):

@@ -8,10 +8,10 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax import descriptors, encoder, networks
 from cwcf_jax.weights import installed, whitenings
-from cwcf_jax.weights.whitenings import Data, Record
+from cwcf_jax.weights.whitenings import FittingImages, WhiteningRecord
 from tests.support import oracles
 
-RECORD = Record(
+RECORD = WhiteningRecord(
     network="a_network",
     params="12" * 32,
     weights="34" * 32,
@@ -19,7 +19,7 @@ RECORD = Record(
     resize="max640",
     classes=32,
     shrinkage=0.2,
-    data=(Data("ä pictures", 12, "56" * 32, "CC BY 4.0"), Data("others", 3, "78" * 32, "unknown")),
+    data=(FittingImages("ä pictures", 12, "56" * 32, "CC BY 4.0"), FittingImages("others", 3, "78" * 32, "unknown")),
     versions={"jax": "0.0"},
 )
 

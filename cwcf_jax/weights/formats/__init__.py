@@ -12,19 +12,19 @@ import cwcf_jax.weights.formats.pytorch as pytorch
 import cwcf_jax.weights.formats.safetensors as safetensors
 from cwcf_jax.networks.npz import read_npz
 from cwcf_jax.weights.formats import caffemodel
-from cwcf_jax.weights.formats.base import DAMAGED, FormatError, Refusal, Source, check_name, looks_like
+from cwcf_jax.weights.formats.base import DAMAGED, FormatError, Refusal, WeightsFile, check_name, looks_like
 
-__all__ = ["FormatError", "Source", "read"]
+__all__ = ["FormatError", "WeightsFile", "read"]
 
 
-def _read_npz(path: pathlib.Path) -> Source:
+def _read_npz(path: pathlib.Path) -> WeightsFile:
     try:
-        return Source("npz", read_npz(path), {})
+        return WeightsFile("npz", read_npz(path), {})
     except ValueError as error:
         raise Refusal(f"not a .npz archive of arrays ({error}); it looks like {looks_like(path)}") from error
 
 
-READERS: dict[str, Callable[[pathlib.Path], Source]] = {
+READERS: dict[str, Callable[[pathlib.Path], WeightsFile]] = {
     ".caffemodel": caffemodel.read,
     ".npz": _read_npz,
     ".pt": pytorch.read,
@@ -34,7 +34,7 @@ READERS: dict[str, Callable[[pathlib.Path], Source]] = {
 KERAS = (".h5", ".hdf5")
 
 
-def read(path: str | pathlib.Path, *, kernel_order: str | None = None) -> Source:
+def read(path: str | pathlib.Path, *, kernel_order: str | None = None) -> WeightsFile:
     """Return the arrays of a weights file; the reader is chosen by the suffix and checks the content.
 
     Args:
@@ -65,7 +65,7 @@ def read(path: str | pathlib.Path, *, kernel_order: str | None = None) -> Source
     return source
 
 
-def _read(path: pathlib.Path, kernel_order: str | None) -> Source:
+def _read(path: pathlib.Path, kernel_order: str | None) -> WeightsFile:
     known = ", ".join(sorted((*READERS, *KERAS)))
     suffix = path.suffix.lower()
     if path.is_dir():

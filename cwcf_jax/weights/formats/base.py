@@ -34,7 +34,7 @@ class Refusal(Exception):  # noqa: N818 - it is never seen outside: `formats.rea
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class WeightsFile:
     """The arrays of a weights file under the file's own keys.
 
     Attributes:

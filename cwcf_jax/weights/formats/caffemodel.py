@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from cwcf_jax.weights.formats.base import DAMAGED, Refusal, Source, decode_name, looks_like
+from cwcf_jax.weights.formats.base import DAMAGED, Refusal, WeightsFile, decode_name, looks_like
 
 MAX_LAYERS = 50_000  # layers of a network, and blobs of all of them together
 MAX_RANK = 16
@@ -67,7 +67,7 @@ def _parse(name: str, content: bytes) -> Any:
         raise Refusal(f"no message of Caffe's ({error}): {DAMAGED}") from error
 
 
-def read(path: pathlib.Path) -> Source:
+def read(path: pathlib.Path) -> WeightsFile:
     """Return the blobs of a ``.caffemodel``: ``<layer>/W``, ``<layer>/b``, and ``<layer>/<i>`` for further ones."""
     try:
         net = _parse("Net", path.read_bytes())
@@ -87,7 +87,7 @@ def read(path: pathlib.Path) -> Source:
         for index, blob in enumerate(blobs):
             key = f"{name}/{('W', 'b')[index] if index < 2 else index}"
             arrays[key] = _blob(blob, kind, index, key)
-    return Source("caffe", arrays, notes)
+    return WeightsFile("caffe", arrays, notes)
 
 
 def _layers(net: Any) -> Iterator[tuple[bytes, str, Sequence[bytes], str]]:

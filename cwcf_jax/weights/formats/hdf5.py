@@ -48,7 +48,7 @@ def limit(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
-def seal() -> None:
+def forbid_file_access() -> None:
     """No further file can be opened; what h5py and numpy import late is imported first."""
     for codec in ("ascii", "cp437", "latin-1", "utf-8"):
         codecs.lookup(codec)
@@ -149,7 +149,7 @@ def content(path: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What the parent needs to know of the file, and its arrays under their running number."""
     left = pathlib.Path(path).stat().st_size
     with h5py.File(path, "r", locking=False) as file:
-        seal()
+        forbid_file_access()
         root = follow(file, "model_weights") if "model_weights" in file else file
         notes = {name: str(root.attrs[name])[:100] for name in NOTES if name in root.attrs}
         if strings(root, "layer_names") is not None:

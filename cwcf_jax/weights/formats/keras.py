@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from cwcf_jax.networks.npz import read_npz
-from cwcf_jax.weights.formats.base import DAMAGED, Refusal, Source, looks_like
+from cwcf_jax.weights.formats.base import DAMAGED, Refusal, WeightsFile, looks_like
 
 ORDERS = ("tensorflow", "tensorflow_rotated", "theano", "theano_unrotated")
 LARGEST = 31  # rows or columns of a kernel
@@ -37,7 +37,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 CHILD = pathlib.Path(__file__).with_name("hdf5.py")
 
 
-def read(path: pathlib.Path, kernel_order: str | None = None) -> Source:
+def read(path: pathlib.Path, kernel_order: str | None = None) -> WeightsFile:
     """Return a Keras file's weights: ``<layer>/kernel`` (HWIO if 4-D), ``<layer>/bias``, or their own names."""
     if kernel_order is not None and kernel_order not in ORDERS:
         raise Refusal(f"--kernel_order must be one of {', '.join(ORDERS)}, not {kernel_order!r}")
@@ -57,7 +57,7 @@ def read(path: pathlib.Path, kernel_order: str | None = None) -> Source:
     order = kernel_order or (_order(arrays, kernels, notes.get("backend")) if kernels else "tensorflow")
     for key in kernels:
         arrays[key] = _correlation(arrays[key], order)
-    return Source("keras", arrays, {**notes, "kernel_order": order})
+    return WeightsFile("keras", arrays, {**notes, "kernel_order": order})
 
 
 def describe(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -20,7 +20,7 @@ import numpy as np
 from cwcf_jax import safe_pickle
 from cwcf_jax.networks.npz import check_members
 from cwcf_jax.safe_pickle import PickleError, UnsafePickleError
-from cwcf_jax.weights.formats.base import DAMAGED, MAX_NAME, Refusal, Source, looks_like
+from cwcf_jax.weights.formats.base import DAMAGED, MAX_NAME, Refusal, WeightsFile, looks_like
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
@@ -65,7 +65,7 @@ class Tensor:
     strides: tuple[int, ...]
 
 
-def read(path: pathlib.Path) -> Source:
+def read(path: pathlib.Path) -> WeightsFile:
     """Return the tensors of a state dict; those of ``{"state_dict": ...}`` and the like without the wrapper."""
     with path.open("rb") as file:
         head = file.read(262)
@@ -85,7 +85,9 @@ def read(path: pathlib.Path) -> Source:
     total = sum(math.prod(tensor.shape) * tensor.storage.dtype.itemsize for tensor in state.values())
     if total > REPEATED * max(path.stat().st_size, sum(buffer.nbytes for buffer in buffers.values())):
         raise Refusal(f"its tensors repeat each other and would fill {total} bytes; save them after .clone()")
-    return Source("torch", {key: _array(tensor, buffers[tensor.storage.key]) for key, tensor in state.items()}, notes)
+    return WeightsFile(
+        "torch", {key: _array(tensor, buffers[tensor.storage.key]) for key, tensor in state.items()}, notes
+    )
 
 
 def _array(tensor: Tensor, buffer: memoryview) -> np.ndarray:

@@ -4,17 +4,17 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cwcf_jax.datasets.buildings.archives import File, read_archived_texts, read_files
-from cwcf_jax.datasets.buildings.lists import ListedQuery, Lists
-from cwcf_jax.datasets.buildings.recipes import Counts, Recipe
-from cwcf_jax.datasets.buildings.sources import locate, release
+from cwcf_jax.datasets.benchmarks.archives import ArchivedFile, read_archived_texts, read_files
+from cwcf_jax.datasets.benchmarks.lists import BenchmarkLists, ListedQuery
+from cwcf_jax.datasets.benchmarks.sources import locate, release
+from cwcf_jax.datasets.benchmarks.specs import DatasetSpec, ExpectedCounts
 from cwcf_jax.datasets.oxford import Labels, check_box, read_labels, resolve
 from cwcf_jax.images.decoding import ImageError, read_size
 from cwcf_jax.images.folders import SUFFIXES
-from cwcf_jax.images.imagesets import DatasetError, Query, Record
+from cwcf_jax.images.imagesets import BenchmarkQuery, DatasetError, DatasetPicture
 
 
-class Gathering:
+class DatasetAssembly:
     """One dataset on its way from what was published to records.
 
     `images` has to be used up before `queries` and `metadata`: archives are read as streams, once, and what they held
@@ -29,11 +29,11 @@ class Gathering:
         DatasetError: something is missing, or the ground truth is not what it should be; nothing was prepared then.
     """
 
-    def __init__(self, recipe: Recipe, manual: pathlib.Path, counts: Counts):
+    def __init__(self, recipe: DatasetSpec, manual: pathlib.Path, counts: ExpectedCounts):
         self._recipe, self._counts = recipe, counts
         self._paths = locate(manual, recipe.pictures)
         self._labels: tuple[Labels, ...] = ()
-        self._lists: Lists | None = None
+        self._lists: BenchmarkLists | None = None
         if recipe.labels:
             self._labels = read_labels(read_archived_texts(locate(manual, recipe.labels)[0]))
             self._measured = {label.picture for label in self._labels}
@@ -119,7 +119,7 @@ class Gathering:
         """Whether there are pictures of queries outside the database."""
         return bool(self._apart)
 
-    def _name(self, file: File) -> str | None:
+    def _name(self, file: ArchivedFile) -> str | None:
         """What a file's picture is called; None if it is none of this dataset."""
         if pathlib.PurePosixPath(file.name).suffix.lower() not in SUFFIXES:
             return None
@@ -137,7 +137,7 @@ class Gathering:
     def _measure(self, name: str, content: bytes) -> None:
         where = self._seen[name]
         try:
-            self._sizes[name] = read_size(Record([{"image": content}], 0, where))
+            self._sizes[name] = read_size(DatasetPicture([{"image": content}], 0, where))
         except ImageError as error:
             raise DatasetError(f"{error}; it is the picture of a query") from error
 
@@ -166,13 +166,13 @@ class Gathering:
             expected = f"{self._counts.queries:,}"
             raise DatasetError(f"{where}: {count:,} queries of {self._recipe.name}, which has {expected}")
 
-    def _resolve(self) -> tuple[Query, ...]:
+    def _resolve(self) -> tuple[BenchmarkQuery, ...]:
         index = {name: i for i, name in enumerate(self._order())}
         if self._lists is None:
             return tuple(resolve(label, index, self._sizes.__getitem__) for label in self._labels)
         return tuple(self._resolve_listed(query, index) for query in self._lists.queries)
 
-    def _resolve_listed(self, query: ListedQuery, index: Mapping[str, int]) -> Query:
+    def _resolve_listed(self, query: ListedQuery, index: Mapping[str, int]) -> BenchmarkQuery:
         check_box(f"{query.where}['bbx']", query.box, self._sizes[query.picture])
         image = index.get(query.picture)
-        return Query(query.picture, image, query.box, query.positives, query.junk, query.hard)
+        return BenchmarkQuery(query.picture, image, query.box, query.positives, query.junk, query.hard)

@@ -4,9 +4,9 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-from cwcf_jax.datasets.buildings import sources
-from cwcf_jax.datasets.buildings.lists import Lists, read_instre, read_names, read_revisited
-from cwcf_jax.datasets.buildings.sources import Source
+from cwcf_jax.datasets.benchmarks import sources
+from cwcf_jax.datasets.benchmarks.lists import BenchmarkLists, read_instre, read_names, read_revisited
+from cwcf_jax.datasets.benchmarks.sources import PublishedSource
 
 PARIS_CORRUPT = frozenset(
     {
@@ -24,7 +24,7 @@ https://www.robots.ox.ac.uk/~vgg/data/parisbuildings/corrupt.txt.
 
 
 @dataclasses.dataclass(frozen=True)
-class Counts:
+class ExpectedCounts:
     """How many there have to be.
 
     Attributes:
@@ -37,7 +37,7 @@ class Counts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class DatasetSpec:
     """How one dataset is made.
 
     Attributes:
@@ -55,11 +55,11 @@ class Recipe:
 
     name: str
     description: str
-    counts: Counts
-    pictures: Source
-    labels: Source | None = None
-    lists: Source | None = None
-    read_lists: Callable[[pathlib.Path], Lists] = read_names
+    counts: ExpectedCounts
+    pictures: PublishedSource
+    labels: PublishedSource | None = None
+    lists: PublishedSource | None = None
+    read_lists: Callable[[pathlib.Path], BenchmarkLists] = read_names
     named: Callable[[str], str] = lambda path: pathlib.PurePosixPath(path).stem
     left_out: frozenset[str] = frozenset()
     releases: bool = False
@@ -71,63 +71,63 @@ def _flickr_name(path: str) -> str:
     return "/".join(parts[-2:])
 
 
-RECIPES = {
+DATASETS = {
     recipe.name: recipe
     for recipe in (
-        Recipe(
+        DatasetSpec(
             "oxford5k",
             "Oxford Buildings (Philbin et al. 2007): 5,063 photographs, 55 queries",
-            Counts((5063,), 55),
+            ExpectedCounts((5063,), 55),
             sources.OXFORD_PICTURES,
             labels=sources.OXFORD_LABELS,
             releases=True,
         ),
-        Recipe(
+        DatasetSpec(
             "paris6k",
             "Paris Buildings (Philbin et al. 2008): 6,392 photographs, 55 queries",
-            Counts((6392,), 55),
+            ExpectedCounts((6392,), 55),
             sources.PARIS_PICTURES,
             labels=sources.PARIS_LABELS,
             left_out=PARIS_CORRUPT,
             releases=True,
         ),
         # The authors' list has one name less than the archives are said to hold.
-        Recipe(
+        DatasetSpec(
             "flickr100k",
             "100,070 distractors from Flickr (Philbin et al. 2007), no queries",
-            Counts((100_070, 100_071)),
+            ExpectedCounts((100_070, 100_071)),
             sources.FLICKR_PICTURES,
             named=_flickr_name,
         ),
-        Recipe(
+        DatasetSpec(
             "roxford5k",
             "Revisited Oxford (Radenovic et al. 2018): 4,993 photographs, 70 queries that are not among them",
-            Counts((4993,), 70),
+            ExpectedCounts((4993,), 70),
             sources.OXFORD_PICTURES,
             lists=sources.ROXFORD_LISTS,
             read_lists=read_revisited,
             releases=True,
         ),
-        Recipe(
+        DatasetSpec(
             "rparis6k",
             "Revisited Paris (Radenovic et al. 2018): 6,322 photographs, 70 queries that are not among them",
-            Counts((6322,), 70),
+            ExpectedCounts((6322,), 70),
             sources.PARIS_PICTURES,
             lists=sources.RPARIS_LISTS,
             read_lists=read_revisited,
             releases=True,
         ),
-        Recipe(
+        DatasetSpec(
             "revisitop1m",
             "R1M, 1,001,001 distractors (Radenovic et al. 2018), no queries",
-            Counts((1_001_001,)),
+            ExpectedCounts((1_001_001,)),
             sources.MILLION_PICTURES,
             lists=sources.MILLION_LIST,
         ),
-        Recipe(
+        DatasetSpec(
             "instre",
             "INSTRE as in Iscen et al. 2017: 27,293 photographs, 1,250 queries that are not among them",
-            Counts((27_293,), 1250),
+            ExpectedCounts((27_293,), 1250),
             sources.INSTRE_PICTURES,
             lists=sources.INSTRE_LISTS,
             read_lists=read_instre,

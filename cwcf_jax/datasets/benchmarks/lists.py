@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cwcf_jax.datasets.buildings.pickles import read_pickle
+from cwcf_jax.datasets.benchmarks.pickles import read_pickle
 from cwcf_jax.datasets.oxford import check_box
 from cwcf_jax.images.imagesets import DatasetError
 
@@ -33,7 +33,7 @@ class ListedQuery:
 
 
 @dataclasses.dataclass(frozen=True)
-class Lists:
+class BenchmarkLists:
     """What a benchmark consists of.
 
     Attributes:
@@ -47,7 +47,7 @@ class Lists:
     where: Callable[[int], str]
 
 
-def read_revisited(path: pathlib.Path) -> Lists:
+def read_revisited(path: pathlib.Path) -> BenchmarkLists:
     """``gnd_roxford5k.pkl`` or ``gnd_rparis6k.pkl``; no code of the pickle is run.
 
     A dict: ``imlist`` and ``qimlist`` hold names, ``gnd`` a dict a query with ``bbx`` (x1 y1 x2 y2) and the indices
@@ -61,7 +61,7 @@ def read_revisited(path: pathlib.Path) -> Lists:
     return _lists(str(path), read_pickle(path), positives=("easy", "hard"), first=0)
 
 
-def read_instre(path: pathlib.Path) -> Lists:
+def read_instre(path: pathlib.Path) -> BenchmarkLists:
     """``gnd_instre.mat``, or the same as a pickle: the benchmark that Iscen et al. (2017) made of INSTRE.
 
     ``imlist`` and ``qimlist`` hold paths, ``gnd`` a struct a query with ``ok``, the indices of its positives, from 1
@@ -83,7 +83,7 @@ def read_instre(path: pathlib.Path) -> Lists:
     return _lists(str(path), plain, positives=("ok",), first=1)
 
 
-def read_names(path: pathlib.Path) -> Lists:
+def read_names(path: pathlib.Path) -> BenchmarkLists:
     """A text file with a picture a line.
 
     Raises:
@@ -102,7 +102,7 @@ def read_names(path: pathlib.Path) -> Lists:
 
     names = [name for _, name in numbered]
     _check_unique(names, where)
-    return Lists(tuple(names), (), where)
+    return BenchmarkLists(tuple(names), (), where)
 
 
 def _entries(value: Any) -> list[Any]:
@@ -110,7 +110,7 @@ def _entries(value: Any) -> list[Any]:
     return value.tolist() if hasattr(value, "tolist") else list(value) if isinstance(value, list) else [value]
 
 
-def _lists(file: str, content: Any, *, positives: tuple[str, ...], first: int) -> Lists:
+def _lists(file: str, content: Any, *, positives: tuple[str, ...], first: int) -> BenchmarkLists:
     if not isinstance(content, Mapping) or not {"imlist", "qimlist", "gnd"} <= content.keys():
         raise DatasetError(f"{file}: not a benchmark with imlist, qimlist and gnd")
     images = _names(file, content, "imlist")
@@ -122,7 +122,7 @@ def _lists(file: str, content: Any, *, positives: tuple[str, ...], first: int) -
         _query(f"{file}: gnd[{i}]", picture, entry, images, positives=positives, first=first)
         for i, (picture, entry) in enumerate(zip(pictures, entries, strict=True))
     )
-    return Lists(images, queries, lambda index: f"{file}: imlist[{index}]")
+    return BenchmarkLists(images, queries, lambda index: f"{file}: imlist[{index}]")
 
 
 def _names(file: str, content: Mapping[str, Any], key: str) -> tuple[str, ...]:

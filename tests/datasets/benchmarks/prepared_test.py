@@ -10,22 +10,22 @@ import tensorflow_datasets as tfds
 from absl.testing import absltest, parameterized
 from tensorflow_datasets.core import shuffle
 
-from cwcf_jax.datasets import buildings
-from cwcf_jax.datasets.buildings import Counts, builders, gathering, prepared
+from cwcf_jax.datasets import benchmarks
+from cwcf_jax.datasets.benchmarks import ExpectedCounts, assembly, builders, prepared
 from cwcf_jax.datasets.oxford import read_oxford
 from cwcf_jax.images.decoding import read_image
 from cwcf_jax.images.imagesets import DatasetError
-from tests.datasets.buildings import layouts
+from tests.datasets.benchmarks import layouts
 from tests.support import shared
 
 COUNTS = {
-    "oxford5k": Counts((5,), 2),
-    "paris6k": Counts((4,), 1),
-    "flickr100k": Counts((3, 4)),
-    "roxford5k": Counts((3,), 2),
-    "rparis6k": Counts((2,), 1),
-    "revisitop1m": Counts((4,)),
-    "instre": Counts((2,), 2),
+    "oxford5k": ExpectedCounts((5,), 2),
+    "paris6k": ExpectedCounts((4,), 1),
+    "flickr100k": ExpectedCounts((3, 4)),
+    "roxford5k": ExpectedCounts((3,), 2),
+    "rparis6k": ExpectedCounts((2,), 1),
+    "revisitop1m": ExpectedCounts((4,)),
+    "instre": ExpectedCounts((2,), 2),
 }
 RPARIS = {
     "imlist": ["paris_louvre_000003", "paris_eiffel_000001"],
@@ -80,7 +80,7 @@ class LoadCase(parameterized.TestCase):
         write_folders(cls.root / "folders")
 
     def load(self, name, route="archives", data_dir=None):
-        return buildings.load(
+        return benchmarks.load(
             name, data_dir=data_dir or self.root / f"from_{route}", manual_dir=self.root / route, counts=COUNTS
         )
 
@@ -99,7 +99,7 @@ class LoadTest(LoadCase):
 
     def test_once_prepared_the_archives_are_not_needed(self):
         expected = self.load("roxford5k")
-        again = buildings.load(
+        again = benchmarks.load(
             "roxford5k", data_dir=self.root / "from_archives", manual_dir=self.root / "none", counts=COUNTS
         )
         self.assertEqual((again.names, again.release), (expected.names, "face-blurred"))
@@ -143,7 +143,7 @@ class LoadTest(LoadCase):
             mock.patch.object(prepared, "open_part", return_value=found),
             self.assertRaisesRegex(DatasetError, "^oxford105k: a distractor has the name of a picture: all_1, gate_2"),
         ):
-            buildings.load("oxford105k")
+            benchmarks.load("oxford105k")
 
     @parameterized.parameters(
         ("oxford5k", "archives", "face-blurred"),
@@ -171,13 +171,13 @@ class LoadTest(LoadCase):
         self.assertEqual(source[0]["image"], layouts.OXFORD["gate_2.jpg"])
 
     def test_names(self):
-        self.assertEqual(list(buildings.NAMES), list(prepared.PARTS))
+        self.assertEqual(list(benchmarks.NAMES), list(prepared.PARTS))
         self.assertEqual(
-            buildings.NAMES["oxford105k"],
+            benchmarks.NAMES["oxford105k"],
             "oxford5k with the distractors of flickr100k: 105,133 photographs, 55 queries",  # 5,063 + 100,070
         )
         with self.assertRaisesRegex(ValueError, "no dataset oxford6k; there are oxford5k, paris6k, oxford105k, "):
-            buildings.load("oxford6k")
+            benchmarks.load("oxford6k")
 
 
 class PreparationTest(LoadCase):
@@ -208,7 +208,7 @@ class PreparationTest(LoadCase):
 
     @parameterized.parameters(KeyboardInterrupt, DatasetError)
     def test_an_interrupted_preparation_starts_again(self, kind):
-        read = gathering.read_files
+        read = assembly.read_files
 
         def interrupted(path):
             for number, file in enumerate(read(path)):
@@ -220,7 +220,7 @@ class PreparationTest(LoadCase):
         leftover.mkdir(parents=True)
         with (
             mock.patch.object(builders, "PICTURES_PER_SHARD", 2),
-            mock.patch.object(gathering, "read_files", interrupted),
+            mock.patch.object(assembly, "read_files", interrupted),
             self.assertRaisesRegex(kind, "stop"),
         ):
             self.load("oxford5k", data_dir=self.data)
@@ -230,17 +230,19 @@ class PreparationTest(LoadCase):
     def test_wrong_counts_prepare_nothing(self):
         manual = self.root / "archives"
         with self.assertRaisesRegex(DatasetError, "2 queries of oxford5k, which has 55"):
-            buildings.load("oxford5k", data_dir=self.data, manual_dir=manual)
+            benchmarks.load("oxford5k", data_dir=self.data, manual_dir=manual)
         with self.assertRaisesRegex(DatasetError, "oxbuild_images-v1.tgz: 5 pictures of oxford5k, which has 6"):
-            buildings.load("oxford5k", data_dir=self.data, manual_dir=manual, counts={"oxford5k": Counts((6,), 2)})
+            benchmarks.load(
+                "oxford5k", data_dir=self.data, manual_dir=manual, counts={"oxford5k": ExpectedCounts((6,), 2)}
+            )
         self.assertEmpty(list(self.data.rglob("*array_record*")))
 
     def test_the_manual_folder(self):
         with self.assertRaisesRegex(DatasetError, f"Manual directory {self.data}/downloads/manual does not exist"):
-            buildings.load("oxford5k", data_dir=self.data)
+            benchmarks.load("oxford5k", data_dir=self.data)
         (self.data / "downloads").mkdir(exist_ok=True)
         (self.data / "downloads" / "manual").symlink_to(self.root / "archives")
-        self.assertLen(buildings.load("oxford5k", data_dir=str(self.data), counts=COUNTS), 5)
+        self.assertLen(benchmarks.load("oxford5k", data_dir=str(self.data), counts=COUNTS), 5)
 
     def test_metadata_that_does_not_fit(self):
         self.load("oxford5k", data_dir=self.data)
@@ -252,7 +254,7 @@ class PreparationTest(LoadCase):
 
 LIGHT = """
 import sys
-import cwcf_jax, cwcf_jax.datasets.buildings
+import cwcf_jax, cwcf_jax.datasets.benchmarks
 heavy = [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "tensorflow_datasets", "array_record")]
 assert not heavy, heavy
 """

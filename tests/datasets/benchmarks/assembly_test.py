@@ -3,15 +3,15 @@ import json
 
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.datasets.buildings.gathering import Gathering
-from cwcf_jax.datasets.buildings.recipes import PARIS_CORRUPT, RECIPES, Counts
+from cwcf_jax.datasets.benchmarks.assembly import DatasetAssembly
+from cwcf_jax.datasets.benchmarks.specs import DATASETS, PARIS_CORRUPT, ExpectedCounts
 from cwcf_jax.images.imagesets import DatasetError
-from tests.datasets.buildings import layouts
-from tests.datasets.buildings.layouts import jpeg
+from tests.datasets.benchmarks import layouts
+from tests.datasets.benchmarks.layouts import jpeg
 
 
 class GatheringCase(parameterized.TestCase):
-    NAME, COUNTS = "oxford5k", Counts((5,), 2)
+    NAME, COUNTS = "oxford5k", ExpectedCounts((5,), 2)
 
     def setUp(self):
         super().setUp()
@@ -20,7 +20,7 @@ class GatheringCase(parameterized.TestCase):
 
     def gather(self, counts=None):
         """Pictures of the database, pictures of the queries, metadata."""
-        gathering = Gathering(RECIPES[self.NAME], self.manual, counts or self.COUNTS)
+        gathering = DatasetAssembly(DATASETS[self.NAME], self.manual, counts or self.COUNTS)
         images = list(gathering.images())
         return images, list(gathering.queries()), gathering.metadata()
 
@@ -68,7 +68,7 @@ class OxfordTest(GatheringCase):
 
     def test_names_sort_as_their_files_do(self):
         self.pictures |= {"hall-2.jpg": jpeg(1), "hall.jpg": jpeg(2)}
-        images, _, metadata = self.gather(Counts((7,), 2))
+        images, _, metadata = self.gather(ExpectedCounts((7,), 2))
         found = [images[record][0] for record in metadata["images"]]
         self.assertEqual(found, [name.removesuffix(".jpg") for name in sorted(self.pictures)])
 
@@ -85,14 +85,14 @@ class OxfordTest(GatheringCase):
         )
 
     def test_counts(self):
-        self.assert_refused("oxbuild_images.tgz: 5 pictures of oxford5k, which has 5,063", Counts((5063,), 2))
-        self.assert_refused("oxbuild_images.tgz: 5 pictures of oxford5k, which has 6 or 7", Counts((6, 7), 2))
+        self.assert_refused("oxbuild_images.tgz: 5 pictures of oxford5k, which has 5,063", ExpectedCounts((5063,), 2))
+        self.assert_refused("oxbuild_images.tgz: 5 pictures of oxford5k, which has 6 or 7", ExpectedCounts((6, 7), 2))
         self.assert_refused(
-            "oxbuild_images.tgz: oxford_7.jpg, and no end: 5 pictures of oxford5k, which", Counts((4,), 2)
+            "oxbuild_images.tgz: oxford_7.jpg, and no end: 5 pictures of oxford5k, which", ExpectedCounts((4,), 2)
         )
         with self.assertRaisesRegex(DatasetError, "ground truth of Oxford5k: 2 queries of oxford5k, which has 55"):
-            self.gather(Counts((5,), 55))
-        self.assertLen(self.gather(Counts((5, 9), 2))[0], 5)
+            self.gather(ExpectedCounts((5,), 55))
+        self.assertLen(self.gather(ExpectedCounts((5, 9), 2))[0], 5)
 
     @parameterized.parameters(
         ("oxc1_hall_10 1 2 41.5 19", "the box 1.0 2.0 41.5 19.0 leaves its picture of 40 x 20 pixels"),
@@ -140,7 +140,7 @@ class OxfordTest(GatheringCase):
 
 
 class ParisTest(GatheringCase):
-    NAME, COUNTS = "paris6k", Counts((4,), 1)
+    NAME, COUNTS = "paris6k", ExpectedCounts((4,), 1)
 
     def test_the_corrupt_files_are_left_out_by_name(self):
         first, second = dict(list(layouts.PARIS.items())[:2]), dict(list(layouts.PARIS.items())[2:])
@@ -158,7 +158,7 @@ class ParisTest(GatheringCase):
 
 
 class RevisitedTest(GatheringCase):
-    NAME, COUNTS = "roxford5k", Counts((3,), 2)
+    NAME, COUNTS = "roxford5k", ExpectedCounts((3,), 2)
 
     def setUp(self):
         super().setUp()
@@ -196,7 +196,7 @@ class RevisitedTest(GatheringCase):
         self.pictures = {}
         for counts, message in (((4,), 2), "3 pictures of roxford5k, which has 4"), (((3,), 70), "2 queries .* has 70"):
             with self.assertRaisesRegex(DatasetError, message):
-                self.gather(Counts(*counts))
+                self.gather(ExpectedCounts(*counts))
 
     def test_a_box_that_leaves_its_picture(self):
         self.lists["gnd"][1]["bbx"] = [0, 0, 40, 22]
@@ -204,7 +204,7 @@ class RevisitedTest(GatheringCase):
 
 
 class ListedTest(GatheringCase):
-    NAME, COUNTS = "revisitop1m", Counts((4,))
+    NAME, COUNTS = "revisitop1m", ExpectedCounts((4,))
 
     def test_r1m_in_the_order_of_its_list(self):
         for number, files in enumerate(layouts.MILLION, start=1):
@@ -219,7 +219,7 @@ class ListedTest(GatheringCase):
 
 
 class FlickrTest(GatheringCase):
-    NAME, COUNTS = "flickr100k", Counts((3,))
+    NAME, COUNTS = "flickr100k", ExpectedCounts((3,))
 
     def test_names_with_their_tag(self):
         layouts.write_folder(self.manual, layouts.FLICKR)

@@ -19,7 +19,7 @@ NUM_CLASSES = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class IndexConfig:
     """How the pictures of an index are described; fixed when it is made.
 
     Attributes:
@@ -65,24 +65,24 @@ class Settings:
             raise ValueError(f"own_classes is a number of classes, or 0 for all, not {self.own_classes}")
 
 
-def settings_for(weights: str | pathlib.Path | None = None, network: str = "", **choices: Any) -> Settings:
+def make_index_config(weights: str | pathlib.Path | None = None, network: str = "", **choices: Any) -> IndexConfig:
     """Settings for weights whose record says which network they are of, unless ``network`` does.
 
     Where nothing else is said, class vectors are those that the network's shipped whitening is for
     (`encoder.shipped_whitening`), or else what `encoder.load` makes of the network. Power means, asked for or not, come
-    with N_C 8 and all dimensions; sums with the defaults of `Settings`.
+    with N_C 8 and all dimensions; sums with the defaults of `IndexConfig`.
 
     Args:
         weights: a file or checkpoint; None: those that `weights.finding.find` finds.
         network: of the weights; empty: the one that their record names, or, without weights, the default network.
-        **choices: further fields of `Settings`.
+        **choices: further fields of `IndexConfig`.
 
     Raises:
         ValueError: nothing says of which network the weights are; FileNotFoundError: no such weights.
     """
     if weights is None:
         name = networks.get(network or DEFAULT_NETWORK).spec.name
-        return Settings(name, **_suited(name, choices))
+        return IndexConfig(name, **_suited(name, choices))
     path = pathlib.Path(weights).resolve()
     if not path.exists():
         raise FileNotFoundError(f"{weights}: no such weights; `cwcf weights list` names what can be downloaded")
@@ -90,7 +90,7 @@ def settings_for(weights: str | pathlib.Path | None = None, network: str = "", *
     name = network or (record.network if record else "")
     if not name:
         raise ValueError(f"{weights} does not say which network it is of; name it: {', '.join(networks.NETWORKS)}")
-    return Settings(name, str(path), **_suited(name, choices))
+    return IndexConfig(name, str(path), **_suited(name, choices))
 
 
 def _suited(network: str, choices: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Header:
     """
 
     root: str
-    settings: Settings
+    settings: IndexConfig
     weights: str
     generation: int = 0
     removed: tuple[str, ...] = ()
@@ -142,13 +142,13 @@ def read_header(folder: pathlib.Path) -> Header:
         content = json.loads(file.read_text())
         if content.pop("format") != FORMAT:
             raise ValueError(f"this version reads format {FORMAT}")
-        settings = Settings(**{"own_classes": 0} | content.pop("settings"))  # earlier versions kept those of all
+        settings = IndexConfig(**{"own_classes": 0} | content.pop("settings"))  # earlier versions kept those of all
         return Header(settings=settings, removed=tuple(content.pop("removed")), **content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file} cannot be used ({error}); remove {folder} and index again") from error
 
 
-def maps_location(folder: pathlib.Path, settings: Settings) -> str:
+def maps_location(folder: pathlib.Path, settings: IndexConfig) -> str:
     """Where the maps of an index's pictures are, see `store.MapStore`; a picture's name there is its content."""
     return f"{settings.store.rstrip('/')}/maps" if settings.store else str(folder / "maps")
 
@@ -158,7 +158,7 @@ def generation_folder(folder: pathlib.Path, generation: int) -> pathlib.Path:
     return folder / f"generation-{generation}"
 
 
-def load_model(settings: Settings, fingerprint: str = "") -> tuple[Model, str]:
+def load_model(settings: IndexConfig, fingerprint: str = "") -> tuple[Model, str]:
     """The network of an index, and what tells its weights from others.
 
     Args:
@@ -175,7 +175,7 @@ def load_model(settings: Settings, fingerprint: str = "") -> tuple[Model, str]:
     config = encoder.EncoderConfig(settings.feature_layer or None, pooling=settings.pooling)
     if not settings.weights:
         found = finding.find(networks.get(settings.network), fingerprint=fingerprint)
-        return encoder.spread(encoder.load(found.network, found.params, config)), found.fingerprint
+        return encoder.replicate(encoder.load(found.network, found.params, config)), found.fingerprint
     if fingerprint and not pathlib.Path(settings.weights).exists():
         raise FileNotFoundError(f"{settings.weights}: the weights that the index was made with are gone")
     now = networks.fingerprint(settings.weights)
@@ -184,4 +184,4 @@ def load_model(settings: Settings, fingerprint: str = "") -> tuple[Model, str]:
             f"{settings.weights} is not what the index was made with: sha256 {fingerprint[:12]}... then, "
             f"{now[:12]}... now. Put the file back, or make a new index"
         )
-    return encoder.spread(encoder.load(settings.network, settings.weights, config)), now
+    return encoder.replicate(encoder.load(settings.network, settings.weights, config)), now

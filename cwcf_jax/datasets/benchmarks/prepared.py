@@ -4,9 +4,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from cwcf_jax.datasets.buildings.recipes import RECIPES, Counts
+from cwcf_jax.datasets.benchmarks.specs import DATASETS, ExpectedCounts
 from cwcf_jax.datasets.tfds import import_tfds
-from cwcf_jax.images.imagesets import DatasetError, ImageSet, Query, Record
+from cwcf_jax.images.imagesets import BenchmarkQuery, DatasetError, DatasetPicture, ImageSet
 
 PARTS = {
     "oxford5k": ("oxford5k",),
@@ -24,10 +24,10 @@ PARTS = {
 """What each dataset consists of: the benchmark, and distractors that follow its images."""
 
 NAMES: dict[str, str] = {
-    name: RECIPES[name].description
+    name: DATASETS[name].description
     if len(parts) == 1
-    else f"{parts[0]} with the distractors of {parts[1]}: {sum(RECIPES[part].counts.images[0] for part in parts):,} "
-    f"photographs, {RECIPES[parts[0]].counts.queries} queries"
+    else f"{parts[0]} with the distractors of {parts[1]}: {sum(DATASETS[part].counts.images[0] for part in parts):,} "
+    f"photographs, {DATASETS[parts[0]].counts.queries} queries"
     for name, parts in PARTS.items()
 }
 """The names that `load` knows, and what they are, in a line."""
@@ -38,7 +38,7 @@ def load(
     *,
     data_dir: str | pathlib.Path | None = None,
     manual_dir: str | pathlib.Path | None = None,
-    counts: Mapping[str, Counts] | None = None,
+    counts: Mapping[str, ExpectedCounts] | None = None,
 ) -> ImageSet:
     """One of `NAMES`, prepared if it is not: its archives or folders are read once into TFDS's own files.
 
@@ -68,11 +68,15 @@ def load(
 
 
 def open_part(
-    name: str, *, data_dir: str | pathlib.Path | None, manual_dir: str | pathlib.Path | None, counts: Counts | None
+    name: str,
+    *,
+    data_dir: str | pathlib.Path | None,
+    manual_dir: str | pathlib.Path | None,
+    counts: ExpectedCounts | None,
 ) -> ImageSet:
     """One dataset by itself, prepared first where it is not there yet; arguments and errors as in `load`."""
     tfds = import_tfds()
-    from cwcf_jax.datasets.buildings import builders
+    from cwcf_jax.datasets.benchmarks import builders
 
     builder = builders.BUILDERS[name](
         data_dir=None if data_dir is None else str(pathlib.Path(data_dir).expanduser()),
@@ -89,20 +93,20 @@ def open_part(
         raise DatasetError(f"{builder.data_dir}: metadata.json does not fit its records; remove the folder")
     names = tuple(metadata["names"][record] for record in metadata["images"])
     records = zip(metadata["images"], names, strict=True)
-    paths = tuple(Record(images, record, f"{name}: {picture}") for record, picture in records)
+    paths = tuple(DatasetPicture(images, record, f"{name}: {picture}") for record, picture in records)
     queries = tuple(_query(name, entry, apart) for entry in metadata["queries"])
     return ImageSet(name, names, paths, queries, metadata["release"])
 
 
-def _query(name: str, entry: Mapping[str, Any], apart: Any) -> Query:
+def _query(name: str, entry: Mapping[str, Any], apart: Any) -> BenchmarkQuery:
     record, hard = entry["record"], entry["hard"]
     x1, y1, x2, y2 = entry["box"]
-    return Query(
+    return BenchmarkQuery(
         entry["name"],
         entry["image"],
         (x1, y1, x2, y2),
         frozenset(entry["positives"]),
         frozenset(entry["junk"]),
         None if hard is None else frozenset(hard),
-        None if record is None else Record(apart, record, f"{name}: {entry['name']}"),
+        None if record is None else DatasetPicture(apart, record, f"{name}: {entry['name']}"),
     )

@@ -2,7 +2,7 @@ import dataclasses
 
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.index import Options
+from cwcf_jax.index import QueryConfig
 from cwcf_jax.search.pipeline import SearchConfig
 
 
@@ -18,21 +18,22 @@ class OptionsTest(parameterized.TestCase):
     )
     def test_what_cannot_be(self, options, message):
         with self.assertRaisesRegex(ValueError, message):
-            Options(**options)
+            QueryConfig(**options)
 
     def test_thorough_is_the_pipelines(self):
-        self.assertEqual(Options().config, SearchConfig.fast())
+        self.assertEqual(QueryConfig().config, SearchConfig.fast())
         config = SearchConfig.thorough()
-        self.assertEqual(Options.thorough().config, config)
-        self.assertEqual(Options.thorough(("3",)).config, dataclasses.replace(config, online=0))
-        self.assertEqual(Options.thorough(rerank=0, aggregation="ofa"), Options.thorough())
+        self.assertEqual(QueryConfig.thorough().config, config)
+        self.assertEqual(QueryConfig.thorough(("3",)).config, dataclasses.replace(config, online=0))
+        self.assertEqual(QueryConfig.thorough(rerank=0, aggregation="ofa"), QueryConfig.thorough())
         for name, value in (("rerank", 3), ("aggregation", "ona"), ("online", 3), ("expand", 1), ("reciprocal", 3)):
             with self.assertRaisesRegex(ValueError, f"a thorough search chooses {name} itself; leave out {name}"):
-                Options.thorough(**{name: value})
+                QueryConfig.thorough(**{name: value})
 
     def test_classes_make_it_online(self):
         self.assertEqual(
-            [Options().by_query, Options("ona").by_query, Options(classes=("1",)).by_query], [False, True, True]
+            [QueryConfig().by_query, QueryConfig("ona").by_query, QueryConfig(classes=("1",)).by_query],
+            [False, True, True],
         )
 
 

@@ -10,16 +10,16 @@ from fastapi import HTTPException
 
 from cwcf_jax import encoder, networks
 from cwcf_jax.images import Picture
-from cwcf_jax.index import Described, Explanation, Hit, Index, Options, Prepared, Searcher, explain
+from cwcf_jax.index import Explanation, Hit, Index, PreparedQuery, QueryConfig, QueryDescription, Searcher, explain
 from cwcf_jax.index.ranker import EntryRanker
-from cwcf_jax.index.table import Entry
+from cwcf_jax.index.table import TableEntry
 from cwcf_jax.web import messages, uploads
 from cwcf_jax.web.uploaded import UploadedQueries
 
 GONE = "the uploaded picture is no longer kept; send it again"
 
 
-class Searching:
+class SearchService:
     """An index that answers many clients."""
 
     def __init__(self, index: Index, searcher: Searcher | None = None) -> None:
@@ -37,7 +37,7 @@ class Searching:
             if sides:
                 blank = np.zeros((*sides.most_common(1)[0][0], 3), np.uint8)
                 query = self._searcher.describe(self._searcher.prepare(blank))
-                for options in (Options(), Options("ona", rerank=1), Options.thorough()):
+                for options in (QueryConfig(), QueryConfig("ona", rerank=1), QueryConfig.thorough()):
                     self._searcher.search(query, options, count=1)
 
     def info(self) -> messages.IndexInfo:
@@ -51,7 +51,7 @@ class Searching:
             classes=list(self._names),
         )
 
-    def upload(self, body: bytes) -> messages.Uploaded:
+    def upload(self, body: bytes) -> messages.UploadResponse:
         """A picture through the network, unless it was just here."""
         name = hashlib.sha256(body).hexdigest()
         prepared = self._uploaded.get(name)
@@ -61,9 +61,9 @@ class Searching:
             with self._lock:
                 prepared = self._searcher.prepare(image)
             self._uploaded.put(name, prepared)
-        return messages.Uploaded(upload=name, width=prepared.width, height=prepared.height)
+        return messages.UploadResponse(upload=name, width=prepared.width, height=prepared.height)
 
-    def describe(self, query: messages.Query) -> messages.QueryInfo:
+    def describe(self, query: messages.QueryRequest) -> messages.QueryInfo:
         """How a query is seen."""
         with self._lock:
             prepared = self._prepared(query)
@@ -81,7 +81,7 @@ class Searching:
             heat=_rounded(np.asarray(heat)[:height, :width]),
         )
 
-    def search(self, asked: messages.Search) -> tuple[list[Hit], int]:
+    def search(self, asked: messages.SearchRequest) -> tuple[list[Hit], int]:
         """A page of hits, and how many pictures there are."""
         options = _options(asked)
         with self._lock:
@@ -89,7 +89,7 @@ class Searching:
             hits = self._searcher.search(described, options, count=asked.count, first=asked.first)
             return hits, len(self._current())
 
-    def explain(self, asked: messages.Explain) -> Explanation:
+    def explain(self, asked: messages.ExplainRequest) -> Explanation:
         """Why a picture was found."""
         with self._lock:
             described = self._described(self._prepared(asked), asked)
@@ -113,7 +113,7 @@ class Searching:
         self._latest = self._searcher.held()
         return self._latest
 
-    def _prepared(self, query: messages.Query) -> Prepared:
+    def _prepared(self, query: messages.QueryRequest) -> PreparedQuery:
         if (query.upload is None) == (query.path is None):
             raise HTTPException(422, "name either an upload or a path of the index")
         if query.path is not None:
@@ -124,24 +124,24 @@ class Searching:
             raise HTTPException(404, GONE)
         return prepared
 
-    def _described(self, prepared: Prepared, query: messages.Query) -> Described:
+    def _described(self, prepared: PreparedQuery, query: messages.QueryRequest) -> QueryDescription:
         try:
             return self._searcher.describe(prepared, query.box, tuple(query.classes))
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
 
-def _entry(held: EntryRanker, path: str) -> Entry:
+def _entry(held: EntryRanker, path: str) -> TableEntry:
     try:
         return held.entry(path)
     except KeyError:
         raise HTTPException(404, "no such picture in the index") from None
 
 
-def _options(asked: messages.Search) -> Options:
-    fields = {field.name: getattr(asked, field.name) for field in dataclasses.fields(Options)}
+def _options(asked: messages.SearchRequest) -> QueryConfig:
+    fields = {field.name: getattr(asked, field.name) for field in dataclasses.fields(QueryConfig)}
     try:
-        return (Options.thorough if asked.thorough else Options)(**fields | {"classes": tuple(asked.classes)})
+        return (QueryConfig.thorough if asked.thorough else QueryConfig)(**fields | {"classes": tuple(asked.classes)})
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
 

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 
-from cwcf_jax.datasets.oxford import Texts
+from cwcf_jax.datasets.oxford import TextFiles
 from cwcf_jax.images.imagesets import DatasetError
 
 SUFFIXES = (".tgz", ".tar.gz", ".tar", ".zip")
@@ -20,7 +20,7 @@ MAX_BYTES = 2**28
 
 
 @dataclasses.dataclass(frozen=True)
-class File:
+class ArchivedFile:
     """A file in an archive or a folder.
 
     Attributes:
@@ -36,7 +36,7 @@ class File:
     read: Callable[[], bytes]
 
 
-def read_files(path: pathlib.Path) -> Iterator[File]:
+def read_files(path: pathlib.Path) -> Iterator[ArchivedFile]:
     """Every file of an archive in the order in which it lies there, or of a folder in the order of paths.
 
     Hidden files are left out. The archive is read as a stream, once.
@@ -57,7 +57,7 @@ def read_files(path: pathlib.Path) -> Iterator[File]:
         yield file
 
 
-def read_archived_texts(path: pathlib.Path) -> Texts:
+def read_archived_texts(path: pathlib.Path) -> TextFiles:
     """The ``*.txt`` of an archive, whatever folders they lie in there, or below a folder, by their file names."""
     contents: dict[str, bytes] = {}
     for file in read_files(path):
@@ -67,7 +67,7 @@ def read_archived_texts(path: pathlib.Path) -> Texts:
         if name in contents:
             raise DatasetError(f"{file.where}: there is another {name}")
         contents[name] = file.read()
-    return Texts(str(path), contents)
+    return TextFiles(str(path), contents)
 
 
 @contextlib.contextmanager
@@ -82,11 +82,11 @@ def _explained(path: pathlib.Path) -> Iterator[None]:
 _DAMAGES = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
 
 
-def _folder_files(folder: pathlib.Path) -> Iterator[File]:
+def _folder_files(folder: pathlib.Path) -> Iterator[ArchivedFile]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not _hidden(name):
-            yield File(name, str(path), path.stat().st_mtime, _reader(path))
+            yield ArchivedFile(name, str(path), path.stat().st_mtime, _reader(path))
 
 
 def _reader(path: pathlib.Path) -> Callable[[], bytes]:
@@ -100,7 +100,7 @@ def _reader(path: pathlib.Path) -> Callable[[], bytes]:
     return read
 
 
-def _tar_files(path: pathlib.Path) -> Iterator[File]:
+def _tar_files(path: pathlib.Path) -> Iterator[ArchivedFile]:
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
             where = f"{path}: {member.name}"
@@ -115,10 +115,10 @@ def _tar_files(path: pathlib.Path) -> Iterator[File]:
                         assert stream is not None
                         return _bounded(stream.read(MAX_BYTES + 1), where)
 
-                yield File(member.name, where, float(member.mtime), read)
+                yield ArchivedFile(member.name, where, float(member.mtime), read)
 
 
-def _zip_files(path: pathlib.Path) -> Iterator[File]:
+def _zip_files(path: pathlib.Path) -> Iterator[ArchivedFile]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             where = f"{path}: {member.filename}"
@@ -132,7 +132,7 @@ def _zip_files(path: pathlib.Path) -> Iterator[File]:
                     with _explained(path), archive.open(member) as stream:
                         return _bounded(stream.read(MAX_BYTES + 1), where)
 
-                yield File(member.filename, where, _timestamp(member), read)
+                yield ArchivedFile(member.filename, where, _timestamp(member), read)
 
 
 def _timestamp(member: zipfile.ZipInfo) -> float:

@@ -12,8 +12,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds  # type: ignore[import-untyped]
 
-from cwcf_jax.datasets.buildings.gathering import Gathering
-from cwcf_jax.datasets.buildings.recipes import RECIPES, Counts
+from cwcf_jax.datasets.benchmarks.assembly import DatasetAssembly
+from cwcf_jax.datasets.benchmarks.specs import DATASETS, ExpectedCounts
 from cwcf_jax.images.imagesets import DatasetError
 
 PICTURES_PER_SHARD = 250
@@ -23,24 +23,24 @@ Examples = Iterator[tuple[int, dict[str, Any]]]
 
 
 @dataclasses.dataclass(eq=False)
-class Config(tfds.core.BuilderConfig):  # type: ignore[misc]
+class BenchmarkConfig(tfds.core.BuilderConfig):  # type: ignore[misc]
     """How many pictures and queries a dataset has to have."""
 
-    counts: Counts | None = None
+    counts: ExpectedCounts | None = None
 
 
-def configured(counts: Counts) -> Config:
+def configured(counts: ExpectedCounts) -> BenchmarkConfig:
     """The configuration for other counts than the published ones: a part of a dataset is a dataset of its own."""
     images = "_or_".join(map(str, counts.images))
-    return Config(name=f"{images}_images_{counts.queries}_queries", counts=counts)
+    return BenchmarkConfig(name=f"{images}_images_{counts.queries}_queries", counts=counts)
 
 
-class Buildings(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[misc,call-arg]
+class BenchmarkBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[misc,call-arg]
     """A benchmark from its archives, or from folders, in TFDS's manual folder.
 
     Split ``images``: the database, in the order in which it was found; split ``queries``, where there are any: pictures
     of queries that are not in the database. Names, order, ground truth and release are in ``info.metadata``, see
-    `Gathering.metadata`.
+    `DatasetAssembly.metadata`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -52,7 +52,7 @@ class Buildings(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: i
         )
         return tfds.core.DatasetInfo(
             builder=self,
-            description=RECIPES[self.name].description,
+            description=DATASETS[self.name].description,
             features=features,
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(),
@@ -64,13 +64,13 @@ class Buildings(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: i
         except AssertionError as error:
             raise DatasetError(" ".join(str(error).split())) from error
         counts = self.builder_config.counts
-        gathering = Gathering(RECIPES[self.name], manual, counts)
+        gathering = DatasetAssembly(DATASETS[self.name], manual, counts)
         splits = {"images": _shards(gathering.images(), max(counts.images), self._note(gathering))}
         if gathering.has_queries_apart:
             splits["queries"] = _shards(gathering.queries(), counts.queries)
         return splits
 
-    def _note(self, gathering: Gathering) -> Callable[[], None]:
+    def _note(self, gathering: DatasetAssembly) -> Callable[[], None]:
         return lambda: self.info.metadata.update(gathering.metadata())
 
 
@@ -91,53 +91,53 @@ def _shards(
     return [lambda index=index: shard(index) for index in range(shards)]  # type: ignore[misc]
 
 
-def _published(name: str) -> list[Config]:
-    return [Config(name="published", counts=RECIPES[name].counts, description=RECIPES[name].description)]
+def _published(name: str) -> list[BenchmarkConfig]:
+    return [BenchmarkConfig(name="published", counts=DATASETS[name].counts, description=DATASETS[name].description)]
 
 
-class Oxford5k(Buildings):
+class Oxford5k(BenchmarkBuilder):
     """Oxford Buildings."""
 
     name = "oxford5k"
     BUILDER_CONFIGS = _published(name)
 
 
-class Paris6k(Buildings):
+class Paris6k(BenchmarkBuilder):
     """Paris Buildings."""
 
     name = "paris6k"
     BUILDER_CONFIGS = _published(name)
 
 
-class Flickr100k(Buildings):
+class Flickr100k(BenchmarkBuilder):
     """The distractors of Oxford105k and Paris106k."""
 
     name = "flickr100k"
     BUILDER_CONFIGS = _published(name)
 
 
-class ROxford5k(Buildings):
+class ROxford5k(BenchmarkBuilder):
     """Revisited Oxford."""
 
     name = "roxford5k"
     BUILDER_CONFIGS = _published(name)
 
 
-class RParis6k(Buildings):
+class RParis6k(BenchmarkBuilder):
     """Revisited Paris."""
 
     name = "rparis6k"
     BUILDER_CONFIGS = _published(name)
 
 
-class Revisitop1m(Buildings):
+class Revisitop1m(BenchmarkBuilder):
     """R1M, the distractors of the revisited benchmarks."""
 
     name = "revisitop1m"
     BUILDER_CONFIGS = _published(name)
 
 
-class Instre(Buildings):
+class Instre(BenchmarkBuilder):
     """INSTRE."""
 
     name = "instre"
@@ -147,4 +147,4 @@ class Instre(Buildings):
 BUILDERS = {
     builder.name: builder for builder in (Oxford5k, Paris6k, Flickr100k, ROxford5k, RParis6k, Revisitop1m, Instre)
 }
-"""One for each of `RECIPES`."""
+"""One for each of `DATASETS`."""

@@ -9,10 +9,10 @@ from absl.testing import absltest, parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cwcf_jax.datasets.buildings import pickles
-from cwcf_jax.datasets.buildings.pickles import read_pickle
+from cwcf_jax.datasets.benchmarks import pickles
+from cwcf_jax.datasets.benchmarks.pickles import read_pickle
 from cwcf_jax.images.imagesets import DatasetError
-from tests.datasets.buildings import layouts
+from tests.datasets.benchmarks import layouts
 
 
 class Runs:

@@ -13,49 +13,49 @@ from hypothesis import strategies as st
 
 import cwcf_jax
 from cwcf_jax import networks
-from cwcf_jax.index import Settings, settings_for
-from cwcf_jax.index.settings import Header, load_model, read_header
+from cwcf_jax.index import IndexConfig, make_index_config
+from cwcf_jax.index.index_config import Header, load_model, read_header
 from cwcf_jax.weights.installed import DEFAULT_NETWORK
 from tests.support import indexes, whitenings
 
-SETTINGS = Settings("thin_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
+SETTINGS = IndexConfig("thin_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
 
 
 class SettingsForTest(parameterized.TestCase):
     def test_the_record_of_the_weights_says_which_network(self):
-        found = settings_for(indexes.WEIGHTS, dim=7)
-        self.assertEqual(found, Settings("thin_cam", str(indexes.WEIGHTS), dim=7))
-        self.assertEqual(settings_for(indexes.WEIGHTS, "vgg16_cam").network, "vgg16_cam")
+        found = make_index_config(indexes.WEIGHTS, dim=7)
+        self.assertEqual(found, IndexConfig("thin_cam", str(indexes.WEIGHTS), dim=7))
+        self.assertEqual(make_index_config(indexes.WEIGHTS, "vgg16_cam").network, "vgg16_cam")
 
     def test_weights_without_a_record(self):
         file = pathlib.Path(self.create_tempdir().full_path, "bare.npz")
         np.savez(file, kernel=np.zeros(3))
         with self.assertRaisesRegex(ValueError, "bare.npz does not say which network it is of; name it: .*thin_cam"):
-            settings_for(file)
-        self.assertEqual(settings_for(file, "thin_cam").network, "thin_cam")
+            make_index_config(file)
+        self.assertEqual(make_index_config(file, "thin_cam").network, "thin_cam")
 
     def test_no_weights(self):
         with self.assertRaisesRegex(FileNotFoundError, "missing.npz: no such weights"):
-            settings_for("missing.npz")
+            make_index_config("missing.npz")
 
     def test_what_suits_the_whitening_that_ships(self):
         model = cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem")
-        plain = settings_for(indexes.WEIGHTS)
+        plain = make_index_config(indexes.WEIGHTS)
         whitenings.ship(self, model)
-        found = settings_for(indexes.WEIGHTS, resize="none")
+        found = make_index_config(indexes.WEIGHTS, resize="none")
         self.assertEqual((found.pooling, found.num_classes, found.dim, found.resize), ("gem", 8, 0, "none"))
-        chosen = settings_for(indexes.WEIGHTS, num_classes=3, dim=5, pooling="gem")
+        chosen = make_index_config(indexes.WEIGHTS, num_classes=3, dim=5, pooling="gem")
         self.assertEqual((chosen.pooling, chosen.num_classes, chosen.dim), ("gem", 3, 5))
-        self.assertEqual(settings_for(indexes.WEIGHTS, pooling="sum"), plain)
+        self.assertEqual(make_index_config(indexes.WEIGHTS, pooling="sum"), plain)
         self.assertEqual((plain.pooling, plain.num_classes, plain.dim), ("sum", 64, 256))
 
     def test_the_default_network(self):
-        found = settings_for()
+        found = make_index_config()
         self.assertEqual((found.network, found.pooling, found.num_classes, found.dim), (DEFAULT_NETWORK, "gem", 8, 0))
 
     def test_an_index_from_before_is_what_it_was(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
-        Header("..", Settings("efficientnet_lite2", num_classes=64, dim=256), "abc").write(folder)
+        Header("..", IndexConfig("efficientnet_lite2", num_classes=64, dim=256), "abc").write(folder)
         content = json.loads((folder / "index.json").read_text())
         del content["settings"]["pooling"]  # before there was a choice
         (folder / "index.json").write_text(json.dumps(content))
@@ -72,7 +72,7 @@ class SettingsForTest(parameterized.TestCase):
     )
     def test_choices_that_cannot_be(self, choice, message):
         with self.assertRaisesRegex(ValueError, message):
-            settings_for(indexes.WEIGHTS, **choice)
+            make_index_config(indexes.WEIGHTS, **choice)
 
 
 class HeaderTest(parameterized.TestCase):
@@ -137,7 +137,7 @@ class LoadModelTest(absltest.TestCase):
         super().setUp()
         self.weights = pathlib.Path(self.create_tempdir().full_path, "weights.npz")
         shutil.copy(indexes.WEIGHTS, self.weights)
-        self.settings, self.fingerprint = settings_for(self.weights), networks.fingerprint(self.weights)
+        self.settings, self.fingerprint = make_index_config(self.weights), networks.fingerprint(self.weights)
 
     def load(self, **changes):
         model, fingerprint = load_model(dataclasses.replace(self.settings, **changes), self.fingerprint)
@@ -160,7 +160,7 @@ class LoadModelTest(absltest.TestCase):
     def test_weights_that_are_found(self):
         caches = pathlib.Path(self.create_tempdir().full_path)
         self.enterContext(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(caches)))
-        chosen = settings_for(network="thin_cam")
+        chosen = make_index_config(network="thin_cam")
         self.assertEqual((chosen.network, chosen.weights), ("thin_cam", ""))
         with self.assertRaisesRegex(FileNotFoundError, "no weights of thin_cam are in"):
             load_model(chosen)
@@ -182,9 +182,9 @@ class LoadModelTest(absltest.TestCase):
 
     def test_where_nothing_is_said(self):
         with mock.patch.dict(networks.NETWORKS, {DEFAULT_NETWORK: networks.get("thin_cam")}):
-            self.assertEqual(settings_for(num_classes=3), Settings("thin_cam", num_classes=3))
+            self.assertEqual(make_index_config(num_classes=3), IndexConfig("thin_cam", num_classes=3))
         with self.assertRaisesRegex(ValueError, "unknown network 'nothing'"):
-            settings_for(network="nothing")
+            make_index_config(network="nothing")
 
     def test_no_weights_any_more(self):
         self.weights.unlink()

@@ -5,7 +5,7 @@ import datetime
 import pathlib
 from collections.abc import Sequence
 
-from cwcf_jax.datasets.buildings.archives import SUFFIXES
+from cwcf_jax.datasets.benchmarks.archives import SUFFIXES
 from cwcf_jax.images.imagesets import DatasetError
 
 ORIGINAL, BLURRED, UNKNOWN = "original", "face-blurred", "unknown"
@@ -17,7 +17,7 @@ UNBLURRED = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC).timestamp()
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class PublishedSource:
     """Something published that a dataset is made from.
 
     Attributes:
@@ -34,7 +34,7 @@ class Source:
     advice: str = ""
 
 
-def locate(manual: pathlib.Path, source: Source) -> tuple[pathlib.Path, ...]:
+def locate(manual: pathlib.Path, source: PublishedSource) -> tuple[pathlib.Path, ...]:
     """Where the source lies: the first of its choices that is complete, an archive before a folder.
 
     Raises:
@@ -83,8 +83,8 @@ def _spoken(stem: str) -> str:
     return stem.replace(".*", ".N") if "*" in stem else stem
 
 
-def _revisited(name: str, base: str) -> Source:
-    return Source(
+def _revisited(name: str, base: str) -> PublishedSource:
+    return PublishedSource(
         f"the ground truth gnd_{name}.pkl",
         ((f"gnd_{name}.pkl",), (f"{name}/gnd_{name}.pkl",)),
         f"http://cmp.felk.cvut.cz/revisitop (data/datasets/{name})",
@@ -92,49 +92,49 @@ def _revisited(name: str, base: str) -> Source:
     )
 
 
-OXFORD_PICTURES = Source(
+OXFORD_PICTURES = PublishedSource(
     "the photographs of Oxford5k",
     (("oxbuild_images",), ("oxbuild_images-v1",), ("oxford5k/jpg",), ("roxford5k/jpg",)),
     "https://www.robots.ox.ac.uk/~vgg/data/oxbuildings",
 )
-OXFORD_LABELS = Source(
+OXFORD_LABELS = PublishedSource(
     "the ground truth of Oxford5k",
     (("gt_files_170407",), ("oxford5k/lab",)),
     "https://www.robots.ox.ac.uk/~vgg/data/oxbuildings",
 )
-PARIS_PICTURES = Source(
+PARIS_PICTURES = PublishedSource(
     "the photographs of Paris6k",
     (("paris_1", "paris_2"), ("paris_1-v1", "paris_2-v1"), ("paris",), ("paris6k/jpg",), ("rparis6k/jpg",)),
     "https://www.robots.ox.ac.uk/~vgg/data/parisbuildings",
 )
-PARIS_LABELS = Source(
+PARIS_LABELS = PublishedSource(
     "the ground truth of Paris6k",
     (("paris_120310",), ("paris6k/lab",)),
     "https://www.robots.ox.ac.uk/~vgg/data/parisbuildings",
 )
-FLICKR_PICTURES = Source(
+FLICKR_PICTURES = PublishedSource(
     "the photographs of Flickr100k",
     (("oxc1_100k",), ("oxc1_100k.*",), ("flickr100k/jpg",)),
     "https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/flickr100k.html",
     "published as oxc1_100k.partNN.rar: unrar x oxc1_100k.part01.rar makes the folder",
 )
-MILLION_PICTURES = Source(
+MILLION_PICTURES = PublishedSource(
     "the photographs of the R1M distractors",
     (("revisitop1m.*",), ("revisitop1m/jpg",)),
     "http://ptak.felk.cvut.cz/revisitop/revisitop1m/jpg",
     "revisitop1m.1.tar.gz to revisitop1m.100.tar.gz",
 )
-MILLION_LIST = Source(
+MILLION_LIST = PublishedSource(
     "the list revisitop1m.txt",
     (("revisitop1m.txt",), ("revisitop1m/revisitop1m.txt",)),
     "http://ptak.felk.cvut.cz/revisitop/revisitop1m",
 )
-INSTRE_PICTURES = Source(
+INSTRE_PICTURES = PublishedSource(
     "the photographs of INSTRE",
     (("instre",), ("INSTRE_release",)),
     "ftp://ftp.irisa.fr/local/texmex/corpus/instre",
 )
-INSTRE_LISTS = Source(
+INSTRE_LISTS = PublishedSource(
     "the ground truth gnd_instre.mat",
     (("gnd_instre.mat",), ("gnd_instre.pkl",), ("instre/gnd_instre.mat",), ("instre/gnd_instre.pkl",)),
     "ftp://ftp.irisa.fr/local/texmex/corpus/instre",

@@ -8,7 +8,7 @@ AGGREGATIONS = "ofa", "ona"
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class QueryConfig:
     """How to search: fast, as it is without arguments, `thorough`, or with steps of one's choice (docs/ranking.md).
 
     Attributes:
@@ -29,11 +29,11 @@ class Options:
     reciprocal: int = 0
 
     @classmethod
-    def thorough(cls, classes: tuple[str, ...] = (), **chosen: str | int) -> "Options":
+    def thorough(cls, classes: tuple[str, ...] = (), **chosen: str | int) -> "QueryConfig":
         """`SearchConfig.thorough`, the slower and better search.
 
         Args:
-            classes: as in `Options`; every picture is then described by these from the start.
+            classes: as in `QueryConfig`; every picture is then described by these from the start.
             chosen: other fields; each must be as it is without a word.
 
         Raises:

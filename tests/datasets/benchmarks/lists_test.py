@@ -4,9 +4,9 @@ import numpy as np
 import scipy.io
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.datasets.buildings.lists import ListedQuery, read_instre, read_names, read_revisited
+from cwcf_jax.datasets.benchmarks.lists import ListedQuery, read_instre, read_names, read_revisited
 from cwcf_jax.images.imagesets import DatasetError
-from tests.datasets.buildings import layouts
+from tests.datasets.benchmarks import layouts
 
 
 class RevisitedTest(parameterized.TestCase):

@@ -6,10 +6,10 @@ from unittest import mock
 
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.datasets.buildings import archives
-from cwcf_jax.datasets.buildings.archives import read_archived_texts, read_files
+from cwcf_jax.datasets.benchmarks import archives
+from cwcf_jax.datasets.benchmarks.archives import read_archived_texts, read_files
 from cwcf_jax.images.imagesets import DatasetError
-from tests.datasets.buildings import layouts
+from tests.datasets.benchmarks import layouts
 
 FILES = {"b/two.jpg": b"2", "a.txt": b"text", "./c/3.jpg": b"", ".hidden/x.jpg": b"", "d/._a.jpg": b"", "e/.DS": b""}
 

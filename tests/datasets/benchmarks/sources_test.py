@@ -2,10 +2,10 @@ import pathlib
 
 from absl.testing import absltest, parameterized
 
-from cwcf_jax.datasets.buildings import sources
-from cwcf_jax.datasets.buildings.sources import locate, release
+from cwcf_jax.datasets.benchmarks import sources
+from cwcf_jax.datasets.benchmarks.sources import locate, release
 from cwcf_jax.images.imagesets import DatasetError
-from tests.datasets.buildings import layouts
+from tests.datasets.benchmarks import layouts
 
 OLD, NEW = layouts.OLD, layouts.NEW
 
