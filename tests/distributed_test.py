@@ -37,7 +37,7 @@ PROCESS = """
     import thin
 
     mesh = Mesh(np.array(jax.devices()), ("batch",))
-    model = encoder.spread(cwcf_jax.load(*thin.initialized()), mesh)
+    model = encoder.replicate(cwcf_jax.load(*thin.initialized()), mesh)
     images = np.random.default_rng(0).integers(0, 256, (8, 96, 120, 3), np.uint8)
     own = slice(4 * process, 4 * process + 4)
     whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(1).random((9, 32)))

@@ -40,7 +40,7 @@ def aggregate_prefixes(embedded: Float[Array, "n d"], counts: tuple[int, ...]) -
     """Descriptors of the first ``counts[i]`` classes for every i at the cost of one: a sweep over N_C.
 
     Args:
-        embedded: what `embed` makes of the class vectors, the most probable class first.
+        embedded: what `whiten_normalized` makes of the class vectors, the most probable class first.
         counts: how many rows to take, each between 1 and n; static.
     """
     if not counts or min(counts) < 1 or max(counts) > embedded.shape[0]:

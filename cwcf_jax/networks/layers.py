@@ -35,7 +35,7 @@ MARGIN = 3
 def zero_margin(maps: Maps, sizes: Sizes) -> Maps:
     """Zero outside the valid area of each image, as far as the next layer reads.
 
-    The mask of `keep_valid` is part of the loop that adds a bias. On GPUs there is none, the library adds it, and the
+    The mask of `mask_padding` is part of the loop that adds a bias. On GPUs there is none, the library adds it, and the
     mask would cost VGG-16-CAM an eighth of its time; there only the `MARGIN` is written, where the maps are. What lies
     farther is finite and reaches nothing.
     """

@@ -27,7 +27,7 @@ def tearDownModule():
 
 @functools.cache
 def _index():
-    with mock.patch.object(whitening, "ENOUGH", COUNT):
+    with mock.patch.object(whitening, "MIN_PICTURES", COUNT):
         return indexes.make(FOLDER.name, range(COUNT), SETTINGS)
 
 

@@ -28,7 +28,7 @@ def tearDownModule():
 
 @functools.cache
 def _index():
-    with mock.patch.object(whitening, "ENOUGH", COUNT):  # so that there is a mean to subtract
+    with mock.patch.object(whitening, "MIN_PICTURES", COUNT):  # so that there is a mean to subtract
         return indexes.make(FOLDER.name, range(COUNT), dataclasses.replace(indexes.SETTINGS, dim=DIM))
 
 

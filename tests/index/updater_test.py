@@ -185,7 +185,7 @@ class RebuildTest(indexes.IndexCase):
         indexes.assert_whole(self, index)
 
     def test_a_whitening_is_fitted_where_there_are_enough_pictures(self):
-        with mock.patch.object(whitening, "ENOUGH", 6):
+        with mock.patch.object(whitening, "MIN_PICTURES", 6):
             index = self.make(0, 1, 2, 3, 4)
             self.assertEqual(index.status().whitening, "nothing")
             self.draw(5)
@@ -204,7 +204,7 @@ class RebuildTest(indexes.IndexCase):
         model = cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem")
         fitted = whitenings.ship(self, model)
         shipped = "7 pictures of noise, 3 pictures of more noise"
-        with mock.patch.object(whitening, "ENOUGH", 3):
+        with mock.patch.object(whitening, "MIN_PICTURES", 3):
             index = self.make(0, settings=settings_)
             self.assertEqual(index.status().whitening, shipped)
             self.assertEqual(index.settings.dim, model.feature_dim)

@@ -24,12 +24,12 @@ from tests.support import servers, shared
 RUNNER = """
 import os, signal, sys, time
 import numpy as np
-from cwcf_jax.store import ClassVectorWriter, Layout
+from cwcf_jax.store import ClassVectorWriter, StoreConfig
 
 folder, images = sys.argv[1], int(sys.argv[2])
 
 def write():
-    with ClassVectorWriter(folder, {"weights": "abc"}, Layout(tuple(range(50)), 16, "int8", 32)) as writer:
+    with ClassVectorWriter(folder, {"weights": "abc"}, StoreConfig(tuple(range(50)), 16, "int8", 32)) as writer:
         while writer.length < images:
             random = np.random.default_rng(writer.length)  # an image's vectors depend on nothing else
             values = random.integers(-127, 128, (1, 50, 16), dtype=np.int8)

@@ -195,7 +195,7 @@ spec = importlib.util.spec_from_file_location("child", {str(keras.CHILD)!r})
 child = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(child)
 child.limit(0)
-child.seal()
+child.forbid_file_access()
 try:
     open({str(keras.CHILD)!r})
 except OSError as error:
