@@ -48,8 +48,9 @@ class FileTest(parameterized.TestCase):
         self.assertEqual(found.projection.dtype, jnp.float32)
         np.testing.assert_array_equal(found.mean, self.fitted.mean)
         np.testing.assert_array_equal(found.eigenvalues, self.fitted.eigenvalues)
-        exact, rounded = (np.asarray(descriptors.whiten_normalized(jnp.asarray(self.vectors, jnp.float32), whitening), np.float64)
-                          for whitening in (self.fitted, found))  # fmt: skip
+        vectors = jnp.asarray(self.vectors, jnp.float32)
+        exact = np.asarray(descriptors.whiten_normalized(vectors, self.fitted), np.float64)
+        rounded = np.asarray(descriptors.whiten_normalized(vectors, found), np.float64)
         self.assertLess(np.abs(exact @ exact.T - rounded @ rounded.T).max(), 1e-3)
         self.assertGreater(np.abs(exact - rounded).max(), 0)
 
