@@ -231,7 +231,7 @@ def render_landmarks(
     the same arguments before, nothing is rendered.
 
     Args:
-        folder: the folder to make; missing parents are made too.
+        folder: the folder to create; missing parents are created too.
         seed: seed of the benchmark, from 0; other seeds have other landmarks.
         landmarks: number of landmarks.
         queries: number of queries of each landmark.

@@ -26,14 +26,14 @@ COUNT, FRAME, GROUP, RED, NORMAL, GLOW, CAST, TEXTURE, SOLID = 0, 1, 2, 3, 6, 9,
 class Mesh:
     """A `Mesh` holds the p polygons of one object, with v vertices, on f planes.
 
-    Within a block, polygons are painted in their order.
+    The polygons of a group are painted in their order, and groups from far to near.
 
     Attributes:
         vertices: shape [v, 3], metres; z points up.
         starts: shape [p + 1]; polygon i has the vertices ``starts[i]:starts[i + 1]``.
         colours: shape [p, 3]; albedo, 0 to 1.
         normals: shape [p, 3]; unit vectors, or zeros for a polygon that is seen from both sides.
-        groups: shape [p]; the number of each polygon's block. Blocks are roughly convex and painted far to near.
+        groups: shape [p]; the group of each polygon; a group is a roughly convex part of the object.
         glow: shape [p]; 0, or the rank in (0, 1] at which a pane or a lamp lights up at night.
         cast: shape [p]; 0, or for a shadow the distance from the shadowed surface to the edge that casts the shadow.
         textures: shape [p]; -1, or an index into `textures.NAMES`.

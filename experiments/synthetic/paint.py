@@ -16,7 +16,7 @@ MIN_SIZE_PX = 0.35
 
 
 def paint_mesh(image: Image.Image, mesh: Mesh, camera: Camera, light: Light) -> None:
-    """Paints a mesh over the picture, block by block from far to near, with textures and without back faces."""
+    """Paints a mesh over the picture, group by group from far to near, with textures and without back faces."""
     if _is_outside(mesh, camera, image.size):
         return
     vertices = _cast_shadows(mesh, light)
@@ -113,19 +113,19 @@ def _cast_shadows(mesh: Mesh, light: Light) -> np.ndarray:
 
 
 def _paint_order(mesh: Mesh, camera: Camera, keep: np.ndarray) -> list[int]:
-    """Returns the numbers of the kept polygons, block by block; each block follows the blocks that it may hide."""
+    """Returns the numbers of the kept polygons, group by group; each group follows the groups that it may hide."""
     polygons = np.flatnonzero(keep)
-    blocks = np.unique(mesh.groups)
-    if len(blocks) == 1:
+    groups = np.unique(mesh.groups)
+    if len(groups) == 1:
         return polygons.tolist()
-    vertex_blocks = np.repeat(np.searchsorted(blocks, mesh.groups), np.diff(mesh.starts))
-    low, high = np.full((len(blocks), 3), np.inf), np.full((len(blocks), 3), -np.inf)
-    np.minimum.at(low, vertex_blocks, mesh.vertices)
-    np.maximum.at(high, vertex_blocks, mesh.vertices)
+    vertex_groups = np.repeat(np.searchsorted(groups, mesh.groups), np.diff(mesh.starts))
+    low, high = np.full((len(groups), 3), np.inf), np.full((len(groups), 3), -np.inf)
+    np.minimum.at(low, vertex_groups, mesh.vertices)
+    np.maximum.at(high, vertex_groups, mesh.vertices)
     slack = 0.35 * np.minimum(1.0, (high - low) / 4)
-    rank = np.empty(len(blocks), int)
-    rank[far_to_near(low + slack, high - slack, camera.position)] = np.arange(len(blocks))
-    return polygons[np.argsort(rank[np.searchsorted(blocks, mesh.groups[polygons])], kind="stable")].tolist()
+    rank = np.empty(len(groups), int)
+    rank[far_to_near(low + slack, high - slack, camera.position)] = np.arange(len(groups))
+    return polygons[np.argsort(rank[np.searchsorted(groups, mesh.groups[polygons])], kind="stable")].tolist()
 
 
 def far_to_near(low: np.ndarray, high: np.ndarray, eye: np.ndarray) -> list[int]:

@@ -71,7 +71,7 @@ def build_ground(camera: Camera, kind: str, rng: np.random.Generator) -> Mesh:
 
 
 def build_ground_shadow(meshes: list[Mesh], light: Light) -> Mesh | None:
-    """Returns the shadows that the blocks of the meshes cast on the ground; None without sun."""
+    """Returns the shadows that the groups of the meshes cast on the ground; None without sun."""
     if light.sun[2] < 0.12 or light.direct.mean() < 0.3:
         return None
     sketch = Sketch()
