@@ -1,6 +1,6 @@
-"""The head of the report's page: its policy and its style."""
+"""This module holds the head of the report's page: its content security policy and its style."""
 
-# Should a results file's text get past the escaping: the policy loads nothing and runs nothing.
+# The policy forbids scripts and requests, in case text of a results file gets past the escaping.
 HEAD = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Results beside the paper</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
