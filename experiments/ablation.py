@@ -19,7 +19,7 @@ from experiments.weights import weights_of
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines the flags of what is measured, and of the name of the run."""
+    """Defines the flags of the driver."""
     run_flags.define_flags(values)
     settings.define_flags(values)
     flags.DEFINE_string("name", "ablation", "Name of the run, in results/ and in results.json.", flag_values=values)

@@ -60,7 +60,7 @@ Measure = Callable[[FlagValues, contextlib.ExitStack, pathlib.Path], Outcome]
 
 
 def program(name: str, define_flags: Callable[[FlagValues], None], measure: Measure) -> Program:
-    """Returns a driver with the flags of `define_output_flags` and its own flags, which runs `run`."""
+    """Returns a driver that has the flags of `define_output_flags` and its own flags, and measures with `run`."""
 
     def define_all_flags(values: FlagValues) -> None:
         define_output_flags(values)

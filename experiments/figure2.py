@@ -23,7 +23,7 @@ from experiments.weights import weights_of
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines the flags of what is drawn."""
+    """Defines the flags of the driver."""
     run_flags.define_flags(values)
     flags.DEFINE_list("more_weights", [], "Weights of further networks; each network has a column.", flag_values=values)
     flags.DEFINE_integer(

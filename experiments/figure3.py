@@ -27,7 +27,7 @@ Shown = tuple[np.ndarray, np.ndarray, tuple[float, ...], tuple[float, float, flo
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines the flags of what is drawn."""
+    """Defines the flags of the driver."""
     run_flags.define_flags(values)
     text = (
         "File with the true boxes of landmarks: a JSON list of objects with file, kind (TP) and bbox, x1 y1 x2 y2 in "

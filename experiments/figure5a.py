@@ -21,7 +21,7 @@ from experiments.inputs import Inputs, prepare
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines what is measured."""
+    """Defines the flags of the driver."""
     run_flags.define_flags(values)
     text = "Number of most probable classes that are counted for each query, and length of the list."
     flags.DEFINE_integer("top", 64, text, lower_bound=1, flag_values=values)

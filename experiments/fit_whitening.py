@@ -30,7 +30,7 @@ from experiments.inputs import Inputs, extract
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines the flags of what is fitted, and of how the file is written."""
+    """Defines the flags of the driver."""
     run_flags.define_flags(values)
     flags.DEFINE_integer("npca", 32, "N_pca, class vectors of each picture.", lower_bound=1, flag_values=values)
     text = "Licence of the pictures of each --whitening_dataset, in the same order, for the record; default: unknown."
@@ -42,12 +42,16 @@ def define_flags(values: FlagValues) -> None:
 def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Path) -> Outcome:
     """Fits the whitening, writes it, and returns a table of the datasets that it was fitted on."""
     if values["dataset"].present:
-        raise ValueError("nothing is measured here: name the pictures by --whitening_dataset and leave --dataset out")
+        raise ValueError(
+            "this driver measures nothing: name the pictures by --whitening_dataset, and leave --dataset out"
+        )
     run = run_flags.from_flags(values)
     run = dataclasses.replace(run, protocol=protocol_flags.chosen(values, default=protocol.BEST))
     names = run.whitening_datasets
     if values.licences and len(values.licences) != len(names):
-        raise ValueError(f"--licences names {len(values.licences)} of them for {len(names)} of --whitening_dataset")
+        raise ValueError(
+            f"--licences has {len(values.licences)} entries for {len(names)} of --whitening_dataset; give one for each"
+        )
     sources = [data.read(name, cache=run.cache, data_dir=run.data_dir, smoke=run.smoke) for name in names]
     inputs = extract(stack, run, sources)
     npca = min(values.npca, inputs.model.network.spec.num_labels)

@@ -228,7 +228,7 @@ def _weights(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _picture(path: pathlib.Path, entry: Mapping[str, Any], problems: list[str]) -> str:
-    """Returns the HTML of a picture with its caption; adds to ``problems`` and omits the picture if it cannot be read."""
+    """Returns the HTML of a picture and its caption; a picture that cannot be read becomes one of ``problems``."""
     caption = _text(entry.get("caption", entry["file"]))
     try:
         file = (path.parent / entry["file"]).resolve()
@@ -253,7 +253,7 @@ def _table(table: Table, links: Sequence[str] = ()) -> str:
     ]
     numeric = [all(not cell or _NUMBER.fullmatch(cell) for cell in column) for column in zip(*cells, strict=True)]
     kinds = [' class="n"' if is_numeric else "" for is_numeric in numeric] or [""] * len(table.columns)
-    head = "".join(f'<th scope="col"{kind}>{_text(name)}</th>' for name, kind in zip(table.columns, kinds, strict=True))
+    head = "".join(f'<th scope="col"{css}>{_text(name)}</th>' for name, css in zip(table.columns, kinds, strict=True))
     body = []
     for row, link in itertools.zip_longest(cells, links):
         first = f'<a href="{_text(link)}">{_text(row[0])}</a>' if link else _text(row[0])

@@ -117,7 +117,7 @@ def _classes(spec: networks.NetworkSpec, texts: Sequence[str]) -> tuple[int, ...
     """Returns the class indices of --predefined_classes."""
     if texts == ["paper"]:
         if spec.class_names != "imagenet":
-            raise ValueError(f"--predefined_classes=paper are ImageNet's; {spec.name} knows other classes")
+            raise ValueError(f"--predefined_classes=paper are classes of ImageNet; {spec.name} has other classes")
         return published.PREDEFINED_CLASSES
     try:
         return tuple(dict.fromkeys(networks.class_index(spec, text) for text in texts))

@@ -30,7 +30,7 @@ from experiments.weights import weights_of
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines the flags of what is measured."""
+    """Defines the flags of the driver."""
     run_flags.define_flags(values)
     settings.define_flags(values)
     values.set_default("nc", "8")

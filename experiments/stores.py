@@ -45,7 +45,7 @@ class StoreVariant:
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines the flags of what is measured."""
+    """Defines the flags of the driver."""
     run_flags.define_flags(values)
     flags.DEFINE_integer("nc", 64, "N_C.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("npca", 1, "N_pca.", lower_bound=1, flag_values=values)

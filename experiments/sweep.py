@@ -47,9 +47,8 @@ def run(
 def measure(stack: contextlib.ExitStack, inputs: Inputs, config: SweepConfig) -> Iterator[Row]:
     """Yields a row for every setting, the baselines first."""
     all_configs = config.configs()
-    configs = [
-        search_config for search_config in all_configs if not search_config.online
-    ]  # only OfA has a second look by OnA
+    # Only OfA has a second look by OnA.
+    configs = [search_config for search_config in all_configs if not search_config.online]
     baseline_configs = [search_config for search_config in configs if not search_config.rerank]
     maps = open_maps(stack, inputs) if any(search_config.rerank for search_config in all_configs) else None
     with_online = len(configs) < len(all_configs)

@@ -18,7 +18,7 @@ from experiments.results import Row
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines the flags of what is measured."""
+    """Defines the flags of the driver."""
     run_flags.define_flags(values)
     flags.DEFINE_list(
         "more_weights",

@@ -25,7 +25,7 @@ from experiments.inputs import Inputs, prepare
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines the flags of what is measured."""
+    """Defines the flags of the driver."""
     run_flags.define_flags(values)
     flags.DEFINE_list("nc", ["1", "8", "32", "64"], "Numbers of CAMs.", flag_values=values)
     flags.DEFINE_integer("npca", 1, "N_pca of the whitening.", lower_bound=1, flag_values=values)

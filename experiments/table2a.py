@@ -16,7 +16,7 @@ from experiments.inputs import prepare
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines the flags of what is measured."""
+    """Defines the flags of the driver."""
     run_flags.define_flags(values)
     comparison.define_flags(values)
 

@@ -25,7 +25,7 @@ CONFIGS = (
 
 
 def define_flags(values: FlagValues) -> None:
-    """Defines the flags of what is measured."""
+    """Defines the flags of the driver."""
     run_flags.define_flags(values)
     comparison.define_flags(values)
 
@@ -55,7 +55,7 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
         tables=[
             tables.settings("Re-ranking (R) and query expansion (QE)", [*rows, *others]),
             tables.Table(
-                "Gain over the search alone, paired over queries", ["method", "R", "QE", "mAP", "95 %"], gains
+                "Gain over the search alone, paired over queries", ["method", "R", "QE", "gain in mAP", "95 %"], gains
             ),
         ],
         left_out=inputs.left_out,

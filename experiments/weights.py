@@ -42,8 +42,7 @@ def weights_of(weights: str | None, network: str | None = None) -> Weights:
             without weights the default network.
 
     Raises:
-        FileNotFoundError, ValueError: the file does not exist, nothing says which network it is of, or no weights are
-            found.
+        FileNotFoundError, ValueError: the file does not exist, its network is unknown, or no weights are found.
     """
     name, file = split(weights) if weights else (None, "")
     name = name or network
@@ -56,9 +55,7 @@ def weights_of(weights: str | None, network: str | None = None) -> Weights:
     if name is None and record is not None:
         name = record.network
     if name is None:
-        raise ValueError(
-            f"{file} does not say which network it is of; write NETWORK:{file}, or --network for --weights"
-        )
+        raise ValueError(f"{file} does not name its network; write NETWORK:{file}, or name it by --network")
     return Weights(networks.adapt(networks.get(name), record), file)
 
 

@@ -20,7 +20,7 @@ MAX_CHECKPOINTS = 2
 
 
 class Checkpoints:
-    """A context manager that saves and restores the checkpoints of one training, by step."""
+    """A `Checkpoints` saves and restores the checkpoints of one training, by step; it is a context manager."""
 
     def __init__(self, folder: pathlib.Path):
         options = ocp.CheckpointManagerOptions(
@@ -54,7 +54,8 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.StandardRestore(template))
         except Exception as error:  # a damaged file makes Orbax and tensorstore raise errors of many types
             reason = " ".join(str(error).split())[:400]
-            raise ResumeError(f"{self._folder / str(step)}: cannot be restored ({reason}); remove it") from error
+            path = self._folder / str(step)
+            raise ResumeError(f"{path}: cannot be restored ({reason}); remove this folder, and train again") from error
 
 
 def params_fingerprint(params: Params) -> str:

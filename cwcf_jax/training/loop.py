@@ -192,7 +192,7 @@ def export(trainer: Trainer, state: TrainState, folder: pathlib.Path, notes: dic
         return path
     record = Provenance(
         network=spec.name,
-        source=f"trained by experiments.train_cam on {trainer.prepared.train.name}",
+        source=f"trained by experiments.train_cam on {trainer.setup.train.name}",
         sha256="",
         licence=config.licence,
         preprocessing=spec.preprocessing,

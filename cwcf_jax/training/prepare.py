@@ -59,7 +59,7 @@ def prepare(config: TrainingConfig, network: Network | None = None) -> TrainingS
     network, train, held_out = match_classes(config, network, train, held_out)
     params, frozen = split_params(network, initial_params(config, network), config.train)
     if not params:
-        raise ValueError(f"--train={config.train} leaves nothing of {network.spec.name} to train")
+        raise ValueError(f"--train={config.train} leaves nothing of {network.spec.name} to train; give --train=all")
     left_out: tuple[str, ...] = ()
     if config.check:
         train, left_out = check_readable(train, config.workers)
@@ -67,7 +67,7 @@ def prepare(config: TrainingConfig, network: Network | None = None) -> TrainingS
             held_out, held_out_reasons = check_readable(held_out, config.workers)
             left_out += held_out_reasons
     if len(train) < config.batch_size:
-        raise ValueError(f"--batch_size: {config.batch_size} is more than the {len(train)} training pictures")
+        raise ValueError(f"--batch_size: {config.batch_size} is more than the {len(train)} training pictures; lower it")
     facts = {
         "training pictures": train.fingerprint(),
         "held-out pictures": held_out.fingerprint() if held_out is not None else None,
@@ -159,7 +159,9 @@ def _relabel(images: LabelledImages, network: Network, names: tuple[str, ...], o
             unknown.append(name)
     if unknown:
         unknown_text = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
-        raise DatasetError(f"{images.name}: not among the {len(names)} classes of the training: {unknown_text}")
+        raise DatasetError(
+            f"{images.name}: some classes are not among the {len(names)} classes of the training: {unknown_text}"
+        )
     return images.relabel(names, labels)
 
 
