@@ -55,6 +55,8 @@ WARM_UP_ROUNDS = 3
 def main(argv: Sequence[str]) -> None:
     """Measures every combination, prints its table and saves the results so far."""
     del argv
+    if str(_COMPARED_NC.value) not in _NC.value:
+        raise app.UsageError(f"--mine={_COMPARED_NC.value} is not among --nc={','.join(_NC.value)}; add it to --nc")
     dtypes = _DTYPES.value or (["float32"] if jax.default_backend() == "cpu" else ["float32", "bfloat16"])
     product_rates = {dtype: measuring.spread(measure_matrix_products(jnp.dtype(dtype))) for dtype in dtypes}
     copy_rate = measuring.spread(measure_copies())

@@ -126,7 +126,8 @@ def samples(vectors: np.ndarray, images: int, count: int) -> list[np.ndarray]:
 def _gain_text(row: Row, other: Row) -> str:
     """Returns the gain of a row over another one, with its 95 % interval."""
     gain = compare(row.per_query, other.per_query)
-    return f"{gain.difference:+.4f} ({gain.low:+.3f} to {gain.high:+.3f})"
+    interval = "" if gain.low is None else f" ({gain.low:+.3f} to {gain.high:+.3f})"
+    return f"{gain.difference:+.4f}{interval}"
 
 
 PROGRAM = driver.program("own_whitening", define_flags, measure)

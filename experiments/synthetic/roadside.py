@@ -8,8 +8,6 @@ import numpy as np
 from experiments.synthetic.mesh import Plane
 from experiments.synthetic.palette import Palette, darken, mix, vary
 
-LAMP_COLOUR = (0.95, 0.9, 0.72)
-
 
 def warning_sign(plane: Plane, rng: np.random.Generator, palette: Palette) -> None:
     """Draws a triangle with a red rim on a pole."""

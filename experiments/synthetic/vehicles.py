@@ -64,7 +64,7 @@ def _draw_car(
         (-half * 0.96, 0.56),
         (-half, 0.44),
     ]
-    inner = [(0.92 * x + 0.08 * cabin[0][0] * 0, 0.56 + (y - 0.56) * 0.84) for x, y in cabin]
+    inner = [(0.92 * x, 0.56 + (y - 0.56) * 0.84) for x, y in cabin]
     panes = []
     for a, b in itertools.pairwise(split):
         (x0, _), (x1, _), (x2, y2), (x3, _) = inner
