@@ -22,7 +22,7 @@ LONG_SIDE_COUNTS = np.arange(2, 8)
 """The possible numbers of regions of the coarsest level along the long side."""
 
 MAX_REGIONS = 50
-"""The largest number of regions of three levels; level l has l along the short and at most l + 6 along the long side."""
+"""The largest number of regions of three levels; level l has l along the short side, at most l + 6 along the long."""
 
 BUCKET_CELLS = 8
 """The number of cells whose multiples the sides of maps are padded to before re-ranking, to limit compilations."""

@@ -98,7 +98,7 @@ def _best_window(
     step: int,
     tolerance: float,
 ) -> Int[Array, "4"]:
-    """Returns the first window of the largest cosine, or the valid area if no window of ``aspect`` has a positive one."""
+    """Returns the first window of the largest cosine; the valid area if no window of ``aspect`` has a positive one."""
     rows, columns = _spans(powers.shape[0], step), _spans(powers.shape[1], step)
     column_masks = jnp.asarray(_membership(columns, powers.shape[1]))
 
