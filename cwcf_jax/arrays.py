@@ -28,9 +28,9 @@ LEVELS = 127
 """Number of steps of `quantize` from zero to the largest magnitude that shares a scale."""
 
 MIN_FREE_SIZE = 256
-"""The smallest number of entries, over the dimensions that only one operand has, with which `einsum_bf16x3` is faster.
+"""The smallest size of both operands for which `einsum_bf16x3` is faster (docs/performance.md).
 
-Both operands must reach it (docs/performance.md).
+The size of an operand is the product of its dimensions that the other operand lacks.
 """
 
 

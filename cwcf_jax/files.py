@@ -84,7 +84,7 @@ def lock(
     The operating system releases the lock when the process dies. The lock file stays.
 
     Args:
-        file: the lock file; it and its folder are made if they are missing.
+        file: the lock file, which is made with its folder if missing.
         subject: the name of the locked thing in the error's message.
         busy: the error to raise while another process or caller has the lock.
         before_waiting: a function that is called with the error's message before this function waits for the lock.

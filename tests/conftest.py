@@ -1,4 +1,4 @@
-"""What differs where CWCF_SLOW is set, for `.ci/run` to select; and last lines that nobody overlooks."""
+"""This module marks the tests that CWCF_SLOW changes, for `.ci/run`, and reports the tests that did not run."""
 
 import pathlib
 
@@ -7,24 +7,24 @@ import pytest
 from tests.support.slow import REASON
 
 TESTS = pathlib.Path(__file__).parent
-COMPUTING = ("baselines", "descriptors", "encoder", "networks", "search")
-"""Rooms whose numbers XLA makes: they run with its usual optimisations, too."""
+NUMERICAL_FOLDERS = ("baselines", "descriptors", "encoder", "networks", "search")
+"""Folders of tests whose numbers XLA computes; such tests also run with XLA's default optimisations."""
 
-DIFFERING = ("any_model", "cases", "slow")
-"""Names that a module imports whose tests are left out, or try less, unless CWCF_SLOW is set."""
+SLOW_HELPERS = ("any_model", "cases", "slow")
+"""Names of helpers that leave out tests or cases unless CWCF_SLOW is set."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as ``whole`` the tests that find out more where CWCF_SLOW is set."""
+    """Marks the tests that check more if CWCF_SLOW is set as ``whole``."""
     for item in items:
-        room = item.path.relative_to(TESTS).parts[0]
+        folder = item.path.relative_to(TESTS).parts[0]
         module = getattr(item, "module", None)
-        if room in COMPUTING or any(hasattr(module, name) for name in DIFFERING):
+        if folder in NUMERICAL_FOLDERS or any(hasattr(module, name) for name in SLOW_HELPERS):
             item.add_marker("whole")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Counts tests that did not run, and slow tests that were left out."""
+    """Reports the number of slow tests that were left out, and of other tests that did not run."""
     skipped = terminalreporter.stats.get("skipped", [])
     slow = sum(REASON in str(report.longrepr) for report in skipped)
     if slow:

@@ -25,7 +25,7 @@ MAX_REGIONS = 50
 """The largest number of regions of three levels; level l has l along the short side, at most l + 6 along the long."""
 
 BUCKET_CELLS = 8
-"""The number of cells whose multiples the sides of maps are padded to before re-ranking, to limit compilations."""
+"""The sides of maps are padded to multiples of this number of cells before re-ranking, to limit compilations."""
 
 PERCENTILE = 99.0
 """The percentile of positive activations that counts as a typical maximum when activations are quantised."""

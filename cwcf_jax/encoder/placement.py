@@ -57,7 +57,9 @@ def shard_batch(mesh: Mesh, batch: Any) -> Any:
     count = jax.tree.leaves(batch)[0].shape[0]
     local = mesh.local_mesh.devices.size
     if count % local and local != mesh.devices.size:
-        raise ValueError(f"{count} images cannot be shared out among a process's {local} devices; fill the batch up")
+        raise ValueError(
+            f"{count} images cannot be divided among a process's {local} devices; pad the batch with images"
+        )
     spec = REPLICATED if count % local else SHARDED
     return jax.tree.map(lambda array: _place(array, mesh, spec), batch)
 

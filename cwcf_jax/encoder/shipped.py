@@ -56,7 +56,7 @@ def shipped_whitening(model: Model, *, dim: int | None = None) -> Whitening:
     return dataclasses.replace(whitening, projection=projection, eigenvalues=eigenvalues)
 
 
-_ADVICE = "fit one with cwcf_jax.fit_shrinkage_whitening on class vectors of pictures of other things"
+_ADVICE = "fit one with cwcf_jax.fit_shrinkage_whitening on class vectors of other pictures"
 
 
 def vector_settings(config: EncoderConfig) -> dict[str, Any]:
