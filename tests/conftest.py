@@ -1,4 +1,4 @@
-"""This module prints last lines that nobody overlooks: how many tests did not run."""
+"""This module reports how many tests did not run."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.support.slow import REASON
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Counts tests that did not run, and slow tests that were left out."""
+    """Reports the number of slow tests that were left out, and of other tests that did not run."""
     skipped = terminalreporter.stats.get("skipped", [])
     slow = sum(REASON in str(report.longrepr) for report in skipped)
     if slow:

@@ -1,4 +1,4 @@
-"""The road of one image up to its descriptor."""
+"""This subpackage computes descriptors from images: network, class activation maps, pooling and aggregation."""
 
 from cwcf_jax.encoder.ahead import compile_ahead
 from cwcf_jax.encoder.arguments import BUCKET_STEPS

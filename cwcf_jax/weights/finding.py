@@ -137,7 +137,7 @@ def _find_installed(network: Network, package: Package, folder: pathlib.Path) ->
         return _convert_once(network, target, package.sha256, convert)
 
 
-def _checkpoint(
+def _find_checkpoint(
     network: Network, fingerprint: str, folder: pathlib.Path, entries: list[CatalogueEntry], faults: list[str]
 ) -> FoundWeights | None:
     """Reads the first usable checkpoint in the cache; appends the errors of unusable checkpoints to ``faults``."""

@@ -27,13 +27,14 @@ def read_pickle(path: pathlib.Path) -> Any:
         DatasetError: the pickle cannot be read, or names globals other than numpy's arrays and numbers.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DatasetError(f"{path}: larger than {MAX_BYTES} bytes, the limit of a pickle")
-        return _to_lists(safe_pickle.load(io.BytesIO(path.read_bytes()), _STAND_INS), {})
+        size = path.stat().st_size
+        if size <= MAX_BYTES:
+            return _to_lists(safe_pickle.load(io.BytesIO(path.read_bytes()), _STAND_INS), {})
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read as a pickle ({error})") from error
     except ValueError as error:
         raise DatasetError(f"{path}: {error}") from error
+    raise DatasetError(f"{path}: has {size} bytes, more than the {MAX_BYTES} that a pickle may have")
 
 
 class _Dtype:
