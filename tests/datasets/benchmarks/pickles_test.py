@@ -140,7 +140,7 @@ class HostileTest(PickleCase):
     def test_too_large_file(self):
         with (
             mock.patch.object(pickles, "MAX_BYTES", 9),
-            self.assertRaisesRegex(DatasetError, "^\\S*gnd.pkl: has 20 bytes, more than the 9 that"),
+            self.assertRaisesRegex(DatasetError, "^\\S*gnd.pkl: has 25 bytes, more than the 9 that"),
         ):
             self.read(pickle.dumps("0123456789"))
 
