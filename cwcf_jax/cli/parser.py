@@ -251,7 +251,7 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 def _number(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or larger")
     return int(text)
 
 

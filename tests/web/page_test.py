@@ -67,7 +67,7 @@ class PageTest(absltest.TestCase):
         return json.loads(request.value.post_data)
 
     def drag(self, left, top, right, bottom):
-        area = self.page.locator("#asked").bounding_box()
+        area = self.page.locator("#query-image").bounding_box()
         corners = [
             (area["x"] + x * area["width"], area["y"] + y * area["height"]) for x, y in ((left, top), (right, bottom))
         ]
@@ -112,7 +112,7 @@ class PageTest(absltest.TestCase):
 
     def test_a_box_by_keyboard(self):
         width, height = self.size()
-        stage = self.page.get_by_role("group", name="The picture that is asked with")
+        stage = self.page.get_by_role("group", name="The query picture")
         stage.focus()
         first = self.asked(lambda: stage.press("Enter"))["box"]
         expected = [math.floor(side * part + 0.5) for part in (0.25, 0.75) for side in (width, height)]
@@ -130,8 +130,8 @@ class PageTest(absltest.TestCase):
     def test_a_box_by_touch_on_a_phone(self):
         self.page = self.open(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
         self.ask()
-        self.page.locator("#asked").scroll_into_view_if_needed()
-        area = self.page.locator("#asked").bounding_box()
+        self.page.locator("#query-image").scroll_into_view_if_needed()
+        area = self.page.locator("#query-image").bounding_box()
         session = self.page.context.new_cdp_session(self.page)
 
         def touch(kind, *points):
@@ -151,26 +151,26 @@ class PageTest(absltest.TestCase):
 
     def test_options_and_classes(self):
         self.ask()
-        sent = self.asked(lambda: self.page.get_by_label("Look closer at").select_option("20"))
+        sent = self.asked(lambda: self.page.get_by_label("Re-rank by regions").select_option("20"))
         self.assertEqual(sent["rerank"], 20)
         self.expect(self.page.locator(".region").first).to_be_visible()
-        sent = self.asked(lambda: self.page.get_by_label("Search again with").select_option("3"))
+        sent = self.asked(lambda: self.page.get_by_label("Expand the query with").select_option("3"))
         self.assertEqual(sent["expand"], 3)
         sent = self.asked(lambda: self.page.get_by_label("Pictures are described by").select_option("ona"))
         self.assertEqual(sent["aggregation"], "ona")
-        thorough = self.page.get_by_label("Thoroughly")
+        thorough = self.page.get_by_label("Thorough search")
         sent = self.asked(thorough.check)
         self.assertTrue(sent["thorough"])
         self.assertNoCommonElements(sent, ("aggregation", "rerank", "expand"))
-        self.expect(self.page.get_by_label("Look closer at")).to_be_disabled()
+        self.expect(self.page.get_by_label("Re-rank by regions")).to_be_disabled()
         self.assertEqual(self.asked(thorough.uncheck)["rerank"], 20)
         chip = self.page.locator("#chips input").first
         name = chip.input_value()
         self.assertEqual(self.asked(chip.check)["classes"], [name])
-        field = self.page.get_by_label("another")
+        field = self.page.get_by_label("add a class")
         sent = self.asked(lambda: (field.fill("7"), field.press("Enter")))
         self.assertEqual(sent["classes"], [name, "7"])
-        self.page.get_by_label("Show where its classes are").check()
+        self.page.get_by_label("Show where the classes are").check()
         self.assertGreater(self.drawn("heat"), 0)
 
     def drawn(self, canvas):
@@ -212,14 +212,14 @@ class PageTest(absltest.TestCase):
         self.expect(self.page.get_by_role("alert")).to_contain_text("no picture that can be read")
         self.ask()
         self.expect(self.page.locator("#problem")).to_be_hidden()
-        field = self.page.get_by_label("another")
+        field = self.page.get_by_label("add a class")
         field.fill("unicorn")
         field.press("Enter")
         self.expect(self.page.get_by_role("alert")).to_contain_text("'unicorn' is not a class")
         self.asked(self.page.get_by_role("checkbox", name="unicorn").uncheck)
         self.expect(self.page.locator("#problem")).to_be_hidden()
         self.page.route("**/api/search", lambda route: route.abort())
-        self.page.get_by_label("Look closer at").select_option("20")
+        self.page.get_by_label("Re-rank by regions").select_option("20")
         self.expect(self.page.get_by_role("alert")).to_contain_text("does not answer")
 
     def test_an_upload_that_is_no_longer_kept_is_sent_again(self):
@@ -232,7 +232,7 @@ class PageTest(absltest.TestCase):
 
         self.page.route("**/api/search", once)
         with self.page.expect_request("**/api/uploads"):
-            self.page.get_by_label("Look closer at").select_option("20")
+            self.page.get_by_label("Re-rank by regions").select_option("20")
         self.settled()
         self.expect(self.page.locator("#problem")).to_be_hidden()
         self.assertLen(gone, 2)
