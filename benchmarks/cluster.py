@@ -169,8 +169,8 @@ def _nodes(count: int, cpus: int) -> Iterator[tuple[Cluster, list[Any]]]:
 
 def _create(root: pathlib.Path, place: str, **choices: str) -> Index:
     network, _, weights = _WEIGHTS.value.rpartition(":")
-    settings = make_index_config(weights, network, resize=_RESIZE.value, **choices)
-    return Index.create(root, settings, folder=pathlib.Path(place) / "index")
+    config = make_index_config(weights, network, resize=_RESIZE.value, **choices)
+    return Index.create(root, config, folder=pathlib.Path(place) / "index")
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ class FindChangesTest(ChangesCase):
     def test_a_change_that_kept_size_and_time_is_seen_where_the_clock_could_not(self):
         self.write("a.png", "2")
         before = self.known({"a.png": "1"})["a.png"]
-        for late, kinds in ((changes.RESOLUTION, ["a.png"]), (changes.RESOLUTION + 1, [])):
+        for late, kinds in ((changes.TIMESTAMP_RESOLUTION_NS, ["a.png"]), (changes.TIMESTAMP_RESOLUTION_NS + 1, [])):
             _, found = self.find(["a.png"], {"a.png": dataclasses.replace(before, seen=OLD + late)})
             self.assertEqual(found["changed"], kinds)
 

@@ -16,7 +16,7 @@ from cwcf_jax.index import Index, QueryConfig, Searcher, encoding, explain, upda
 from cwcf_jax.store import ClassVectorStore, MapStore
 from tests.support import indexes, oracles
 
-SETTINGS = dataclasses.replace(indexes.SETTINGS, compact=True)
+CONFIG = dataclasses.replace(indexes.CONFIG, compact=True)
 COUNT = 7
 FOLDER = tempfile.TemporaryDirectory()
 
@@ -27,8 +27,8 @@ def tearDownModule():
 
 @functools.cache
 def _index():
-    with mock.patch.object(whitening, "ENOUGH", COUNT):
-        return indexes.make(FOLDER.name, range(COUNT), SETTINGS)
+    with mock.patch.object(whitening, "MIN_PICTURES", COUNT):
+        return indexes.make(FOLDER.name, range(COUNT), CONFIG)
 
 
 def _region_descriptor(index, image, cells, fitted):
@@ -48,7 +48,7 @@ def _region_descriptor(index, image, cells, fitted):
     mask = descriptors.region_mask(pixels, size, jnp.asarray([rows, columns]), (rows, columns))
     kernel, bias = (np.asarray(model.params["classifier"][name], np.float64) for name in ("kernel", "bias"))
     logits = maps["cam_features"][np.asarray(mask)].mean(axis=0) @ kernel + bias
-    top = np.argsort(-logits, kind="stable")[: index.settings.num_classes]
+    top = np.argsort(-logits, kind="stable")[: index.config.num_classes]
     vectors = indexes.float64_vectors(model, maps, top, np.s_[y1:y2, x1:x2])
     return oracles.l2(indexes.float64_whitened(vectors, fitted).sum(axis=0))
 
@@ -74,7 +74,7 @@ class CompactTest(parameterized.TestCase):
 
     def test_regions_against_float64(self):
         entry = self.index.snapshot().entries[2]
-        store = ClassVectorStore(self.index.places().vectors)
+        store = ClassVectorStore(self.index.generation_paths().vectors)
         runs = store.vectors(np.array([entry.row]), np.arange(encoder.REGIONS))
         found = (runs.values * runs.scales[..., None])[:, 0]
         image = read_image(self.index.root / entry.path)
@@ -89,7 +89,7 @@ class CompactTest(parameterized.TestCase):
         hits = self.searcher.search(query, QueryConfig(rerank=4))
         self.assertEqual({hit.entry for hit in hits[:4]}, {hit.entry for hit in before[:4]})
         self.assertEqual(hits[4:], before[4:])
-        store = ClassVectorStore(self.index.places().vectors)
+        store = ClassVectorStore(self.index.generation_paths().vectors)
         whole = {hit.entry.path: hit.score for hit in before}
         for hit in hits[:4]:
             runs = store.vectors(np.array([hit.entry.row]), np.arange(encoder.REGIONS))
@@ -124,7 +124,7 @@ class CompactTest(parameterized.TestCase):
 
 class ChangesTest(indexes.IndexCase):
     def test_every_kind_of_change(self):
-        index = self.make(0, 1, 2, 3, settings=SETTINGS)
+        index = self.make(0, 1, 2, 3, config=CONFIG)
         (self.root / "0.png").rename(self.root / "moved.png")
         (self.root / "2.png").unlink()
         indexes.draw(self.root / "3.png", 30)
@@ -134,12 +134,12 @@ class ChangesTest(indexes.IndexCase):
             self.assert_update(index.update(), unchanged=4)
             self.assertEqual(passes.call_count, 2)
         self.assertEqual(self.paths(index), ["1.png", "3.png", "5.png", "moved.png"])
-        other = Index.create(self.root, SETTINGS, folder=self.create_tempdir().full_path + "/index")
+        other = Index.create(self.root, CONFIG, folder=self.create_tempdir().full_path + "/index")
         other.update()
         indexes.assert_same(self, index, other)
         self.assertEqual(self.class_rows(index), 6)
         before = index.snapshot().descriptors
-        with mock.patch.object(updater, "SMALL", 3):
+        with mock.patch.object(updater, "SMALL_FRAGMENT", 3):
             index.rebuild()
         self.assertEqual(self.class_rows(index), 4)
         np.testing.assert_array_equal(index.snapshot().descriptors, before)

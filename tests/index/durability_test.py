@@ -23,8 +23,8 @@ class FolderCase(parameterized.TestCase):
     def folder(self):
         return pathlib.Path(self.create_tempdir().full_path)
 
-    def fresh(self, root, settings=indexes.SETTINGS):
-        index = Index.create(root, settings, folder=self.folder())
+    def fresh(self, root, config=indexes.CONFIG):
+        index = Index.create(root, config, folder=self.folder())
         index.update()
         return index
 
@@ -59,11 +59,11 @@ class RandomChangesTest(FolderCase):
 
     @slow
     def test_1000_changes_of_a_compact_index(self):
-        self.check_changes(1000, dataclasses.replace(indexes.SETTINGS, compact=True))
+        self.check_changes(1000, dataclasses.replace(indexes.CONFIG, compact=True))
 
-    def check_changes(self, count, settings=indexes.SETTINGS):
+    def check_changes(self, count, config=indexes.CONFIG):
         random, root = np.random.default_rng(0), self.folder()
-        index, removed = indexes.make(root, range(5), settings), set()
+        index, removed = indexes.make(root, range(5), config), set()
         for number in range(count):
             change(root, random, number)
             if number % 60:
@@ -82,13 +82,13 @@ class RandomChangesTest(FolderCase):
             removed.discard(back)
         index.add(sorted(path for path in removed if (root / path).exists()))
         index.update()
-        indexes.assert_same(self, index, self.fresh(root, settings))
+        indexes.assert_same(self, index, self.fresh(root, config))
         index.rebuild()
-        indexes.assert_same(self, index, self.fresh(root, settings))
+        indexes.assert_same(self, index, self.fresh(root, config))
 
 
 class FullDiskTest(FolderCase):
-    settings = dataclasses.replace(indexes.SETTINGS, own_classes=0)  # class vectors that fill a disk
+    config = dataclasses.replace(indexes.CONFIG, own_classes=0)  # class vectors that fill a disk
 
     def setUp(self):
         super().setUp()
@@ -106,7 +106,7 @@ class FullDiskTest(FolderCase):
         root = self.folder()
         for seed in range(6):
             indexes.draw(root / f"{seed}.png", seed)
-        index = Index.create(root, self.settings, folder=self.disk / "index")
+        index = Index.create(root, self.config, folder=self.disk / "index")
         index.update()
         for seed in range(6, 12):
             indexes.draw(root / f"{seed}.png", seed)
@@ -131,7 +131,7 @@ class FullDiskTest(FolderCase):
             self.assertEqual(self.find(index, "3.png")[0], "3.png")
         self.assertContainsSubset({type(None), RuntimeError, ValueError}, causes)
         self.assertEqual(index.update().unchanged, 11)
-        indexes.assert_same(self, index, self.fresh(index.root, self.settings))
+        indexes.assert_same(self, index, self.fresh(index.root, self.config))
 
     def test_read_only(self):
         index = self.make()
@@ -145,7 +145,7 @@ class FullDiskTest(FolderCase):
         self.assertEqual(self.find(index, "3.png"), before)
         self.remount("rw")
         index.update()
-        indexes.assert_same(self, index, self.fresh(index.root, self.settings))
+        indexes.assert_same(self, index, self.fresh(index.root, self.config))
 
 
 class PowerCutTest(FolderCase):

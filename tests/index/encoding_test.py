@@ -35,7 +35,7 @@ class EncodingCase(parameterized.TestCase):
 
     def keep(self, files):
         counts = []
-        refused = encoding.keep_maps(self.maps, _model(), EXTRACTION, files, counts.append)
+        refused = encoding.write_maps(self.maps, _model(), EXTRACTION, files, counts.append)
         self.assertEqual(sum(counts), len(files))
         return refused
 

@@ -28,8 +28,8 @@ def tearDownModule():
 
 @functools.cache
 def _index():
-    with mock.patch.object(whitening, "ENOUGH", COUNT):  # so that there is a mean to subtract
-        return indexes.make(FOLDER.name, range(COUNT), dataclasses.replace(indexes.SETTINGS, dim=DIM))
+    with mock.patch.object(whitening, "MIN_PICTURES", COUNT):  # so that there is a mean to subtract
+        return indexes.make(FOLDER.name, range(COUNT), dataclasses.replace(indexes.CONFIG, dim=DIM))
 
 
 class ExplainTest(parameterized.TestCase):
@@ -97,7 +97,7 @@ class ExplainTest(parameterized.TestCase):
         options = QueryConfig(classes=tuple(map(str, range(self.index.model.network.spec.num_labels))))
         query, hits = self.hits(options)
         found = explain(self.searcher, query, hits[-1], options, count=10**4)
-        own = self.index.settings.own_classes
+        own = self.index.config.own_classes
         self.assertLen({pair.picture for pair in found.pairs}, own)
         self.assertAlmostEqual(found.score, hits[-1].score, delta=1e-3)
         logits = np.mean(MapStore(self.index.folder / "maps").read(hits[-1].entry.content)["cam_features"], axis=(0, 1))

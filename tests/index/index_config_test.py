@@ -18,7 +18,7 @@ from cwcf_jax.index.index_config import Header, load_model, read_header
 from cwcf_jax.weights.installed import DEFAULT_NETWORK
 from tests.support import indexes, whitenings
 
-SETTINGS = IndexConfig("thin_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
+CONFIG = IndexConfig("thin_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
 
 
 class SettingsForTest(parameterized.TestCase):
@@ -59,7 +59,7 @@ class SettingsForTest(parameterized.TestCase):
         content = json.loads((folder / "index.json").read_text())
         del content["settings"]["pooling"]  # before there was a choice
         (folder / "index.json").write_text(json.dumps(content))
-        found = read_header(folder).settings
+        found = read_header(folder).config
         self.assertEqual((found.pooling, found.num_classes, found.dim), ("sum", 64, 256))
 
     @parameterized.parameters(
@@ -83,31 +83,31 @@ class HeaderTest(parameterized.TestCase):
     @settings(max_examples=30, deadline=None)
     @given(st.text(), st.integers(0, 2**40), st.lists(st.text()))
     def test_read_as_written(self, root, generation, removed):
-        header = Header(root, SETTINGS, "abc", generation, tuple(removed))
+        header = Header(root, CONFIG, "abc", generation, tuple(removed))
         header.write(self.folder)
         self.assertEqual(read_header(self.folder), header)
         self.assertEqual([file.name for file in self.folder.iterdir()], ["index.json"])
 
     def test_maps_depend_on_what_the_pass_depends_on(self):
-        first = Header("..", SETTINGS, "abc").conditions()
+        first = Header("..", CONFIG, "abc").conditions()
         for change in ({"feature_layer": "conv3_1"}, {"resize": "max640"}):
-            other = Header("..", dataclasses.replace(SETTINGS, **change), "abc")
+            other = Header("..", dataclasses.replace(CONFIG, **change), "abc")
             self.assertNotEqual(other.conditions(), first)
-        self.assertNotEqual(Header("..", SETTINGS, "def").conditions(), first)
+        self.assertNotEqual(Header("..", CONFIG, "def").conditions(), first)
         for change in ({"num_classes": 9}, {"dim": 9}):
-            other = Header("/elsewhere", dataclasses.replace(SETTINGS, **change), "abc", 3, ("gone",))
+            other = Header("/elsewhere", dataclasses.replace(CONFIG, **change), "abc", 3, ("gone",))
             self.assertEqual(other.conditions(), first)
 
     def test_an_index_of_an_earlier_version_keeps_all_classes(self):
-        Header("..", SETTINGS, "abc").write(self.folder)
+        Header("..", CONFIG, "abc").write(self.folder)
         content = json.loads((self.folder / "index.json").read_text())
         del content["settings"]["own_classes"], content["settings"]["compact"]
         (self.folder / "index.json").write_text(json.dumps(content))
-        found = read_header(self.folder).settings
+        found = read_header(self.folder).config
         self.assertEqual((found.own_classes, found.compact), (0, False))
 
     def test_a_failed_write_leaves_the_old_one(self):
-        header = Header("..", SETTINGS, "abc")
+        header = Header("..", CONFIG, "abc")
         header.write(self.folder)
         with mock.patch("os.fsync", side_effect=OSError("disk full")), self.assertRaisesRegex(OSError, "disk full"):
             dataclasses.replace(header, generation=7).write(self.folder)
@@ -123,7 +123,7 @@ class HeaderTest(parameterized.TestCase):
         ({"settings": {"network": "x", "weights": "y", "dim": -1}},),
     )
     def test_a_damaged_one_is_named(self, change):
-        Header("..", SETTINGS, "abc").write(self.folder)
+        Header("..", CONFIG, "abc").write(self.folder)
         file = self.folder / "index.json"
         if isinstance(change, dict):
             change = json.dumps(json.loads(file.read_text()) | change)
@@ -137,10 +137,10 @@ class LoadModelTest(absltest.TestCase):
         super().setUp()
         self.weights = pathlib.Path(self.create_tempdir().full_path, "weights.npz")
         shutil.copy(indexes.WEIGHTS, self.weights)
-        self.settings, self.fingerprint = make_index_config(self.weights), networks.fingerprint(self.weights)
+        self.config, self.fingerprint = make_index_config(self.weights), networks.fingerprint(self.weights)
 
     def load(self, **changes):
-        model, fingerprint = load_model(dataclasses.replace(self.settings, **changes), self.fingerprint)
+        model, fingerprint = load_model(dataclasses.replace(self.config, **changes), self.fingerprint)
         self.assertEqual(fingerprint, self.fingerprint)
         return model
 

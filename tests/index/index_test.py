@@ -29,7 +29,7 @@ class CreateTest(indexes.IndexCase):
     def test_apart_from_the_folder(self):
         self.draw(0)
         place = pathlib.Path(self.create_tempdir().full_path, "deep", "index")
-        index = Index.create(self.root, indexes.SETTINGS, folder=place)
+        index = Index.create(self.root, indexes.CONFIG, folder=place)
         self.assert_update(index.update(), added=1)
         self.assertEqual(Index(place).root, self.root)
         self.assertEqual([path.name for path in self.root.iterdir()], ["0.png"])
@@ -37,15 +37,15 @@ class CreateTest(indexes.IndexCase):
     def test_settings_become_what_they_mean_for_the_network(self):
         index = Index.create(self.root, make_index_config(indexes.WEIGHTS, num_classes=10**6, dim=10**6))
         spec = index.model.network.spec
-        self.assertEqual(index.settings.num_classes, spec.num_labels)
-        self.assertEqual((index.settings.dim, index.settings.feature_layer), (thin.BLOCKS[-1][0], spec.feature_layer))
+        self.assertEqual(index.config.num_classes, spec.num_labels)
+        self.assertEqual((index.config.dim, index.config.feature_layer), (thin.BLOCKS[-1][0], spec.feature_layer))
 
     def test_what_cannot_be(self):
         self.make(0)
         with self.assertRaisesRegex(FileExistsError, ".cwcf is an index already"):
             self.make(0)
         with self.assertRaisesRegex(DatasetError, "missing: no such folder"):
-            Index.create(self.root / "missing", indexes.SETTINGS)
+            Index.create(self.root / "missing", indexes.CONFIG)
         with self.assertRaisesRegex(FileNotFoundError, "no index in"):
             Index(self.root / "missing")
         other = pathlib.Path(self.create_tempdir().full_path)
@@ -68,7 +68,7 @@ class CreateTest(indexes.IndexCase):
         index = self.make(0, 1)
         status = index.status()
         self.assertEqual((status.root, status.pictures, status.whitening), (self.root, 2, "nothing"))
-        self.assertEqual(status.settings, index.settings)
+        self.assertEqual(status.config, index.config)
         self.assertEqual(status.disk, sum(p.stat().st_size for p in index.folder.rglob("*") if p.is_file()))
 
 
@@ -129,15 +129,15 @@ class ObjectStoreTest(indexes.IndexCase):
         super().setUp()
         self.enterContext(servers.s3_client())
         self.store = f"s3://bucket/{self.id()}"
-        self.settings = dataclasses.replace(indexes.SETTINGS, store=self.store)
+        self.config = dataclasses.replace(indexes.CONFIG, store=self.store)
 
     def objects(self):
         return {key.decode() for key in zarr.connect(self.store).list().result()}
 
     def test_as_inside(self):
-        index = self.make(*range(5), settings=self.settings)
+        index = self.make(*range(5), config=self.config)
         place = pathlib.Path(self.create_tempdir().full_path) / "index"
-        inside = Index.create(self.root, indexes.SETTINGS, folder=place)
+        inside = Index.create(self.root, indexes.CONFIG, folder=place)
         inside.update()
         indexes.assert_same(self, index, inside)
         self.assertEqual(
@@ -159,10 +159,10 @@ class ObjectStoreTest(indexes.IndexCase):
         self.assertEqual(folders, {name, "maps", "owner.json"})  # nothing of the generation before
 
     def test_a_store_belongs_to_one_index(self):
-        self.make(0, settings=self.settings)
+        self.make(0, config=self.config)
         place = pathlib.Path(self.create_tempdir().full_path) / "other"
         with self.assertRaisesRegex(FileExistsError, f"{self.store} is in use by the index .*; name another folder"):
-            Index.create(self.root, self.settings, folder=place)
+            Index.create(self.root, self.config, folder=place)
         self.assertEmpty(list(place.glob("*")))
 
 
@@ -185,7 +185,7 @@ class PicturesOnAnObjectStoreTest(indexes.IndexCase):
     def test_follows_the_bucket(self):
         inside = self.make(*range(4))
         self.put(*(f"{seed}.png" for seed in range(4)))
-        index = Index.create(self.address, indexes.SETTINGS, folder=self.place)
+        index = Index.create(self.address, indexes.CONFIG, folder=self.place)
         self.assert_update(index.update(), added=4)
         self.assert_update(index.update(), unchanged=4)
         self.draw(7)
@@ -206,14 +206,14 @@ class PicturesOnAnObjectStoreTest(indexes.IndexCase):
     def test_some_pictures(self):
         self.draw(0, 1)
         self.put("0.png", "1.png")
-        index = Index.create(self.address, indexes.SETTINGS, folder=self.place)
+        index = Index.create(self.address, indexes.CONFIG, folder=self.place)
         self.assert_update(index.add([f"{self.address}/1.png"]), added=1)
         self.assertEqual(index.remove(["1.png"]), 1)
         self.assert_update(index.update(), added=1)
         self.assertEqual(self.paths(index), ["0.png"])
         (self.root / "0.png").write_bytes((self.root / "1.png").read_bytes())
         self.put("0.png")
-        with mock.patch.object(changes, "RESOLUTION", -(10**12)):  # the time of the listing would be trusted
+        with mock.patch.object(changes, "TIMESTAMP_RESOLUTION_NS", -(10**12)):  # the time of the listing would be trusted
             self.assert_update(index.add(["0.png"]), changed=1)
         found = index.add(["nothing.png"])
         self.assertEqual(found.refused, (f"{self.address}/nothing.png: no such object",))
@@ -222,9 +222,9 @@ class PicturesOnAnObjectStoreTest(indexes.IndexCase):
         self.draw(0)
         self.put("0.png")
         with self.assertRaisesRegex(ValueError, f"the index of {self.address} needs a folder on this machine: --index"):
-            Index.create(self.address, indexes.SETTINGS)
+            Index.create(self.address, indexes.CONFIG)
         with self.assertRaisesRegex(DatasetError, "s3://bucket/elsewhere: no such folder"):
-            Index.create("s3://bucket/elsewhere", indexes.SETTINGS, folder=self.place)
+            Index.create("s3://bucket/elsewhere", indexes.CONFIG, folder=self.place)
         self.assertFalse(self.place.exists())
 
 
@@ -239,7 +239,7 @@ class DamageTest(indexes.IndexCase):
     def test_the_weights(self):
         weights = pathlib.Path(self.create_tempdir().full_path, "weights.npz")
         shutil.copy(indexes.WEIGHTS, weights)
-        index = self.make(0, settings=dataclasses.replace(indexes.SETTINGS, weights=str(weights)))
+        index = self.make(0, config=dataclasses.replace(indexes.CONFIG, weights=str(weights)))
         weights.rename(weights.with_name("gone.npz"))
         self.draw(1)
         with self.assertRaisesRegex(FileNotFoundError, "the weights that the index was made with are gone"):
@@ -253,7 +253,7 @@ class DamageTest(indexes.IndexCase):
 
     def test_the_whitening(self):
         index = self.make(0)
-        (index.generation() / whitening.FILE).write_bytes(b"")
+        (index.generation() / whitening.WHITENING_FILE).write_bytes(b"")
         with self.assertRaisesRegex(ValueError, "whitening.npz cannot be used"):
             index.search(self.root / "0.png")
 
@@ -265,7 +265,7 @@ class DamageTest(indexes.IndexCase):
             index.update()
 
     def test_another_pooling_than_it_was_made_with(self):
-        index = self.make(0, 1, settings=dataclasses.replace(indexes.SETTINGS, pooling="gem"))
+        index = self.make(0, 1, config=dataclasses.replace(indexes.CONFIG, pooling="gem"))
         self.assertEqual(index.model.config.pooling, "gem")
         other = encoder.load("thin_cam", indexes.WEIGHTS)
         with self.assertRaisesRegex(ValueError, "was made with pooling=gem, the model has sum"):

@@ -28,7 +28,7 @@ import cwcf_jax.extraction, cwcf_jax.search.reranking, lance_namespace  # slow; 
 
 def change(what, root, warm):
     from cwcf_jax.index import Index, updater
-    updater.SMALL = 4
+    updater.SMALL_FRAGMENT = 4
     getattr(Index(warm), what)()  # everything is compiled
     index = Index(root)
     index.model
@@ -90,18 +90,18 @@ def _runner(warm):
 
 
 class KillTest(parameterized.TestCase):
-    settings = indexes.SETTINGS
+    config = indexes.CONFIG
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.enterClassContext(mock.patch.object(updater, "SMALL", 4))
+        cls.enterClassContext(mock.patch.object(updater, "SMALL_FRAGMENT", 4))
         warm = _folder()
-        indexes.make(warm, range(4), cls.settings)
+        indexes.make(warm, range(4), cls.config)
         indexes.draw(warm / "4.png", 4)
         cls.run_apart = staticmethod(cls.enterClassContext(_runner(warm)))
         cls.changed, cls.states, cls.kills = _folder(), set(), 0
-        indexes.make(cls.changed, range(10), cls.settings)
+        indexes.make(cls.changed, range(10), cls.config)
         for seed in range(20, 40):
             indexes.draw(cls.changed / f"{seed}.png", seed)
         for seed in range(3):
@@ -120,7 +120,7 @@ class KillTest(parameterized.TestCase):
 
     @classmethod
     def fresh(cls, root):
-        index = Index.create(root, cls.settings, folder=_folder())
+        index = Index.create(root, cls.config, folder=_folder())
         index.update()
         return index
 
@@ -129,7 +129,7 @@ class KillTest(parameterized.TestCase):
         searcher = Searcher(Index(root))
         entries = Index(root).snapshot().entries
         query = searcher.describe(searcher.prepare_indexed("5.png"))
-        for aggregation in ["ofa"] if self.settings.compact else ["ofa", "ona"]:
+        for aggregation in ["ofa"] if self.config.compact else ["ofa", "ona"]:
             hits = searcher.search(query, QueryConfig(aggregation, rerank=3), count=100)
             self.assertLen(hits, len(entries))
             self.assertEqual(hits[0].entry.path, "5.png")
@@ -151,7 +151,7 @@ class KillTest(parameterized.TestCase):
 
     def test_a_killed_rebuild_leaves_one_generation_whole(self):
         root = _folder()
-        indexes.make(root, range(12), self.settings)
+        indexes.make(root, range(12), self.config)
         expected, random = self.fresh(root), np.random.default_rng(0)
         longest = self.run_apart("rebuild", _copy(root))
         for _ in range(2):
@@ -165,7 +165,7 @@ class KillTest(parameterized.TestCase):
 class CompactKillTest(KillTest):
     """Where maps are there only until what follows from them is kept."""
 
-    settings = dataclasses.replace(indexes.SETTINGS, compact=True)
+    config = dataclasses.replace(indexes.CONFIG, compact=True)
 
 
 if __name__ == "__main__":

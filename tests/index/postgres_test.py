@@ -151,9 +151,9 @@ class IndexTest(indexes.IndexCase):
 
     def test_as_with_the_database_inside(self):
         self.draw(0, 1, 2)
-        inside = Index.create(self.root, indexes.SETTINGS, folder=self.root.parent / f"{self.root.name}-inside")
-        settings_ = dataclasses.replace(indexes.SETTINGS, table=self.server.address())
-        outside = Index.create(self.root, settings_)
+        inside = Index.create(self.root, indexes.CONFIG, folder=self.root.parent / f"{self.root.name}-inside")
+        config = dataclasses.replace(indexes.CONFIG, table=self.server.address())
+        outside = Index.create(self.root, config)
         for index in (inside, outside):
             self.assert_update(index.update(), added=3)
         self.assertFalse((outside.generation() / "table").exists())

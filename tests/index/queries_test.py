@@ -84,7 +84,7 @@ class PrepareTest(parameterized.TestCase):
             queries.prepare(_model(), Resize(), np.zeros(shape, dtype))
 
     def test_kept_maps_padded(self):
-        found = queries.PreparedQuery(queries.one_image(_kept()), 64, 96)
+        found = queries.PreparedQuery(queries.as_batch(_kept()), 64, 96)
         for given in ({}, {"box": (30.0, 10.0, 80.0, 50.0)}):
             np.testing.assert_allclose(_describe(found, **given).descriptor, _describe(**given).descriptor, atol=1e-5)
         self.assertEqual(found.nbytes, sum(np.asarray(part).nbytes for part in found.maps))

@@ -21,10 +21,10 @@ class OptionsTest(parameterized.TestCase):
             QueryConfig(**options)
 
     def test_thorough_is_the_pipelines(self):
-        self.assertEqual(QueryConfig().config, SearchConfig.fast())
+        self.assertEqual(QueryConfig().search_config, SearchConfig.fast())
         config = SearchConfig.thorough()
-        self.assertEqual(QueryConfig.thorough().config, config)
-        self.assertEqual(QueryConfig.thorough(("3",)).config, dataclasses.replace(config, online=0))
+        self.assertEqual(QueryConfig.thorough().search_config, config)
+        self.assertEqual(QueryConfig.thorough(("3",)).search_config, dataclasses.replace(config, online=0))
         self.assertEqual(QueryConfig.thorough(rerank=0, aggregation="ofa"), QueryConfig.thorough())
         for name, value in (("rerank", 3), ("aggregation", "ona"), ("online", 3), ("expand", 1), ("reciprocal", 3)):
             with self.assertRaisesRegex(ValueError, f"a thorough search chooses {name} itself; leave out {name}"):

@@ -23,23 +23,23 @@ class RayWorkersTest(indexes.IndexCase):
         packages.package("ray")
         folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         known = thin.save(folder / "weights.npz", networks.get("squeezenet1_1"))  # Ray's workers register no network
-        cls.settings = dataclasses.replace(indexes.SETTINGS, network="squeezenet1_1", weights=str(known))
+        cls.config = dataclasses.replace(indexes.CONFIG, network="squeezenet1_1", weights=str(known))
         cls.client = cls.enterClassContext(servers.s3_client())
         cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=cases(2, 3)))
 
     def inside(self, index):
         """The same folder's index made by this process, in a folder."""
         place = pathlib.Path(self.create_tempdir().full_path)
-        expected = Index.create(self.root, dataclasses.replace(index.settings, store=""), folder=place)
+        expected = Index.create(self.root, dataclasses.replace(index.config, store=""), folder=place)
         expected.update()
         return expected
 
     def test_as_by_this_process(self):
         self.draw(*range(70))
         (self.root / "broken.png").write_bytes(b"no picture")
-        index = Index.create(self.root, self.settings)
+        index = Index.create(self.root, self.config)
         counts = []
-        with mock.patch.object(encoding, "keep_maps", side_effect=AssertionError("not by this process")):
+        with mock.patch.object(encoding, "write_maps", side_effect=AssertionError("not by this process")):
             found = index.update(lambda what, done, total: counts.append((what, done, total)), ray=self.cluster.address)
         self.assertEqual(dataclasses.replace(found, refused=()), dataclasses.replace(indexes.NOTHING, added=70))
         self.assertIn("broken.png: cannot be read as a picture", found.refused[0])
@@ -56,8 +56,8 @@ class RayWorkersTest(indexes.IndexCase):
         for path in self.root.iterdir():
             self.client.upload_file(str(path), "bucket", f"photographs/{path.name}")
         place = pathlib.Path(self.create_tempdir().full_path) / "index"
-        index = Index.create(address, dataclasses.replace(self.settings, store="s3://bucket/index"), folder=place)
-        with mock.patch.object(encoding, "keep_maps", side_effect=AssertionError("not by this process")):
+        index = Index.create(address, dataclasses.replace(self.config, store="s3://bucket/index"), folder=place)
+        with mock.patch.object(encoding, "write_maps", side_effect=AssertionError("not by this process")):
             found = index.update(ray=self.cluster.address)
         self.assertEqual(found, dataclasses.replace(indexes.NOTHING, added=12))
         expected = self.inside(index).snapshot()
@@ -78,7 +78,7 @@ class RayWorkersTest(indexes.IndexCase):
     @slow
     def test_nodes_that_are_lost_lose_nothing(self):
         self.draw(*range(90))
-        index = Index.create(self.root, dataclasses.replace(self.settings, store="s3://bucket/lost"))
+        index = Index.create(self.root, dataclasses.replace(self.config, store="s3://bucket/lost"))
         killed, random = [], np.random.default_rng(0)
 
         def count(what, done, total):

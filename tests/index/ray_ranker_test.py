@@ -40,18 +40,18 @@ class RaySearchTest(parameterized.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         packages.package("ray")
-        cls.ray_search = importlib.import_module("cwcf_jax.index.ray_ranker")
+        cls.ray_ranker = importlib.import_module("cwcf_jax.index.ray_ranker")
         cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=4))
         cls.root = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         for copy in (11, 70, 120):  # ties, in fragments and between them
             indexes.draw(cls.root / f"copies/{copy}.png", 5)
         cls.index = indexes.make(cls.root, range(COUNT))
-        cls.actors = cls.ray_search.start(cls.cluster.address)
+        cls.actors = cls.ray_ranker.start_actors(cls.cluster.address)
 
     def setUp(self):
         super().setUp()
         self.alone = Searcher(self.index)
-        self.searcher = Searcher(self.index, hold=lambda places: self.ray_search.RayRanker(places, self.actors, 120.0))
+        self.searcher = Searcher(self.index, open_ranker=lambda paths: self.ray_ranker.RayRanker(paths, self.actors, 120.0))
         self.query = self.alone.describe(self.alone.prepare_indexed("5.png"))
 
     def assert_as_alone(self, searcher, options):
@@ -68,7 +68,7 @@ class RaySearchTest(parameterized.TestCase):
 
     @parameterized.parameters(*OPTIONS)
     def test_finds_what_one_process_does(self, options):
-        self.assertLen(self.searcher.held(), COUNT + 3)
+        self.assertLen(self.searcher.ranker(), COUNT + 3)
         self.assert_as_alone(self.searcher, options)
 
     def test_copies_tie_and_come_in_the_order_of_their_paths(self):
@@ -78,9 +78,9 @@ class RaySearchTest(parameterized.TestCase):
 
     def test_regions_that_a_compact_index_keeps(self):
         root = self.create_tempdir().full_path
-        index = indexes.make(root, range(70), dataclasses.replace(indexes.SETTINGS, compact=True))  # two fragments
+        index = indexes.make(root, range(70), dataclasses.replace(indexes.CONFIG, compact=True))  # two fragments
         alone = Searcher(index)
-        searcher = Searcher(index, hold=lambda places: self.ray_search.RayRanker(places, self.actors, 120.0))
+        searcher = Searcher(index, open_ranker=lambda paths: self.ray_ranker.RayRanker(paths, self.actors, 120.0))
         query, options = alone.describe(alone.prepare_indexed("5.png")), QueryConfig(rerank=40)
         hits, expected = (one.search(query, options, count=70) for one in (searcher, alone))
         self.assertEqual([(hit.entry, hit.cells) for hit in hits], [(hit.entry, hit.cells) for hit in expected])
@@ -90,7 +90,7 @@ class RaySearchTest(parameterized.TestCase):
     @slow
     def test_a_node_lost_during_queries_delays_them(self):
         before = set(map(process, self.actors))
-        self.searcher.held()
+        self.searcher.ranker()
         for _ in range(3):  # nodes besides the head: Ray may have put no actor on one of them
             killing = threading.Thread(target=self.cluster.replace_node)
             killing.start()
@@ -105,7 +105,7 @@ class RaySearchTest(parameterized.TestCase):
 
     @slow
     def test_a_shard_killed_during_a_query(self):
-        self.searcher.held()
+        self.searcher.ranker()
         for actor in self.actors[:2]:
             number = process(actor)
             os.kill(number, signal.SIGSTOP)  # the query is on its way when it dies
@@ -116,8 +116,8 @@ class RaySearchTest(parameterized.TestCase):
         self.assert_as_alone(
             self.searcher, QueryConfig()
         )  # they have read their fragments, and compiled what they need
-        searcher = Searcher(self.index, hold=lambda places: self.ray_search.RayRanker(places, self.actors, 4.0))
-        searcher.held()
+        searcher = Searcher(self.index, open_ranker=lambda paths: self.ray_ranker.RayRanker(paths, self.actors, 4.0))
+        searcher.ranker()
         number = process(self.actors[1])
         os.kill(number, signal.SIGSTOP)
         try:
@@ -130,7 +130,7 @@ class RaySearchTest(parameterized.TestCase):
         self.assert_as_alone(self.searcher, QueryConfig())
 
     def test_an_actor_that_comes_back_to_a_changed_index(self):
-        held = self.searcher.held()
+        held = self.searcher.ranker()
         self.addCleanup(self.index.update)
         self.addCleanup((self.root / "new.png").unlink)
         indexes.draw(self.root / "new.png", 5)
@@ -140,7 +140,7 @@ class RaySearchTest(parameterized.TestCase):
         self.assertEqual(found.entries[4].path, "new.png")
 
     def test_changes_are_seen_at_the_next_query(self):
-        self.searcher.held()
+        self.searcher.ranker()
         self.addCleanup(self.index.update)
         self.addCleanup((self.root / "new.png").unlink)
         indexes.draw(self.root / "new.png", 5)

@@ -122,7 +122,7 @@ class RankingTest(SearchCase):
         root = pathlib.Path(self.create_tempdir().full_path)
         for name in ("b", "c", "sub/a", "a"):
             indexes.draw(root / f"{name}.png", 1)
-        index = Index.create(root, indexes.SETTINGS)
+        index = Index.create(root, indexes.CONFIG)
         index.update()
         for aggregation in "ofa", "ona":
             hits = index.search(root / "a.png", options=QueryConfig(aggregation))
@@ -159,7 +159,7 @@ class SecondLookTest(SearchCase):
     @parameterized.parameters("none", "min37", "max90", "squash60x50")
     def test_sizes_of_maps_are_those_of_the_kept_maps(self, resize):
         root = self.create_tempdir().full_path
-        index = indexes.make(root, range(3), dataclasses.replace(indexes.SETTINGS, resize=resize))
+        index = indexes.make(root, range(3), dataclasses.replace(indexes.CONFIG, resize=resize))
         searcher = Searcher(index)
         query = searcher.describe(searcher.prepare_indexed("1.png"))
         contents = [entry.content for entry in index.snapshot().entries]
@@ -236,7 +236,7 @@ class SecondLookTest(SearchCase):
     @parameterized.parameters("ofa", "ona")
     def test_pictures_that_others_replaced_leave_their_places_to_the_next_ones(self, aggregation):
         class_ids = self.query.class_ids if aggregation == "ona" else None
-        ranker = IndexRanker(self.searcher.held(), class_ids)
+        ranker = IndexRanker(self.searcher.ranker(), class_ids)
         before = ranker.best(self.query.descriptor, 7)
         opposite = np.tile(-np.asarray(self.query.descriptor), (4, 1))
         replaced = ranker.replace(before.rows[:4], opposite)
@@ -258,8 +258,8 @@ class FollowingTest(absltest.TestCase):
             return [hit.entry.path for hit in searcher.search(query, options)]
 
         self.assertCountEqual(find(), ["0.png", "1.png", "2.png"])
-        held = searcher.held()
-        self.assertIs(searcher.held(), held)
+        held = searcher.ranker()
+        self.assertIs(searcher.ranker(), held)
         indexes.draw(root / "3.png", 3)
         (root / "0.png").unlink()
         index.update()
@@ -289,7 +289,7 @@ class IndexSearchTest(SearchCase):
 
     def test_an_empty_index(self):
         root = pathlib.Path(self.create_tempdir().full_path)
-        index = Index.create(root, indexes.SETTINGS)
+        index = Index.create(root, indexes.CONFIG)
         with self.assertRaisesRegex(FileNotFoundError, "is an empty index; fill it with cwcf index"):
             index.search(_picture())
 

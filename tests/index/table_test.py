@@ -38,7 +38,7 @@ class LanceStoreTest(stores.StoreContract, LanceCase):
         before = size()
         store.tidy()
         self.assertGreater(size(), 0.9 * before)  # somebody may still read what was there a moment ago
-        with mock.patch.object(table, "KEPT", datetime.timedelta(milliseconds=1)):
+        with mock.patch.object(table, "VERSION_LIFETIME", datetime.timedelta(milliseconds=1)):
             store.tidy()
         self.assertLess(size(), 0.3 * before)
         self.assertLen(store.entries(), 20)

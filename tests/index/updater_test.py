@@ -28,7 +28,7 @@ class UpdateTest(indexes.IndexCase):
         expected = ["1.png", "3.png", "4.png", "5.png", "6.png", "copy.png", "sub/moved.png"]
         self.assertEqual(self.paths(index), expected)
         self.assert_update(index.update(), unchanged=7)
-        other = Index.create(self.root, index.settings, folder=pathlib.Path(self.create_tempdir().full_path))
+        other = Index.create(self.root, index.config, folder=pathlib.Path(self.create_tempdir().full_path))
         other.update()
         indexes.assert_same(self, index, other)
 
@@ -47,7 +47,7 @@ class UpdateTest(indexes.IndexCase):
         for name in ("a", "b", "sub/c"):
             indexes.draw(self.root / f"{name}.png", 1)
         self.draw(2)
-        index = Index.create(self.root, indexes.SETTINGS)
+        index = Index.create(self.root, indexes.CONFIG)
         with mock.patch.object(encoding, "model_maps", wraps=encoding.model_maps) as passes:
             self.assert_update(index.update(), added=4)
             self.assertEqual(passes.call_count, 2)
@@ -84,7 +84,7 @@ class UpdateTest(indexes.IndexCase):
 
     def test_nothing_but_damaged_pictures(self):
         (self.root / "a.png").write_bytes(b"damaged")
-        index = Index.create(self.root, indexes.SETTINGS)
+        index = Index.create(self.root, indexes.CONFIG)
         self.assertLen(index.update().refused, 1)
         self.assertEqual(index.status().pictures, 0)
 
@@ -95,7 +95,7 @@ class UpdateTest(indexes.IndexCase):
         (self.root / "link.png").symlink_to("a.png")
         (self.root / "broken.png").symlink_to("nowhere.png")
         (self.root / "loop").symlink_to(self.root)
-        index = Index.create(self.root, indexes.SETTINGS)
+        index = Index.create(self.root, indexes.CONFIG)
         self.assert_update(index.update(), added=4)
         self.assertEqual(self.paths(index), ["a.png", "it's 100% ä\n.png", "link.png", "sub/deep/b.png"])
         self.assertEqual(index.remove(["link.png", self.root / "it's 100% ä\n.png"]), 2)
@@ -124,7 +124,7 @@ class UpdateTest(indexes.IndexCase):
 
     def test_the_folder_is_gone(self):
         self.draw(0)
-        index = Index.create(self.root, indexes.SETTINGS, folder=self.create_tempdir().full_path)
+        index = Index.create(self.root, indexes.CONFIG, folder=self.create_tempdir().full_path)
         index.update()
         shutil.rmtree(self.root)
         with self.assertRaisesRegex(DatasetError, "no such folder"):
@@ -134,7 +134,7 @@ class UpdateTest(indexes.IndexCase):
     def test_progress_counts_to_the_end(self):
         self.draw(0, 1, 2)
         calls = []
-        Index.create(self.root, indexes.SETTINGS).update(lambda *call: calls.append(call))
+        Index.create(self.root, indexes.CONFIG).update(lambda *call: calls.append(call))
         self.assertEqual(calls[0], ("looking for changes", 0, 3))
         self.assertEqual(calls[-1], ("encoding", 3, 3))
         done = [done for what, done, _ in calls if what == "encoding"]
@@ -171,7 +171,7 @@ class RebuildTest(indexes.IndexCase):
         self.assertEqual([path.name for path in index.folder.glob("generation-*")], ["generation-2"])
 
     def test_half_of_the_rows_orphans(self):
-        with mock.patch.multiple(updater, SMALL=2, LARGE=4):
+        with mock.patch.multiple(updater, SMALL_FRAGMENT=2, LARGE_FRAGMENT=4):
             index = self.make(0, 1)
             for seed in range(10, 16):
                 indexes.draw(self.root / "1.png", seed)
@@ -185,7 +185,7 @@ class RebuildTest(indexes.IndexCase):
         indexes.assert_whole(self, index)
 
     def test_a_whitening_is_fitted_where_there_are_enough_pictures(self):
-        with mock.patch.object(whitening, "ENOUGH", 6):
+        with mock.patch.object(whitening, "MIN_PICTURES", 6):
             index = self.make(0, 1, 2, 3, 4)
             self.assertEqual(index.status().whitening, "nothing")
             self.draw(5)
@@ -194,20 +194,20 @@ class RebuildTest(indexes.IndexCase):
             self.assertEqual(index.status().whitening, "nothing")
             index.rebuild(refit=True)
             self.assertEqual(index.status().whitening, "6 pictures of the folder")
-            other = Index.create(self.root, index.settings, folder=self.create_tempdir().full_path)
+            other = Index.create(self.root, index.config, folder=self.create_tempdir().full_path)
             other.update()
         self.assertEqual(other.status().whitening, "6 pictures of the folder")
         indexes.assert_same(self, index, other)
 
     def test_the_whitening_that_ships_serves_from_the_first_picture_on(self):
-        settings_ = dataclasses.replace(indexes.SETTINGS, pooling="gem", dim=0)
+        config = dataclasses.replace(indexes.CONFIG, pooling="gem", dim=0)
         model = cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem")
         fitted = whitenings.ship(self, model)
         shipped = "7 pictures of noise, 3 pictures of more noise"
-        with mock.patch.object(whitening, "ENOUGH", 3):
-            index = self.make(0, settings=settings_)
+        with mock.patch.object(whitening, "MIN_PICTURES", 3):
+            index = self.make(0, config=config)
             self.assertEqual(index.status().whitening, shipped)
-            self.assertEqual(index.settings.dim, model.feature_dim)
+            self.assertEqual(index.config.dim, model.feature_dim)
             descriptor = index.snapshot().descriptors[0]
             image = read_image(self.root / "0.png")[None]
             expected = cwcf_jax.encode(model, image, num_classes=8, whitening=cwcf_jax.shipped_whitening(model))[0]
@@ -230,7 +230,7 @@ class RebuildTest(indexes.IndexCase):
     def test_fewer_dimensions_of_it(self):
         model = cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem")
         whitenings.ship(self, model)
-        index = self.make(0, settings=dataclasses.replace(indexes.SETTINGS, pooling="gem", dim=5))
+        index = self.make(0, config=dataclasses.replace(indexes.CONFIG, pooling="gem", dim=5))
         np.testing.assert_array_equal(
             whitening.read(index.generation()).projection, cwcf_jax.shipped_whitening(model).projection[:, :5]
         )

@@ -41,13 +41,13 @@ class FitTest(absltest.TestCase):
 class NoneTest(parameterized.TestCase):
     @parameterized.parameters((32, 32), (16, 32))
     def test_it_turns_and_cuts_and_does_no_more(self, dim, feature_dim):
-        found = whitening.none(dim, feature_dim)
+        found = whitening.random_rotation(dim, feature_dim)
         self.assertEqual((found.dim, found.fitted_on), (dim, "nothing"))
         projection = np.asarray(found.projection, np.float64)
         np.testing.assert_allclose(projection.T @ projection, np.eye(dim), atol=1e-6)
         np.testing.assert_array_equal(found.mean, np.zeros(feature_dim))
         np.testing.assert_array_equal(found.eigenvalues, np.ones(dim))
-        np.testing.assert_array_equal(whitening.none(dim, feature_dim).projection, found.projection)
+        np.testing.assert_array_equal(whitening.random_rotation(dim, feature_dim).projection, found.projection)
 
 
 class KeptTest(parameterized.TestCase):
@@ -65,8 +65,8 @@ class KeptTest(parameterized.TestCase):
 
     @parameterized.parameters(0, 1, 100, -1)
     def test_a_damaged_one_is_named(self, size):
-        whitening.save(whitening.none(2, 4), self.folder)
-        file = self.folder / whitening.FILE
+        whitening.save(whitening.random_rotation(2, 4), self.folder)
+        file = self.folder / whitening.WHITENING_FILE
         file.write_bytes(file.read_bytes()[:size])
         with self.assertRaisesRegex(ValueError, f"{file} cannot be used .*; index the folder anew"):
             whitening.read(self.folder)
@@ -76,7 +76,7 @@ class KeptTest(parameterized.TestCase):
             whitening.read(self.folder)
 
     def test_an_archive_of_something_else(self):
-        np.savez(self.folder / whitening.FILE, mean=np.zeros(3))
+        np.savez(self.folder / whitening.WHITENING_FILE, mean=np.zeros(3))
         with self.assertRaisesRegex(ValueError, "projection"):
             whitening.read(self.folder)
 

@@ -77,7 +77,7 @@ class ApiTest(parameterized.TestCase):
 
     def test_query_shows_classes_and_heat(self):
         seen = self.post("query", path="3.png")
-        self.assertLen(seen["classes"], indexes.SETTINGS.num_classes)
+        self.assertLen(seen["classes"], indexes.CONFIG.num_classes)
         probabilities = [one["probability"] for one in seen["classes"]]
         self.assertEqual(probabilities, sorted(probabilities, reverse=True))
         heat = np.array(seen["heat"])
@@ -94,7 +94,7 @@ class ApiTest(parameterized.TestCase):
         self.assertAlmostEqual(sum(pair["share"] for pair in why["pairs"]) + why["rest"], hit["score"], delta=1e-5)
         self.assertAlmostEqual(np.sum(why["cells"]) + why["constant"], hit["score"], delta=1e-5)
         query = self.searcher.describe(self.searcher.prepare_indexed("3.png"))
-        entry = self.searcher.held().entry(hit["path"])
+        entry = self.searcher.ranker().entry(hit["path"])
         cells = hit["cells"] and tuple(hit["cells"])
         expected = explain(self.searcher, query, Hit(entry, 0.0, cells=cells), QueryConfig(rerank=rerank))
         self.assertEqual([tuple(pair.values())[:2] for pair in why["pairs"]], [pair[:2] for pair in expected.pairs])
