@@ -51,7 +51,9 @@ class RaySearchTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.alone = Searcher(self.index)
-        self.searcher = Searcher(self.index, open_ranker=lambda paths: self.ray_ranker.RayRanker(paths, self.actors, 120.0))
+        self.searcher = Searcher(
+            self.index, open_ranker=lambda paths: self.ray_ranker.RayRanker(paths, self.actors, 120.0)
+        )
         self.query = self.alone.describe(self.alone.prepare_indexed("5.png"))
 
     def assert_as_alone(self, searcher, options):
