@@ -212,9 +212,7 @@ class PicturesOnAnObjectStoreTest(indexes.IndexCase):
         self.assertEqual(self.paths(index), ["0.png"])
         (self.root / "0.png").write_bytes((self.root / "1.png").read_bytes())
         self.put("0.png")
-        with mock.patch.object(
-            changes, "TIMESTAMP_RESOLUTION_NS", -(10**12)
-        ):  # the time of the listing would be trusted
+        with mock.patch.object(changes, "TIMESTAMP_RESOLUTION_NS", -(10**12)):  # all times count as reliable
             self.assert_update(index.add(["0.png"]), changed=1)
         update = index.add(["nothing.png"])
         self.assertEqual(update.refused, (f"{self.address}/nothing.png: no such object",))

@@ -17,7 +17,7 @@ from tests.support import indexes, packages, servers
 
 
 class PostgresCase(stores.StoreCase):
-    NAMED = "in .*host=.*"
+    LOCATION_PATTERN = "in .*host=.*"
 
     @classmethod
     def setUpClass(cls):
