@@ -60,7 +60,7 @@ def _index(commands: Any) -> None:
     parser = _command(
         commands,
         "index",
-        "Indexes a folder of photographs, or brings its index up to date.",
+        "Indexes a folder of photographs, or updates its index.",
         "  cwcf index ~/Photos                      a new index; later, an update of the index\n"
         "  cwcf index ~/Photos --network=googlenet  with weights of `cwcf weights list`\n"
         "  cwcf index ~/Photos --weights=googlenet:bvlc_googlenet.npz\n"

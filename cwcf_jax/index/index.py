@@ -196,7 +196,7 @@ class Index(IndexReader):
         return len(set(relative_paths))
 
     def rebuild(self, progress: Progress | None = None, *, refit: bool = False, ray: str | None = None) -> None:
-        """Computes all descriptors and class vectors again from the stored maps, without those of removed pictures.
+        """Computes all descriptors and class vectors from the stored maps again, and drops the removed pictures.
 
         Args:
             progress: see `update`.
