@@ -1,4 +1,4 @@
-"""Images through the network into a store: once, resumably, leaving out what cannot be read."""
+"""This package passes images through a network into a store; it can be resumed, and skips unreadable pictures."""
 
 from cwcf_jax.extraction.config import EXTRACTION, ExtractionConfig, fingerprint, fingerprint_files
 from cwcf_jax.extraction.filling import (
