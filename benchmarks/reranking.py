@@ -96,7 +96,7 @@ def store_maps(
 
 def prepare_scoring(
     model: cwcf_jax.Model, images: ImageSet, extraction: ExtractionConfig
-) -> Callable[[reranking.Read], reranking.BestRegions]:
+) -> Callable[[reranking.ReadMaps], reranking.BestRegions]:
     """Returns a function that scores the regions of all images for image 0 as the query.
 
     The argument of the returned function is a function that reads the maps of an image.
@@ -121,7 +121,7 @@ def score_through_network(
     model: cwcf_jax.Model,
     images: ImageSet,
     extraction: ExtractionConfig,
-    score_regions: Callable[[reranking.Read], reranking.BestRegions],
+    score_regions: Callable[[reranking.ReadMaps], reranking.BestRegions],
 ) -> reranking.BestRegions:
     """Scores the regions without stored maps: decodes every picture and passes it through the network."""
     maps_of_images: dict[int, dict[str, np.ndarray]] = {}

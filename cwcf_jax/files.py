@@ -25,14 +25,14 @@ Error = Callable[[str], Exception]
 
 
 @contextlib.contextmanager
-def replacing(file: pathlib.Path, *, lasting: bool = True, shared: bool = False) -> Iterator[pathlib.Path]:
+def replacing(file: pathlib.Path, *, durable: bool = True, shared: bool = False) -> Iterator[pathlib.Path]:
     """Yields a temporary path to write to, and renames the result to ``file`` if the block ends without an exception.
 
     ``file`` has its old content or all of its new content, even if the process is killed or the power is cut.
 
     Args:
         file: a path in an existing folder; an existing file is replaced.
-        lasting: whether the new content survives a power cut right after the block. False is faster, and suits a file
+        durable: whether the new content survives a power cut right after the block. False is faster, and suits a file
             that the program can compute again.
         shared: whether other processes may write the same file at the same time.
     """
@@ -41,7 +41,7 @@ def replacing(file: pathlib.Path, *, lasting: bool = True, shared: bool = False)
         yield partial
         _sync(partial)  # before the rename, so that a power cut cannot leave a complete name without content
         os.replace(partial, file)  # noqa: PTH105 Path.replace is the same
-        if lasting:
+        if durable:
             _sync(file.parent)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -121,7 +121,7 @@ def _read_owner(file: pathlib.Path) -> str:
     return f" ({text})" if text else ""
 
 
-def refuse_strangers(header: pathlib.Path, error: Error, *others: str) -> None:
+def refuse_unknown_files(header: pathlib.Path, error: Error, *others: str) -> None:
     """Raises an error if a folder without a header contains files of something else.
 
     Args:
@@ -145,7 +145,7 @@ def claim(header: pathlib.Path, expected: Mapping[str, Any], error: Error, *, ad
         error: the error for a header that differs or cannot be read.
         advice: the end of the message about a header that differs: what the user can do.
     """
-    refuse_strangers(header, error)
+    refuse_unknown_files(header, error)
     if not header.exists():  # the header is the first file: a killed process leaves no content without a header
         write_json(header, expected)
         return

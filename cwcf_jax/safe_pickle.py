@@ -140,21 +140,21 @@ class _Unpickler(pickle._Unpickler):
 
     def load_dict(self) -> None:
         items = self.pop_mark()
-        self.append(filled({}, items))
+        self.append(fill_dict({}, items))
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        filled(self.stack[-1], [key, value])
+        fill_dict(self.stack[-1], [key, value])
 
     def load_setitems(self) -> None:
         items = self.pop_mark()
-        filled(self.stack[-1], items)
+        fill_dict(self.stack[-1], items)
 
     for _method in (load_frame, load_bytearray8, load_reduce, load_build, load_dict, load_setitem, load_setitems):
         dispatch[ord(getattr(pickle, _method.__name__.removeprefix("load_").upper()))] = _method
 
 
-def filled(table: Any, items: list[Any]) -> dict[Any, Any]:
+def fill_dict(table: Any, items: list[Any]) -> dict[Any, Any]:
     """Adds items, keys and values in turn, to a dict and returns it; only keys that hash quickly are allowed."""
     if type(table) is not dict or len(items) % 2:
         raise PickleError("its pickle is inconsistent")

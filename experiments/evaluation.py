@@ -9,7 +9,7 @@ import numpy as np
 
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.evaluation import MethodDescriptors, benchmark, rank_images, score, select_images
-from cwcf_jax.search.pipeline import NOWHERE, Reranker, SearchConfig
+from cwcf_jax.search.pipeline import NO_ROW, Reranker, SearchConfig
 from cwcf_jax.search.reranking import BestRegions, best_regions
 from cwcf_jax.store import MapStore
 from experiments import published
@@ -51,7 +51,7 @@ def evaluate(
         descriptors.queries,
         expand(descriptors.databases),
         [inputs.protocol.search_config(config) for config in configs],
-        query_rows=[NOWHERE if query.image is None else row_of_image.get(query.image, NOWHERE) for query in queries],
+        query_rows=[NO_ROW if query.image is None else row_of_image.get(query.image, NO_ROW) for query in queries],
         online=None if descriptors.online is None else expand(descriptors.online),
         rerankers=rerank,
         keep_regions=inputs.protocol.region_rows == "kept" and descriptors.method != "OnA",

@@ -20,7 +20,7 @@ from jaxtyping import Int
 
 from cwcf_jax.evaluation import MethodDescriptors, compare, interval, rank_images, score
 from cwcf_jax.images import BenchmarkQuery
-from cwcf_jax.search.pipeline import NOWHERE, Reranker, SearchConfig
+from cwcf_jax.search.pipeline import NO_ROW, Reranker, SearchConfig
 from experiments import driver, evaluation, methods, run_flags, settings, tables
 from experiments.driver import Outcome
 from experiments.inputs import Inputs, open_maps, prepare
@@ -176,7 +176,7 @@ def rank_collections(
         descriptors.queries,
         collection_rows(descriptors.databases),
         [config],
-        query_rows=[NOWHERE] * len(drawn),
+        query_rows=[NO_ROW] * len(drawn),
         online=None if descriptors.online is None else collection_rows(descriptors.online),
         rerankers=None if rerank is None else reranker_of_query,
     )

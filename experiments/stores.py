@@ -199,7 +199,7 @@ def compare_regions(
     lines: list[list[tables.Cell]] = [["descriptors", 4 * dim, f"{offline.map:.4f}", None, None]]
     for row, description, image_bytes in (
         (from_maps, f"regions of the best {rerank}, from maps", None),
-        (compact, f"regions of the best {rerank}, stored", 4 * dim + encoder.REGIONS * (dim + 4)),
+        (compact, f"regions of the best {rerank}, stored", 4 * dim + encoder.NUM_GRID_REGIONS * (dim + 4)),
     ):
         gain = compare(row.per_query, offline.per_query)
         interval = tables.interval(gain.low, gain.high)

@@ -47,7 +47,7 @@ def weights_of(weights: str | None, network: str | None = None) -> Weights:
     name, file = split(weights) if weights else (None, "")
     name = name or network
     if not file:
-        installed = finding.find(networks.get(name or DEFAULT_NETWORK))
+        installed = finding.find_weights(networks.get(name or DEFAULT_NETWORK))
         return Weights(installed.network, installed=installed)
     if not pathlib.Path(file).exists():
         raise FileNotFoundError(f"no weights at {file}: see weights/README.md for where they come from")

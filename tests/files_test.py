@@ -76,7 +76,7 @@ class ReplacingTest(FileCase):
         self.assertEqual((self.file.read_text(), self.names()), ("first", ["results.json"]))
 
     @parameterized.parameters((True, ["content", "rename", "names"]), (False, ["content", "rename"]))
-    def test_the_content_is_synced_before_the_rename_and_the_name_after_it(self, lasting, expected):
+    def test_the_content_is_synced_before_the_rename_and_the_name_after_it(self, durable, expected):
         steps, os_fsync, os_replace = [], os.fsync, os.replace
 
         def fsync(descriptor):
@@ -91,7 +91,7 @@ class ReplacingTest(FileCase):
 
         with (
             mock.patch.multiple(os, fsync=fsync, replace=replace),
-            files.replacing(self.file, lasting=lasting) as partial,
+            files.replacing(self.file, durable=durable) as partial,
         ):
             partial.write_text("new")
         self.assertEqual(steps, expected)

@@ -49,7 +49,7 @@ def embed_classes(
 
 
 def embed_maps(
-    model: Model, maps: Maps, *, num_classes: int = 64, whitening: Whitening | None = None, own: int = 0
+    model: Model, maps: Maps, *, num_classes: int = 64, whitening: Whitening | None = None, own_classes: int = 0
 ) -> Embeddings:
     """Computes `embed_classes` from the maps of images, without a run of the network.
 
@@ -58,8 +58,8 @@ def embed_maps(
         maps: the maps of b images.
         num_classes: N_C of the descriptors.
         whitening: see `encode`.
-        own: the number of each image's most probable classes with computed vectors; the vectors of all other classes
-            are 0. 0: the vectors of all classes are computed.
+        own_classes: the number of each image's most probable classes with computed vectors; the vectors of all other
+            classes are 0. 0: the vectors of all classes are computed.
 
     Raises:
         ValueError: see `embed_classes`.
@@ -71,9 +71,9 @@ def embed_maps(
         )
     check_classes(model, num_classes, whitening)
     num_labels = model.network.spec.num_labels
-    if not 0 <= own <= num_labels:
-        raise ValueError(f"own must be 0 (all) to {num_labels} classes, not {own}")
-    return _embed_maps(model, maps, whitening, num_classes=num_classes, own_classes=own or num_labels)
+    if not 0 <= own_classes <= num_labels:
+        raise ValueError(f"own_classes must be 0 (all) to {num_labels} classes, not {own_classes}")
+    return _embed_maps(model, maps, whitening, num_classes=num_classes, own_classes=own_classes or num_labels)
 
 
 @functools.partial(jax.jit, static_argnames=("num_classes", "own_classes"))

@@ -193,7 +193,7 @@ def load_network(
 ) -> tuple[networks.Network, networks.Params]:
     """Loads parameters, and adapts the network to their provenance record; arguments and errors: see `load`."""
     if weights is None:
-        installed = finding.find(network)
+        installed = finding.find_weights(network)
         return installed.network, installed.params
     if isinstance(weights, str | pathlib.Path):
         network = networks.adapt(network, networks.read_provenance(weights))

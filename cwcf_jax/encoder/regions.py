@@ -15,7 +15,7 @@ from cwcf_jax.encoder.passes import Maps, class_maps, pool_classes, pool_maps, p
 GRID_LEVELS = 2, 3, 4
 """The levels of the windows that a compact index describes, because it keeps no maps; see `regions.grid_boxes`."""
 
-REGIONS = sum(level * level for level in GRID_LEVELS)
+NUM_GRID_REGIONS = sum(level * level for level in GRID_LEVELS)
 """The number of windows of `GRID_LEVELS`."""
 
 

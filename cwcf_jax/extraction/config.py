@@ -9,7 +9,7 @@ import jax
 from cwcf_jax.encoder import Model
 from cwcf_jax.images import ImageSet, Resize
 
-EXTRACTION = 2
+EXTRACTION_VERSION = 2
 """The version of the extraction code: increase it whenever stored rows change, so that older stores are refused."""
 
 
@@ -31,7 +31,7 @@ class ExtractionConfig:
     crop_queries: bool = False
     crop_classes: Resize | None = None
 
-    def rows(self) -> int:
+    def pass_size(self) -> int:
         """Returns the number of pictures in one pass."""
         return self.batch_size or (1 if jax.default_backend() == "cpu" else 16 * jax.local_device_count())
 
@@ -57,7 +57,7 @@ def fingerprint(
     if model.config.pooling == "sum":  # keeps stores valid that were written before there were power means
         del config["pooling"], config["gem_p"]
     return {
-        "extraction": EXTRACTION,
+        "extraction": EXTRACTION_VERSION,
         "weights": weights,
         "network": spec.name,
         "preprocessing": dataclasses.asdict(spec.preprocessing) | {"resize": str(extraction.resize)},

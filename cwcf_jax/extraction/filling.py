@@ -87,7 +87,7 @@ def fill_store(
     boxes = queries and not extraction.crop_queries
 
     def compile_bucket(bucket: Shape) -> None:
-        shape = extraction.rows(), *bucket
+        shape = extraction.pass_size(), *bucket
         encoder.compile_ahead(encoder.pool, model, shape, class_ids=all_classes, boxes=boxes)
 
     def pool(batch: Batch, boxes: np.ndarray | None) -> dict[str, Array | np.ndarray]:
@@ -205,7 +205,7 @@ def model_maps(model: Model, batch: Batch) -> dict[str, tuple[Array, Array]]:
 
 def compile_model_maps(model: Model, extraction: ExtractionConfig, bucket: Shape) -> None:
     """Compiles `model_maps` for the pictures of a bucket."""
-    encoder.compile_ahead(encoder.feature_maps, model, (extraction.rows(), *bucket))
+    encoder.compile_ahead(encoder.feature_maps, model, (extraction.pass_size(), *bucket))
 
 
 def crop_maps(padded: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:

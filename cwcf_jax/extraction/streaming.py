@@ -79,7 +79,7 @@ def read_pictures(
         pictures,
         indices,
         resize=extraction.resize,
-        batch_size=extraction.rows(),
+        batch_size=extraction.pass_size(),
         steps=encoder.BUCKET_STEPS,
         crops=crops,
         coming=on_bucket,

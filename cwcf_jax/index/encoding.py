@@ -141,7 +141,7 @@ class VectorBlock:
 def choose_layout(classes: int, dim: int, fragment: int, config: IndexConfig) -> StoreConfig:
     """Returns the layout of the class-vector store; a compact index stores regions in place of classes."""
     if config.compact:
-        return StoreConfig(tuple(range(encoder.REGIONS)), dim, "int8", fragment)
+        return StoreConfig(tuple(range(encoder.NUM_GRID_REGIONS)), dim, "int8", fragment)
     own_classes = config.own_classes if config.own_classes < classes else 0
     return StoreConfig(tuple(range(classes)), dim, "int8", fragment, own_classes)
 
@@ -169,5 +169,5 @@ def write_vectors(
 def _encode_batch(
     model: Model, maps: Maps, whitening: Whitening, *, num_classes: int, own_classes: int
 ) -> tuple[Float[Array, "b d"], Array, Float[Array, "b n"]]:
-    embedded = encoder.embed_maps(model, maps, num_classes=num_classes, whitening=whitening, own=own_classes)
+    embedded = encoder.embed_maps(model, maps, num_classes=num_classes, whitening=whitening, own_classes=own_classes)
     return embedded.descriptors, *quantize(embedded.vectors)

@@ -182,7 +182,7 @@ def load_model(config: IndexConfig, fingerprint: str = "") -> tuple[Model, str]:
     """
     encoder_config = encoder.EncoderConfig(config.feature_layer or None, pooling=config.pooling)
     if not config.weights:
-        checkpoint = finding.find(networks.get(config.network), fingerprint=fingerprint)
+        checkpoint = finding.find_weights(networks.get(config.network), fingerprint=fingerprint)
         model = encoder.load(checkpoint.network, checkpoint.params, encoder_config)
         return encoder.replicate(model), checkpoint.fingerprint
     if fingerprint and not pathlib.Path(config.weights).exists():

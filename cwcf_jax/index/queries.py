@@ -64,7 +64,7 @@ def prepare(model: Model, resize: Resize, image: np.ndarray) -> PreparedQuery:
 
 def as_batch(maps: dict[str, np.ndarray]) -> Maps:
     """Returns the stored maps of one picture as a padded batch of length 1."""
-    shapes = (bucket_shape(maps[name].shape[:2], reranking.CELLS) for name in ("features", "cam_features"))
+    shapes = (bucket_shape(maps[name].shape[:2], reranking.CELL_STEP) for name in ("features", "cam_features"))
     return reranking.stack_maps([maps], *shapes)
 
 

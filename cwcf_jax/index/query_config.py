@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from cwcf_jax.search.pipeline import CAUTIOUS, SearchConfig
+from cwcf_jax.search.pipeline import CAUTIOUS_RECIPROCAL, SearchConfig
 
 AGGREGATIONS = "ofa", "ona"
 
@@ -78,5 +78,5 @@ class QueryConfig:
             expansion=self.expand,
             add_query=self.expand > 0,
             online=self.online,
-            neighbourhood=dataclasses.replace(CAUTIOUS, images=self.reciprocal) if self.reciprocal else None,
+            neighbourhood=dataclasses.replace(CAUTIOUS_RECIPROCAL, images=self.reciprocal) if self.reciprocal else None,
         )

@@ -152,7 +152,7 @@ class RayRanker:
         """Distributes the current pictures over the actors, and waits until all actors have read their pictures."""
         self._version = self._table.version()
         store = ClassVectorStore(self._paths.vectors)
-        size, fragments = store.layout.fragment, len(store.fragments())
+        size, fragments = store.layout.fragment, len(store.shards())
         starts = [fragments * i // len(self._actors) * size for i in range(len(self._actors))]
         stops = [*starts[1:], store.length]
         self._shares = [

@@ -77,7 +77,7 @@ class OnlineSearch:
             resident: whether the store is first copied to the device; None: copied to an accelerator if it fits.
         """
         self.store = store
-        self._shards = range(len(store.fragments()))
+        self._shards = range(len(store.shards()))
         if rows is not None:
             self._shards = self._shards[rows.start // store.layout.fragment : -(-rows.stop // store.layout.fragment)]
         copies = _fits(store, len(self._shards)) if resident is None else resident

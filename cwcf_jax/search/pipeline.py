@@ -27,13 +27,13 @@ from cwcf_jax.search.refinement import RefinementConfig
 from cwcf_jax.search.reranking import BestRegions, reorder
 from cwcf_jax.search.similarity import Ranking, rank, similarities
 
-NOWHERE = -1
+NO_ROW = -1
 """The value of ``query_row`` for a query whose picture is not in the database."""
 
 Neighbourhood = ReciprocalConfig | DiffusionConfig | RefinementConfig
 """A method that ranks the best images of a search anew by their cosines with one another and with the query."""
 
-CAUTIOUS = ReciprocalConfig(images=200, k1=30, k2=3, original_weight=0.7)
+CAUTIOUS_RECIPROCAL = ReciprocalConfig(images=200, k1=30, k2=3, original_weight=0.7)
 """k-reciprocal re-ranking that hurts neither small collections nor queries with a single positive (docs/ranking.md).
 
 The parameters of Zhong et al., which are the defaults of `ReciprocalConfig`, average over more images and give the
@@ -82,7 +82,7 @@ class SearchConfig:
         The best images of OfA are scored anew by OnA, then by the neighbours that they share with the query. This
         config suits collections of all sizes: smaller collections rank fewer images anew.
         """
-        return cls(online=CAUTIOUS.images, neighbourhood=CAUTIOUS)
+        return cls(online=CAUTIOUS_RECIPROCAL.images, neighbourhood=CAUTIOUS_RECIPROCAL)
 
     def __post_init__(self) -> None:
         for name in ("rerank", "expansion", "online"):
@@ -133,7 +133,7 @@ class Ranker(Protocol):
 Reranker = Callable[[Int[np.ndarray, " r"]], BestRegions]
 """A function that finds the best region of each row for a query, such as a partial `reranking.best_regions`."""
 
-Online = Callable[[Rows], Vectors]
+OnlineDescriber = Callable[[Rows], Vectors]
 """A function that describes rows under a query's classes, such as a partial `OnlineSearch.vectors`."""
 
 
@@ -174,7 +174,7 @@ def search(
     count: int,
     query_row: Int[Array, ""] | int | None = None,
     reranker: Reranker | None = None,
-    online: Online | None = None,
+    online: OnlineDescriber | None = None,
 ) -> tuple[Ranking, BestRegions | None]:
     """Searches, and takes the steps of ``config`` with the best images.
 
@@ -221,7 +221,7 @@ def search(
         if config.expansion or config.neighbours:
             ranker = ranker.replace(regions.rows, regions.vectors)
     describe = functools.partial(
-        _vectors, query, own_row=NOWHERE if query_row is None or config.expand_images else query_row
+        _vectors, query, own_row=NO_ROW if query_row is None or config.expand_images else query_row
     )
     last_query = query
     if config.expansion:
@@ -249,7 +249,7 @@ def _vectors(
 
 def _rescore(ranking: Ranking, scores: Float[Array, " r"], query_row: Int[Array, ""] | int | None) -> Ranking:
     """Sorts the first r images by new scores, the pinned row before all others; see `_sort_first`."""
-    pinned = NOWHERE if query_row is None else query_row
+    pinned = NO_ROW if query_row is None else query_row
     return _sort_first(*ranking, scores, jnp.asarray(pinned, jnp.int32))
 
 
@@ -270,6 +270,6 @@ def _pin(scores: Float[Array, " k"], rows: Int[Array, " k"], pinned: Int[Array, 
     """Puts a row before all others, whether or not it is among them; `NOWHERE` changes nothing."""
     all_rows = jnp.concatenate([pinned[None], rows])
     all_scores = jnp.concatenate([jnp.full(1, jnp.inf), scores])
-    superfluous = jnp.concatenate([pinned[None] == NOWHERE, rows == pinned])
+    superfluous = jnp.concatenate([pinned[None] == NO_ROW, rows == pinned])
     order = jnp.argsort(superfluous, stable=True)[: rows.shape[0]]
     return Ranking(all_scores[order], all_rows[order])

@@ -20,12 +20,12 @@ from cwcf_jax.search.similarity import Ranking
 BATCH_IMAGES = 16
 """The number of images that are described together."""
 
-CELLS = 4
+CELL_STEP = 4
 """The multiple, in cells, to which the sides of maps are rounded up, so that few shapes get compiled."""
 
 Key = TypeVar("Key")
 
-Read = Callable[[int], dict[str, np.ndarray]]
+ReadMaps = Callable[[int], dict[str, np.ndarray]]
 """A function that reads the maps ``features`` and ``cam_features`` of an image, such as `store.MapStore.read`."""
 
 
@@ -75,7 +75,7 @@ class BestRegions:
 
 def best_regions(
     model: Model,
-    read: Read,
+    read: ReadMaps,
     rows: Int[np.ndarray, " r"],
     query: Float[Array, " d"],
     class_ids: Int[np.ndarray, " n"],
@@ -165,7 +165,7 @@ def map_batches(read: Callable[[Key], dict[str, np.ndarray]], keys: Sequence[Key
     waiting: dict[tuple[tuple[int, int], ...], list[tuple[int, dict[str, np.ndarray]]]] = collections.defaultdict(list)
     for position, key in enumerate(keys):
         maps = read(key)
-        shapes = tuple(bucket_shape(maps[name].shape[:2], CELLS) for name in ("features", "cam_features"))
+        shapes = tuple(bucket_shape(maps[name].shape[:2], CELL_STEP) for name in ("features", "cam_features"))
         waiting[shapes].append((position, maps))
         if len(waiting[shapes]) == BATCH_IMAGES:
             yield _batch(waiting.pop(shapes), shapes)

@@ -102,7 +102,7 @@ class ClassVectorStore:
             raise ValueError(f"the store holds {len(known)} classes, but not {listed}")
         return positions.astype(np.int32)
 
-    def fragments(self) -> list[slice]:
+    def shards(self) -> list[slice]:
         """Returns the rows of the images in each shard, in order."""
         size = self.layout.fragment
         return [slice(start, min(start + size, self.length)) for start in range(0, self.length, size)]
@@ -115,7 +115,7 @@ class ClassVectorStore:
         ahead = max(READER_THREADS, READ_AHEAD_BYTES // (self._chunk_bytes * len(positions)))
         pending: collections.deque[Callable[[], ClassBlock]] = collections.deque()
         with futures.ThreadPoolExecutor(READER_THREADS) as pool:
-            shard_rows = self.fragments()
+            shard_rows = self.shards()
             chosen = range(len(shard_rows)) if shards is None else shards
             for i, shard in enumerate(chosen):
                 while len(pending) <= ahead and i + len(pending) < len(chosen):

@@ -45,7 +45,7 @@ class ClassVectorWriter:
             folder = zarr.local_folder(location)
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-                files.refuse_strangers(folder / "store.json", StaleStoreError, TENSORSTORE_LOCK)
+                files.refuse_unknown_files(folder / "store.json", StaleStoreError, TENSORSTORE_LOCK)
                 stack.enter_context(files.lock(folder / files.LOCK, folder, StoreBusyError))
             self._kvstore = zarr.connect(location)
             header = {"format": FORMAT, "fingerprint": dict(fingerprint), "layout": dataclasses.asdict(layout)}

@@ -37,7 +37,7 @@ class StoreFolder:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         header = self.folder / HEADER
-        files.refuse_strangers(header, StaleStoreError)
+        files.refuse_unknown_files(header, StaleStoreError)
         with contextlib.ExitStack() as stack:
             stack.enter_context(files.lock(self.folder / files.LOCK, self.folder, StoreBusyError))
             files.claim(header, fingerprint, StaleStoreError)

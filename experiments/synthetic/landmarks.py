@@ -73,7 +73,7 @@ class View(NamedTuple):
     side: int
 
 
-class Sight(NamedTuple):
+class Visibility(NamedTuple):
     """A `Sight` holds the visible share of a picture's building, and the box of the visible part in pixels."""
 
     share: Real
@@ -114,7 +114,7 @@ def _building(kind: int, shape: tuple[int, ...], colours: tuple[int, ...]) -> Me
     return build(kind, list(shape), list(colours))
 
 
-def compose(view: View) -> tuple[Scene, Sight]:
+def compose(view: View) -> tuple[Scene, Visibility]:
     """Returns the scene of a view, `OVERSAMPLING` times as large as its picture, and the sight of its building.
 
     Scenes are drawn at random until the visible share of the building suits the role of the view. The twelfth scene,
@@ -124,7 +124,7 @@ def compose(view: View) -> tuple[Scene, Sight]:
         rng = np.random.default_rng([*view.key, attempt])
         scene = _arrange(view, rng, clear=attempt == 11)
         if scene.subject < 0:
-            return scene, Sight(0.0, (0, 0, 0, 0))
+            return scene, Visibility(0.0, (0, 0, 0, 0))
         visible = scene.visible()
         share = scene.share(visible)
         low, high = _SHARE_RANGES[view.role]
@@ -133,7 +133,7 @@ def compose(view: View) -> tuple[Scene, Sight]:
     rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
     edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
     x1, y1, x2, y2 = (float(edge) / OVERSAMPLING for edge in edges)
-    return scene, Sight(share, (x1, y1, x2, y2))
+    return scene, Visibility(share, (x1, y1, x2, y2))
 
 
 def _arrange(view: View, rng: np.random.Generator, *, clear: bool) -> Scene:
@@ -179,7 +179,7 @@ def _arrange_without_building(view: View, rng: np.random.Generator, size: tuple[
     return Scene(tuple(meshes), -1, camera, size, ground)
 
 
-def draw_view(view: View) -> tuple[Image.Image, Sight]:
+def draw_view(view: View) -> tuple[Image.Image, Visibility]:
     """Draws the picture of a view; returns the picture and the sight of its building."""
     scene, sight = compose(view)
     rng = np.random.default_rng([*view.key, 99])
@@ -187,7 +187,7 @@ def draw_view(view: View) -> tuple[Image.Image, Sight]:
     return develop(scene.paint(light, rng), light, rng, OVERSAMPLING, roughness=0.8), sight
 
 
-def _write_view(task: tuple[pathlib.Path, View]) -> Sight:
+def _write_view(task: tuple[pathlib.Path, View]) -> Visibility:
     """Draws a view into a file of the folder."""
     folder, view = task
     image, sight = draw_view(view)
@@ -195,7 +195,9 @@ def _write_view(task: tuple[pathlib.Path, View]) -> Sight:
     return sight
 
 
-def write_labels(folder: pathlib.Path, name: str, names: Sequence[str], sights: Sequence[Sight], queries: int) -> None:
+def write_labels(
+    folder: pathlib.Path, name: str, names: Sequence[str], sights: Sequence[Visibility], queries: int
+) -> None:
     """Writes the label files of a landmark; its first ``queries`` pictures are queries."""
     groups: dict[str, list[str]] = {"good": [], "ok": [], "junk": []}
     for image, sight in zip(names, sights, strict=True):

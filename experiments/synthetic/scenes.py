@@ -16,7 +16,7 @@ from experiments.synthetic.palette import draw_palette
 from experiments.synthetic.surroundings import build_ground, build_ground_shadow, paint_sky
 from experiments.synthetic.vocabulary import PROPS
 
-METRES: dict[str, tuple[Real, Real]] = {
+HEIGHT_RANGES_M: dict[str, tuple[Real, Real]] = {
     **dict.fromkeys(("standing person", "umbrella person", "cyclist", "people group"), (1.6, 1.9)),
     **dict.fromkeys(("sedan car", "hatchback car", "pickup truck"), (1.4, 1.7)),
     **dict.fromkeys(("delivery van", "city bus", "tram", "lorry", "awning stall", "market umbrella"), (2.2, 3.2)),
@@ -31,7 +31,7 @@ METRES: dict[str, tuple[Real, Real]] = {
 }
 """Least and greatest height of each prop."""
 
-_STREET_PROPS = tuple(name for name in METRES if not name.endswith(("boat", "barge", "fountain", "obelisk")))
+_STREET_PROPS = tuple(name for name in HEIGHT_RANGES_M if not name.endswith(("boat", "barge", "fountain", "obelisk")))
 _LARGE_PROPS = ("broadleaf tree", "conifer", "poplar", "palm tree", "city bus", "tram", "lorry", "double decker bus")
 """Props that hide much; the first four are trees."""
 
@@ -109,7 +109,7 @@ class Scene:
 
 
 @functools.lru_cache(maxsize=512)
-def prop(seed: int, name: str, variant: int) -> Mesh:
+def build_prop(seed: int, name: str, variant: int) -> Mesh:
     """Draws version ``variant`` of a prop, about one unit high, for the scenes of a seed."""
     number, part = PROPS[name]
     rng = np.random.default_rng([seed, 3, number, variant])
@@ -186,8 +186,8 @@ def place_foreground(
 
 def _place_prop(seed: int, rng: np.random.Generator, name: str, x: Real, y: Real, turn: Real) -> Mesh:
     """Draws a prop and places it at (x, y), turned by about ``turn`` radians."""
-    min_height, max_height = METRES[name]
-    mesh = prop(seed, name, int(rng.integers(_NUM_VARIANTS)))
+    min_height, max_height = HEIGHT_RANGES_M[name]
+    mesh = build_prop(seed, name, int(rng.integers(_NUM_VARIANTS)))
     return mesh.transformed((x, y, 0.0), turn=turn + rng.uniform(-0.4, 0.4), scale=rng.uniform(min_height, max_height))
 
 

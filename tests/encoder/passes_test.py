@@ -15,7 +15,7 @@ from cwcf_jax.datasets import read_oxford
 from cwcf_jax.encoder import passes
 from cwcf_jax.images import read_image
 from tests.support import oracles, shared, thin
-from tests.support.compilation import quickly
+from tests.support.compilation import jit_fast
 from tests.support.models import any_model
 from tests.support.slow import cases, slow
 from tests.training import tiny
@@ -41,7 +41,7 @@ def _photograph():
 
 @functools.cache
 def _compiled(network):
-    return quickly(network.apply)
+    return jit_fast(network.apply)
 
 
 def _maps(model, image):
@@ -208,7 +208,7 @@ class PaddingTest(absltest.TestCase):
 
     def _check_sizes(self, model, sizes):
         image = _photograph()
-        unpadded = quickly(lambda m, i: cwcf_jax.encode(m, i, num_classes=8))
+        unpadded = jit_fast(lambda m, i: cwcf_jax.encode(m, i, num_classes=8))
         for height, width in sizes:
             crop = image[:height, :width][None]
             padded = cwcf_jax.encode(model, crop, num_classes=8)

@@ -52,7 +52,7 @@ class DevicesTest(absltest.TestCase):
         replicated = encoder.replicate(model, Mesh(np.array(jax.devices()[:8]), ("batch",)))
         expected = cwcf_jax.encode(model, _images(), num_classes=256)
         images = jax.device_put(_images(), cwcf_jax.encode(replicated, _images()).sharding)
-        with on_gpus.chosen() as gpu_functions:
+        with on_gpus.gpu_branches() as gpu_functions:
             encode = jax.jit(functools.partial(cwcf_jax.encode, num_classes=256))
             compiled = encode.lower(replicated, images).compile()
         self.assertEmpty(COLLECTIVES.findall(compiled.as_text()))

@@ -127,7 +127,7 @@ class DescribeRegionsTest(parameterized.TestCase):
         actual = encoder.describe_grid(model, maps, None, num_classes=2)[0]
         height, width = maps.feature_size[0].tolist()
         boxes = encoder.grid((height, width)).tolist()
-        self.assertLen(boxes, 1 + encoder.REGIONS)
+        self.assertLen(boxes, 1 + encoder.NUM_GRID_REGIONS)
         np.testing.assert_allclose(actual[0], cwcf_jax.encode(model, _image(), num_classes=2)[0], atol=1e-5)
         for row, box in list(zip(actual, boxes, strict=True))[1::7]:
             expected = cwcf_jax.encode(model, _image(), num_classes=2, boxes=_pixels(maps, box))[0]

@@ -12,7 +12,7 @@ import cwcf_jax
 from cwcf_jax.datasets import read_oxford
 from cwcf_jax.images import read_image
 from tests.support import shared
-from tests.support.compilation import quickly
+from tests.support.compilation import jit_fast
 from tests.support.models import any_model
 
 
@@ -74,7 +74,7 @@ class TransformationsTest(absltest.TestCase):
             descriptor = cwcf_jax.encode(model, images, class_ids=ids)
             return descriptor[0] @ direction, descriptor
 
-        (value, descriptor), gradient = quickly(jax.value_and_grad(objective, has_aux=True))(images)
+        (value, descriptor), gradient = jit_fast(jax.value_and_grad(objective, has_aux=True))(images)
         plain = cwcf_jax.encode(model, images, class_ids=ids)
         np.testing.assert_allclose(descriptor, plain, atol=1e-5)
         self.assertTrue(bool(jnp.isfinite(gradient).all()))

@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.evaluation import rank_images, select_images
 from cwcf_jax.search import pipeline
-from cwcf_jax.search.pipeline import NOWHERE, Database, SearchConfig
+from cwcf_jax.search.pipeline import NO_ROW, Database, SearchConfig
 from cwcf_jax.search.reciprocal import ReciprocalConfig
 from cwcf_jax.search.reranking import BestRegions
 
@@ -27,7 +27,7 @@ class RankImagesTest(parameterized.TestCase):
     def rank(self, queries, images, *configs, query_rows=None):
         """Ranks ``images`` [m, n] for ``queries`` [m, q], both in degrees; returns each setting's rows as lists."""
         queries = circle(queries)
-        rows = query_rows or [NOWHERE] * queries.shape[1]
+        rows = query_rows or [NO_ROW] * queries.shape[1]
         databases = [circle(images)] * queries.shape[1]
         rankings = rank_images(queries, databases, configs or (SearchConfig(),), query_rows=rows)
         return {setting: ranking.tolist() for setting, ranking in rankings.items()}
@@ -46,13 +46,13 @@ class RankImagesTest(parameterized.TestCase):
 
     def test_every_query_has_its_own_database(self):
         databases = [circle([[0, 50]]), circle([[50, 0]])]
-        actual = rank_images(circle([[0, 0]]), iter(databases), [SearchConfig()], query_rows=[NOWHERE] * 2)
+        actual = rank_images(circle([[0, 0]]), iter(databases), [SearchConfig()], query_rows=[NO_ROW] * 2)
         np.testing.assert_array_equal(actual[0, SearchConfig()], [[0, 1], [1, 0]])
 
     @parameterized.parameters((False, [0, 1, 2]), (True, [2, 0, 1]))
     def test_rank_of_the_querys_own_picture(self, pinned, expected):
         config = SearchConfig(pin_query_row=pinned)
-        actual = self.rank([[0, 0]], [[10, 20, 170]], config, query_rows=[2, NOWHERE])
+        actual = self.rank([[0, 0]], [[10, 20, 170]], config, query_rows=[2, NO_ROW])
         self.assertEqual(actual[0, config], [expected, [0, 1, 2]])
 
     @parameterized.parameters((False, [2, 0, 1]), (True, [2, 1, 0]))
@@ -79,7 +79,7 @@ class RankImagesTest(parameterized.TestCase):
         random = np.random.default_rng(0)
         queries, databases = unit(random, 2, 1, 16), unit(random, 2, 150, 16)
         config = SearchConfig(expansion=expansion, pin_query_row=pin_query_row)
-        for row in (NOWHERE, 31):
+        for row in (NO_ROW, 31):
             actual = rank_images(queries, [databases], [config], query_rows=[row])
             for m in range(2):
                 expected, _ = pipeline.search(
@@ -95,7 +95,7 @@ class RankImagesTest(parameterized.TestCase):
     def test_the_best_under_the_querys_classes(self):
         rescored = SearchConfig(online=2)
         databases, adapted = [circle([[10, 20, 30]])] * 2, [circle([[25, 5, 0]]), circle([[1, 2, 0]])]
-        rank = functools.partial(rank_images, circle([[0, 0]]), databases, query_rows=[NOWHERE] * 2)
+        rank = functools.partial(rank_images, circle([[0, 0]]), databases, query_rows=[NO_ROW] * 2)
         actual = rank([SearchConfig(), rescored], online=adapted)
         self.assertEqual(actual[0, SearchConfig()].tolist(), [[0, 1, 2], [0, 1, 2]])
         self.assertEqual(actual[0, rescored].tolist(), [[1, 0, 2], [0, 1, 2]])
@@ -107,7 +107,7 @@ class RankImagesTest(parameterized.TestCase):
         random = np.random.default_rng(1)
         queries, databases = unit(random, 2, 1, 16), unit(random, 2, 30, 16)
         config = SearchConfig(neighbourhood=ReciprocalConfig(images=20, k1=5, k2=3))
-        actual = rank_images(queries, [databases], [config], query_rows=[NOWHERE])
+        actual = rank_images(queries, [databases], [config], query_rows=[NO_ROW])
         for m in range(2):
             expected, _ = pipeline.search(queries[m, 0], Database(databases[m]), config, count=30)
             np.testing.assert_array_equal(actual[m, config], expected.rows[None])
@@ -164,7 +164,7 @@ class RegionsTest(parameterized.TestCase):
                 circle(queries),
                 databases,
                 configs,
-                query_rows=[NOWHERE] * 2,
+                query_rows=[NO_ROW] * 2,
                 rerankers=of_query,
                 keep_regions=keep,
             ).items()

@@ -75,7 +75,7 @@ class CompactTest(parameterized.TestCase):
     def test_regions_against_float64(self):
         entry = self.index.snapshot().entries[2]
         store = ClassVectorStore(self.index.generation_paths().vectors)
-        runs = store.vectors(np.array([entry.row]), np.arange(encoder.REGIONS))
+        runs = store.vectors(np.array([entry.row]), np.arange(encoder.NUM_GRID_REGIONS))
         vectors = (runs.values * runs.scales[..., None])[:, 0]
         image = read_image(self.index.root / entry.path)
         size = np.asarray(encoder.feature_maps(self.index.model, image[None]).feature_size[0]).tolist()
@@ -92,7 +92,7 @@ class CompactTest(parameterized.TestCase):
         store = ClassVectorStore(self.index.generation_paths().vectors)
         picture_scores = {hit.entry.path: hit.score for hit in hits_before}
         for hit in hits[:4]:
-            runs = store.vectors(np.array([hit.entry.row]), np.arange(encoder.REGIONS))
+            runs = store.vectors(np.array([hit.entry.row]), np.arange(encoder.NUM_GRID_REGIONS))
             regions = (runs.values * runs.scales[..., None])[:, 0].astype(np.float64)
             scores = regions / np.linalg.norm(regions, axis=1, keepdims=True) @ np.asarray(query.descriptor)
             self.assertAlmostEqual(hit.score, max(*scores, picture_scores[hit.entry.path]), delta=1e-5)

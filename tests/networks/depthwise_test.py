@@ -13,7 +13,7 @@ from scipy import signal
 
 from cwcf_jax.networks import depthwise
 from tests.support import on_gpus
-from tests.support.compilation import quickly
+from tests.support.compilation import jit_fast
 
 CHANNELS = 3
 
@@ -37,7 +37,7 @@ def _layer(side, stride):
     """A layer of random kernel and bias, and the same compiled."""
     layer = depthwise.DepthwiseConv(CHANNELS, side, stride=stride, rngs=nnx.Rngs(side))
     layer.bias[...] = jnp.linspace(-1, 1, CHANNELS)
-    return layer, quickly(lambda maps: layer(maps))
+    return layer, jit_fast(lambda maps: layer(maps))
 
 
 class DepthwiseConvTest(parameterized.TestCase):
@@ -71,8 +71,8 @@ class DepthwiseConvTest(parameterized.TestCase):
     def test_gpus_take_the_grouped_convolution(self, side, stride):
         maps = np.random.default_rng(0).normal(size=(2, 7, 8, CHANNELS)).astype(np.float32)
         layer, _ = _layer(side, stride)
-        with on_gpus.chosen() as taken:
-            found = np.asarray(quickly(lambda maps: layer(maps))(maps))
+        with on_gpus.gpu_branches() as taken:
+            found = np.asarray(jit_fast(lambda maps: layer(maps))(maps))
         self.assertEqual([one.func for one in taken], [depthwise.grouped])
         for one, result in zip(maps, found, strict=True):
             np.testing.assert_allclose(result, _expected(one, layer, stride), atol=1e-5)
@@ -87,7 +87,7 @@ class DepthwiseConvTest(parameterized.TestCase):
         layer.kernel.set_value(jnp.ones_like(layer.kernel[...], jnp.bfloat16))
         layer.bias.set_value(layer.bias[...].astype(jnp.bfloat16))
         maps = jnp.ones((1, 9, 9, 2), jnp.bfloat16).at[:, 2, 2].set(512)  # in bfloat16 512 + 1 is 512
-        found = quickly(lambda maps: layer(maps))(maps)
+        found = jit_fast(lambda maps: layer(maps))(maps)
         self.assertEqual(found.dtype, jnp.bfloat16)
         np.testing.assert_allclose(found[0, 4, 4].astype(jnp.float32), 512 + 24, rtol=2**-8)
 
@@ -96,7 +96,7 @@ class DepthwiseConvTest(parameterized.TestCase):
         kernel = jnp.asarray(np.random.default_rng(1).normal(size=(5, 5, 1, CHANNELS)), jnp.float32)
         for argument in (0, 1):
             found, expected = (
-                quickly(jax.grad(lambda *a, f=f: jnp.sum(jnp.sin(f(*a, stride=2))), argument))(maps, kernel)
+                jit_fast(jax.grad(lambda *a, f=f: jnp.sum(jnp.sin(f(*a, stride=2))), argument))(maps, kernel)
                 for f in (depthwise.shifted, depthwise.grouped)
             )
             np.testing.assert_allclose(found, expected, atol=1e-4)

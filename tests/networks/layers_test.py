@@ -88,7 +88,7 @@ class ConvTest(parameterized.TestCase):
         conv.bias.set_value(conv.bias[...].astype(dtype))
         maps = jnp.asarray(np.random.default_rng(0).normal(size=(2, 9, 16, 3)), dtype)
         expected = conv(maps)
-        with on_gpus.chosen() as taken:
+        with on_gpus.gpu_branches() as taken:
             found = conv(maps)
         self.assertEqual(sum(getattr(branch, "func", None) is stem.convolve for branch in taken), times)
         self.assertEqual((found.dtype, expected.dtype), (dtype, dtype))

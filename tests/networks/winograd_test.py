@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import signal
 
 from cwcf_jax.networks import layers, winograd
-from tests.support.compilation import quickly
+from tests.support.compilation import jit_fast
 from tests.support.slow import cases
 
 
@@ -42,7 +42,7 @@ class ConvolveTest(parameterized.TestCase):
     @given(st.integers(1, 2), st.integers(1, 11), st.integers(1, 11), st.integers(0, 2**31))
     def test_any_size(self, batch, height, width, seed):
         maps, kernel = _random(seed, batch, height, width, 3), _random(seed + 1, 3, 3, 3, 2)
-        found = quickly(winograd.convolve)(maps, kernel)
+        found = jit_fast(winograd.convolve)(maps, kernel)
         self.assertEqual(found.dtype, jnp.float32)
         np.testing.assert_allclose(found, _correlated(maps, kernel), atol=3e-5)
 

@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 
 from cwcf_jax.search import pipeline
 from cwcf_jax.search.diffusion import DiffusionConfig
-from cwcf_jax.search.pipeline import NOWHERE, Database, SearchConfig
+from cwcf_jax.search.pipeline import NO_ROW, Database, SearchConfig
 from cwcf_jax.search.reciprocal import ReciprocalConfig
 from cwcf_jax.search.refinement import RefinementConfig
 from cwcf_jax.search.reranking import BestRegions
@@ -89,7 +89,7 @@ class NeighbourhoodTest(parameterized.TestCase):
         self.database = unit(random.normal(size=(30, 8))).astype(np.float32)
         self.query = unit(random.normal(size=8)).astype(np.float32)
 
-    def search(self, database=None, own=NOWHERE, **fields):
+    def search(self, database=None, own=NO_ROW, **fields):
         return ranking(self.query, self.database if database is None else database, SearchConfig(**fields), own)
 
     @parameterized.parameters(*NEIGHBOURHOODS)

@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.search import pipeline
-from cwcf_jax.search.pipeline import NOWHERE, Database, SearchConfig
+from cwcf_jax.search.pipeline import NO_ROW, Database, SearchConfig
 from cwcf_jax.search.reranking import BestRegions
 from tests.search.rankings import circle, oracle, ranking, unit
 
@@ -22,7 +22,7 @@ class SearchTest(parameterized.TestCase):
         database = unit(random.normal(size=(40, 16))).astype(np.float32)
         query = unit(random.normal(size=16)).astype(np.float32)
         config = SearchConfig(expansion=expansion, pin_query_row=pin_query_row, expand_images=expand_images)
-        for own in (NOWHERE, 0, 7, 39):
+        for own in (NO_ROW, 0, 7, 39):
             expected, gap = oracle(query, database, config, own=own)
             self.assertGreater(gap, 1e-6)  # otherwise float32 could give another order
             np.testing.assert_array_equal(ranking(query, database, config, own), expected)
@@ -139,8 +139,8 @@ class OwnRowTest(parameterized.TestCase):
         self.assertEqual(self.search(pin_query_row=True), [1, 0, 2, 3])
 
     def test_a_query_outside_the_database_pins_nothing(self):
-        self.assertEqual(self.search(NOWHERE, pin_query_row=True), [0, 2, 3, 1])
-        self.assertEqual(self.search(NOWHERE, pin_query_row=True, expansion=1), [0, 2, 3, 1])
+        self.assertEqual(self.search(NO_ROW, pin_query_row=True), [0, 2, 3, 1])
+        self.assertEqual(self.search(NO_ROW, pin_query_row=True, expansion=1), [0, 2, 3, 1])
 
     def test_expansion_sums_the_query_instead_of_the_pinned_row(self):
         self.assertEqual(self.search(pin_query_row=True, expansion=1), [1, 0, 2, 3])  # expanded query at 0 degrees
@@ -168,13 +168,13 @@ class SearchRegionsTest(parameterized.TestCase):
         self.calls.append(rows.tolist())
         return BestRegions(rows, self.scores[rows], self.vectors[rows], np.zeros((len(rows), 4), np.int32))
 
-    def search(self, own=NOWHERE, **fields):
+    def search(self, own=NO_ROW, **fields):
         return ranking(self.query, self.database, SearchConfig(**fields), own, self.regions)
 
     @parameterized.product(
         rerank=(5, 30),
         expansion=(0, 1, 4),
-        own=(NOWHERE, 17),
+        own=(NO_ROW, 17),
         pin_query_row=(False, True),
         expand_images=(False, True),
     )

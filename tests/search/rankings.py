@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cwcf_jax.search import pipeline
-from cwcf_jax.search.pipeline import NOWHERE, Database
+from cwcf_jax.search.pipeline import NO_ROW, Database
 from tests.support import oracles
 
 
@@ -23,7 +23,7 @@ def ordered(scores, first=None):
     return ranking, np.diff(np.sort(scores)).min()
 
 
-def ranking(query, database, config, own=NOWHERE, regions=None):
+def ranking(query, database, config, own=NO_ROW, regions=None):
     """Ranks all rows of a database by the pipeline."""
     database = Database(jnp.asarray(database))
     own = own if config.pin_query_row else None
@@ -35,7 +35,7 @@ def ranking(query, database, config, own=NOWHERE, regions=None):
 def oracle(query, database, config, *, own, regions=None):
     """Ranks all rows in float64 as both protocols do; returns the rows and the smallest gap of two scores."""
     query, database = query.astype(np.float64), database.astype(np.float64)
-    first = own if config.pin_query_row and own != NOWHERE else None
+    first = own if config.pin_query_row and own != NO_ROW else None
     ranking, gap = ordered(database @ query, first)
     if regions is not None:
         reranked, (scores, vectors) = ranking[: config.rerank], regions

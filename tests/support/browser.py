@@ -11,7 +11,7 @@ PROGRAMS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stabl
 
 
 @contextlib.contextmanager
-def opened():
+def open_browser():
     """Yields a headless browser. Without a Chromium, skips the test, or fails it if CWCF_REQUIRE_BROWSER is set."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:

@@ -4,7 +4,7 @@ import functools
 
 import jax
 
-quickly = functools.partial(
+jit_fast = functools.partial(
     jax.jit,
     compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
 )

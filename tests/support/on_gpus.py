@@ -9,7 +9,7 @@ import jax
 
 
 @contextlib.contextmanager
-def chosen() -> Iterator[list[Callable[..., Any]]]:
+def gpu_branches() -> Iterator[list[Callable[..., Any]]]:
     """Selects the GPU branches inside the context; yields the list of branches traced so far. Clears all caches."""
     branches_traced: list[Callable[..., Any]] = []
 

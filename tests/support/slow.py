@@ -3,7 +3,7 @@
 import os
 import unittest
 
-REASON = "SLOW: left out; CWCF_SLOW=1 runs it"
+SKIP_REASON = "SLOW: left out; CWCF_SLOW=1 runs it"
 
 
 def cases(quick, whole):
@@ -17,4 +17,4 @@ XLA_FLAGS = cases("--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitt
 
 def slow(test):
     """Skips a test, or all tests of a class, unless CWCF_SLOW is set. A quick test must cover the same code."""
-    return test if os.environ.get("CWCF_SLOW") else unittest.skip(REASON)(test)
+    return test if os.environ.get("CWCF_SLOW") else unittest.skip(SKIP_REASON)(test)

@@ -19,7 +19,7 @@ class PageTest(absltest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.browser = cls.enterClassContext(browser.opened())
+        cls.browser = cls.enterClassContext(browser.open_browser())
         cls.expect = staticmethod(packages.package("playwright.sync_api").expect)
         cls.root = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         indexes.draw(cls.root / ODD_NAME, 100)

@@ -33,7 +33,7 @@ class ReaderTest(parameterized.TestCase):
     def read(self, text):
         path = pathlib.Path(self.create_tempdir().full_path) / "catalogue.toml"
         path.write_text(text)
-        return catalogue.read(path)
+        return catalogue.read_catalogue(path)
 
     def assert_refused(self, text, *parts):
         with self.assertRaises(CatalogueError) as context:
@@ -118,7 +118,7 @@ class ReaderTest(parameterized.TestCase):
 class EntriesTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
-        self.entries = catalogue.read()
+        self.entries = catalogue.read_catalogue()
 
     def test_every_network_but_one_has_weights(self):
         networks = {entry.network for entry in self.entries.values()}

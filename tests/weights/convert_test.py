@@ -19,7 +19,7 @@ from cwcf_jax.networks import CheckpointError
 from cwcf_jax.weights import catalogue, convert
 from tests.networks import torch_oracles
 from tests.support import shared
-from tests.support.compilation import quickly
+from tests.support.compilation import jit_fast
 from tests.support.slow import slow
 from tests.weights import foreign
 from tests.weights.formats import writers
@@ -34,7 +34,7 @@ TOLERANCE = 1e-5  # relative to the largest value of a layer
 
 @functools.cache
 def _apply(network):
-    return quickly(network.apply)
+    return jit_fast(network.apply)
 
 
 def _is_quick(case):
@@ -187,10 +187,15 @@ class ReleasedTest(foreign.ConvertCase):
         file = self.write_weights("caffe_squeezenet1_1", "caffemodel")
         digest = hashlib.sha1(file.read_bytes()).hexdigest()  # noqa: S324 - as upstream publishes it
         entry = dataclasses.replace(
-            catalogue.read()["googlenet_bvlc"], hash=catalogue.Hash("sha1", digest), licence="BSD", paper="Iandola"
+            catalogue.read_catalogue()["googlenet_bvlc"],
+            hash=catalogue.Hash("sha1", digest),
+            licence="BSD",
+            paper="Iandola",
         )
         with mock.patch.object(
-            catalogue, "read", return_value={"other": catalogue.read()["vgg16_caffe"], "some": entry}
+            catalogue,
+            "read_catalogue",
+            return_value={"other": catalogue.read_catalogue()["vgg16_caffe"], "some": entry},
         ):
             record = convert.convert(file, networks.get("squeezenet1_1"), self.output)
         self.assertEqual((record.source, record.licence, record.notes["paper"]), (entry.url, "BSD", "Iandola"))

@@ -41,7 +41,7 @@ class InProcessCase(FetchCase):
         """Fetches the file and returns the text on stdout and stderr."""
         out, error = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-            entry = catalogue.read(self.root / "catalogue.toml")["some"]
+            entry = catalogue.read_catalogue(self.root / "catalogue.toml")["some"]
             self.assertEqual(fetch(entry, self.folder, verify_command="cwcf weights fetch some", **options), self.final)
         self.assertEqual(self.final.read_bytes(), CONTENT)
         self.assert_folder("weights.h5")

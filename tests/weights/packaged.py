@@ -40,7 +40,7 @@ def members(data, file=FILE, version="0.1.0"):
     }
 
 
-def install(folder, data, **options):
+def install_package(folder, data, **options):
     """Writes the files of `members` below a folder and returns the folder as text for ``sys.path``."""
     for name, member in members(data, **options).items():
         path = pathlib.Path(folder, name)
@@ -49,7 +49,7 @@ def install(folder, data, **options):
     return str(folder)
 
 
-def save(path, seed=0, **record):
+def save_checkpoint(path, seed=0, **record):
     """Writes a checkpoint of the tiny network with a record."""
     network = tiny.network()
     defaults = dict(network="tiny_cam", source="somewhere", sha256="", licence="BSD", num_classes=3)

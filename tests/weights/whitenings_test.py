@@ -112,8 +112,8 @@ class ShippedTest(parameterized.TestCase):
         self.assertNotEmpty(record.data)
         for images in record.data:
             self.assertNotIn(images.licence, ("", "unknown"))
-        if name in installed.read():
-            self.assertEqual(record.weights, installed.read()[name].sha256)
+        if name in installed.read_packages():
+            self.assertEqual(record.weights, installed.read_packages()[name].sha256)
 
 
 if __name__ == "__main__":

@@ -243,7 +243,7 @@ def _parameter(tensor: Any, *_: Any) -> Tensor:
 
 def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
     """Makes a dict of the list of pairs that Python 2 writes for an OrderedDict."""
-    return safe_pickle.filled({}, [item for key, value in pairs for item in (key, value)])
+    return safe_pickle.fill_dict({}, [item for key, value in pairs for item in (key, value)])
 
 
 def _size(sizes: Any) -> tuple[Any, ...]:
