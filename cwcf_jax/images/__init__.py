@@ -1,4 +1,4 @@
-"""Photographs: decoding, resizing, folders and object stores, padded batches."""
+"""This package lists the pictures of folders and object stores, decodes and resizes them, and pads them to batches."""
 
 from cwcf_jax.images.batches import Batch, Unreadable, read_batches
 from cwcf_jax.images.decoding import Box, ImageError, Resize, load_image, read_image, read_size

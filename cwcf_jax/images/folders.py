@@ -1,4 +1,4 @@
-"""The pictures of a folder, on a disk or on an object store."""
+"""This module lists the pictures of a folder on a disk or on an object store."""
 
 import pathlib
 
@@ -9,25 +9,29 @@ SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
-"""What counts as a picture in a folder. Some need a Pillow plugin; without it they are reported, not passed over."""
+"""The suffixes of pictures. Some need a Pillow plugin; without the plugin such files are reported as unreadable."""
 
 
 def read_folder(folder: str | pathlib.Path) -> ImageSet:
-    """Every picture below ``folder``, hidden ones left out, in the order of their paths.
+    """Returns all pictures below ``folder`` except hidden files, in the order of their paths.
 
     Raises:
-        DatasetError: no such folder, or no picture in it.
+        DatasetError: the folder does not exist, or there is no picture below it.
     """
     folder = pathlib.Path(folder)
-    relative = list_pictures(folder)
-    if not relative:
+    relative_paths = list_pictures(folder)
+    if not relative_paths:
         raise DatasetError(f"{folder}: no pictures in this folder or below")
-    name = folder.resolve().name
-    return ImageSet(name, tuple(path.as_posix() for path in relative), tuple(folder / path for path in relative))
+    names = tuple(path.as_posix() for path in relative_paths)
+    return ImageSet(folder.resolve().name, names, tuple(folder / path for path in relative_paths))
 
 
 def list_pictures(folder: Root) -> list[pathlib.PurePath]:
-    """The paths of all pictures below ``folder``, relative to it and in order; DatasetError if there is no folder."""
+    """Returns the sorted paths of all pictures below ``folder``, relative to ``folder``.
+
+    Raises:
+        DatasetError: the folder does not exist.
+    """
     if isinstance(folder, ObjectFolder):
         return sorted(path for path in folder.paths() if path.suffix.lower() in SUFFIXES and not _hidden(path))
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""What a benchmark is: pictures with names, queries with ground truth."""
+"""This module defines a benchmark: pictures with names, and queries with ground truth."""
 
 import dataclasses
 import io
@@ -8,17 +8,17 @@ from typing import Any, Protocol, runtime_checkable
 
 
 class DatasetError(ValueError):
-    """Data that is not the dataset it should be; the message names the file, and the line where there is one."""
+    """Raised when files are not the expected dataset; the message names the file, and the line of a text file."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DatasetPicture:
-    """A picture inside a prepared dataset; opens like a path.
+    """A `DatasetPicture` is a picture inside a prepared dataset; it opens like a path.
 
     Attributes:
-        source: records whose ``image`` is the encoded picture, read on demand.
-        index: of the record.
-        name: what messages call it.
+        source: records that are read on demand, with the encoded picture under ``image``.
+        index: index of the picture's record.
+        name: name of the picture in messages.
     """
 
     source: Sequence[Mapping[str, Any]]
@@ -26,7 +26,7 @@ class DatasetPicture:
     name: str
 
     def open(self, mode: str) -> io.BytesIO:
-        """The encoded picture; only ``rb``."""
+        """Opens the encoded picture; ``mode`` must be ``rb``."""
         if mode != "rb":
             raise ValueError(f"a record is opened with 'rb', not {mode!r}")
         return io.BytesIO(self.source[self.index]["image"])
@@ -37,33 +37,33 @@ class DatasetPicture:
 
 @runtime_checkable
 class OpenablePicture(Protocol):
-    """A picture that is not a file but opens like one; ``str`` is what messages call it."""
+    """An `OpenablePicture` opens like a file without being one; ``str`` gives its name in messages."""
 
     def open(self, mode: str, /) -> io.BytesIO:
-        """The encoded picture; only ``rb``."""
+        """Opens the encoded picture; ``mode`` must be ``rb``."""
 
 
 Picture = pathlib.Path | OpenablePicture
-"""Where an encoded picture is."""
+"""The path of an encoded picture, or an object that opens one."""
 
 
 def absolute(picture: Picture) -> Picture:
-    """One that means the same wherever a process was started."""
+    """Returns the picture with an absolute path, so that processes with other working directories find the file."""
     return picture.absolute() if isinstance(picture, pathlib.Path) else picture
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkQuery:
-    """One query of an instance-search benchmark.
+    """A `BenchmarkQuery` is one query of a benchmark for instance search, with its ground truth.
 
     Attributes:
-        name: unique.
-        image: index of its picture among the benchmark's images; None if it is not one of them.
-        box: ``x1 y1 x2 y2`` in the upright picture's pixels.
-        positives: indices of the images that are right: good and ok, or easy and hard.
-        junk: indices of the images that count neither way.
-        hard: those of the positives that are hard; None where a benchmark makes no such difference.
-        picture: of a query that is not one of the images.
+        name: a name that no other query of the benchmark has.
+        image: index of the query's picture among the benchmark's images; None if the query has a picture of its own.
+        box: x1, y1, x2, y2 in pixels of the upright picture.
+        positives: indices of the images that show the query's object: "good" and "ok", or "easy" and "hard".
+        junk: indices of the images that are ignored.
+        hard: indices of the hard positives; None for benchmarks that do not distinguish easy and hard positives.
+        picture: the picture of a query that is not among the benchmark's images.
     """
 
     name: str
@@ -77,14 +77,14 @@ class BenchmarkQuery:
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Pictures with names, and queries with ground truth if it is a benchmark.
+    """An `ImageSet` holds pictures with names, and the queries of a benchmark.
 
     Attributes:
-        name: of the dataset.
-        names: of the pictures, unique.
-        paths: where they are.
-        queries: with their ground truth.
-        release: which release of the data this is, where there are several: ``original`` or ``face-blurred``.
+        name: name of the dataset.
+        names: unique names of the pictures.
+        paths: the pictures, in the order of ``names``.
+        queries: queries with their ground truth; empty for images that are no benchmark.
+        release: release of a dataset that has several, such as ``original`` or ``face-blurred``.
     """
 
     name: str
@@ -98,40 +98,46 @@ class ImageSet:
 
     @property
     def revisited(self) -> bool:
-        """Whether the queries tell easy positives from hard ones (Radenovic et al. 2018)."""
+        """Tells whether the queries distinguish easy and hard positives (Radenovic et al. 2018)."""
         return any(query.hard is not None for query in self.queries)
 
     def query_pictures(self) -> list[Picture]:
-        """The picture of each query."""
+        """Returns the picture of each query."""
         return [_query_picture(query, self.paths) for query in self.queries]
 
     def subset(self, *, queries: int, positives: int, others: int) -> "ImageSet":
-        """A small benchmark of the same kind: the first queries, a few positives and junk of each, a few others."""
-        chosen = self.queries[:queries]
-        kept = {query.image for query in chosen if query.image is not None}
-        for query in chosen:
-            kept |= set(sorted(query.positives)[:positives]) | set(sorted(query.junk)[:2])
-        judged = {i for query in chosen for i in query.positives | query.junk}
-        kept |= set([i for i in range(len(self)) if i not in judged][:others])
-        rows = sorted(kept)
-        place = {row: i for i, row in enumerate(rows)}
+        """Returns a small benchmark of the same kind.
 
-        def moved(images: frozenset[int]) -> frozenset[int]:
-            return frozenset(place[i] for i in images if i in place)
+        Args:
+            queries: the number of queries, the first ones of this benchmark.
+            positives: the largest number of positives of each query; at most two junk images of each are kept, too.
+            others: the number of images that are neither positive nor junk for any of the queries.
+        """
+        kept_queries = self.queries[:queries]
+        kept = {query.image for query in kept_queries if query.image is not None}
+        for query in kept_queries:
+            kept |= set(sorted(query.positives)[:positives]) | set(sorted(query.junk)[:2])
+        judged = {i for query in kept_queries for i in query.positives | query.junk}
+        kept |= set([i for i in range(len(self)) if i not in judged][:others])
+        old_indices = sorted(kept)
+        new_indices = {old: new for new, old in enumerate(old_indices)}
+
+        def renumbered(images: frozenset[int]) -> frozenset[int]:
+            return frozenset(new_indices[i] for i in images if i in new_indices)
 
         return dataclasses.replace(
             self,
-            names=tuple(self.names[row] for row in rows),
-            paths=tuple(self.paths[row] for row in rows),
+            names=tuple(self.names[i] for i in old_indices),
+            paths=tuple(self.paths[i] for i in old_indices),
             queries=tuple(
                 dataclasses.replace(
                     query,
-                    image=None if query.image is None else place[query.image],
-                    positives=moved(query.positives),
-                    junk=moved(query.junk),
-                    hard=None if query.hard is None else moved(query.hard),
+                    image=None if query.image is None else new_indices[query.image],
+                    positives=renumbered(query.positives),
+                    junk=renumbered(query.junk),
+                    hard=None if query.hard is None else renumbered(query.hard),
                 )
-                for query in chosen
+                for query in kept_queries
             ),
         )
 

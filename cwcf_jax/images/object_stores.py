@@ -1,4 +1,4 @@
-"""Photographs on an object store, found and read as those of a folder are."""
+"""This module lists and reads pictures on an object store in the way of a folder on a disk."""
 
 import dataclasses
 import errno
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from cwcf_jax.images.imagesets import DatasetError
 
 CONNECT_TIMEOUT_S, ATTEMPTS = 10.0, 3
-"""Seconds until a server counts as not there, and how often a request is made; pyarrow itself would try for minutes."""
+"""The seconds until a connection fails, and the attempts of each request; pyarrow's defaults would take minutes."""
 
 
 class ObjectState(NamedTuple):
-    """Of an object what `pathlib.Path.stat` says of a file: bytes, and nanoseconds of the last change."""
+    """An `ObjectState` gives an object's bytes and the nanoseconds of its last change, as `pathlib.Path.stat` does."""
 
     st_size: int
     st_mtime_ns: int
@@ -24,80 +24,93 @@ class ObjectState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ObjectFile:
-    """An object, used like a path.
+    """An `ObjectFile` is an object that is used like a path.
 
     Attributes:
-        address: such as ``s3://bucket/folder/picture.jpg``.
-        listed: its state when its folder was listed, see `ObjectFolder.listed`; None: it is asked for.
+        address: address of the object, such as ``s3://bucket/folder/picture.jpg``.
+        listed_state: state of the object when its folder was listed, see `ObjectFolder.listed`; None if `stat` is to
+            ask the server.
     """
 
     address: str
-    listed: ObjectState | None = None
+    listed_state: ObjectState | None = None
 
     def open(self, mode: str) -> io.BytesIO:
-        """The whole object; only ``rb``. FileNotFoundError if there is none, OSError if it cannot be had."""
+        """Reads the whole object; ``mode`` must be ``rb``.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            OSError: the object cannot be read.
+        """
         if mode != "rb":
             raise ValueError(f"an object is opened with 'rb', not {mode!r}")
-        files, path = _connect(self.address)
-        with files.open_input_stream(path) as stream:
+        file_system, path = _connect(self.address)
+        with file_system.open_input_stream(path) as stream:
             return io.BytesIO(stream.read())
 
     def stat(self) -> ObjectState:
-        """Its state; errors as in `open`."""
-        if self.listed is not None:
-            return self.listed
-        files, path = _connect(self.address)
-        found = _state(files.get_file_info(path))
-        if found is None:
+        """Returns the object's state; raises the errors of `open`."""
+        if self.listed_state is not None:
+            return self.listed_state
+        file_system, path = _connect(self.address)
+        state = _state(file_system.get_file_info(path))
+        if state is None:
             raise FileNotFoundError(errno.ENOENT, "no such object", self.address)
-        return found
+        return state
 
     def __str__(self) -> str:
         return self.address
 
 
 class ObjectFolder:
-    """All objects whose addresses begin with that of a folder, used like a path.
+    """An `ObjectFolder` stands for all objects below an address; it is used like a path.
 
     Attributes:
-        address: such as ``s3://bucket/folder`` or ``gs://bucket/folder``.
-        name: the last part of it.
+        address: address of the folder, such as ``s3://bucket/folder`` or ``gs://bucket/folder``.
+        name: last part of the address.
     """
 
     def __init__(self, address: str, states: Mapping[str, ObjectState] | None = None) -> None:
-        """``states``: of all objects by path, see `listed`."""
+        """Sets the address, and the states of all objects by their paths, see `listed`."""
         self.address = address.rstrip("/")
         self.name = self.address.rpartition("/")[2]
         self._states = states
 
     def paths(self) -> list[pathlib.PurePosixPath]:
-        """Of all objects, relative to the folder; errors as in `listed`."""
-        return [pathlib.PurePosixPath(name) for name in self.listed()._states or ()]
+        """Returns the paths of all objects, relative to the folder; raises the errors of `listed`."""
+        return [pathlib.PurePosixPath(path) for path in self.listed()._states or ()]
 
     def listed(self) -> "ObjectFolder":
-        """The folder with the states of its objects as they are now, none of which is asked for again.
+        """Returns this folder with the current states of its objects, so that `ObjectFile.stat` asks no server.
 
         Raises:
-            DatasetError: there are none, or they cannot be listed.
+            DatasetError: there is no object below the address, or the objects cannot be listed.
         """
         if self._states is not None:
             return self
-        files, path = _connect(self.address)
+        file_system, root = _connect(self.address)
         try:
-            found = files.get_file_info(_pyarrow_fs().FileSelector(path, recursive=True))
+            infos = file_system.get_file_info(_pyarrow_fs().FileSelector(root, recursive=True))
         except OSError as error:
             if isinstance(error, FileNotFoundError) or "NO_SUCH_BUCKET" in str(error):
                 raise DatasetError(f"{self.address}: no such folder") from error
             raise DatasetError(f"{self.address}: cannot be read ({error})") from error
-        states = {one.path[len(path) :].lstrip("/"): _state(one) for one in found}
-        return ObjectFolder(self.address, {name: state for name, state in states.items() if state is not None})
+        states = {info.path[len(root) :].lstrip("/"): _state(info) for info in infos}
+        return ObjectFolder(self.address, {path: state for path, state in states.items() if state is not None})
 
     def relative(self, path: str) -> str:
-        """A path as `paths` has it, of an address or of such a path; ValueError for an address elsewhere."""
-        below = path.removeprefix(f"{self.address}/")
-        if "://" in below:
+        """Returns an object's path relative to the folder.
+
+        Args:
+            path: the object's address, or already its relative path.
+
+        Raises:
+            ValueError: the address is not below the folder.
+        """
+        relative_path = path.removeprefix(f"{self.address}/")
+        if "://" in relative_path:
             raise ValueError(f"{path} is not below {self.address}")
-        return below
+        return relative_path
 
     def __truediv__(self, path: str) -> ObjectFile:
         return ObjectFile(f"{self.address}/{path}", (self._states or {}).get(path))
@@ -113,28 +126,28 @@ class ObjectFolder:
 
 
 Root = pathlib.Path | ObjectFolder
-"""Where a collection's photographs are."""
+"""A folder of pictures, on a disk or on an object store."""
 
 
-def find_root(place: str | Root) -> Root:
-    """A folder's path, ``~`` being one's home, or an address."""
-    if isinstance(place, str) and "://" in place:
-        return ObjectFolder(place)
-    return pathlib.Path(place).expanduser() if isinstance(place, str) else place
+def find_root(location: str | Root) -> Root:
+    """Returns the folder at a path or at an address of an object store; ``~`` stands for the home directory."""
+    if isinstance(location, str) and "://" in location:
+        return ObjectFolder(location)
+    return pathlib.Path(location).expanduser() if isinstance(location, str) else location
 
 
-def find_picture(place: str) -> pathlib.Path | ObjectFile:
-    """A picture's path, ``~`` being one's home, or an address."""
-    return ObjectFile(place) if "://" in place else pathlib.Path(place).expanduser()
+def find_picture(location: str) -> pathlib.Path | ObjectFile:
+    """Returns the picture at a path or at an address of an object store; ``~`` stands for the home directory."""
+    return ObjectFile(location) if "://" in location else pathlib.Path(location).expanduser()
 
 
-def _state(found: Any) -> ObjectState | None:
-    """Of what pyarrow says of a path; None of what is no object."""
-    return ObjectState(found.size, found.mtime_ns) if found.is_file else None
+def _state(info: Any) -> ObjectState | None:
+    """Returns the state that pyarrow's `FileInfo` gives; None for everything but objects."""
+    return ObjectState(info.size, info.mtime_ns) if info.is_file else None
 
 
 def _connect(address: str) -> tuple[Any, str]:
-    """The file system of an address and the path there; ValueError if no file system knows such addresses."""
+    """Returns pyarrow's file system for an address, and the path in it; ValueError if pyarrow knows no such system."""
     scheme, _, path = address.partition("://")
     return _file_system(scheme, path.partition("/")[0], *s3_server()), path
 
@@ -164,9 +177,10 @@ def _pyarrow_fs() -> Any:
 
 
 def s3_server() -> tuple[str, str]:
-    """Endpoint and region by ``AWS_ENDPOINT_URL`` and ``AWS_REGION`` or ``AWS_DEFAULT_REGION``; empty: not said.
+    """Returns the S3 endpoint and region of the environment; an empty string where a variable is not set.
 
-    A server that is not Amazon's takes any region, so one that is named without is ``us-east-1``.
+    The endpoint is ``AWS_ENDPOINT_URL``; the region is ``AWS_REGION`` or ``AWS_DEFAULT_REGION``. Servers other than
+    Amazon's accept any region, so the region of an endpoint without one is ``us-east-1``.
     """
     endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "")

@@ -1,4 +1,7 @@
-"""CAM networks: one file per architecture, one contract (`Network`), strict loading."""
+"""This package defines the networks, one module for each architecture, and reads and writes their parameters.
+
+`Network` is the contract between a network and the rest of the library.
+"""
 
 import functools
 import importlib.resources
@@ -76,7 +79,7 @@ NETWORKS = {network.spec.name: network for network in _ALL}
 
 
 def get(name: str) -> Network:
-    """The network called ``name``; ValueError lists the known ones."""
+    """Returns the network called ``name``; ValueError lists the known networks."""
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}; known: {', '.join(sorted(NETWORKS))}")
     return NETWORKS[name]
@@ -84,7 +87,7 @@ def get(name: str) -> Network:
 
 @functools.cache
 def class_names(spec: NetworkSpec) -> tuple[str, ...]:
-    """Names of the classes in the order of the logits."""
+    """Returns the names of the classes in the order of the logits."""
     if isinstance(spec.class_names, tuple):
         return spec.class_names
     resource = importlib.resources.files("cwcf_jax.networks") / f"{spec.class_names}_classes.txt"
@@ -92,14 +95,22 @@ def class_names(spec: NetworkSpec) -> tuple[str, ...]:
 
 
 def class_index(spec: NetworkSpec, text: str) -> int:
-    """The class that ``text`` means: a 0-based index, or a name in any case. ValueError if none or several."""
+    """Returns the index of a class, counted from 0.
+
+    Args:
+        spec: the network's spec.
+        text: the index, or the name of the class in upper or lower case.
+
+    Raises:
+        ValueError: no class, or several classes, have this name or index.
+    """
     text = text.strip()
     if text.isdecimal():
         if int(text) >= spec.num_labels:
             raise ValueError(f"class {text} does not exist; {spec.name} has {spec.num_labels}, counted from 0")
         return int(text)
-    found = [index for index, name in enumerate(class_names(spec)) if name.lower() == text.lower()]
-    if len(found) != 1:
-        reason = f"is the name of {' and '.join(map(str, found))}; give the index" if found else "is not a class"
+    matches = [index for index, name in enumerate(class_names(spec)) if name.lower() == text.lower()]
+    if len(matches) != 1:
+        reason = f"is the name of {' and '.join(map(str, matches))}; give the index" if matches else "is not a class"
         raise ValueError(f"{text!r} {reason} of {spec.name}")
-    return found[0]
+    return matches[0]

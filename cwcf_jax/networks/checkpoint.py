@@ -1,7 +1,7 @@
-"""Reading and writing parameters; loading is strict.
+"""This module reads and writes the parameters of networks; any missing or unexpected array is an error.
 
-A file is either this library's own (``.npz`` with keys like ``inception_3a/conv1x1/kernel``, or an Orbax checkpoint
-directory), with the record `Provenance` in it or not, or a foreign ``.npz`` in one of the network's `layouts`.
+The project's own checkpoints are ``.npz`` files, with keys such as ``inception_3a/conv1x1/kernel``, or Orbax
+directories, with or without a provenance record. A foreign ``.npz`` file must follow one of the network's layouts.
 """
 
 import hashlib
@@ -22,20 +22,20 @@ from cwcf_jax.networks.spec import Network, Params, WeightLayout
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is not the network's; the message names every key that is at fault."""
+    """Raised when a checkpoint does not fit its network; the message names every key at fault."""
 
 
 def load_params(network: Network, path: str | pathlib.Path, *, trunk: bool = False) -> Params:
-    """Parameters of ``network`` from a ``.npz`` file or an Orbax checkpoint directory, float32 on the default device.
+    """Reads the parameters of a network from a ``.npz`` file or an Orbax directory, float32 on the default device.
 
     Args:
-        network: as the file's record describes it, see `adapt`.
+        network: the network with the classes and the preprocessing of the provenance record, see `adapt`.
         path: the file or directory.
-        trunk: only the layers that are not ``network.spec.head``; the file may hold more, or another head.
+        trunk: whether to read only the layers before ``network.spec.head``; the file may hold any other head.
 
     Raises:
         FileNotFoundError: there is nothing at ``path``.
-        CheckpointError: not a checkpoint, or any key missing, unexpected, mis-shaped or not finite.
+        CheckpointError: the file is no checkpoint, or an array is missing, unexpected, mis-shaped or not finite.
     """
     arrays = _read(pathlib.Path(path))
     try:
@@ -44,16 +44,17 @@ def load_params(network: Network, path: str | pathlib.Path, *, trunk: bool = Fal
         if trunk or not fits(network, arrays, trunk=True):
             raise
         raise CheckpointError(
-            f"{error}\nThe layers before the head are there: cwcf_jax.training trains a head on them, with "
+            f"{error}\nThe layers before the head fit: cwcf_jax.training trains a head on them, with "
             f"TrainingConfig(network={network.spec.name!r}, trunk={str(path)!r}, ...)"
         ) from error
 
 
 def read_params(path: pathlib.Path) -> Params:
-    """Parameters that `save_params` wrote to a ``.npz`` file, compared with no network: that would trace it first.
+    """Reads a ``.npz`` file of `save_params` without a comparison with the network, which would have to be traced.
 
     Raises:
-        FileNotFoundError, CheckpointError: there is no such file; it is damaged, or no archive of arrays.
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is damaged, or not an archive of arrays.
     """
     return _nest({key: jnp.asarray(array, jnp.float32) for key, array in read_npz(path).items()})
 
@@ -61,52 +62,60 @@ def read_params(path: pathlib.Path) -> Params:
 def import_params(
     network: Network, arrays: Mapping[str, np.ndarray], origin: str, *, trunk: bool = False, prefer: str = ""
 ) -> Params:
-    """Parameters of ``network`` from arrays in its own layout or one of its foreign ones; `load_params` says the rest.
+    """Returns the parameters of a network from arrays in the network's own layout or in one of its foreign layouts.
 
-    ``origin`` names the file in errors; ``prefer`` is the layout to take where two know the keys equally well.
+    Args:
+        network: the network, see `load_params`.
+        arrays: all arrays of the file by their keys.
+        origin: name of the file in errors.
+        trunk: whether to read only the layers before the head, see `load_params`.
+        prefer: name of the layout that is chosen if another layout has as many of the keys.
+
+    Raises:
+        CheckpointError: an array is missing, unexpected, mis-shaped or not finite.
     """
-    found, faults = _matched(network, arrays, trunk=trunk, prefer=prefer)
-    _raise(network, origin, faults)
-    return _nest({key: jnp.asarray(array, jnp.float32) for key, array in found.items()})
+    own_arrays, faults = _match(network, arrays, trunk=trunk, prefer=prefer)
+    _raise_faults(network, origin, faults)
+    return _nest({key: jnp.asarray(array, jnp.float32) for key, array in own_arrays.items()})
 
 
 def fits(network: Network, arrays: Mapping[str, np.ndarray], *, trunk: bool = False) -> bool:
-    """Whether `import_params` would take these arrays."""
-    return not _matched(network, arrays, trunk=trunk)[1]
+    """Tells whether `import_params` accepts these arrays."""
+    return not _match(network, arrays, trunk=trunk)[1]
 
 
-def _matched(
+def _match(
     network: Network, arrays: Mapping[str, np.ndarray], *, trunk: bool = False, prefer: str = ""
 ) -> tuple[Mapping[str, np.ndarray], list[str]]:
-    """The arrays under the network's own keys, and every fault."""
+    """Returns the arrays under the network's own keys, and a description of every fault."""
     shapes = {key: leaf.shape for key, leaf in _flatten(network.shapes()).items()}
-    only = _trunk_layers(network) if trunk else None
-    wanted = {key: shape for key, shape in shapes.items() if only is None or key.split("/")[0] in only}
+    layers = _trunk_layers(network) if trunk else None
+    expected = {key: shape for key, shape in shapes.items() if layers is None or key.split("/")[0] in layers}
     layout = choose_layout(network, arrays, prefer=prefer)
     if layout is not None:
-        arrays, faults = layouts.translate(layout, arrays, shapes, only=only)
+        arrays, faults = layouts.translate(layout, arrays, shapes, layers=layers)
         if faults:
             return arrays, faults
     elif trunk:
-        arrays = {key: array for key, array in arrays.items() if key in wanted}
-    faults = _faults(wanted, arrays)
-    return arrays, faults + [f"not finite {key}" for key in sorted(arrays) if not _finite(arrays[key])]
+        arrays = {key: array for key, array in arrays.items() if key in expected}
+    faults = _compare(expected, arrays)
+    return arrays, faults + [f"not finite {key}" for key in sorted(arrays) if not _is_finite(arrays[key])]
 
 
 def choose_layout(network: Network, keys: Iterable[str], *, prefer: str = "") -> WeightLayout | None:
-    """The foreign layout that knows most of ``keys``; None if that is the network's own.
+    """Returns the foreign layout that has most of ``keys``; None if the network's own layout has as many.
 
-    Among equals the one called ``prefer``, else the network's own.
+    The layout called ``prefer`` wins against all layouts that have as many of the keys, also the network's own.
     """
-    known = sorted(network.layouts(), key=lambda layout: layout.name != prefer)
-    best = layouts.choose(known, keys)
-    own = len(_flatten(network.shapes()).keys() & set(keys))
+    foreign = sorted(network.layouts(), key=lambda layout: layout.name != prefer)
+    best = layouts.choose(foreign, keys)
+    own_count = len(_flatten(network.shapes()).keys() & set(keys))
     count = 0 if best is None else len(best.table.keys() & set(keys))
-    return best if best is not None and (count > own or (count == own and best.name == prefer)) else None
+    return best if best is not None and (count > own_count or (count == own_count and best.name == prefer)) else None
 
 
 def read_provenance(path: str | pathlib.Path) -> Provenance | None:
-    """The record in a checkpoint; None where there is none. CheckpointError if it cannot be read."""
+    """Returns the provenance record of a checkpoint; None if there is none. CheckpointError if it cannot be read."""
     path = pathlib.Path(path)
     try:
         if path.is_dir():
@@ -119,25 +128,25 @@ def read_provenance(path: str | pathlib.Path) -> Provenance | None:
 
 
 def save_params(params: Params, path: str | pathlib.Path, provenance: Provenance | None = None) -> None:
-    """Writes parameters and their record as an Orbax checkpoint, or as one file where ``path`` ends in ``.npz``.
+    """Writes parameters and their provenance record as a ``.npz`` file or, for other names, as an Orbax directory.
 
-    All or nothing: a killed process leaves nothing at ``path``. An ``.npz`` file keeps float16, all else becomes
-    float32.
+    The checkpoint appears at ``path`` only when it is complete, even if the process is killed. A ``.npz`` file keeps
+    float16 arrays; all other arrays become float32.
 
     Raises:
-        FileExistsError: there is something at ``path``; it is left alone.
+        FileExistsError: ``path`` exists already; it is not changed.
     """
     path = pathlib.Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already; remove it or write elsewhere")
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npz":
-        arrays = {key: _as_saved(array) for key, array in _flatten(params).items()}
+        arrays = {key: _to_saved_dtype(array) for key, array in _flatten(params).items()}
         record = {} if provenance is None else {RECORD: np.array(provenance.to_json())}
         with files.replacing(path, shared=True) as partial, partial.open("wb") as stream:
             np.savez(stream, **arrays, **record)  # type: ignore[arg-type]
         return
-    import orbax.checkpoint as ocp  # one second of import that only checkpoints need
+    import orbax.checkpoint as ocp  # late, since the import takes a second
 
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         unfinished = pathlib.Path(folder) / path.name
@@ -148,7 +157,7 @@ def save_params(params: Params, path: str | pathlib.Path, provenance: Provenance
         shutil.move(unfinished, path)
 
 
-def _as_saved(array: Any) -> np.ndarray:
+def _to_saved_dtype(array: Any) -> np.ndarray:
     return np.asarray(array) if array.dtype == np.float16 else np.asarray(array, np.float32)
 
 
@@ -157,7 +166,7 @@ def _trunk_layers(network: Network) -> set[str]:
 
 
 def fingerprint(path: str | pathlib.Path) -> str:
-    """sha256 of a weights file; of a checkpoint directory, sha256 over the names and sha256s of its files."""
+    """Returns the sha256 of a file; for a directory, the sha256 of the names and sha256s of all its files."""
     path = pathlib.Path(path)
     if path.is_file():
         return _sha256(path).hexdigest()
@@ -170,7 +179,7 @@ def fingerprint(path: str | pathlib.Path) -> str:
 
 
 def fingerprint_params(params: Params) -> str:
-    """sha256 over weights in memory with their names and shapes: the same whatever file they were read from."""
+    """Returns the sha256 of the names, shapes and values of parameters, which does not depend on their file."""
     digest = hashlib.sha256()
     for name, array in sorted(_flatten(params).items()):
         values = np.asarray(array, "<f4")
@@ -191,10 +200,10 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a ``.npz`` file, the provenance record left out.
+    """Returns the arrays of a ``.npz`` file without the provenance record.
 
     Raises:
-        CheckpointError: damaged, anything but arrays of numbers, or arrays that are not as long as the file says.
+        CheckpointError: the file is damaged, holds anything but arrays of numbers, or declares wrong lengths.
     """
     try:
         return npz.read_npz(path, skip=(RECORD,))
@@ -214,27 +223,27 @@ def _read_orbax(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def check_params(network: Network, params: Params) -> None:
-    """CheckpointError names every key of ``params`` that is missing, unexpected, mis-shaped or not floating point."""
-    wanted = {key: leaf.shape for key, leaf in _flatten(network.shapes()).items()}
-    _raise(network, "params", _faults(wanted, _flatten(params)))
+    """Raises CheckpointError unless all of a network's parameters have the right shapes and are floating point."""
+    expected = {key: leaf.shape for key, leaf in _flatten(network.shapes()).items()}
+    _raise_faults(network, "params", _compare(expected, _flatten(params)))
 
 
-def _faults(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> list[str]:
-    faults = [f"missing {key} {wanted[key]}" for key in sorted(wanted.keys() - arrays.keys())]
-    faults += [f"unexpected {key} {arrays[key].shape}" for key in sorted(arrays.keys() - wanted.keys())]
-    for key in sorted(wanted.keys() & arrays.keys()):
-        if arrays[key].shape != wanted[key]:
-            faults.append(f"mis-shaped {key}: {arrays[key].shape} instead of {wanted[key]}")
+def _compare(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> list[str]:
+    faults = [f"missing {key} {expected[key]}" for key in sorted(expected.keys() - arrays.keys())]
+    faults += [f"unexpected {key} {arrays[key].shape}" for key in sorted(arrays.keys() - expected.keys())]
+    for key in sorted(expected.keys() & arrays.keys()):
+        if arrays[key].shape != expected[key]:
+            faults.append(f"mis-shaped {key}: {arrays[key].shape} instead of {expected[key]}")
         elif not jnp.issubdtype(arrays[key].dtype, jnp.floating):
             faults.append(f"not floating point {key}: {arrays[key].dtype}")
     return faults
 
 
-def _finite(array: np.ndarray) -> bool:
-    return not jnp.issubdtype(array.dtype, jnp.floating) or layouts.finite(array)
+def _is_finite(array: np.ndarray) -> bool:
+    return not jnp.issubdtype(array.dtype, jnp.floating) or layouts.is_finite(array)
 
 
-def _raise(network: Network, origin: str, faults: list[str]) -> None:
+def _raise_faults(network: Network, origin: str, faults: list[str]) -> None:
     if faults:
         raise CheckpointError(f"{origin} does not hold {network.spec.name}:\n  " + "\n  ".join(faults))
 

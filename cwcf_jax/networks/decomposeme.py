@@ -1,10 +1,10 @@
-"""DecomposeMe (Alvarez & Petersson 2016, arXiv:1606.05426): every convolution as a vertical and a horizontal one.
+"""This module defines DecomposeMe, which splits every convolution into a vertical and a horizontal convolution.
 
-Known: a d x d convolution becomes d x 1, ReLU, 1 x d, ReLU, trained end to end as such, and the paper shows class
-activation maps of such a network (Figure 2). Neither weights nor a layer table are to be had, so the rest is inferred:
-the eight convolutions of VGG's configuration A (Simonyan & Zisserman 2015, table 1), as many channels between the two
-of a pair as after them, no pool after the last block, global average pooling and one linear classifier; batch
-normalisations, if there were any, folded. It is there to be trained with `experiments.train_cam`.
+Alvarez & Petersson 2016 (arXiv:1606.05426) replace a d x d convolution by d x 1, ReLU, 1 x d, ReLU. The paper shows
+class activation maps of such a network (Figure 2). Neither its weights nor a table of its layers are published, so all
+else is inferred: the eight convolutions of VGG's configuration A (Simonyan & Zisserman 2015, table 1), with as many
+channels between the two convolutions of a pair as after them; no pool after the last block; global average pooling and
+one linear classifier; no batch normalisation, or a folded one. `experiments.train_cam` trains this network.
 """
 
 import functools
@@ -22,7 +22,7 @@ CONVOLUTIONS = vgg.convolutions(BLOCKS)
 
 
 class SeparableConv(nnx.Module):
-    """3 x 1 and 1 x 3 convolutions, each with its ReLU."""
+    """A `SeparableConv` is a 3 x 1 convolution, a ReLU, a 1 x 3 convolution and a ReLU."""
 
     def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
         self.vertical = layers.Conv(inputs, outputs, (3, 1), rngs=rngs)
@@ -33,7 +33,7 @@ class SeparableConv(nnx.Module):
 
 
 class DecomposeMe(nnx.Module):
-    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
+    """`DecomposeMe` computes ``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
 
     def __init__(self, rngs: nnx.Rngs, *, num_labels: int):
         inputs = 3

@@ -1,4 +1,4 @@
-"""From an NNX module to a `Network` of pure functions."""
+"""This module turns an NNX module into a `Network` of pure functions."""
 
 import dataclasses
 import functools
@@ -22,10 +22,10 @@ def define_network(
     map_sizes: Callable[[Sizes], dict[str, Sizes]],
     layouts: Callable[[], tuple[WeightLayout, ...]],
 ) -> Network:
-    """The network that ``module(rngs, num_labels=...)`` computes.
+    """Returns the network that ``module(rngs, num_labels=...)`` computes.
 
-    The module's graph is traced once, abstractly and on first use: defining a network allocates nothing. Equal specs
-    give the same functions, so that what was compiled for one serves the other.
+    The module's graph is traced once, abstractly and on first use, so defining a network allocates no arrays. Networks
+    of one module with the same number of classes share their functions, and thus their compilations.
     """
     apply, shapes, initialize = _as_functions(module, map_sizes, spec.num_labels)
     return Network(spec, apply, map_sizes, shapes, initialize, layouts, _Rebuild(module, map_sizes, layouts))
@@ -33,7 +33,7 @@ def define_network(
 
 @dataclasses.dataclass(frozen=True)
 class _Rebuild:
-    """`define_network` for another spec; a partial would not equal its likes, and a network must."""
+    """A `_Rebuild` calls `define_network` with another spec; unlike partials, equal ones compare equal."""
 
     module: Callable[..., nnx.Module]
     map_sizes: Callable[[Sizes], dict[str, Sizes]]
@@ -55,11 +55,11 @@ def _as_functions(
 
     def apply(params: Params, inputs: Float[Array, "b h w 3"], sizes: Sizes) -> Any:
         graph, abstract = split()
-        state = jax.tree.map(lambda leaf: leaf, abstract)  # replace_by_pure_dict writes in place
+        state = jax.tree.map(lambda leaf: leaf, abstract)  # a copy: replace_by_pure_dict writes in place
         nnx.replace_by_pure_dict(state, params)
         logits, maps = nnx.merge(graph, state)(inputs, sizes)
-        valid = map_sizes(sizes)
-        return logits, {name: layers.mask_padding(one, valid[name]) for name, one in maps.items()}
+        valid_sizes = map_sizes(sizes)
+        return logits, {name: layers.mask_padding(layer_maps, valid_sizes[name]) for name, layer_maps in maps.items()}
 
     def shapes() -> Params:
         return nnx.to_pure_dict(split()[1])
@@ -68,13 +68,13 @@ def _as_functions(
 
 
 def _initialize(shapes: Callable[[], Params], seed: int) -> Params:
-    """He et al. 2015: normal kernels of variance 2 / fan-in; scales 1, biases 0. The same on every backend."""
+    """Draws normal kernels of variance 2 / fan-in (He et al. 2015), equal on every backend; scales 1 and biases 0."""
     generator = np.random.default_rng(seed)
 
-    def value(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         if path[-1].key != "kernel":
             return jnp.full(leaf.shape, float(path[-1].key == "scale"), jnp.float32)
         deviation = np.float32(np.sqrt(2.0 / math.prod(leaf.shape[:-1])))
         return jnp.asarray(generator.standard_normal(leaf.shape, np.float32) * deviation)
 
-    return jax.tree_util.tree_map_with_path(value, shapes())
+    return jax.tree_util.tree_map_with_path(draw, shapes())

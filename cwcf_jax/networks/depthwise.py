@@ -1,12 +1,12 @@
-"""Depthwise convolutions: one k x k filter a channel.
+"""This module computes depthwise convolutions, which apply one k x k filter to each channel.
 
-XLA's grouped convolution takes 20 to 100 times too long on CPUs. There a depthwise layer is the sum of k x k shifted
-maps, each times its row of the kernel, which XLA makes one loop over memory (docs/performance.md). GPUs' libraries have
-an algorithm of their own.
+On CPUs, XLA's grouped convolution is 20 to 100 times slower than necessary. So on CPUs a depthwise layer is a sum of
+k x k shifted maps, each multiplied by one row of the kernel, and XLA fuses the sum into one loop over memory
+(docs/performance.md). On GPUs the grouped convolution of the vendor's library is fast.
 
-The padding starts at a fixed place, whatever the size: half of the kernel before a map where the stride is 1, a row and
-a column fewer where it is 2. That is TensorFlow's SAME padding of even sides. TensorFlow pads odd sides otherwise, and
-a batch that is padded to a common shape could not follow it.
+The padding before a map does not depend on the map's size: half the kernel if the stride is 1, and one row and one
+column less if the stride is 2. TensorFlow's SAME padding is equal for even sides. For odd sides TensorFlow pads
+differently, which is impossible in a batch of images that are padded to a common shape.
 """
 
 import functools
@@ -19,45 +19,48 @@ from jaxtyping import Array, Float
 
 from cwcf_jax.networks.spec import Sizes
 
-SIX = 6.0
-"""Where ReLU6 ends."""
+RELU6_MAX = 6.0
+"""The largest value of ReLU6."""
 
 
-def before(kernel: int, stride: int) -> int:
-    """Rows, and columns, of zeros before a map."""
+def padding_before(kernel: int, stride: int) -> int:
+    """Returns the number of rows, or columns, of zeros before a map."""
     return (kernel - stride) // 2 if stride > 1 else kernel // 2
 
 
-def after(length: int, kernel: int, stride: int) -> int:
-    """Rows of zeros after a map of ``length`` rows, columns likewise: as many as ceil(length / stride) results read."""
+def padding_after(length: int, kernel: int, stride: int) -> int:
+    """Returns the number of rows of zeros after a map of ``length`` rows, enough for ceil(length / stride) results.
+
+    The same holds for columns.
+    """
     results = -(-length // stride)
-    return max(0, (results - 1) * stride + kernel - before(kernel, stride) - length)
+    return max(0, (results - 1) * stride + kernel - padding_before(kernel, stride) - length)
 
 
 def pad(maps: Float[Array, "b h w c"], kernel: int, stride: int) -> Float[Array, "b h2 w2 c"]:
-    """Zeros before and after the rows and columns of maps, as many as a depthwise layer, or a stem, reads."""
-    sides = [(before(kernel, stride), after(length, kernel, stride)) for length in maps.shape[1:3]]
+    """Pads the rows and columns of maps with as many zeros as a depthwise layer, or a stem, reads."""
+    sides = [(padding_before(kernel, stride), padding_after(length, kernel, stride)) for length in maps.shape[1:3]]
     return jnp.pad(maps, [(0, 0), *sides, (0, 0)])
 
 
 def clip(maps: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """ReLU6: what is below 0 or above 6 becomes that."""
-    return jnp.clip(maps, 0.0, SIX)
+    """Computes ReLU6 without a mask: values are clipped to 0 to 6."""
+    return jnp.clip(maps, 0.0, RELU6_MAX)
 
 
 def relu6(maps: Float[Array, "b h w c"], sizes: Sizes) -> Float[Array, "b h w c"]:
-    """ReLU6 inside the valid area of each image; zero outside, where a bias would leave something."""
+    """Computes ReLU6 inside the valid area of each image and writes zeros outside, where a bias has left values."""
     rows, columns = (
         jnp.arange(length)[None] < sizes[:, axis : axis + 1] for axis, length in enumerate(maps.shape[1:3])
     )
-    limits = jnp.where(rows[:, :, None] & columns[:, None, :], SIX, 0.0).astype(maps.dtype)
+    limits = jnp.where(rows[:, :, None] & columns[:, None, :], RELU6_MAX, 0.0).astype(maps.dtype)
     return jnp.minimum(jax.nn.relu(maps), limits[..., None])
 
 
 class DepthwiseConv(nnx.Module):
-    """A k x k filter for each channel and a bias; k is odd, the stride 1 or 2.
+    """A `DepthwiseConv` applies a k x k filter to each channel and adds a bias; k is odd, and the stride is 1 or 2.
 
-    Maps must be zero outside their valid area. Of n rows or columns come ceil(n / stride).
+    Maps must be zero outside their valid area. Maps of n rows or columns give ceil(n / stride) rows or columns.
     """
 
     def __init__(self, channels: int, kernel: int, *, stride: int = 1, rngs: nnx.Rngs):
@@ -69,30 +72,30 @@ class DepthwiseConv(nnx.Module):
         self.stride = stride
 
     def __call__(self, maps: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-        found = jax.lax.platform_dependent(
+        filtered = jax.lax.platform_dependent(
             pad(maps, self.kernel.shape[0], self.stride),
             self.kernel[...],
             cpu=functools.partial(shifted, stride=self.stride),
             default=functools.partial(grouped, stride=self.stride),
         )
-        return found + self.bias[...].reshape(1, 1, 1, -1)
+        return filtered + self.bias[...].reshape(1, 1, 1, -1)
 
 
 @functools.partial(jax.jit, static_argnames="stride")
 def shifted(padded: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int) -> Float[Array, "b h2 w2 c"]:
-    """The sum of shifted maps, each times its row of the kernel, in float32; without further padding."""
+    """Computes a depthwise convolution of padded maps as a sum of shifted maps, in float32."""
     side = kernel.shape[0]
     height, width = ((length - side) // stride + 1 for length in padded.shape[1:3])
     terms = []
     for row, column in itertools.product(range(side), repeat=2):
         ends = (row + (height - 1) * stride + 1, column + (width - 1) * stride + 1)
-        part = padded[:, row : ends[0] : stride, column : ends[1] : stride]
-        terms.append(part.astype(jnp.float32) * kernel[row, column].astype(jnp.float32)[None, None])
+        shifted_maps = padded[:, row : ends[0] : stride, column : ends[1] : stride]
+        terms.append(shifted_maps.astype(jnp.float32) * kernel[row, column].astype(jnp.float32)[None, None])
     return functools.reduce(jnp.add, terms).astype(padded.dtype)
 
 
 def grouped(padded: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int) -> Float[Array, "b h2 w2 c"]:
-    """The library's own convolution of one channel a group, in full precision; without further padding."""
+    """Computes a depthwise convolution of padded maps as XLA's grouped convolution, in full precision."""
     return jax.lax.conv_general_dilated(
         padded,
         kernel,

@@ -1,11 +1,12 @@
-"""EfficientNet-Lite0, 1 and 2 (Tan & Le 2019, without squeeze-excitation and with ReLU6, as Google released them).
+"""This module defines EfficientNet-Lite0, 1 and 2: Tan & Le 2019, without squeeze-excitation and with ReLU6.
 
-The structure is that of tensorflow/tpu, models/official/efficientnet/lite, and its conversion to PyTorch,
-`efficientnet-lite-pytorch`. A CAM network as it stands: the head convolution's ReLU6 feeds global average pooling and
-one linear classifier. Batch normalisations are folded into the convolutions before them when weights are loaded.
+The layers are those of Google's release (tensorflow/tpu, models/official/efficientnet/lite) and of its conversion to
+PyTorch, `efficientnet-lite-pytorch`. The networks have class activation maps without any change: the ReLU6 of the head
+convolution feeds global average pooling and one linear classifier. When weights are loaded, batch normalisations are
+folded into the convolutions before them.
 
-The release pads each layer of stride 2 by the parity of its map's sides. Here the padding starts at a fixed place
-(`networks.depthwise`), which is the same where all sides are even.
+The release pads each layer of stride 2 by the parity of its map's sides. Here the padding before a map does not depend
+on the size (see `networks.depthwise`), which gives the same results where all sides are even.
 """
 
 import dataclasses
@@ -23,9 +24,9 @@ from cwcf_jax.networks.spec import Layer, Network, NetworkSpec, Preprocessing, S
 PREPROCESSING = Preprocessing(channel_order="RGB", mean=(127.0, 127.0, 127.0), scale=(1 / 128, 1 / 128, 1 / 128))
 
 STEM, HEAD = 32, 1280
-"""Outputs of the first and of the last convolution, whatever the width of the network."""
+"""The output channels of the first and of the last convolution, which do not depend on the network's width."""
 
-# Tan & Le 2019, table 1: blocks, kernel, stride, expansion and outputs of each stage.
+# Tan & Le 2019, table 1: blocks, kernel, stride, expansion factor and output channels of each stage.
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -39,15 +40,15 @@ STAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """An inverted residual block.
+    """A `Block` describes one inverted residual block.
 
     Attributes:
-        inputs: channels.
-        inner: channels of its depthwise layer.
-        outputs: channels.
+        inputs: input channels of the block.
+        inner: channels of the depthwise layer.
+        outputs: output channels of the block.
         kernel: side of the depthwise layer's filters, in cells.
-        stride: of the depthwise layer.
-        reached: pixels of the image that one step on the block's input covers.
+        stride: stride of the depthwise layer.
+        reached: stride of the block's input: the pixels of the image that one of its cells covers.
     """
 
     inputs: int
@@ -59,32 +60,38 @@ class Block:
 
 
 def blocks(width: float, depth: float) -> tuple[Block, ...]:
-    """All blocks in order, numbered as in the release; the first and the last stage are never repeated more."""
-    found: list[Block] = []
-    inputs, reached = STEM, 2
+    """Returns all blocks in the order of the release.
+
+    Args:
+        width: factor of the output channels of each stage.
+        depth: factor of the number of blocks of each stage except the first and the last.
+    """
+    result: list[Block] = []
+    inputs, input_stride = STEM, 2
     for i, (repeats, kernel, stride, expansion, outputs) in enumerate(STAGES):
         count = repeats if i in (0, len(STAGES) - 1) else math.ceil(depth * repeats)
-        for step in [stride] + [1] * (count - 1):
-            found.append(Block(inputs, expansion * inputs, rounded(width * outputs), kernel, step, reached))
-            inputs, reached = found[-1].outputs, reached * step
-    return tuple(found)
+        for block_stride in [stride] + [1] * (count - 1):
+            inner, rounded_outputs = expansion * inputs, round_channels(width * outputs)
+            result.append(Block(inputs, inner, rounded_outputs, kernel, block_stride, input_stride))
+            inputs, input_stride = rounded_outputs, input_stride * block_stride
+    return tuple(result)
 
 
-def rounded(channels: float) -> int:
-    """The nearest multiple of 8, one more where that is less than .9 of ``channels``."""
+def round_channels(channels: float) -> int:
+    """Returns the nearest multiple of 8, or the next larger one if the nearest is below 0.9 of ``channels``."""
     nearest = int(channels + 4) // 8 * 8
     return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
 def expansions(blocks: tuple[Block, ...]) -> dict[int, Layer]:
-    """The last expansion at each stride from 4 on, by the number of its block: first of a stage, and widest there."""
+    """Returns the last expanded map at each stride of 4 to 32, by the index of its block."""
     last = {block.reached: i for i, block in enumerate(blocks) if block.stride > 1 or block.reached == 32}
-    last = {reached: i for reached, i in last.items() if reached >= 4}
-    return {i: Layer(f"expansion{reached}", blocks[i].inner, reached) for reached, i in last.items()}
+    last = {stride: i for stride, i in last.items() if stride >= 4}
+    return {i: Layer(f"expansion{stride}", blocks[i].inner, stride) for stride, i in last.items()}
 
 
 class InvertedResidual(nnx.Module):
-    """A wider map by a 1x1 convolution, a depthwise layer on it, and back by another 1x1 convolution."""
+    """An `InvertedResidual` is a 1x1 convolution to more channels, a depthwise layer, and another 1x1 convolution."""
 
     def __init__(self, block: Block, *, rngs: nnx.Rngs):
         self.expands = block.inner != block.inputs
@@ -95,23 +102,26 @@ class InvertedResidual(nnx.Module):
         self.adds = block.stride == 1 and block.inputs == block.outputs
 
     def __call__(self, maps: layers.Maps, sizes: Sizes) -> tuple[layers.Maps, layers.Maps]:
-        """The expansion, zero outside the valid area of ``sizes``, and the result, which is not: 1x1 layers read it."""
-        wide = depthwise.relu6(self.expand(maps), sizes) if self.expands else maps
-        found = self.project(depthwise.clip(self.depthwise(wide)))
-        return wide, maps + found if self.adds else found
+        """Returns the expanded maps, zero outside the valid area, and the results.
+
+        The results are not zero outside the valid area, since only 1x1 convolutions read them.
+        """
+        expanded = depthwise.relu6(self.expand(maps), sizes) if self.expands else maps
+        projected = self.project(depthwise.clip(self.depthwise(expanded)))
+        return expanded, maps + projected if self.adds else projected
 
 
 class EfficientNetLite(nnx.Module):
-    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
+    """`EfficientNetLite` computes ``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
 
     def __init__(self, rngs: nnx.Rngs, *, num_labels: int, width: float, depth: float):
-        structure = blocks(width, depth)
-        named = expansions(structure)
-        self.names = tuple(named[i].name if i in named else "" for i in range(len(structure)))
+        all_blocks = blocks(width, depth)
+        feature_layers = expansions(all_blocks)
+        self.names = tuple(feature_layers[i].name if i in feature_layers else "" for i in range(len(all_blocks)))
         self.stem = layers.Conv(3, STEM, 3, stride=2, pad=False, rngs=rngs)
-        for i, block in enumerate(structure):
+        for i, block in enumerate(all_blocks):
             setattr(self, f"block{i}", InvertedResidual(block, rngs=rngs))
-        self.head = layers.Conv(structure[-1].outputs, HEAD, 1, rngs=rngs)
+        self.head = layers.Conv(all_blocks[-1].outputs, HEAD, 1, rngs=rngs)
         self.classifier = layers.Dense(HEAD, num_labels, rngs=rngs)
 
     def __call__(
@@ -122,23 +132,23 @@ class EfficientNetLite(nnx.Module):
         activations = {}
         for i, name in enumerate(self.names):
             block = getattr(self, f"block{i}")
-            wide, maps = block(maps, size)
+            expanded, maps = block(maps, size)
             size = layers.strided_size(size, stride=block.depthwise.stride)
             if name:
-                activations[name] = wide
+                activations[name] = expanded
         maps = activations["head"] = depthwise.relu6(self.head(maps), size)
         return self.classifier(layers.mean_pool(maps, size)), activations
 
 
 def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
-    """The valid area of each map for images of the given sizes."""
+    """Returns the valid area of each layer's maps for images of these sizes."""
     halved = list(itertools.accumulate(range(5), lambda size, _: layers.strided_size(size, stride=2), initial=sizes))
     result = {f"expansion{2**i}": halved[i] for i in range(2, 6)}
     return result | {"head": halved[5]}
 
 
 def _layouts(width: float, depth: float) -> tuple[WeightLayout, ...]:
-    """`efficientnet-lite-pytorch` and its packages of weights; a block without expansion counts from ``_bn1``, too."""
+    """Returns the layout of `efficientnet-lite-pytorch`, where blocks without expansion have no ``_bn0``."""
     convolutions, norms = {"_conv_stem": "stem"}, {"_bn0": "stem"}
     for i, block in enumerate(blocks(width, depth)):
         parts = ("expand", "depthwise", "project")

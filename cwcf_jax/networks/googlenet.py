@@ -1,7 +1,8 @@
-"""GoogLeNet as released with Caffe (Szegedy et al. 2015, table 1; `bvlc_googlenet`), and GoogLeNet-CAM.
+"""This module defines GoogLeNet (Szegedy et al. 2015, table 1; Caffe's `bvlc_googlenet`) and GoogLeNet-CAM.
 
-A CAM network as it stands: inception_5b feeds global average pooling and one linear classifier. GoogLeNet-CAM (Zhou et
-al. 2016) ends with inception_4e instead, whose maps are twice as fine, and a CAM convolution in two groups.
+GoogLeNet has class activation maps without any change: inception_5b feeds global average pooling and one linear
+classifier. GoogLeNet-CAM (Zhou et al. 2016) ends after inception_4e, whose maps have twice as many rows and columns,
+with a CAM convolution in two groups.
 """
 
 import functools
@@ -14,7 +15,7 @@ from cwcf_jax.networks import layers, layouts
 from cwcf_jax.networks.definition import define_network
 from cwcf_jax.networks.spec import Layer, NetworkSpec, Preprocessing, Sizes, WeightLayout
 
-# Outputs of the branches: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection (table 1).
+# Output channels of the convolutions: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection (table 1).
 INCEPTIONS = {
     "inception_3a": (64, 96, 128, 16, 32, 32),
     "inception_3b": (128, 128, 192, 32, 96, 64),
@@ -32,8 +33,8 @@ CAM_GROUPS = 2
 
 
 def _channels(name: str) -> int:
-    one, _, three, _, five, pool = INCEPTIONS[name]
-    return one + three + five + pool
+    conv1x1, _, conv3x3, _, conv5x5, pool = INCEPTIONS[name]
+    return conv1x1 + conv3x3 + conv5x5 + pool
 
 
 def _layer(name: str) -> Layer:
@@ -41,34 +42,35 @@ def _layer(name: str) -> Layer:
 
 
 class Inception(nnx.Module):
-    """Four branches side by side, concatenated."""
+    """An `Inception` concatenates the maps of four branches that read the same maps."""
 
     def __init__(self, inputs: int, widths: tuple[int, int, int, int, int, int], *, rngs: nnx.Rngs):
-        one, three_reduce, three, five_reduce, five, pool = widths
-        self.conv1x1 = layers.Conv(inputs, one, 1, rngs=rngs)
-        self.conv3x3_reduce = layers.Conv(inputs, three_reduce, 1, rngs=rngs)
-        self.conv3x3 = layers.Conv(three_reduce, three, 3, rngs=rngs)
-        self.conv5x5_reduce = layers.Conv(inputs, five_reduce, 1, rngs=rngs)
-        self.conv5x5 = layers.Conv(five_reduce, five, 5, rngs=rngs)
+        width1x1, reduced3x3, width3x3, reduced5x5, width5x5, pool = widths
+        self.conv1x1 = layers.Conv(inputs, width1x1, 1, rngs=rngs)
+        self.conv3x3_reduce = layers.Conv(inputs, reduced3x3, 1, rngs=rngs)
+        self.conv3x3 = layers.Conv(reduced3x3, width3x3, 3, rngs=rngs)
+        self.conv5x5_reduce = layers.Conv(inputs, reduced5x5, 1, rngs=rngs)
+        self.conv5x5 = layers.Conv(reduced5x5, width5x5, 5, rngs=rngs)
         self.pool_projection = layers.Conv(inputs, pool, 1, rngs=rngs)
 
     def __call__(self, maps: layers.Maps, sizes: Sizes) -> layers.Maps:
-        beside = [self.conv1x1, self.conv3x3_reduce, self.conv5x5_reduce]
-        one, three, five = layers.conv_relu_beside(beside, maps, sizes)
+        pointwise = [self.conv1x1, self.conv3x3_reduce, self.conv5x5_reduce]
+        branch1x1, reduced3x3, reduced5x5 = layers.fused_conv_relu(pointwise, maps, sizes)
         pooled = layers.max_pool(maps, sizes, window=3, stride=1, pad=1)
         branches = [
-            one,
-            layers.conv_relu(self.conv3x3, three, sizes),
-            layers.conv_relu(self.conv5x5, five, sizes),
+            branch1x1,
+            layers.conv_relu(self.conv3x3, reduced3x3, sizes),
+            layers.conv_relu(self.conv5x5, reduced5x5, sizes),
             layers.conv_relu(self.pool_projection, pooled, sizes),
         ]
         return jnp.concatenate(branches, axis=-1)
 
 
 class GoogLeNet(nnx.Module):
-    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``, up to the inception ``last``.
+    """`GoogLeNet` computes ``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``.
 
-    With ``cam_channels`` a 3x3 convolution of so many channels stands before the classifier.
+    ``last`` is the last inception. If ``cam_channels`` is not None, a 3x3 CAM convolution with as many output channels
+    follows before the classifier.
     """
 
     def __init__(self, rngs: nnx.Rngs, *, num_labels: int, last: str, cam_channels: int | None = None):
@@ -109,7 +111,7 @@ class GoogLeNet(nnx.Module):
 
 
 def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
-    """The valid area of each map for images of the given sizes; ``cam_conv`` is GoogLeNet-CAM's."""
+    """Returns the valid area of each layer's maps for images of these sizes; ``cam_conv`` is GoogLeNet-CAM's."""
     result = {"conv1": layers.strided_size(sizes, stride=2)}
     result["conv2"] = layers.pooled_size(result["conv1"], window=3, stride=2)
     current, stage = result["conv2"], "2"
@@ -133,8 +135,8 @@ def _up_to(last: str) -> tuple[str, ...]:
 PREPROCESSING = Preprocessing(channel_order="BGR", mean=(104.0, 117.0, 123.0))
 
 
-def _layouts(last: str, classifier: str, *more: str) -> tuple[WeightLayout, ...]:
-    """Layers of the Caffe release and where they go here."""
+def _layouts(last: str, classifier: str, *extra_layers: str) -> tuple[WeightLayout, ...]:
+    """Returns the layout of the Caffe release; ``classifier`` is the name of its classifier there."""
     table = {"conv1/7x7_s2": "conv1", "conv2/3x3_reduce": "conv2_reduce", "conv2/3x3": "conv2"}
     branches = {
         "1x1": "conv1x1",
@@ -144,10 +146,10 @@ def _layouts(last: str, classifier: str, *more: str) -> tuple[WeightLayout, ...]
         "5x5": "conv5x5",
         "pool_proj": "pool_projection",
     }
-    table |= {f"{name}/{theirs}": f"{name}/{ours}" for name in _up_to(last) for theirs, ours in branches.items()}
-    table |= {"CAM_conv": "cam_conv"} if "cam_conv" in more else {}
+    table |= {f"{name}/{source}": f"{name}/{target}" for name in _up_to(last) for source, target in branches.items()}
+    table |= {"CAM_conv": "cam_conv"} if "cam_conv" in extra_layers else {}
     arrays = layouts.caffe(table | {classifier: "classifier"}, classifiers=[classifier])
-    # The classifiers that helped training at inception_4a and 4d.
+    # loss1 and loss2 are the auxiliary classifiers of training, after inception_4a and inception_4d.
     return (WeightLayout("caffe", arrays, PREPROCESSING, ignored=("loss1/*", "loss2/*")),)
 
 

@@ -1,7 +1,7 @@
-"""ResNet-50 (He et al. 2016) as in torchvision: the stride of a block on its 3x3 convolution, pools rounding down.
+"""This module defines ResNet-50 (He et al. 2016) as in torchvision: strides on 3x3 convolutions, pools that round down.
 
-A CAM network as it stands: layer4 feeds global average pooling and one linear classifier. Batch normalisations are
-folded into the convolutions before them when weights are loaded.
+ResNet-50 has class activation maps without any change: layer4 feeds global average pooling and one linear classifier.
+When weights are loaded, batch normalisations are folded into the convolutions before them.
 """
 
 import jax
@@ -13,13 +13,17 @@ from cwcf_jax.networks.definition import define_network
 from cwcf_jax.networks.preprocessing import TORCHVISION
 from cwcf_jax.networks.spec import Layer, NetworkSpec, Sizes, WeightLayout
 
-# He et al. 2016, table 1: blocks and inner channels of each layer; outputs have four times as many.
+# He et al. 2016, table 1: the number of blocks and the inner channels of each layer.
 LAYERS = {"layer1": (3, 64), "layer2": (4, 128), "layer3": (6, 256), "layer4": (3, 512)}
 EXPANSION = 4
+"""The output channels of a block, divided by its inner channels."""
 
 
 class Bottleneck(nnx.Module):
-    """1x1, 3x3 and 1x1 convolutions beside the input, or beside a 1x1 convolution of it where the shape changes."""
+    """A `Bottleneck` adds its input to the result of 1x1, 3x3 and 1x1 convolutions.
+
+    If the shape changes, the input passes through a 1x1 convolution.
+    """
 
     def __init__(self, inputs: int, inner: int, *, stride: int, rngs: nnx.Rngs):
         outputs = EXPANSION * inner
@@ -31,14 +35,14 @@ class Bottleneck(nnx.Module):
             self.downsample = layers.Conv(inputs, outputs, 1, stride=stride, rngs=rngs)
 
     def __call__(self, maps: layers.Maps, sizes_in: Sizes, sizes: Sizes) -> layers.Maps:
-        beside = self.downsample(maps) if self.projects else maps
+        shortcut = self.downsample(maps) if self.projects else maps
         maps = layers.conv_relu(self.conv1, maps, sizes_in)
         maps = layers.conv_relu(self.conv2, maps, sizes)
-        return layers.zero_margin(jax.nn.relu(self.conv3(maps) + beside), sizes)
+        return layers.zero_margin(jax.nn.relu(self.conv3(maps) + shortcut), sizes)
 
 
 class ResNet50(nnx.Module):
-    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
+    """`ResNet50` computes ``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
 
     def __init__(self, rngs: nnx.Rngs, *, num_labels: int):
         self.conv1 = layers.Conv(3, 64, 7, stride=2, rngs=rngs)
@@ -69,13 +73,13 @@ def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
     """The valid area of each map for images of the given sizes."""
     result = {"conv1": layers.strided_size(sizes, stride=2)}
     result["layer1"] = layers.pooled_size(result["conv1"], window=3, stride=2, pad=1, round_up=False)
-    for before, name in zip(list(LAYERS), list(LAYERS)[1:], strict=False):
-        result[name] = layers.strided_size(result[before], stride=2)
+    for previous, name in zip(list(LAYERS), list(LAYERS)[1:], strict=False):
+        result[name] = layers.strided_size(result[previous], stride=2)
     return result
 
 
 def _layouts() -> tuple[WeightLayout, ...]:
-    """torchvision's `resnet50`."""
+    """Returns the layout of torchvision's `resnet50`."""
     convolutions, norms = {"conv1": "conv1"}, {"bn1": "conv1"}
     for name, (count, _) in LAYERS.items():
         for i in range(count):

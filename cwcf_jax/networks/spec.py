@@ -1,4 +1,4 @@
-"""What the rest of the library has to know about a network."""
+"""This module defines `Network` and `NetworkSpec`, the contract between a network and the rest of the library."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,20 +8,20 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 Params = dict[str, Any]
-"""Nested dictionary of float32 arrays: ``{"conv1": {"kernel": ..., "bias": ...}, ...}``."""
+"""A nested dictionary of float32 arrays: ``{"conv1": {"kernel": ..., "bias": ...}, ...}``."""
 
 Images = UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"]
-"""RGB, 0-255."""
+"""A batch of images, RGB, 0 to 255."""
 
 Sizes = Int[Array, "b 2"]
-"""Valid rows and columns of each image or map of a padded batch."""
+"""The valid rows and columns of each image, or of each image's maps, in a padded batch."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """From RGB 0-255 to what the first convolution expects: ``(image[channel_order] - mean) * scale``.
+    """A `Preprocessing` turns RGB of 0 to 255 into a network's input: ``(image[channel_order] - mean) * scale``.
 
-    ``mean`` and ``scale`` are in the order of the network's channels.
+    ``mean`` and ``scale`` have the order of ``channel_order``.
     """
 
     channel_order: Literal["RGB", "BGR"]
@@ -31,7 +31,7 @@ class Preprocessing:
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A named map: how many channels it has and how many pixels of the image one step on it covers."""
+    """A `Layer` is the name of feature maps, their number of channels, and the pixels of the image for each cell."""
 
     name: str
     channels: int
@@ -40,20 +40,20 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSpec:
-    """A network as the pipeline sees it.
+    """A `NetworkSpec` holds the facts about a network that the rest of the library relies on.
 
     Attributes:
-        name: in the registry.
-        feature_layers: the layers that can be pooled.
-        feature_layer: the default among them.
-        cam_layer: the layer before global average pooling; None: the network has no such head and thus no CAMs.
-        classifier: the dense layer after it, whose kernel weights the class activation maps (Eq. 1); None: the maps of
-            ``cam_layer`` are the class activation maps, one a class.
-        head: the layers that are trained when only the classification is; the rest is the trunk.
-        num_labels: length of the logits.
-        class_names: the names themselves, or the list that comes with the library: ``imagenet``.
-        preprocessing: what the weights expect.
-        pooling: what `encoder.load` takes for class vectors where nothing is said, see `encoder.EncoderConfig`.
+        name: name of the network in the registry.
+        feature_layers: layers whose feature maps can be pooled.
+        feature_layer: name of the default feature layer.
+        cam_layer: layer before global average pooling; None for a network without global average pooling and CAMs.
+        classifier: name of the dense layer after global average pooling, with the channel weights of the CAMs (Eq. 1);
+            None if the maps of ``cam_layer`` are the CAMs themselves, one for each class.
+        head: names of the layers that are trained for new classes; all other layers are the trunk.
+        num_labels: number of the network's classes: the length of the logits.
+        class_names: names of the classes, or ``imagenet`` for the list that the library includes.
+        preprocessing: preprocessing that the parameters expect.
+        pooling: default of `encoder.load` for the pooling of class vectors, see `encoder.EncoderConfig`.
     """
 
     name: str
@@ -68,7 +68,7 @@ class NetworkSpec:
     pooling: str = "sum"
 
     def layer(self, name: str | None) -> Layer:
-        """The feature layer called ``name``, None for the network's default; ValueError lists the ones there are."""
+        """Returns the feature layer called ``name``, or the default for None; ValueError lists the known layers."""
         name = name or self.feature_layer
         for layer in self.feature_layers:
             if layer.name == name:
@@ -78,20 +78,20 @@ class NetworkSpec:
 
 
 Transform = Callable[[np.ndarray], np.ndarray]
-"""From an array as a foreign file holds it to ours; ValueError if it has the wrong number of axes."""
+"""A function from a foreign file's array to a parameter; raises ValueError for a wrong number of axes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightLayout:
-    """Where the arrays of a foreign checkpoint go.
+    """A `WeightLayout` maps the arrays of a foreign checkpoint to the parameters of a network.
 
     Attributes:
-        name: ``caffe``, ``keras``, ``torchvision``: whose names and shapes.
-        table: ``source key -> (target key, transform)``. A target ``<layer>/norm/<statistic>`` is one of the batch
-            statistics that are folded into ``<layer>`` when all are there.
-        preprocessing: what weights in this layout expect.
-        ignored: patterns (`fnmatch`) of source keys that are known and not needed.
-        epsilon: what was added to each variance in training; torch's default, which torchvision leaves in place.
+        name: name of the layout, such as ``caffe``, ``keras`` or ``torchvision``.
+        table: ``source key -> (target key, transform)``. A target key ``<layer>/norm/<statistic>`` is a batch statistic
+            that is folded into ``<layer>``.
+        preprocessing: preprocessing that parameters in this layout expect.
+        ignored: patterns (`fnmatch`) of source keys that the network does not need.
+        epsilon: constant that is added to each variance of a batch normalisation; the default is torch's.
     """
 
     name: str
@@ -103,17 +103,17 @@ class WeightLayout:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """One architecture: the contract between `cwcf_jax.networks` and the encoder. Hashable, so it can be static.
+    """A `Network` is one architecture as pure functions. It is hashable, so compiled functions accept it as static.
 
     Attributes:
-        spec: names, shapes and preprocessing.
+        spec: names, layers and preprocessing of the network.
         apply: ``(params, inputs [b, h, w, 3] preprocessed, sizes [b, 2]) -> (logits [b, n], {layer: maps})``, NHWC.
-            Maps are zero outside their valid area, and inside it equal to those of the unpadded image.
-        map_sizes: ``sizes [b, 2] -> {layer: sizes [b, 2]}``, the valid area of each map.
-        shapes: the parameters as a nested dictionary of `jax.ShapeDtypeStruct`.
-        initialize: ``seed -> params``, random.
-        layouts: the foreign checkpoints it can be read from.
-        rebuild: the same architecture under a changed spec; None where the spec cannot be changed.
+            Maps are zero outside their valid area; inside, they equal the maps of the unpadded image.
+        map_sizes: ``sizes [b, 2] -> {layer: sizes [b, 2]}``, the valid area of each layer's maps.
+        shapes: function without arguments that returns the parameters as a nested dictionary of `jax.ShapeDtypeStruct`.
+        initialize: ``seed -> params``, random parameters.
+        layouts: function without arguments that returns the weight layouts of foreign checkpoints.
+        rebuild: ``spec -> network``, the same architecture with another spec; None if the shapes are fixed.
     """
 
     spec: NetworkSpec
@@ -125,18 +125,19 @@ class Network:
     rebuild: Callable[[NetworkSpec], "Network"] | None = None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Travels to other processes as what it is made of, since its functions cannot."""
+        """Pickles the spec and the arguments of `rebuild`, since the functions themselves cannot be pickled."""
         return super().__reduce_ex__(protocol) if self.rebuild is None else (self.rebuild, (self.spec,))
 
     def with_spec(self, **changes: Any) -> "Network":
-        """The architecture with another number or names of classes, or another preprocessing.
+        """Returns the network with changes in its spec, such as other classes or another preprocessing.
 
-        ValueError if that would change the shapes of a network that cannot be rebuilt.
+        Raises:
+            ValueError: the number of classes changes, but the network has no `rebuild`.
         """
         spec = dataclasses.replace(self.spec, **changes)
         if spec.num_labels == self.spec.num_labels:
             return dataclasses.replace(self, spec=spec)
-        if spec.classifier is None and spec.cam_layer is not None:  # one map a class
+        if spec.classifier is None and spec.cam_layer is not None:  # the CAM layer has one map for each class
             spec = dataclasses.replace(spec, cam_layer=dataclasses.replace(spec.cam_layer, channels=spec.num_labels))
         if self.rebuild is None:
             raise ValueError(f"{spec.name} has {self.spec.num_labels} classes, not {spec.num_labels}")

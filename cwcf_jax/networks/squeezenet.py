@@ -1,7 +1,7 @@
-"""SqueezeNet 1.1 (Iandola et al. 2016; the release of forresti/SqueezeNet).
+"""This module defines SqueezeNet 1.1 (Iandola et al. 2016; the release of forresti/SqueezeNet).
 
-conv10 has one map a class; after its ReLU the average of each is the logit. So these maps are the class activation maps
-as they stand, and there is no classifier after them. A logit is never negative, and 0 for a class without evidence.
+conv10 and its ReLU give one map for each class, and the map's average is the logit. So these maps are the class
+activation maps, and no classifier follows. A logit is never negative; it is 0 for a class without evidence.
 """
 
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from cwcf_jax.networks.definition import define_network
 from cwcf_jax.networks.preprocessing import TORCHVISION
 from cwcf_jax.networks.spec import Layer, NetworkSpec, Preprocessing, Sizes, WeightLayout
 
-# Channels of the squeeze and of both expand convolutions; a pool stands before each step of the stride.
+# Output channels of the squeeze convolution and of each expand convolution, and the stride; a pool doubles the stride.
 FIRES = {
     "fire2": (16, 64, 4),
     "fire3": (16, 64, 4),
@@ -27,7 +27,7 @@ FIRES = {
 
 
 class Fire(nnx.Module):
-    """A 1x1 convolution to few channels, then 1x1 and 3x3 side by side, concatenated."""
+    """A `Fire` is a 1x1 convolution to few channels, followed by 1x1 and 3x3 convolutions with concatenated results."""
 
     def __init__(self, inputs: int, squeeze: int, expand: int, *, rngs: nnx.Rngs):
         self.squeeze1x1 = layers.Conv(inputs, squeeze, 1, rngs=rngs)
@@ -41,7 +41,7 @@ class Fire(nnx.Module):
 
 
 class SqueezeNet(nnx.Module):
-    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
+    """`SqueezeNet` computes ``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``."""
 
     def __init__(self, rngs: nnx.Rngs, *, num_labels: int):
         self.conv1 = layers.Conv(3, 64, 3, stride=2, pad=False, rngs=rngs)
@@ -55,8 +55,9 @@ class SqueezeNet(nnx.Module):
         self, inputs: Float[Array, "b h w 3"], sizes: Sizes
     ) -> tuple[Float[Array, "b n"], dict[str, layers.Maps]]:
         size = map_sizes(sizes)
-        short = [(0, 0), *((0, max(0, 3 - side)) for side in inputs.shape[1:3]), (0, 0)]  # a map of one cell at least
-        maps = layers.conv_relu(self.conv1, jnp.pad(inputs, short), size["conv1"])
+        # conv1 has no padding, so images of less than 3 x 3 pixels are padded to give one cell.
+        padding = [(0, 0), *((0, max(0, 3 - side)) for side in inputs.shape[1:3]), (0, 0)]
+        maps = layers.conv_relu(self.conv1, jnp.pad(inputs, padding), size["conv1"])
         activations, previous = {}, 2
         for name, (_, _, stride) in FIRES.items():
             if stride != previous:
@@ -83,13 +84,13 @@ PREPROCESSING = Preprocessing(channel_order="BGR", mean=(104.0, 117.0, 123.0))
 
 
 def _layouts() -> tuple[WeightLayout, ...]:
-    """The Caffe release and its Keras port share names; torchvision numbers ReLUs and pools, too."""
+    """Returns the layouts of the Caffe release, of its Keras port with the same names, and of torchvision."""
     branches = ("squeeze1x1", "expand1x1", "expand3x3")
     names = ["conv1", *(f"{fire}/{branch}" for fire in FIRES for branch in branches), "conv10"]
     released = {name: name for name in names}
-    places = dict(zip(FIRES, (3, 4, 6, 7, 9, 10, 11, 12), strict=True))
+    positions = dict(zip(FIRES, (3, 4, 6, 7, 9, 10, 11, 12), strict=True))  # torchvision numbers ReLUs and pools, too
     torchvision = {
-        f"features.{places[fire]}.{branch.replace('1x1', '') if branch == 'squeeze1x1' else branch}": f"{fire}/{branch}"
+        f"features.{positions[fire]}.{'squeeze' if branch == 'squeeze1x1' else branch}": f"{fire}/{branch}"
         for fire in FIRES
         for branch in branches
     }

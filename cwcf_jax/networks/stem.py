@@ -1,15 +1,13 @@
-"""Convolutions of pixels: neighbours in a row become channels of one cell.
+"""This module computes convolutions of pixels, whose few input channels leave the processor's multipliers idle.
 
-Three channels leave the units that multiply idle, and each kind of machine has its own way out.
+On CPUs `multiply` gathers each result's whole window into one row of a matrix and computes one matrix product. Rows of
+pixels are gathered first, then columns: a 3x3 window of stride 2 needs five copies instead of nine.
 
-On CPUs (`multiply`) each result's whole window is gathered into one row of a matrix, and one product does the rest.
-Rows of pixels are gathered first, then columns, so that a 3x3 window of stride 2 takes five copies rather than nine.
-
-On GPUs with bfloat16 (`convolve`) a convolution between cells stays. VGG-16's first layer, 0.5 % of its arithmetic,
-is 15 % of its time. In memory a row of w pixels of 3 channels is also one of w / 4 cells of 12, and 4 results of n
-channels one of 4 n; between these cells stands a convolution, whose kernel holds the original one four times, each time
-shifted by the stride, and zeros. It multiplies up to four times as often, so it is nothing for float32, which no matrix
-unit takes.
+On GPUs with bfloat16 `convolve` joins neighbouring pixels of a row to cells. VGG-16's first layer has 0.5 % of the
+network's arithmetic, but takes 15 % of its time. In memory, a row of w pixels of 3 channels is also a row of w / 4
+cells of 12 channels, and 4 results of n channels are one result of 4 n channels. The convolution between these cells
+has a wider kernel: four copies of the original kernel, each shifted by the stride, and zeros. The convolution needs up
+to four times as many multiplications, so it is useful only in bfloat16, which the GPU's matrix units multiply.
 """
 
 import jax
@@ -18,50 +16,55 @@ from jaxtyping import Array, Float
 
 from cwcf_jax.arrays import einsum
 
-MOST_CHANNELS = 4
-"""Inputs up to which either is faster."""
+MAX_CHANNELS = 4
+"""The largest number of input channels for which `multiply` or `convolve` is faster than XLA's convolution."""
 
-MOST_GATHERED = 3
-"""Side of the widest kernel for which `multiply` is faster (docs/performance.md)."""
+MAX_MULTIPLIED_KERNEL = 3
+"""The side of the widest kernel for which `multiply` is faster (docs/performance.md)."""
 
-MOST_OUTPUTS = 32
-"""Outputs up to which `multiply` is faster; with 64, XLA's convolution takes a third of what it takes with 32."""
+MAX_MULTIPLIED_OUTPUTS = 32
+"""The largest number of output channels for which `multiply` is faster; XLA's convolution to 64 takes a third of the
+time of its convolution to 32."""
 
-TOGETHER = 4
-"""Results that become one cell (docs/performance.md)."""
+CELL_RESULTS = 4
+"""The number of neighbouring results that `convolve` joins to one cell (docs/performance.md)."""
 
 
 def fits(width: int, stride: int) -> bool:
-    """Whether the pixels of a row can be put together."""
-    return width % (stride * TOGETHER) == 0
+    """Tells whether the pixels of a row of this width can be joined to whole cells."""
+    return width % (stride * CELL_RESULTS) == 0
 
 
 def multiply(maps: Float[Array, "b h w c"], kernel: Float[Array, "y x c n"], stride: int) -> Float[Array, "b h2 w2 n"]:
-    """A convolution without padding as one matrix product; sums are float32."""
+    """Computes a convolution without padding as one matrix product with float32 sums."""
     rows, columns, inputs, outputs = kernel.shape
     batch, height, width, _ = maps.shape
     height, width = (height - rows) // stride + 1, (width - columns) // stride + 1
-    reach = -(-columns // stride)  # cells, of `stride` pixels each, that a window touches
-    pixels = (width - 1 + reach) * stride
+    window_cells = -(-columns // stride)  # each cell has `stride` pixels
+    pixels = (width - 1 + window_cells) * stride
     maps = jnp.pad(maps[:, :, :pixels], ((0, 0), (0, 0), (0, max(0, pixels - maps.shape[2])), (0, 0)))
-    cells = maps.reshape(batch, -1, width - 1 + reach, stride * inputs)
-    last = stride * (height - 1) + 1
-    cells = jnp.concatenate([cells[:, row : row + last : stride] for row in range(rows)], axis=3)
-    windows = jnp.concatenate([cells[:, :, column : column + width] for column in range(reach)], axis=3)
-    kernel = jnp.pad(kernel, ((0, 0), (0, reach * stride - columns), (0, 0), (0, 0)))
-    kernel = kernel.reshape(rows, reach, stride * inputs, outputs).swapaxes(0, 1).reshape(windows.shape[3], outputs)
+    cells = maps.reshape(batch, -1, width - 1 + window_cells, stride * inputs)
+    last_row = stride * (height - 1) + 1
+    cells = jnp.concatenate([cells[:, row : row + last_row : stride] for row in range(rows)], axis=3)
+    windows = jnp.concatenate([cells[:, :, column : column + width] for column in range(window_cells)], axis=3)
+    kernel = jnp.pad(kernel, ((0, 0), (0, window_cells * stride - columns), (0, 0), (0, 0)))
+    kernel = kernel.reshape(rows, window_cells, stride * inputs, outputs).swapaxes(0, 1)
+    kernel = kernel.reshape(windows.shape[3], outputs)
     return einsum("bhwc,cn->bhwn", windows, kernel).astype(maps.dtype)
 
 
 def convolve(
     maps: Float[Array, "b h w c"], kernel: Float[Array, "y x c n"], bias: Float[Array, " n"], stride: int
 ) -> Float[Array, "b h2 w2 n"]:
-    """Padded by half its odd kernel, which may reach no farther than a cell; the width must fit."""
+    """Computes a convolution between cells, with padding of half the odd kernel.
+
+    Half the kernel may be at most one cell wide, and ``width`` must satisfy `fits`.
+    """
     batch, height, width, inputs = maps.shape
     rows, outputs = kernel.shape[0], kernel.shape[3]
-    pixels = stride * TOGETHER
+    pixels = stride * CELL_RESULTS
     cells = maps.reshape(batch, height, width // pixels, pixels * inputs)
-    found = jax.lax.conv_general_dilated(
+    results = jax.lax.conv_general_dilated(
         cells,
         widen(kernel, stride),
         window_strides=(stride, 1),
@@ -69,15 +72,18 @@ def convolve(
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=jax.lax.Precision.HIGHEST,
     )
-    found = found + jnp.tile(bias, TOGETHER).reshape(1, 1, 1, -1)
-    return found.reshape(batch, found.shape[1], width // stride, outputs)
+    results = results + jnp.tile(bias, CELL_RESULTS).reshape(1, 1, 1, -1)
+    return results.reshape(batch, results.shape[1], width // stride, outputs)
 
 
 def widen(kernel: Float[Array, "y x c n"], stride: int) -> Float[Array, "y 3 c2 n2"]:
-    """The kernel between cells: a cell before, the same and a cell after, each of ``stride * TOGETHER`` pixels."""
+    """Returns the kernel between cells of ``stride * CELL_RESULTS`` pixels.
+
+    The kernel covers three columns of cells: the result's cell, the cell before and the cell after.
+    """
     rows, columns, inputs, outputs = kernel.shape
-    pixels = stride * TOGETHER
-    firsts = [pixels + stride * i - columns // 2 for i in range(TOGETHER)]
-    places = [((0, 0), (first, 3 * pixels - columns - first), (0, 0), (0, 0)) for first in firsts]
-    wide = jnp.stack([jnp.pad(kernel, place) for place in places], axis=3)
-    return wide.reshape(rows, 3, pixels * inputs, TOGETHER * outputs)
+    pixels = stride * CELL_RESULTS
+    offsets = [pixels + stride * i - columns // 2 for i in range(CELL_RESULTS)]
+    paddings = [((0, 0), (offset, 3 * pixels - columns - offset), (0, 0), (0, 0)) for offset in offsets]
+    wide = jnp.stack([jnp.pad(kernel, padding) for padding in paddings], axis=3)
+    return wide.reshape(rows, 3, pixels * inputs, CELL_RESULTS * outputs)

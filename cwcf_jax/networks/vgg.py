@@ -1,9 +1,9 @@
-"""VGG-16 (Simonyan & Zisserman 2015) and VGG-16-CAM (Zhou et al. 2016), pools rounding up as in Caffe.
+"""This module defines VGG-16 (Simonyan & Zisserman 2015) and VGG-16-CAM (Zhou et al. 2016), with pools that round up.
 
-VGG-16-CAM leaves out pool5 and the dense layers; a CAM convolution, GAP and a classifier follow conv5_3. The Caffe
-release splits the CAM convolution into two groups (outputs 0-511 see inputs 0-255, outputs 512-1023 see 256-511); the
-Keras release that the paper's authors used has it dense. Of VGG-16-CAM, pool5 is computed beside the road, for those
-who pool it as features. torchvision's VGG-16 rounds its pools down: odd sizes give it one row or column less.
+VGG-16-CAM has no dense layers: a CAM convolution, global average pooling and a classifier follow conv5_3. The CAM
+convolution of the Caffe release has two groups (outputs 0-511 read inputs 0-255, outputs 512-1023 read inputs 256-511);
+the CAM convolution of the Keras release, which the paper's authors used, has one group. VGG-16-CAM computes pool5 only
+as a feature layer. Pools round up as in Caffe; torchvision's pools round down and lose a row or column of odd sizes.
 """
 
 import functools
@@ -19,15 +19,15 @@ from cwcf_jax.networks.spec import Layer, Network, NetworkSpec, Sizes, WeightLay
 
 Blocks = tuple[tuple[int, int], ...]
 
-# Simonyan & Zisserman 2015, table 1, configuration D: channels and convolutions of each block.
+# Simonyan & Zisserman 2015, table 1, configuration D: channels and number of convolutions of each block.
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 CAM_CHANNELS = 1024
 FC_SIDE = 7
-"""Rows and columns of pool5 that VGG-16's first dense layer sees."""
+"""The rows and columns of pool5 that VGG-16's first dense layer reads."""
 
 
 def convolutions(blocks: Blocks) -> tuple[Layer, ...]:
-    """conv1_1, conv1_2 ... of a network with these channels and convolutions in each block."""
+    """Returns the layers conv1_1, conv1_2, ... of a network with these blocks."""
     return tuple(
         Layer(f"conv{block}_{i}", channels, 2 ** (block - 1))
         for block, (channels, count) in enumerate(blocks, start=1)
@@ -36,12 +36,12 @@ def convolutions(blocks: Blocks) -> tuple[Layer, ...]:
 
 
 def last_pool(blocks: Blocks) -> Layer:
-    """The pool after the last block."""
+    """Returns the pool after the last block."""
     return Layer(f"pool{len(blocks)}", blocks[-1][0], 2 ** len(blocks))
 
 
 class Trunk(nnx.Module):
-    """3x3 convolutions in blocks, a pool after each; the maps of every convolution and of the last pool."""
+    """A `Trunk` computes blocks of 3x3 convolutions, with a pool after each block."""
 
     def __init__(self, rngs: nnx.Rngs, *, blocks: Blocks):
         self.blocks = blocks
@@ -51,7 +51,7 @@ class Trunk(nnx.Module):
             inputs = layer.channels
 
     def trunk(self, inputs: Float[Array, "b h w 3"], size: dict[str, Sizes]) -> dict[str, layers.Maps]:
-        """The maps of every layer, the last convolution's before the last pool."""
+        """Returns the maps of every convolution and of the last pool."""
         maps, activations, previous = inputs, {}, 1
         for name, stride in ((layer.name, layer.stride) for layer in convolutions(self.blocks)):
             if stride != previous:
@@ -63,9 +63,9 @@ class Trunk(nnx.Module):
 
 
 class VGG(Trunk):
-    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``, with VGG-16's dense layers.
+    """`VGG` computes ``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})`` by dense layers.
 
-    Where pool5 is not 7 x 7 it is brought there by adaptive average pooling, as torchvision does.
+    Adaptive average pooling turns pool5 of any size into 7 x 7 cells, as in torchvision.
     """
 
     def __init__(self, rngs: nnx.Rngs, *, num_labels: int):
@@ -79,12 +79,15 @@ class VGG(Trunk):
     ) -> tuple[Float[Array, "b n"], dict[str, layers.Maps]]:
         size = map_sizes(sizes, blocks=BLOCKS)
         activations = self.trunk(inputs, size)
-        seen = jax.nn.relu(self.fc6(layers.mean_pool_to(activations["pool5"], size["pool5"], FC_SIDE)))[:, 0, 0]
-        return self.fc8(jax.nn.relu(self.fc7(seen))), activations
+        fc6 = jax.nn.relu(self.fc6(layers.mean_pool_to(activations["pool5"], size["pool5"], FC_SIDE)))[:, 0, 0]
+        return self.fc8(jax.nn.relu(self.fc7(fc6))), activations
 
 
 class VGGCAM(Trunk):
-    """``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``, with a CAM convolution and GAP."""
+    """`VGGCAM` computes ``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``.
+
+    A CAM convolution, global average pooling and a classifier follow the last convolution of the blocks.
+    """
 
     def __init__(self, rngs: nnx.Rngs, *, num_labels: int, blocks: Blocks, cam_channels: int, cam_groups: int = 1):
         super().__init__(rngs, blocks=blocks)
@@ -102,7 +105,7 @@ class VGGCAM(Trunk):
 
 
 def map_sizes(sizes: Sizes, *, blocks: Blocks) -> dict[str, Sizes]:
-    """The valid area of each map for images of the given sizes; ``cam_conv`` is VGG-16-CAM's."""
+    """Returns the valid area of each layer's maps for images of these sizes; ``cam_conv`` is VGG-16-CAM's."""
     result, current, previous = {}, sizes, 1
     for layer in convolutions(blocks):
         if layer.stride != previous:
@@ -118,15 +121,18 @@ _map_sizes = functools.partial(map_sizes, blocks=BLOCKS)
 
 
 def _layouts(head: dict[str, str]) -> tuple[WeightLayout, ...]:
-    """Where the released files' layers go; ``head`` are those after conv5_3 in Caffe's names."""
+    """Returns the layouts of the released files.
+
+    Args:
+        head: the network's layer for each layer after conv5_3, by the names of the Caffe release.
+    """
     trunk = {layer.name: layer.name for layer in CONVOLUTIONS}
     dense = [name for name in head if name != "CAM_conv"]
     fc6 = layouts.dense_on_maps(POOL5.channels, FC_SIDE)
     caffe = layouts.caffe(trunk | head, classifiers=dense)
-    # torchvision: `features` numbers convolutions, ReLUs and pools through.
-    places = [i for block, (_, count) in enumerate(BLOCKS) for i in _places(block, count)]
-    torchvision = layouts.torch({f"features.{i}": name for i, name in zip(places, trunk, strict=True)})
-    # keras.applications: block1_conv1 ...
+    positions = [i for block, (_, count) in enumerate(BLOCKS) for i in _torchvision_positions(block, count)]
+    torchvision = layouts.torch({f"features.{i}": name for i, name in zip(positions, trunk, strict=True)})
+    # keras.applications calls conv1_1 block1_conv1.
     applications = layouts.keras({name.replace("conv", "block").replace("_", "_conv"): name for name in trunk})
     keras = [WeightLayout("keras", applications, CAFFE_VGG)]
     if "fc6" in head:
@@ -134,12 +140,12 @@ def _layouts(head: dict[str, str]) -> tuple[WeightLayout, ...]:
         torchvision |= layouts.torch({"classifier.0": "fc6"}, transform=fc6)
         torchvision |= layouts.torch({"classifier.3": "fc7", "classifier.6": "fc8"}, transform=layouts.dense)
         applications |= layouts.keras({"fc1": "fc6", "fc2": "fc7", "predictions": "fc8"})
-        # What fc1 sees was flattened channels last, or first under Theano.
+        # Keras flattens pool5 with the channels last; under Theano, with the channels first.
         theano = applications | {"fc1/kernel": ("fc6/kernel", lambda array: fc6(layouts.dense(array)))}
         applications["fc1/kernel"] = ("fc6/kernel", layouts.rows_on_maps(POOL5.channels, FC_SIDE))
         keras = [WeightLayout("keras", applications, CAFFE_VGG), WeightLayout("keras, Theano order", theano, CAFFE_VGG)]
     else:
-        keras.append(WeightLayout("keras, unnamed layers", layouts.keras(_authors()), CAFFE_VGG))
+        keras.append(WeightLayout("keras, unnamed layers", layouts.keras(_author_layers()), CAFFE_VGG))
     return (
         WeightLayout("caffe", caffe, CAFFE_VGG),
         *keras,
@@ -147,20 +153,21 @@ def _layouts(head: dict[str, str]) -> tuple[WeightLayout, ...]:
     )
 
 
-def _authors() -> dict[str, str]:
-    """The layers of the paper's Keras file: three have names, the rest what Keras 1 calls a layer without one.
+def _author_layers() -> dict[str, str]:
+    """Returns the network's layer for each layer of the Keras file of the paper's authors.
 
-    Inferred from the authors' `keras_code/vgg_cam.py` and Keras' rule; the file itself was not to be had.
+    Four layers have names; the others have the default names of Keras 1. These names are inferred from the authors'
+    `keras_code/vgg_cam.py` and from Keras' rule, since the file itself was not available.
     """
     names = {"relu5_1": "conv5_1", "relu5_3": "conv5_3", "CAM_relu": "cam_conv", "dense_1": "classifier"}
     unnamed = [layer.name for layer in CONVOLUTIONS if layer.name not in names.values()]
     return names | {f"convolution2d_{i}": name for i, name in enumerate(unnamed, start=1)}
 
 
-def _places(block: int, count: int) -> list[int]:
-    """Indices of a block's convolutions in torchvision's ``features``: each has a ReLU, each block a pool."""
-    before = sum(2 * earlier + 1 for _, earlier in BLOCKS[:block])
-    return [before + 2 * i for i in range(count)]
+def _torchvision_positions(block: int, count: int) -> list[int]:
+    """Returns the indices of a block's convolutions in torchvision's ``features``, which also counts ReLUs and pools."""
+    first = sum(2 * convolution_count + 1 for _, convolution_count in BLOCKS[:block])
+    return [first + 2 * i for i in range(count)]
 
 
 def _cam_network(name: str, *, cam_groups: int) -> Network:
