@@ -252,7 +252,7 @@ class IndexRanker:
             ranked = merge([unchanged, replaced], count)
         return Ranking(ranked.scores, np.array([self._row(entry) for entry in ranked.entries], np.int64))
 
-    def vectors(self, rows: pipeline.Rows) -> Float[np.ndarray, "r d"]:
+    def vectors(self, rows: pipeline.RowIndices) -> Float[np.ndarray, "r d"]:
         """Implements `search.pipeline.Ranker`."""
         others = [row for row in rows.tolist() if row not in self._replaced]
         vectors = dict(self._replaced)
@@ -261,15 +261,15 @@ class IndexRanker:
             vectors |= dict(zip(others, unchanged, strict=True))
         return np.stack([vectors[row] for row in rows.tolist()])
 
-    def describe(self, class_ids: np.ndarray, rows: pipeline.Rows) -> Float[np.ndarray, "r d"]:
+    def describe(self, class_ids: np.ndarray, rows: pipeline.RowIndices) -> Float[np.ndarray, "r d"]:
         """Returns the descriptors of pictures under some classes; implements `search.pipeline.Online`."""
         return self._ranker.vectors([self.entries[row] for row in rows.tolist()], class_ids)
 
-    def regions(self, rows: pipeline.Rows) -> Float[np.ndarray, "r t d"]:
+    def regions(self, rows: pipeline.RowIndices) -> Float[np.ndarray, "r t d"]:
         """Returns the region descriptors of pictures in a compact index."""
         return self._ranker.regions([self.entries[row] for row in rows.tolist()])
 
-    def replace(self, rows: pipeline.Rows, vectors: pipeline.Vectors) -> "IndexRanker":
+    def replace(self, rows: pipeline.RowIndices, vectors: pipeline.Vectors) -> "IndexRanker":
         """Implements `search.pipeline.Ranker`."""
         ranker = copy.copy(self)  # both rankers share their rows
         ranker._replaced = self._replaced | dict(zip(rows.tolist(), np.asarray(vectors), strict=True))

@@ -165,7 +165,7 @@ def _author_layers() -> dict[str, str]:
 
 
 def _torchvision_positions(block: int, count: int) -> list[int]:
-    """Returns the indices of a block's convolutions in torchvision's ``features``, which also counts ReLUs and pools."""
+    """Returns the indices of a block's convolutions in torchvision's ``features``, where ReLUs and pools count, too."""
     first = sum(2 * convolution_count + 1 for _, convolution_count in BLOCKS[:block])
     return [first + 2 * i for i in range(count)]
 

@@ -45,7 +45,7 @@ BFLOAT16_ERROR = 2.0**-8
 SCORE_ERROR = 1e-5
 """An upper bound of the difference between scores of a matrix product and of `similarities`, for vectors of norm 1."""
 
-Rows = Float[Array, "n d"] | Float[np.ndarray, "n d"]
+DescriptorRows = Float[Array, "n d"] | Float[np.ndarray, "n d"]
 """A database, on a device or in the host's memory."""
 
 
@@ -78,7 +78,7 @@ class Candidates(NamedTuple):
 class _ScoringSource(NamedTuple):
     """The rows that blocks are scored from: those of a database, or the int8 values and scales of a compact copy."""
 
-    values: Rows | Int8[Array, "n d"]
+    values: DescriptorRows | Int8[Array, "n d"]
     scales: Float[Array, " n"] | None
 
 
@@ -91,7 +91,7 @@ class _Groups(NamedTuple):
 
 
 def find(
-    queries: Float[Array, "q d"], database: Rows, *, compact: CompactDatabase | None, count: int, scoring: str
+    queries: Float[Array, "q d"], database: DescriptorRows, *, compact: CompactDatabase | None, count: int, scoring: str
 ) -> Candidates:
     """Finds the ``count`` nearest rows of each query, and says for which queries no other row can be among them.
 
@@ -127,7 +127,7 @@ def _best_groups(
 @functools.partial(jax.jit, static_argnames="count")
 def _rank_group_rows(
     queries: Float[Array, "q d"],
-    database: Rows,
+    database: DescriptorRows,
     groups: _Groups,
     best_maxima: Float[Array, "q g"],
     best_groups: Int[Array, "q g"],

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from cwcf_jax import hardware
 from cwcf_jax.arrays import dequantize, quantize
 from cwcf_jax.search import candidates
-from cwcf_jax.search.candidates import Candidates, CompactDatabase, Rows
+from cwcf_jax.search.candidates import Candidates, CompactDatabase, DescriptorRows
 from cwcf_jax.search.similarity import Ranking, similarities
 
 BLOCK_QUERIES = 256
@@ -27,7 +27,7 @@ SCORINGS = "float32", "bfloat16"
 
 def nearest(
     queries: Float[Array, "q d"],
-    database: Rows,
+    database: DescriptorRows,
     count: int,
     *,
     compact: CompactDatabase | None = None,
@@ -60,7 +60,7 @@ def nearest(
 
 
 def _finders(
-    num_queries: int, database: Rows, count: int, compact: CompactDatabase | None, scoring: str
+    num_queries: int, database: DescriptorRows, count: int, compact: CompactDatabase | None, scoring: str
 ) -> list[Callable[[Array], Candidates]]:
     """Returns functions that find candidates: the fastest first, the most precise last."""
     find = functools.partial(candidates.find, database=database, count=count)
@@ -80,7 +80,7 @@ def native_scoring() -> str:
 
 
 @functools.partial(jax.jit, static_argnames="count")
-def exhaustive(queries: Float[Array, "q d"], database: Rows, count: int) -> Ranking:
+def exhaustive(queries: Float[Array, "q d"], database: DescriptorRows, count: int) -> Ranking:
     """Computes the result of `nearest` by its definition: all `similarities`, one query after another. It is slower."""
     best = jax.lax.map(lambda query: jax.lax.top_k(similarities(query, jnp.asarray(database)), count), queries)
     return Ranking(*best)
@@ -94,7 +94,7 @@ def compact(database: Float[Array, "n d"]) -> CompactDatabase:
     return CompactDatabase(values, scales, error)
 
 
-def _check(queries: Float[Array, "q d"], database: Rows, count: int, scoring: str | None) -> str:
+def _check(queries: Float[Array, "q d"], database: DescriptorRows, count: int, scoring: str | None) -> str:
     if count < 1:
         raise ValueError(f"a search returns at least 1 row, not {count}")
     if len(queries) == 0 or database.shape[0] == 0:

@@ -109,7 +109,7 @@ _REQUIRED = (
 """Fields of `SearchConfig`, each with a second field that must be set for the first to change anything."""
 
 
-Rows = Int[Array, " r"] | Int[np.ndarray, " r"]
+RowIndices = Int[Array, " r"] | Int[np.ndarray, " r"]
 """The rows of some images of a `Ranker`."""
 
 Vectors = Float[Array, "r d"] | Float[np.ndarray, "r d"]
@@ -123,17 +123,17 @@ class Ranker(Protocol):
     def best(self, query: Float[Array, " d"], count: int) -> Ranking:
         """Ranks the images by cosine with a query of norm 1, and returns the ``count`` best images at most."""
 
-    def vectors(self, rows: Rows) -> Vectors:
+    def vectors(self, rows: RowIndices) -> Vectors:
         """Returns the descriptors that some images are ranked by."""
 
-    def replace(self, rows: Rows, vectors: Vectors) -> "Ranker":
+    def replace(self, rows: RowIndices, vectors: Vectors) -> "Ranker":
         """Returns a copy of the ranker with other descriptors for some images."""
 
 
 Reranker = Callable[[Int[np.ndarray, " r"]], BestRegions]
 """A function that finds the best region of each row for a query, such as a partial `reranking.best_regions`."""
 
-OnlineDescriber = Callable[[Rows], Vectors]
+OnlineDescriber = Callable[[RowIndices], Vectors]
 """A function that describes rows under a query's classes, such as a partial `OnlineSearch.vectors`."""
 
 
@@ -150,11 +150,11 @@ class Database(NamedTuple):
         """Ranks the descriptors by cosine with a query, see `Ranker`."""
         return _rank_descriptors(query, self.descriptors, count)
 
-    def vectors(self, rows: Rows) -> Float[Array, "r d"]:
+    def vectors(self, rows: RowIndices) -> Float[Array, "r d"]:
         """Returns the descriptors of some rows."""
         return self.descriptors[jnp.asarray(rows)]
 
-    def replace(self, rows: Rows, vectors: Vectors) -> "Database":
+    def replace(self, rows: RowIndices, vectors: Vectors) -> "Database":
         """Returns a copy of the database with other descriptors for some distinct rows."""
         return Database(self.descriptors.at[jnp.asarray(rows)].set(jnp.asarray(vectors)))
 
@@ -240,7 +240,7 @@ def _search(query: Float[Array, " d"], ranker: Ranker, count: int, query_row: In
 
 
 def _vectors(
-    query: Float[Array, " d"], ranker: Ranker, rows: Rows, own_row: Int[Array, ""] | int
+    query: Float[Array, " d"], ranker: Ranker, rows: RowIndices, own_row: Int[Array, ""] | int
 ) -> Float[Array, "r d"]:
     """Returns the descriptors of some rows; the query replaces the descriptor of its own picture, ``own_row``."""
     is_own = jnp.equal(jnp.asarray(rows), own_row)

@@ -125,10 +125,10 @@ class ContractTest(parameterized.TestCase):
             for layer, maps in activations.items():
                 rows, columns = maps.shape[1:3]
                 scale = float(jnp.abs(maps).max()) + 1e-30
-                found = np.array(padded_activations[layer][i])
-                np.testing.assert_allclose(found[:rows, :columns], maps[0], atol=1e-5 * scale, err_msg=layer)
-                found[:rows, :columns] = 0
-                self.assertEqual(np.abs(found).max(), 0, layer)
+                actual = np.array(padded_activations[layer][i])
+                np.testing.assert_allclose(actual[:rows, :columns], maps[0], atol=1e-5 * scale, err_msg=layer)
+                actual[:rows, :columns] = 0
+                self.assertEqual(np.abs(actual).max(), 0, layer)
 
 
 class OnGPUsTest(parameterized.TestCase):
