@@ -15,7 +15,7 @@ from absl.flags import FlagValues
 import cwcf_jax
 from cwcf_jax import encoder, networks
 from cwcf_jax.images import ImageSet, load_image
-from cwcf_jax.images import Picture as Source
+from cwcf_jax.images import Picture as ImageFile
 from experiments import driver, run_flags, tables
 from experiments.driver import Outcome, Picture
 from experiments.inputs import describe_data, load_model, read_datasets
@@ -71,11 +71,11 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
     )
 
 
-def pictures(benchmark: ImageSet, count: int) -> list[tuple[str, Source]]:
+def pictures(benchmark: ImageSet, count: int) -> list[tuple[str, ImageFile]]:
     """Returns the names and pictures of ``count`` queries, of as many landmarks as possible."""
     by_number = sorted(range(len(benchmark.queries)), key=lambda i: benchmark.queries[i].name.rpartition("_")[::-1])
     sources = benchmark.query_pictures()
-    named_sources: dict[str, tuple[str, Source]] = {}
+    named_sources: dict[str, tuple[str, ImageFile]] = {}
     for i in by_number:
         named_sources.setdefault(str(sources[i]), (benchmark.queries[i].name, sources[i]))
     return list(named_sources.values())[:count]

@@ -2,21 +2,12 @@
 
 from cwcf_jax.encoder.ahead import compile_ahead
 from cwcf_jax.encoder.arguments import BUCKET_STEPS
+from cwcf_jax.encoder.class_pooling import ClassVectors, Maps, PooledFeatures, class_maps
 from cwcf_jax.encoder.embedding import Embeddings, class_vectors_from_maps, embed_classes, embed_maps
 from cwcf_jax.encoder.evidence import Evidence, explain
 from cwcf_jax.encoder.extractor import Extractor, layer_maps, load_extractor
 from cwcf_jax.encoder.model import DTYPES, POOLINGS, EncoderConfig, Model, load
-from cwcf_jax.encoder.passes import (
-    ClassVectors,
-    Maps,
-    PooledFeatures,
-    class_maps,
-    class_vectors,
-    encode,
-    feature_maps,
-    pool,
-    raw_features,
-)
+from cwcf_jax.encoder.passes import class_vectors, encode, feature_maps, pool, raw_features
 from cwcf_jax.encoder.placement import replicate
 from cwcf_jax.encoder.regions import (
     GRID_LEVELS,

@@ -12,8 +12,9 @@ from cwcf_jax import descriptors
 from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder.arguments import check_classes
+from cwcf_jax.encoder.class_pooling import ClassVectors, Maps, pool_maps, pooled_vectors
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.passes import ClassVectors, Maps, feature_maps, pool_maps, pooled_vectors
+from cwcf_jax.encoder.passes import feature_maps
 
 
 class Embeddings(NamedTuple):

@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float, Int
 from cwcf_jax import descriptors
 from cwcf_jax.arrays import einsum, inverse_norm, valid_mask
 from cwcf_jax.descriptors import Whitening
+from cwcf_jax.encoder.class_pooling import Maps, class_maps, pool_classes
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.passes import Maps, class_maps, pool_classes
 
 
 class Evidence(NamedTuple):

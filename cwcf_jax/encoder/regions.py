@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Int
 
 from cwcf_jax import descriptors
 from cwcf_jax.descriptors import Whitening, regions
+from cwcf_jax.encoder.class_pooling import Maps, class_maps, pool_classes, pool_maps, pooled_vectors, weighted_vectors
 from cwcf_jax.encoder.model import Model
-from cwcf_jax.encoder.passes import Maps, class_maps, pool_classes, pool_maps, pooled_vectors, weighted_vectors
 
 GRID_LEVELS = 2, 3, 4
 """The levels of the windows that a compact index describes, because it keeps no maps; see `regions.grid_boxes`."""

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.synthetic import windows
 from experiments.synthetic.mesh import GLOW, Plane, Real, Sketch
 from experiments.synthetic.palette import Palette, darken
-from experiments.synthetic.vocabulary import Part
+from experiments.synthetic.vocabulary import DrawFunction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Style:
     """
 
     palette: Palette
-    window: Part
-    ground: Part
-    door: Part
+    window: DrawFunction
+    ground: DrawFunction
+    door: DrawFunction
     seed: int
     bay: Real
     floor: Real
@@ -40,7 +40,7 @@ class Style:
     quoins: bool
     pilasters: bool
 
-    def install(self, part: Part, plane: Plane, rng: np.random.Generator, salt: int = 0) -> None:
+    def install(self, part: DrawFunction, plane: Plane, rng: np.random.Generator, salt: int = 0) -> None:
         """Draws the building's version of a part; ``rng`` decides when each of its panes is lit."""
         rows = plane.sketch.rows
         first = len(rows)
@@ -52,9 +52,9 @@ class Style:
 
 def draw_style(rng: np.random.Generator, palette: Palette) -> Style:
     """Draws a style at random."""
-    kinds: tuple[Part, ...] = (windows.sash_window, windows.round_window, windows.gothic_window)
+    kinds: tuple[DrawFunction, ...] = (windows.sash_window, windows.round_window, windows.gothic_window)
     window, ground = (kinds[int(i)] for i in rng.choice(3, 2, p=[0.45, 0.35, 0.2]))
-    doors: tuple[Part, ...] = (windows.arched_door, windows.gothic_portal, windows.panelled_door)
+    doors: tuple[DrawFunction, ...] = (windows.arched_door, windows.gothic_portal, windows.panelled_door)
     return Style(
         palette=palette,
         window=window,
@@ -221,7 +221,9 @@ def battlements(
         plane.box(0, -0.4, width, 0.0, palette.trim, 0.25)
 
 
-def colonnade(sketch: Sketch, x0: Real, x1: Real, y: Real, height: Real, count: int, style: Style, part: Part) -> None:
+def colonnade(
+    sketch: Sketch, x0: Real, x1: Real, y: Real, height: Real, count: int, style: Style, part: DrawFunction
+) -> None:
     """Builds a row of columns with an entablature and steps."""
     for k in range(count):
         x = x0 + (x1 - x0) * (k + 0.5) / count

@@ -9,9 +9,9 @@ from experiments.synthetic import blocks, bridges, crowns, galleries, gates, orn
 from experiments.synthetic.blocks import Style
 from experiments.synthetic.mesh import Mesh, Sketch
 from experiments.synthetic.palette import draw_palette
-from experiments.synthetic.vocabulary import Part
+from experiments.synthetic.vocabulary import DrawFunction
 
-_CAPS: tuple[Part, ...] = (crowns.onion_dome, crowns.round_dome, crowns.ribbed_dome)
+_CAPS: tuple[DrawFunction, ...] = (crowns.onion_dome, crowns.round_dome, crowns.ribbed_dome)
 
 
 def church(sketch: Sketch, rng: np.random.Generator, style: Style) -> None:
@@ -208,7 +208,7 @@ def palace(sketch: Sketch, rng: np.random.Generator, style: Style) -> None:
     blocks.hipped(sketch, (-half, 1, half, depth), height, rng.uniform(3, 5), 0.85, style.palette)
     front = blocks.block(sketch, (-middle_half, -1, middle_half, 1), height * 1.12, style, rng, door=True)
     pediment_kind = int(rng.integers(4))
-    pediments: tuple[Part, ...] = (
+    pediments: tuple[DrawFunction, ...] = (
         ornament.triangular_pediment,
         ornament.curved_pediment,
         ornament.broken_pediment,
@@ -260,7 +260,7 @@ def onion_church(sketch: Sketch, rng: np.random.Generator, style: Style) -> None
     """Builds a cube under five domes on drums."""
     half, height = rng.uniform(7, 9), rng.uniform(11, 15)
     blocks.block(sketch, (-half, 0, half, 2 * half), height, style, rng, door=True)
-    domes: tuple[Part, ...] = (crowns.onion_dome, crowns.ribbed_dome, crowns.onion_dome)
+    domes: tuple[DrawFunction, ...] = (crowns.onion_dome, crowns.ribbed_dome, crowns.onion_dome)
     dome, size = domes[rng.integers(3)], rng.uniform(9, 13)
     for x, y, is_corner in ((-1, 1.5, 1), (1, 1.5, 1), (0, 1, 0), (-1, 0.45, 1), (1, 0.45, 1)):
         seed = style.seed + is_corner

@@ -8,10 +8,10 @@ from experiments.synthetic import boats, galleries, monuments, people, roadside,
 from experiments.synthetic.mesh import Plane
 from experiments.synthetic.palette import Palette
 
-Part = Callable[[Plane, np.random.Generator, Palette], None]
+DrawFunction = Callable[[Plane, np.random.Generator, Palette], None]
 """A function that draws a part or a prop on a plane, with sizes at random and colours of a palette."""
 
-PROPS: dict[str, tuple[int, Part]] = {
+PROPS: dict[str, tuple[int, DrawFunction]] = {
     "awning stall": (3, street.awning_stall),
     "basin fountain": (5, monuments.basin_fountain),
     "broadleaf tree": (9, trees.broadleaf_tree),
