@@ -29,7 +29,7 @@ _FOLDER = flags.DEFINE_string("folder", None, "Empty or new folder on the disk t
 _IMAGES = flags.DEFINE_list("images", ["5063", "20000"], "Numbers of images in the store, ascending.")
 _CLASSES = flags.DEFINE_integer("classes", 1000, "Number of classes of an image.", lower_bound=1)
 _DIM = flags.DEFINE_integer("dim", 512, "Dimensions of a class vector.", lower_bound=1)
-_FRAGMENT = flags.DEFINE_integer("fragment", 512, "Number of images that are written together.", lower_bound=1)
+_SHARD_IMAGES = flags.DEFINE_integer("fragment", 512, "Number of images that are written together.", lower_bound=1)
 _NC = flags.DEFINE_list("nc", ["8", "64"], "Values of N_C.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Number of queries of each kind.", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "", "File for the results as JSON; empty for none.")
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     folder = pathlib.Path(_FOLDER.value)
     if folder.exists() and any(folder.iterdir()):
         raise app.UsageError(f"--folder: {folder} is not empty; choose an empty or a new folder")
-    layout = StoreConfig(tuple(range(_CLASSES.value)), _DIM.value, "int8", _FRAGMENT.value)
+    layout = StoreConfig(tuple(range(_CLASSES.value)), _DIM.value, "int8", _SHARD_IMAGES.value)
     rows = []
     try:
         for images in map(int, _IMAGES.value):
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
         shutil.rmtree(folder / "store", ignore_errors=True)
     result = {
         "what": "OnA over a class-vector store, seconds",
-        "layout": {"classes": _CLASSES.value, "dim": _DIM.value, "dtype": "int8", "fragment": _FRAGMENT.value},
+        "layout": {"classes": _CLASSES.value, "dim": _DIM.value, "dtype": "int8", "fragment": _SHARD_IMAGES.value},
         "bytes_per_image": layout.image_bytes,
         "memory_bandwidth": measuring.memory_bandwidth(),
         "machine": measuring.describe_machine(),
@@ -91,8 +91,8 @@ def measure_query(folder: pathlib.Path, images: int, nc: int) -> dict[str, Any]:
     direction = random.normal(size=_DIM.value)
     query = jnp.asarray(direction / np.linalg.norm(direction), jnp.float32)
     layout = ClassVectorStore(folder / "store").layout
-    shards = -(-images // layout.fragment)
-    bytes_read = shards * layout.fragment * nc * layout.dim
+    shards = -(-images // layout.shard_images)
+    bytes_read = shards * layout.shard_images * nc * layout.dim
     read_command = _make_read_command(folder, bytes_read)
     cold: dict[str, list[float]] = {"query": [], "cat": []}
     for _ in range(max(3, _ROUNDS.value // 2)):

@@ -41,7 +41,7 @@ class StoreVariant:
     @property
     def method(self) -> str:
         """Returns the name of the method in results files."""
-        return f"OnA, {self.layout.dtype}" + (f", own {self.layout.own}" if self.layout.own else "")
+        return f"OnA, {self.layout.dtype}" + (f", own {self.layout.own_classes}" if self.layout.own_classes else "")
 
 
 def define_flags(values: FlagValues) -> None:
@@ -75,7 +75,13 @@ def measure(values: FlagValues, stack: contextlib.ExitStack, folder: pathlib.Pat
         row, image_bytes = search(inputs, variant, nc, npca)
         gain = compare(row.per_query, exact.per_query)
         layout = variant.layout
-        line: list[tables.Cell] = [layout.dtype, layout.dim, len(layout.classes), layout.own or None, image_bytes]
+        line: list[tables.Cell] = [
+            layout.dtype,
+            layout.dim,
+            len(layout.classes),
+            layout.own_classes or None,
+            image_bytes,
+        ]
         interval = tables.interval(gain.low, gain.high)
         lines.append([*line, f"{row.map:.4f}", f"{gain.difference:+.4f}", interval])
         rows.append(row)
@@ -117,7 +123,9 @@ def variants(
         classes = tuple(np.sort(by_frequency[:count]).tolist())
         store_variants.append(StoreVariant(whitening, store.StoreConfig(classes, whitening.dim, "int8")))
     for count in sorted({count for count in own if 0 < count < len(all_classes)}, reverse=True):
-        store_variants.append(StoreVariant(whitening, store.StoreConfig(all_classes, whitening.dim, "int8", own=count)))
+        store_variants.append(
+            StoreVariant(whitening, store.StoreConfig(all_classes, whitening.dim, "int8", own_classes=count))
+        )
     return store_variants
 
 
@@ -156,8 +164,8 @@ def fill(folder: str, images: PooledRows, variant: StoreVariant) -> None:
             rows = np.arange(start, min(start + WHITENING_BATCH, images.length))
             vectors = [scale.class_vectors(rows, classes) for scale in images.scales]
             embedded = benchmark.sum_scales(vectors, variant.whitening)
-            if variant.layout.own:
-                top = np.argsort(-images.logits[rows], axis=1, kind="stable")[:, : variant.layout.own]
+            if variant.layout.own_classes:
+                top = np.argsort(-images.logits[rows], axis=1, kind="stable")[:, : variant.layout.own_classes]
                 embedded = (
                     embedded * jnp.zeros(embedded.shape[:2]).at[np.arange(len(rows))[:, None], top].set(1)[..., None]
                 )

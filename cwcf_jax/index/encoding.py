@@ -125,7 +125,7 @@ def describe_compactly(
 
 @dataclasses.dataclass(frozen=True)
 class VectorBlock:
-    """A `VectorBlock` names pictures with consecutive rows in one fragment of a class-vector store.
+    """A `VectorBlock` names pictures with consecutive rows in one shard of a class-vector store.
 
     Attributes:
         vectors: location of the class-vector store, where a writer reserved the rows.
@@ -138,12 +138,12 @@ class VectorBlock:
     contents: tuple[str, ...]
 
 
-def choose_layout(classes: int, dim: int, fragment: int, config: IndexConfig) -> StoreConfig:
+def choose_layout(classes: int, dim: int, shard_images: int, config: IndexConfig) -> StoreConfig:
     """Returns the layout of the class-vector store; a compact index stores regions in place of classes."""
     if config.compact:
-        return StoreConfig(tuple(range(encoder.NUM_GRID_REGIONS)), dim, "int8", fragment)
+        return StoreConfig(tuple(range(encoder.NUM_GRID_REGIONS)), dim, "int8", shard_images)
     own_classes = config.own_classes if config.own_classes < classes else 0
-    return StoreConfig(tuple(range(classes)), dim, "int8", fragment, own_classes)
+    return StoreConfig(tuple(range(classes)), dim, "int8", shard_images, own_classes)
 
 
 def write_vectors(
@@ -156,7 +156,7 @@ def write_vectors(
     if compact:
         encoded = describe_compactly(maps, block.contents, model, whitening, num_classes)
     else:
-        own_classes = ClassVectorStore(block.vectors).layout.own
+        own_classes = ClassVectorStore(block.vectors).layout.own_classes
         encoded = describe(maps, block.contents, model, whitening, num_classes, own_classes)
     pictures = [encoded[content] for content in block.contents]
     values = np.stack([picture.values for picture in pictures])

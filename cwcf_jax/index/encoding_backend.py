@@ -34,7 +34,7 @@ class EncodingBackend(Protocol):
     def write_vectors(
         self, blocks: Sequence[VectorBlock], whitening: Whitening
     ) -> Iterator[tuple[VectorBlock, Float[np.ndarray, "n d"]]]:
-        """Writes the class vectors of blocks of distinct fragments, and yields blocks and descriptors in any order.
+        """Writes the class vectors of blocks of distinct shards, and yields blocks and descriptors in any order.
 
         See `encoding.write_vectors`.
         """

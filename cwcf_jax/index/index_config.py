@@ -27,7 +27,7 @@ class IndexConfig:
 
     Attributes:
         network: name of the network, a key of `networks.NETWORKS`.
-        weights: absolute path of a file of weights or a checkpoint; empty: `weights.finding.find` is called each time.
+        weights: absolute path of a file of weights or a checkpoint; empty: `weights.finding.find_weights` finds them.
         feature_layer: name of the feature layer; empty: the network's default.
         resize: resizing of every picture, see `images.Resize`.
         pooling: kind of class vectors, see `encoder.EncoderConfig`.
@@ -76,7 +76,7 @@ def make_index_config(weights: str | pathlib.Path | None = None, network: str = 
     sums, the defaults of `IndexConfig`.
 
     Args:
-        weights: path of a file of weights or a checkpoint; None: the weights that `weights.finding.find` finds.
+        weights: path of a file of weights or a checkpoint; None: the weights that `weights.finding.find_weights` finds.
         network: name of the network; empty: the network in the provenance record of the weights, or the default network
             if there are no weights.
         **choices: further fields of `IndexConfig`.

@@ -1,7 +1,7 @@
 """This module defines an `EntryRanker` on a Ray cluster.
 
-Each actor ranks the pictures in some fragments of the class-vector store. A query goes to all actors, and their exact
-rankings are merged. Ray restarts a lost actor, which reads its fragments again. The query then takes longer or fails at
+Each actor ranks the pictures in some shards of the class-vector store. A query goes to all actors, and their exact
+rankings are merged. Ray restarts a lost actor, which reads its shards again. The query then takes longer or fails at
 its deadline, but its result is never wrong.
 """
 
@@ -103,7 +103,7 @@ class RayRanker:
     """A `RayRanker` ranks the pictures of a generation with the actors of a cluster."""
 
     def __init__(self, paths: GenerationPaths, actors: Sequence[Any], deadline: float) -> None:
-        """Lets the actors read their fragments.
+        """Lets the actors read their shards.
 
         Args:
             paths: paths of the generation.
@@ -152,8 +152,8 @@ class RayRanker:
         """Distributes the current pictures over the actors, and waits until all actors have read their pictures."""
         self._version = self._table.version()
         store = ClassVectorStore(self._paths.vectors)
-        size, fragments = store.layout.fragment, len(store.shards())
-        starts = [fragments * i // len(self._actors) * size for i in range(len(self._actors))]
+        size, shards = store.layout.shard_images, len(store.shards())
+        starts = [shards * i // len(self._actors) * size for i in range(len(self._actors))]
         stops = [*starts[1:], store.length]
         self._shares = [
             RankingShare(self._paths, self._version, range(start, stop))

@@ -22,8 +22,8 @@ from cwcf_jax.index.table import TableEntry, TableStore
 from cwcf_jax.search import reranking
 from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, MapStore
 
-SMALL_FRAGMENT, LARGE_FRAGMENT = 64, 512
-"""The number of pictures of a fragment and of a commit, in small and in large collections."""
+SMALL_SHARD, LARGE_SHARD = 64, 512
+"""The number of pictures of a shard and of a commit, in small and in large collections."""
 
 LARGE_COLLECTION = 5000
 """The number of pictures from which on a collection is large."""
@@ -100,7 +100,7 @@ class Updater:
             refused |= self._restore_maps(table) if full_listing and not self._config.compact else {}
             if changes.deleted or changes.touched or changes.copied or new_files:
                 table.tidy()
-        if table and ClassVectorStore(self._paths().vectors).length > 2 * len(table.entries()) + LARGE_FRAGMENT:
+        if table and ClassVectorStore(self._paths().vectors).length > 2 * len(table.entries()) + LARGE_SHARD:
             self.rebuild(refit=False)
         return summarize(changes, entries, refused)
 
@@ -140,8 +140,8 @@ class Updater:
         generation = generation_folder(self._folder, number)
         files.make_folder(generation)
         name_generation(generation)
-        fragment = LARGE_FRAGMENT if pictures >= LARGE_COLLECTION else SMALL_FRAGMENT
-        layout = choose_layout(self._load_model().network.spec.num_labels, fitted.dim, fragment, self._config)
+        shard_images = LARGE_SHARD if pictures >= LARGE_COLLECTION else SMALL_SHARD
+        layout = choose_layout(self._load_model().network.spec.num_labels, fitted.dim, shard_images, self._config)
         vectors = find_generation_paths(generation, self._config).vectors
         ClassVectorWriter(vectors, self._fingerprint(fitted), layout).close()
         whitening.save(fitted, generation)  # last, since it also puts the names of the other two on the disk
@@ -194,10 +194,10 @@ class Updater:
         paths = find_generation_paths(generation_folder(self._folder, number), self._config)
         layout, copied = ClassVectorStore(paths.vectors).layout, np.array(list(source_rows.values()), np.int64)
         with ClassVectorWriter(paths.vectors, source.fingerprint, layout) as writer:
-            for start in range(0, len(copied), layout.fragment):
-                runs = source.vectors(copied[start : start + layout.fragment], np.arange(len(layout.classes)))
-                assert runs.scales is not None
-                writer.append(runs.values[runs.positions].swapaxes(0, 1), runs.scales[runs.positions].T)
+            for start in range(0, len(copied), layout.shard_images):
+                block = source.vectors(copied[start : start + layout.shard_images], np.arange(len(layout.classes)))
+                assert block.scales is not None
+                writer.append(block.values[block.positions].swapaxes(0, 1), block.scales[block.positions].T)
         rows = {content: row for row, content in enumerate(source_rows)}
         open_table(paths).put([dataclasses.replace(entry, row=rows[entry.content]) for entry in entries], descriptors)
         self._switch(number)
@@ -238,8 +238,8 @@ class Updater:
     def _encode(self, files: dict[str, list[ListedFile]]) -> dict[str, str]:
         """Adds pictures to the current generation; returns messages about unreadable pictures, by content."""
         refused: dict[str, str] = {}
-        contents, fragment = list(files), LARGE_FRAGMENT if len(files) >= LARGE_COLLECTION else SMALL_FRAGMENT
-        window = max(self._backend.window, fragment)
+        contents, shard_images = list(files), LARGE_SHARD if len(files) >= LARGE_COLLECTION else SMALL_SHARD
+        window = max(self._backend.window, shard_images)
         for start in range(0, len(contents), window):
             window_contents = contents[start : start + window]
             refused |= self._write_maps(files, window_contents, start, len(contents))
@@ -262,7 +262,7 @@ class Updater:
             return
         fitted, paths = whitening.read(generation), find_generation_paths(generation, self._config)
         table, layout = open_table(paths), ClassVectorStore(paths.vectors).layout
-        contents, window = list(pictures), max(self._backend.window, layout.fragment)
+        contents, window = list(pictures), max(self._backend.window, layout.shard_images)
         with ClassVectorWriter(paths.vectors, self._fingerprint(fitted), layout) as writer:
             for start in range(0, len(contents), window):
                 remaining = iter(contents[start : start + window])

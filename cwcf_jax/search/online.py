@@ -79,7 +79,9 @@ class OnlineSearch:
         self.store = store
         self._shards = range(len(store.shards()))
         if rows is not None:
-            self._shards = self._shards[rows.start // store.layout.fragment : -(-rows.stop // store.layout.fragment)]
+            self._shards = self._shards[
+                rows.start // store.layout.shard_images : -(-rows.stop // store.layout.shard_images)
+            ]
         copies = _fits(store, len(self._shards)) if resident is None else resident
         blocks = store.read(_all_positions(store), self._shards)
         self._resident = [(images, jax.device_put(block)) for images, block in blocks] if copies else None
@@ -156,7 +158,7 @@ def _fits(store: ClassVectorStore, shards: int) -> bool:
     if jax.default_backend() == "cpu":
         return False
     limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
-    return store.layout.image_bytes * store.layout.fragment * shards < MEMORY_SHARE * limit
+    return store.layout.image_bytes * store.layout.shard_images * shards < MEMORY_SHARE * limit
 
 
 def _sums(

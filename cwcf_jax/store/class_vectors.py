@@ -76,7 +76,7 @@ class ClassVectorStore:
             files.compare(str(location), self.fingerprint, fingerprint, StaleStoreError)
         self.length = read_length(self._kvstore)
         self._location, self._folder = location, zarr.local_folder(location)
-        self._mappable = self._folder is not None and not self.layout.own  # compressed chunks cannot be mapped
+        self._mappable = self._folder is not None and not self.layout.own_classes  # compressed chunks cannot be mapped
         self._mapped: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
         if not self._mappable and self.length:
             with self._explain_errors():
@@ -104,7 +104,7 @@ class ClassVectorStore:
 
     def shards(self) -> list[slice]:
         """Returns the rows of the images in each shard, in order."""
-        size = self.layout.fragment
+        size = self.layout.shard_images
         return [slice(start, min(start + size, self.length)) for start in range(0, self.length, size)]
 
     def read(self, positions: np.ndarray, shards: range | None = None) -> Iterator[tuple[slice, ClassBlock]]:
@@ -127,10 +127,10 @@ class ClassVectorStore:
         shape = len(positions), len(rows), self.layout.dim
         values = np.zeros(shape, zarr.DTYPES[self.layout.dtype])
         scales = np.zeros(shape[:2], np.float32) if self._scaled else None
-        shards = np.asarray(rows) // self.layout.fragment
+        shards = np.asarray(rows) // self.layout.shard_images
         for shard in np.unique(shards).tolist():
             columns = np.flatnonzero(shards == shard)
-            offsets = np.asarray(rows)[columns] - shard * self.layout.fragment
+            offsets = np.asarray(rows)[columns] - shard * self.layout.shard_images
             block = ClassBlock(*self._map(shard), positions) if self._mappable else self._fetch(shard, positions)
             values[:, columns] = block.values[block.positions[:, None], offsets]
             if scales is not None and block.scales is not None:
@@ -144,7 +144,7 @@ class ClassVectorStore:
     @property
     def _chunk_bytes(self) -> int:
         """Returns the number of bytes of one class in a shard."""
-        return self.layout.fragment * self.layout.dim * zarr.DTYPES[self.layout.dtype].itemsize
+        return self.layout.shard_images * self.layout.dim * zarr.DTYPES[self.layout.dtype].itemsize
 
     def _request(self, shard: int, positions: np.ndarray, pool: futures.Executor) -> Callable[[], ClassBlock]:
         """Returns a function that returns the block of a shard; a thread reads the block unless it is in memory."""
@@ -155,7 +155,7 @@ class ClassVectorStore:
     def _fetch(self, shard: int, positions: np.ndarray) -> ClassBlock:
         """Reads the block of a shard; a mapped block is still being read into the page cache on return."""
         if not self._mappable:
-            images = slice(shard * self.layout.fragment, (shard + 1) * self.layout.fragment)
+            images = slice(shard * self.layout.shard_images, (shard + 1) * self.layout.shard_images)
             chosen = tensorstore.d[0][positions.tolist()]
             with self._explain_errors():
                 if self._folder is not None:
@@ -226,7 +226,7 @@ def read_length(kvstore: tensorstore.KvStore) -> int:
         length = 0 if record is None else int(record["images"])
         if length < 0:
             raise ValueError(f"{length} images")
-    except (TypeError, KeyError, ValueError) as error:
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise StaleStoreError(f"{kvstore.path}length.json is damaged ({error!r}); write the store anew") from error
     return length
 
@@ -236,7 +236,6 @@ def parse_header(header: Any, location: Location) -> tuple[dict[str, Any], Store
     try:
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']}, this version reads format {FORMAT}")
-        layout = header["layout"]
-        return header["fingerprint"], StoreConfig(**{**layout, "classes": tuple(layout["classes"])})
-    except (TypeError, KeyError, ValueError) as error:
+        return header["fingerprint"], StoreConfig.from_json(header["layout"])
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise StaleStoreError(f"store.json of {location} cannot be used ({error}); write the store anew") from error

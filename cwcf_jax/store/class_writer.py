@@ -1,7 +1,6 @@
 """This module writes a class-vector store: images are appended one by one, and written shard by shard."""
 
 import contextlib
-import dataclasses
 import itertools
 from collections.abc import Mapping
 from types import TracebackType
@@ -48,7 +47,7 @@ class ClassVectorWriter:
                 files.refuse_unknown_files(folder / "store.json", StaleStoreError, TENSORSTORE_LOCK)
                 stack.enter_context(files.lock(folder / files.LOCK, folder, StoreBusyError))
             self._kvstore = zarr.connect(location)
-            header = {"format": FORMAT, "fingerprint": dict(fingerprint), "layout": dataclasses.asdict(layout)}
+            header = {"format": FORMAT, "fingerprint": dict(fingerprint), "layout": layout.to_json()}
             stored = zarr.read_json(self._kvstore, "store.json")
             if stored is None:  # written first, so that a kill leaves either nothing or a store without images
                 zarr.write_json(self._kvstore, "store.json", header)
@@ -82,13 +81,13 @@ class ClassVectorWriter:
             if self._start < 0:
                 self._begin_shard()
             offset = self.length - self._start
-            count = min(len(values) - appended, self.layout.fragment - offset)
+            count = min(len(values) - appended, self.layout.shard_images - offset)
             self._buffer[:, offset : offset + count] = values[appended : appended + count].swapaxes(0, 1)
             if scales is not None:
                 self._scale_buffer[:, offset : offset + count] = scales[appended : appended + count].T
             self.length += count
             appended += count
-            if self.length - self._start == self.layout.fragment:
+            if self.length - self._start == self.layout.shard_images:
                 self.flush()
                 self._start = -1
 
@@ -96,7 +95,7 @@ class ClassVectorWriter:
         """Writes all images that were only appended, and then the number of images."""
         if self.length == self._committed:
             return
-        images = slice(self._start, self._start + self.layout.fragment)
+        images = slice(self._start, self._start + self.layout.shard_images)
         self._resize(images.stop)
         if self._scales is not None:
             self._scales[:, images].write(self._scale_buffer).result()
@@ -110,7 +109,7 @@ class ClassVectorWriter:
             Reserved rows of each shard, in order; one process must write all rows of a shard.
         """
         self.flush()
-        size, first, last = self.layout.fragment, self.length, self.length + images
+        size, first, last = self.layout.shard_images, self.length, self.length + images
         self._resize(-(-last // size) * size)
         starts = [first, *range((first // size + 1) * size, last, size)]
         return [slice(start, stop) for start, stop in itertools.pairwise([*starts, last])]
@@ -152,7 +151,7 @@ class ClassVectorWriter:
 
     def _begin_shard(self) -> None:
         """Makes the buffer of a shard, with the shard's images if it was written before it was full."""
-        size = self.layout.fragment
+        size = self.layout.shard_images
         self.length = self._committed
         self._start = self.length // size * size
         shape = len(self.layout.classes), size, self.layout.dim
@@ -185,4 +184,4 @@ def write_images(location: Location, first: int, values: np.ndarray, scales: np.
 
 
 def _flat(fingerprint: Mapping[str, Any], layout: StoreConfig) -> dict[str, Any]:
-    return {**fingerprint, **dataclasses.asdict(layout)}
+    return {**fingerprint, **layout.to_json()}

@@ -30,6 +30,9 @@ Location = str | pathlib.Path | Mapping[str, Any]
 key-value store, where an address is not enough. ``AWS_ENDPOINT_URL`` and ``AWS_REGION`` name an S3 server other than
 Amazon's, as in LanceDB."""
 
+_FIELDS = {"fragment": "shard_images", "own": "own_classes"}
+"""The keys of headers that differ from the fields of `StoreConfig`, and these fields."""
+
 
 @dataclasses.dataclass(frozen=True)
 class StoreConfig:
@@ -39,28 +42,41 @@ class StoreConfig:
         classes: 0-based indices of the stored classes, ascending.
         dim: dimension of a class vector.
         dtype: number type of class vectors: ``int8`` with a float32 scale for each vector, or ``float16``.
-        fragment: number of images in a shard; the chunk of a class has fragment x dim numbers.
-        own: number of each image's most probable classes that have stored vectors; the vectors of other classes are 0,
-            as of classes without evidence. 0: all classes have stored vectors.
+        shard_images: number of images in a shard; the chunk of a class has shard_images x dim numbers.
+        own_classes: number of each image's most probable classes that have stored vectors; the vectors of other classes are
+            0, as of classes without evidence. 0: all classes have stored vectors.
     """
 
     classes: tuple[int, ...]
     dim: int
     dtype: str = "int8"
-    fragment: int = 512
-    own: int = 0
+    shard_images: int = 512
+    own_classes: int = 0
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"unknown type of class vectors {self.dtype!r}; known: {', '.join(DTYPES)}")
         if not self.classes or list(self.classes) != sorted(set(self.classes)) or self.classes[0] < 0:
             raise ValueError("the classes of a store must be distinct, ascending and not negative, and at least one")
-        if self.dim < 1 or self.fragment < 1:
+        if self.dim < 1 or self.shard_images < 1:
             raise ValueError(
-                f"a store needs at least 1 dimension and 1 image a shard, not {self.dim} and {self.fragment}"
+                f"a store needs at least 1 dimension and 1 image a shard, not {self.dim} and {self.shard_images}"
             )
-        if not 0 <= self.own <= len(self.classes):
-            raise ValueError(f"an image keeps vectors of 0 (all) to {len(self.classes)} classes, not {self.own}")
+        if not 0 <= self.own_classes <= len(self.classes):
+            raise ValueError(
+                f"an image keeps vectors of 0 (all) to {len(self.classes)} classes, not {self.own_classes}"
+            )
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "StoreConfig":
+        """Returns the config in a header; raises TypeError, KeyError or ValueError if there is none."""
+        fields = {_FIELDS.get(key, key): value for key, value in content.items()}
+        return cls(**{**fields, "classes": tuple(fields["classes"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the config as a header has it."""
+        keys = {field: key for key, field in _FIELDS.items()}
+        return {keys.get(field, field): value for field, value in dataclasses.asdict(self).items()}
 
     @property
     def image_bytes(self) -> int:
@@ -118,15 +134,15 @@ def open_values(kvstore: tensorstore.KvStore, layout: StoreConfig, *, create: bo
     count, dim = len(layout.classes), layout.dim
     codecs = [_bytes(layout.dtype)]
     sharding = {
-        "chunk_shape": [1, layout.fragment, dim],
-        "codecs": [*codecs, *(COMPRESSION_CODECS if layout.own else [])],
+        "chunk_shape": [1, layout.shard_images, dim],
+        "codecs": [*codecs, *(COMPRESSION_CODECS if layout.own_classes else [])],
         "index_codecs": [_bytes("uint64"), {"name": "crc32c"}],
         "index_location": "end",
     }
     metadata = {
         "shape": [count, 0, dim],
         "data_type": layout.dtype,
-        "chunk_grid": _grid([count, layout.fragment, dim]),
+        "chunk_grid": _grid([count, layout.shard_images, dim]),
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
         "dimension_names": ["class", "image", "dim"],
     }
@@ -139,8 +155,8 @@ def open_scales(kvstore: tensorstore.KvStore, layout: StoreConfig, *, create: bo
     metadata = {
         "shape": [count, 0],
         "data_type": "float32",
-        "chunk_grid": _grid([count, layout.fragment]),
-        "codecs": [_bytes("float32"), *(COMPRESSION_CODECS if layout.own else [])],
+        "chunk_grid": _grid([count, layout.shard_images]),
+        "codecs": [_bytes("float32"), *(COMPRESSION_CODECS if layout.own_classes else [])],
         "dimension_names": ["class", "image"],
     }
     return _open(kvstore, "scales", metadata, create=create)
@@ -148,8 +164,8 @@ def open_scales(kvstore: tensorstore.KvStore, layout: StoreConfig, *, create: bo
 
 def map_values(file: pathlib.Path, layout: StoreConfig) -> np.ndarray:
     """Maps the local file of a shard into memory, as an array [classes, images, dim]."""
-    shape = len(layout.classes), layout.fragment, layout.dim
-    chunk_bytes = layout.fragment * layout.dim * DTYPES[layout.dtype].itemsize
+    shape = len(layout.classes), layout.shard_images, layout.dim
+    chunk_bytes = layout.shard_images * layout.dim * DTYPES[layout.dtype].itemsize
     index_bytes = 16 * shape[0] + 4  # offset and length of each chunk, and a checksum
     _check_size(file, shape[0] * chunk_bytes + index_bytes)
     index = np.fromfile(file, "<u8", 2 * shape[0], offset=shape[0] * chunk_bytes).reshape(-1, 2)
@@ -161,7 +177,7 @@ def map_values(file: pathlib.Path, layout: StoreConfig) -> np.ndarray:
 
 def map_scales(file: pathlib.Path, layout: StoreConfig) -> np.ndarray:
     """Maps the local file with the scales of a shard into memory, as an array [classes, images]."""
-    shape = len(layout.classes), layout.fragment
+    shape = len(layout.classes), layout.shard_images
     _check_size(file, 4 * shape[0] * shape[1])
     return np.memmap(file, "<f4", "r", shape=shape)
 

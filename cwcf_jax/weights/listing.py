@@ -1,4 +1,4 @@
-"""This module makes the table of ``cwcf weights list``: known weights, and which of them `finding.find` can find."""
+"""This module makes the table of ``cwcf weights list``: known weights, and which are on this machine."""
 
 import pathlib
 from collections.abc import Iterable

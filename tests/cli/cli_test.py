@@ -99,7 +99,7 @@ class IndexTest(CommandCase):
             self.run_command("remove", "0.png", cwd=root)
             self.assertIn("0 added", self.run_command("index", root, "1.png", flag, "--rebuild").stdout)
             vectors = ClassVectorStore(Index(root / ".cwcf").generation_paths().vectors)
-            self.assertEqual((vectors.length, vectors.layout.own), (2, 5 if flag == "--own=5" else 0))
+            self.assertEqual((vectors.length, vectors.layout.own_classes), (2, 5 if flag == "--own=5" else 0))
             self.assertIn("1.png", self.run_command("search", "1.png", cwd=root).stdout.splitlines()[0])
         self.assertIn("made without --compact", self.fails("index", "--compact"))
         self.assertIn("made with --own=128", self.fails("index", "--own=5"))

@@ -17,7 +17,7 @@ from tests.support import indexes, packages, servers
 from tests.support.slow import slow
 
 COUNT = 150
-"""The number of pictures, in three fragments."""
+"""The number of pictures, in three shards."""
 
 QUERY_CONFIGS = (
     QueryConfig(),
@@ -43,7 +43,7 @@ class RayRankerTest(parameterized.TestCase):
         cls.ray_ranker = importlib.import_module("cwcf_jax.index.ray_ranker")
         cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=4))
         cls.root = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        for copy in (11, 70, 120):  # pictures with equal scores, in the same and in different fragments
+        for copy in (11, 70, 120):  # pictures with equal scores, in the same and in different shards
             indexes.draw(cls.root / f"copies/{copy}.png", 5)
         cls.index = indexes.make(cls.root, range(COUNT))
         cls.actors = cls.ray_ranker.start_actors(cls.cluster.address)
@@ -81,7 +81,7 @@ class RayRankerTest(parameterized.TestCase):
 
     def test_regions_of_a_compact_index(self):
         root = self.create_tempdir().full_path
-        index = indexes.make(root, range(70), dataclasses.replace(indexes.CONFIG, compact=True))  # two fragments
+        index = indexes.make(root, range(70), dataclasses.replace(indexes.CONFIG, compact=True))  # two shards
         local_searcher = Searcher(index)
         searcher = Searcher(index, open_ranker=lambda paths: self.ray_ranker.RayRanker(paths, self.actors, 120.0))
         query = local_searcher.describe(local_searcher.prepare_indexed("5.png"))
@@ -117,7 +117,7 @@ class RayRankerTest(parameterized.TestCase):
             self.assert_same_as_local(self.searcher, QueryConfig("ona"))
 
     def test_an_actor_that_does_not_answer_before_the_deadline(self):
-        self.assert_same_as_local(self.searcher, QueryConfig())  # the actors have read their fragments and compiled
+        self.assert_same_as_local(self.searcher, QueryConfig())  # the actors have read their shards and compiled
         searcher = Searcher(self.index, open_ranker=lambda paths: self.ray_ranker.RayRanker(paths, self.actors, 4.0))
         searcher.ranker()
         pid = process_id(self.actors[1])

@@ -51,7 +51,7 @@ class PhotographsTest(parameterized.TestCase):
             "classes": tuple(range(any_model().network.spec.num_labels)),
             "dim": DIM,
             "dtype": "int8",
-            "fragment": 4,
+            "shard_images": 4,
         } | changes
         folder = pathlib.Path(self.create_tempdir().full_path)
         with ClassVectorWriter(folder, {}, StoreConfig(**options)) as writer:
@@ -79,7 +79,7 @@ class PhotographsTest(parameterized.TestCase):
         np.testing.assert_allclose(vectors @ self.query, actual[rows], atol=1e-6)
 
     def test_some_rows(self):
-        store = self.fill(dtype="int8", fragment=2)
+        store = self.fill(dtype="int8", shard_images=2)
         whole = OnlineSearch(store).scores(self.query, self.classes)
         for first, last in ((0, 4), (4, 6), (2, 6), (4, 4)):
             for resident in (True, False):

@@ -42,7 +42,7 @@ class StoreCase(parameterized.TestCase):
         self.folder = pathlib.Path(self.create_tempdir().full_path) / "deep" / "store"
 
     def open(self, fingerprint=FINGERPRINT, **changes):
-        layout = {"classes": CLASSES, "dim": DIM, "dtype": "int8", "fragment": SHARD_IMAGES} | changes
+        layout = {"classes": CLASSES, "dim": DIM, "dtype": "int8", "shard_images": SHARD_IMAGES} | changes
         return ClassVectorWriter(self.folder, fingerprint, StoreConfig(**layout))
 
     def fill(self, count, **changes):

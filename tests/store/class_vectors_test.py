@@ -117,7 +117,7 @@ class ReadTest(StoreCase):
                     write_images(folder, shard_rows.start, values[shard_rows], scales[shard_rows])
                 writer.commit(len(values) - 12)
             store, positions = ClassVectorStore(folder, FINGERPRINT), np.array([3, 0, 2])
-            self.assertEqual((len(store), store.layout.own), (len(values), own))
+            self.assertEqual((len(store), store.layout.own_classes), (len(values), own))
             for actual, expected in zip(read_all(store, positions), (values, scales), strict=True):
                 np.testing.assert_array_equal(actual, expected[:, positions])
             block = store.vectors(np.array([17, 0, 9]), positions)
@@ -127,7 +127,7 @@ class ReadTest(StoreCase):
             ClassVectorWriter(self.folder / "own", FINGERPRINT, StoreConfig(CLASSES, DIM, "int8", SHARD_IMAGES, 3))
 
     def test_zeros_need_little_space(self):
-        layout, random = StoreConfig(tuple(range(500)), 64, "int8", 64, own=20), np.random.default_rng(0)
+        layout, random = StoreConfig(tuple(range(500)), 64, "int8", 64, own_classes=20), np.random.default_rng(0)
         values, scales = np.zeros((64, 500, 64), np.int8), np.zeros((64, 500), np.float32)
         for image in range(64):
             own = random.choice(500, 20, replace=False)
@@ -141,7 +141,7 @@ class ReadTest(StoreCase):
     def test_any_changed_byte_of_own_classes_vectors(self):
         """A changed byte anywhere in a file either raises an error that names the store, or changes no vector."""
         values, scales = make(11)
-        with self.open(own=3) as writer:
+        with self.open(own_classes=3) as writer:
             writer.append(values, scales)
         random, positions, original = np.random.default_rng(0), np.arange(4), contents(self.folder)
         names, num_errors = sorted(name for name in original if original[name]), 0
@@ -188,7 +188,7 @@ class ReadTest(StoreCase):
 
     def test_more_own_classes_than_the_store_has(self):
         with self.assertRaisesRegex(ValueError, r"vectors of 0 \(all\) to 4 classes, not 5"):
-            StoreConfig(CLASSES, DIM, own=5)
+            StoreConfig(CLASSES, DIM, own_classes=5)
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ class RefusalTest(StoreCase):
         for change, message in (
             ({"dim": 7}, "dim: 6 there, 7 now"),
             ({"classes": (1,)}, "classes"),
-            ({"fragment": 9}, "8 there, 9"),
+            ({"shard_images": 9}, "fragment: 8 there, 9"),
         ):
             with self.assertRaisesRegex(StaleStoreError, message):
                 self.open(**change)
@@ -286,7 +286,7 @@ class RefusalTest(StoreCase):
         ({"classes": ()}, "distinct, ascending"),
         ({"classes": (3, 1)}, "distinct, ascending"),
         ({"classes": (1, 1)}, "distinct, ascending"),
-        ({"fragment": 0}, "at least 1 dimension and 1 image"),
+        ({"shard_images": 0}, "at least 1 dimension and 1 image"),
     )
     def test_invalid_layouts(self, change, message):
         with self.assertRaisesRegex(ValueError, message):

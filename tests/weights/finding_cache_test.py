@@ -1,4 +1,4 @@
-"""This module tests `finding.find` with checkpoints and downloads in the cache."""
+"""This module tests `finding.find_weights` with checkpoints and downloads in the cache."""
 
 import hashlib
 import re

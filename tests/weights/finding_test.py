@@ -1,4 +1,4 @@
-"""This module tests `finding.find` with packages, damaged or unwritable caches, and several processes."""
+"""This module tests `finding.find_weights` with packages, damaged or unwritable caches, and several processes."""
 
 import concurrent.futures
 import dataclasses
@@ -38,7 +38,7 @@ network.shapes()
 ready.touch()
 while not start.exists():
     time.sleep(0.001)
-weights = finding.find(network, folder=folder, packages={"tiny_cam": package})
+weights = finding.find_weights(network, folder=folder, packages={"tiny_cam": package})
 kernel = weights.params["conv1_1"]["kernel"].tobytes()
 print(finding.conversion_path("tiny_cam", package.sha256, folder).stat().st_ino, hashlib.sha256(kernel).hexdigest())
 """
