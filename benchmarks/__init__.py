@@ -1,1 +1,1 @@
-"""Timings of implementations against each other; nothing that the library needs."""
+"""This package measures the speed of the library and of other implementations; the library does not need it."""

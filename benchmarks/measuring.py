@@ -1,4 +1,4 @@
-"""What every benchmark needs: turns, medians and spread, a cold page cache, the machine beside the figures."""
+"""This module times implementations in turns, summarises the times, and describes the machine."""
 
 import json
 import os
@@ -15,36 +15,43 @@ from cwcf_jax import files, hardware
 
 
 def take_turns(
-    run: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, pause: float = 0.0
+    implementations: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, pause: float = 0.0
 ) -> dict[str, list[float]]:
-    """Seconds of each round of each implementation, taken in turns so that what else the machine does falls on all.
+    """Times implementations in turns, so that other load on the machine falls on all of them.
 
-    ``pause``: seconds before each, for threads of the one before that still spin.
+    Args:
+        implementations: the functions by name.
+        rounds: number of rounds that are timed; every round calls each implementation once.
+        warm_up: number of rounds before the timed rounds.
+        pause: seconds of sleep before each call, while threads of the previous call may still spin.
+
+    Returns:
+        For each implementation the seconds of every timed round.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in run}
-    for counted in range(-warm_up, rounds):
-        for name, call in run.items():
+    seconds: dict[str, list[float]] = {name: [] for name in implementations}
+    for round_number in range(-warm_up, rounds):
+        for name, call in implementations.items():
             time.sleep(pause)
             start = time.perf_counter()
             call()
-            if counted >= 0:
+            if round_number >= 0:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:
-    """Median, least and most."""
-    found = np.array(list(values), np.float64)
-    return {"median": float(np.median(found)), "min": float(found.min()), "max": float(found.max())}
+    """Returns the median, the minimum and the maximum."""
+    array = np.array(list(values), np.float64)
+    return {"median": float(np.median(array)), "min": float(array.min()), "max": float(array.max())}
 
 
 def ratio(slower: list[float], faster: list[float]) -> dict[str, float]:
-    """`spread` of how many times longer one takes than the other, round by round."""
+    """Returns the `spread` of ``slower / faster``, round by round."""
     return spread(np.array(slower) / np.array(faster))
 
 
-def machine() -> dict[str, Any]:
-    """Where a figure was measured."""
+def describe_machine() -> dict[str, Any]:
+    """Describes the machine and the versions that a benchmark runs with."""
     return {
         "device": jax.devices()[0].device_kind,
         "backend": jax.default_backend(),
@@ -56,37 +63,37 @@ def machine() -> dict[str, Any]:
     }
 
 
-def forget(files: Iterable[pathlib.Path]) -> None:
-    """Drops files that nobody has mapped from the page cache."""
-    for path in files:
-        file = os.open(path, os.O_RDONLY)
-        os.fsync(file)
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(file)
+def drop_from_page_cache(paths: Iterable[pathlib.Path]) -> None:
+    """Drops files from the page cache; files that a process has mapped into memory stay there."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
 
 
 def memory_bandwidth(megabytes: int = 512, rounds: int = 5) -> dict[str, float]:
-    """Bytes a second that one thread of numpy reads from memory."""
+    """Measures how many bytes a second one thread of numpy reads from memory."""
     values = np.ones(megabytes * 1_000_000 // 8, np.uint64)
     seconds = take_turns({"read": values.max}, rounds)["read"]
-    return spread(values.nbytes / second for second in seconds)
+    return spread(values.nbytes / duration for duration in seconds)
 
 
 def peak_memory() -> dict[str, int]:
-    """Bytes: the most that the process held so far, and what of it now is its own and what mapped files."""
+    """Returns the memory of this process in bytes: its peak so far, and its own and its mapped pages at present."""
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    found = {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines if line.startswith(("VmHWM", "Rss"))}
-    return {"peak": found["VmHWM"], "own": found["RssAnon"], "mapped": found["RssFile"]}
+    sizes = {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines if line.startswith(("VmHWM", "Rss"))}
+    return {"peak": sizes["VmHWM"], "own": sizes["RssAnon"], "mapped": sizes["RssFile"]}
 
 
-def write(result: Mapping[str, Any], output: str) -> None:
-    """Prints the result as JSON, and keeps it in a file if one is named."""
+def print_and_save(result: Mapping[str, Any], output: str) -> None:
+    """Prints the result as JSON and saves it, unless ``output`` is empty, in the file ``output``."""
     print(json.dumps(result, indent=1))
-    keep(result, output)
+    save(result, output)
 
 
-def keep(result: Mapping[str, Any], output: str) -> None:
-    """Keeps the result in a file if one is named; again, when there is more of it."""
+def save(result: Mapping[str, Any], output: str) -> None:
+    """Saves the result as JSON in the file ``output``, which is overwritten; does nothing if ``output`` is empty."""
     if output:
         path = pathlib.Path(output)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
-"""The same networks in PyTorch and ONNX Runtime, with the library's weights, written as their users write them.
+"""This module runs the library's networks in PyTorch and ONNX Runtime, with the same weights, as peers to compare with.
 
-Inputs are preprocessed pixels [b, 3, h, w], channels last in memory. `Encoder` adds section 3 of the paper: maps of the
-most probable classes, weighting, channel weights, aggregation.
+The networks are written as users of PyTorch write them. Inputs are preprocessed pixels, shape [b, 3, h, w], channels
+last in memory. `Encoder` adds section 3 of the paper: CAMs of the most probable classes, class vectors, channel weights
+and aggregation.
 """
 
 import functools
@@ -20,11 +21,11 @@ from cwcf_jax.networks import efficientnet_lite, googlenet, resnet, vgg
 from cwcf_jax.networks.spec import Params
 
 Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Feature maps, the maps before global average pooling, logits."""
+"""Feature maps, the maps before global average pooling, and logits."""
 
 
 def conv(params: Params, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution padded by half its kernel."""
+    """Makes a convolution that is padded by half its kernel."""
     kernel = np.array(params["kernel"])
     height, width, inputs, outputs = kernel.shape
     padding = (height // 2, width // 2)
@@ -35,7 +36,7 @@ def conv(params: Params, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
 
 
 def dense(params: Params) -> nn.Linear:
-    """A dense layer."""
+    """Makes a dense layer."""
     inputs, outputs = params["kernel"].shape
     layer = nn.Linear(inputs, outputs)
     layer.weight.data = torch.from_numpy(np.array(params["kernel"]).T.copy())
@@ -44,7 +45,7 @@ def dense(params: Params) -> nn.Linear:
 
 
 class VGGCAM(nn.Module):
-    """VGG-16-CAM."""
+    """`VGGCAM` is VGG-16-CAM."""
 
     def __init__(self, params: Params) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class VGGCAM(nn.Module):
         self.classifier = dense(params["classifier"])
 
     def forward(self, x: torch.Tensor) -> Outputs:
-        """[b, 3, h, w]."""
+        """Runs the network on preprocessed pixels, shape [b, 3, h, w]."""
         features = x
         for name, layer in self.trunk.items():
             if name.endswith("_1") and name != "conv1_1":
@@ -66,7 +67,7 @@ class VGGCAM(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side."""
+    """`Inception` is a block of GoogLeNet with four parallel branches."""
 
     def __init__(self, params: Params) -> None:
         super().__init__()
@@ -74,16 +75,16 @@ class Inception(nn.Module):
             setattr(self, name, conv(part))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[b, c, h, w]."""
-        three = functional.relu(self.conv3x3_reduce(x))
-        five = functional.relu(self.conv5x5_reduce(x))
+        """Runs the block on maps, shape [b, c, h, w]."""
+        reduced3x3 = functional.relu(self.conv3x3_reduce(x))
+        reduced5x5 = functional.relu(self.conv5x5_reduce(x))
         pooled = functional.max_pool2d(x, 3, 1, 1)
-        branches = self.conv1x1(x), self.conv3x3(three), self.conv5x5(five), self.pool_projection(pooled)
+        branches = self.conv1x1(x), self.conv3x3(reduced3x3), self.conv5x5(reduced5x5), self.pool_projection(pooled)
         return functional.relu(torch.cat(branches, 1))
 
 
 class GoogLeNet(nn.Module):
-    """GoogLeNet as released with Caffe."""
+    """`GoogLeNet` is the network released with Caffe."""
 
     def __init__(self, params: Params) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ class GoogLeNet(nn.Module):
         self.classifier = dense(params["classifier"])
 
     def forward(self, x: torch.Tensor) -> Outputs:
-        """[b, 3, h, w]."""
+        """Runs the network on preprocessed pixels, shape [b, 3, h, w]."""
         x = functional.max_pool2d(functional.relu(self.conv1(x)), 3, 2, ceil_mode=True)
         x = functional.relu(self.conv2_reduce(functional.local_response_norm(x, 5)))
         x = functional.local_response_norm(functional.relu(self.conv2(x)), 5)
@@ -108,23 +109,23 @@ class GoogLeNet(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A block of ResNet-50, batch normalisations folded."""
+    """`Bottleneck` is a block of ResNet-50 with folded batch normalisations."""
 
     def __init__(self, params: Params, stride: int) -> None:
         super().__init__()
         self.conv1, self.conv3 = conv(params["conv1"]), conv(params["conv3"])
         self.conv2 = conv(params["conv2"], stride=stride)
-        self.beside = conv(params["downsample"], stride=stride) if "downsample" in params else nn.Identity()
+        self.shortcut = conv(params["downsample"], stride=stride) if "downsample" in params else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[b, c, h, w]."""
-        beside = self.beside(x)
+        """Runs the block on maps, shape [b, c, h, w]."""
+        shortcut = self.shortcut(x)
         x = functional.relu(self.conv2(functional.relu(self.conv1(x))))
-        return functional.relu(self.conv3(x) + beside)
+        return functional.relu(self.conv3(x) + shortcut)
 
 
 class ResNet50(nn.Module):
-    """ResNet-50."""
+    """`ResNet50` is ResNet-50."""
 
     def __init__(self, params: Params) -> None:
         super().__init__()
@@ -139,55 +140,55 @@ class ResNet50(nn.Module):
         self.classifier = dense(params["classifier"])
 
     def forward(self, x: torch.Tensor) -> Outputs:
-        """[b, 3, h, w]."""
+        """Runs the network on preprocessed pixels, shape [b, 3, h, w]."""
         x = self.blocks(functional.max_pool2d(functional.relu(self.conv1(x)), 3, 2, 1))
         return x, x, self.classifier(x.mean((2, 3)))
 
 
 class InvertedResidual(nn.Module):
-    """A block of EfficientNet-Lite, batch normalisations folded; its expansion and its result."""
+    """`InvertedResidual` is a block of EfficientNet-Lite with folded batch normalisations."""
 
     def __init__(self, params: Params, block: efficientnet_lite.Block) -> None:
         super().__init__()
         self.expand = conv(params["expand"]) if "expand" in params else nn.Identity()
         self.depthwise = conv(params["depthwise"], stride=block.stride, groups=block.inner)
         self.project = conv(params["project"])
-        self.adds = block.stride == 1 and block.inputs == block.outputs
-        self.pads = nn.Identity() if block.stride == 1 else pad_at_fixed_place(self.depthwise)
+        self.has_residual = block.stride == 1 and block.inputs == block.outputs
+        self.pad = nn.Identity() if block.stride == 1 else move_padding(self.depthwise)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[b, c, h, w]."""
-        wide = x if isinstance(self.expand, nn.Identity) else functional.relu6(self.expand(x))
-        found = self.project(functional.relu6(self.depthwise(self.pads(wide))))
-        return wide, x + found if self.adds else found
+        """Returns the expanded maps and the result for maps, shape [b, c, h, w]."""
+        expanded = x if isinstance(self.expand, nn.Identity) else functional.relu6(self.expand(x))
+        projected = self.project(functional.relu6(self.depthwise(self.pad(expanded))))
+        return expanded, x + projected if self.has_residual else projected
 
 
 class EfficientNetLite(nn.Module):
-    """EfficientNet-Lite with the library's padding."""
+    """`EfficientNetLite` is EfficientNet-Lite with the library's padding."""
 
     def __init__(self, params: Params, width: float, depth: float) -> None:
         super().__init__()
         structure = efficientnet_lite.blocks(width, depth)
         self.blocks = nn.ModuleList(InvertedResidual(params[f"block{i}"], block) for i, block in enumerate(structure))
-        self.last16 = max(i for i, block in enumerate(structure) if block.reached == 16)
+        self.feature_block = max(i for i, block in enumerate(structure) if block.reached == 16)
         self.stem, self.head = conv(params["stem"], stride=2), conv(params["head"])
-        self.pads = pad_at_fixed_place(self.stem)
+        self.pad = move_padding(self.stem)
         self.classifier = dense(params["classifier"])
 
     def forward(self, x: torch.Tensor) -> Outputs:
-        """[b, 3, h, w]."""
-        x = functional.relu6(self.stem(self.pads(x)))
+        """Runs the network on preprocessed pixels, shape [b, 3, h, w]."""
+        x = functional.relu6(self.stem(self.pad(x)))
         features = x
         for i, block in enumerate(self.blocks):
-            wide, x = block(x)
-            if i == self.last16:
-                features = wide
+            expanded, x = block(x)
+            if i == self.feature_block:
+                features = expanded
         x = functional.relu6(self.head(x))
         return features, x, self.classifier(x.mean((2, 3)))
 
 
-def pad_at_fixed_place(layer: nn.Conv2d) -> nn.Module:
-    """The zeros that a layer of stride 2 reads, which are its own padding no more."""
+def move_padding(layer: nn.Conv2d) -> nn.Module:
+    """Removes the padding of a layer of stride 2; returns a module that pads as the library does."""
     side = layer.kernel_size[0]
     layer.padding = (0, 0)
     first = side // 2 - 1
@@ -205,46 +206,49 @@ NETWORKS: dict[str, Callable[[Params], nn.Module]] = {
 
 
 class Encoder(nn.Module):
-    """Descriptors [b, k] of the ``num_classes`` most probable classes, without whitening (Eq. 1 to 5)."""
+    """`Encoder` computes descriptors, [b, k], of the ``num_classes`` most probable classes, unwhitened (Eq. 1 to 5)."""
 
     def __init__(self, network: nn.Module, num_classes: int) -> None:
         super().__init__()
         self.network, self.num_classes = network, num_classes
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[b, 3, h, w]."""
+        """Encodes preprocessed pixels, shape [b, 3, h, w]."""
         features, cam_features, logits = self.network(x)
         weights = self.network.classifier.weight[logits.topk(self.num_classes, dim=1).indices]
         cams = weights @ cam_features.flatten(2)
-        evident = cams.amax(2, keepdim=True) > 0
+        has_evidence = cams.amax(2, keepdim=True) > 0
         low, high = cams.amin(2, keepdim=True), cams.amax(2, keepdim=True)
-        cams = torch.where(evident, (cams - low) / (high - low).clamp_min(1e-12), torch.zeros_like(cams))
-        flat = features.flatten(2)
-        vectors = cams @ flat.transpose(1, 2)
-        shares = (flat > 0).float().mean(2)
-        boost = torch.log(shares.sum(1, keepdim=True) / shares.clamp_min(1e-12))
-        vectors = vectors * torch.where(shares > 0, boost, torch.zeros_like(boost))[:, None]
+        cams = torch.where(has_evidence, (cams - low) / (high - low).clamp_min(1e-12), torch.zeros_like(cams))
+        flat_features = features.flatten(2)
+        vectors = cams @ flat_features.transpose(1, 2)
+        active_shares = (flat_features > 0).float().mean(2)
+        channel_weights = torch.log(active_shares.sum(1, keepdim=True) / active_shares.clamp_min(1e-12))
+        vectors = vectors * torch.where(active_shares > 0, channel_weights, torch.zeros_like(channel_weights))[:, None]
         return functional.normalize(functional.normalize(vectors, dim=2).sum(1), dim=1)
 
 
 def torch_call(
     module: nn.Module, inputs: np.ndarray, device: str, dtype: torch.dtype = torch.float32
 ) -> Callable[[], Any]:
-    """What runs a module once on [b, h, w, 3], compiled where there is an accelerator; its last result."""
+    """Returns a function that runs a module once on ``inputs``, shape [b, h, w, 3], and returns the last result.
+
+    The module is compiled if ``device`` is ``cuda``.
+    """
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()
-    x = torch.from_numpy(inputs.transpose(0, 3, 1, 2)).to(device=device, dtype=dtype)  # so channels are last in memory
+    x = torch.from_numpy(inputs.transpose(0, 3, 1, 2)).to(device=device, dtype=dtype)  # channels are last in memory
     run = torch.compile(module) if device == "cuda" else module
 
     def call() -> Any:
         with torch.inference_mode():
-            found = run(x)
-        return found if isinstance(found, torch.Tensor) else found[-1]
+            outputs = run(x)
+        return outputs if isinstance(outputs, torch.Tensor) else outputs[-1]
 
     return call
 
 
 def onnx_call(module: nn.Module, inputs: np.ndarray) -> Callable[[], Any]:
-    """The same through ONNX Runtime, its default provider and threads."""
+    """Returns a function like `torch_call`, which uses ONNX Runtime with its default provider and threads."""
     x = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
     stream = io.BytesIO()
     module = module.cpu().float().eval()
@@ -255,7 +259,7 @@ def onnx_call(module: nn.Module, inputs: np.ndarray) -> Callable[[], Any]:
 
 
 def operations(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Operations of a pass on [b, h, w, 3], two a multiplication and addition, as PyTorch counts them."""
+    """Counts the operations of a pass on [b, h, w, 3] with PyTorch; a multiply-add is two operations."""
     from torch.utils.flop_counter import FlopCounterMode
 
     batch, height, width, channels = shape
@@ -266,11 +270,15 @@ def operations(module: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def build(model: Model, num_classes: int | None = None) -> nn.Module:
-    """A model's network, or the whole encoding; KeyError if there is no peer of it."""
+    """Returns the peer of a model: its network, or with ``num_classes`` the whole encoding.
+
+    Raises:
+        KeyError: `NETWORKS` has no peer of the model's network.
+    """
     network = NETWORKS[model.network.spec.name](model.params)
     return network if num_classes is None else Encoder(network, num_classes)
 
 
 def versions() -> dict[str, str]:
-    """Of the peers."""
+    """Returns the versions of PyTorch and ONNX Runtime."""
     return {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}

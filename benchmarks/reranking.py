@@ -1,10 +1,10 @@
-"""Re-ranking images by their regions from stored maps, against passing the images through the network again.
+"""This benchmark compares re-ranking by regions of stored maps with re-ranking by new passes through the network.
 
 python -m benchmarks.reranking --pictures=FOLDER --network=googlenet --weights=FILE
 
-Keeps the maps of the first pictures of a folder in float16 and in int8, then looks at five regions of each (section 4.5
-of the paper) from either, and takes the features anew from the pictures, in turns. Whitening is fitted on the pictures'
-own class vectors.
+The maps of the first pictures of a folder are stored in float16 and in int8. Then five regions of each picture (section
+4.5 of the paper) are scored in turns from each store, and from maps that are computed anew from the pictures. The
+whitening is fitted on the class vectors of the same pictures.
 """
 
 import dataclasses
@@ -25,32 +25,34 @@ from cwcf_jax.images import Batch, ImageSet, Resize, load_image, read_batches, r
 from cwcf_jax.search import reranking
 from cwcf_jax.store import MapStore, maps
 
-_PICTURES = flags.DEFINE_string("pictures", None, "A folder of photographs.", required=True)
-_NETWORK = flags.DEFINE_string("network", None, "See weights/README.md.", required=True)
-_WEIGHTS = flags.DEFINE_string("weights", None, "A checkpoint of it.", required=True)
-_IMAGES = flags.DEFINE_integer("images", 100, "How many are looked at.", lower_bound=1)
-_DIM = flags.DEFINE_integer("dim", 256, "Numbers of a descriptor.", lower_bound=1)
-_RESIZE = flags.DEFINE_string("resize", "none", "As in the protocol.")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Re-rankings of each kind.", lower_bound=1)
-_OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
+_PICTURES = flags.DEFINE_string("pictures", None, "Folder of photographs.", required=True)
+_NETWORK = flags.DEFINE_string("network", None, "Name of the network, see weights/README.md.", required=True)
+_WEIGHTS = flags.DEFINE_string("weights", None, "Checkpoint of the network.", required=True)
+_IMAGES = flags.DEFINE_integer("images", 100, "Number of images that are re-ranked.", lower_bound=1)
+_DIM = flags.DEFINE_integer("dim", 256, "Dimensions of a descriptor.", lower_bound=1)
+_RESIZE = flags.DEFINE_string("resize", "none", "Resizing as in a protocol.")
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Number of re-rankings of each kind.", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", "", "File for the results as JSON; empty for none.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Keeps, looks, compares."""
+    """Stores the maps, measures all re-rankings, and prints and saves the results."""
     del argv
     model = cwcf_jax.load(_NETWORK.value, weights=_WEIGHTS.value)
     extraction = ExtractionConfig(Resize.parse(_RESIZE.value))
     images = first_pictures(read_folder(_PICTURES.value), _IMAGES.value)
     with tempfile.TemporaryDirectory() as folder:
-        stores = {dtype: keep(model, images, extraction, pathlib.Path(folder, dtype), dtype) for dtype in maps.DTYPES}
-        look = prepare(model, images, extraction)
-        run: dict[str, Callable[[], reranking.BestRegions]] = {
-            f"maps, {dtype}": functools.partial(look, store.read) for dtype, store in stores.items()
+        stores = {
+            dtype: store_maps(model, images, extraction, pathlib.Path(folder, dtype), dtype) for dtype in maps.DTYPES
         }
-        run["network"] = functools.partial(through_network, model, images, extraction, look)
+        score_regions = prepare_scoring(model, images, extraction)
+        run: dict[str, Callable[[], reranking.BestRegions]] = {
+            f"maps, {dtype}": functools.partial(score_regions, store.read) for dtype, store in stores.items()
+        }
+        run["network"] = functools.partial(score_through_network, model, images, extraction, score_regions)
         seconds = measuring.take_turns(run, _ROUNDS.value)
         reference, *others = (call().scores for call in run.values())
-        size = {
+        store_bytes = {
             dtype: sum(file.stat().st_size for file in pathlib.Path(folder, dtype).iterdir())
             for dtype, store in stores.items()
         }
@@ -59,26 +61,32 @@ def main(argv: Sequence[str]) -> None:
         "images": len(images),
         "network": _NETWORK.value,
         "resize": _RESIZE.value,
-        "bytes_per_image": {dtype: total / len(images) for dtype, total in size.items()},
-        "seconds": {name: measuring.spread(taken) for name, taken in seconds.items()},
+        "bytes_per_image": {dtype: total / len(images) for dtype, total in store_bytes.items()},
+        "seconds": {name: measuring.spread(durations) for name, durations in seconds.items()},
         "network_per_maps": {
-            name: measuring.ratio(seconds["network"], taken) for name, taken in seconds.items() if name != "network"
+            name: measuring.ratio(seconds["network"], durations)
+            for name, durations in seconds.items()
+            if name != "network"
         },
         "largest_difference_of_scores": max(float(np.abs(other - reference).max()) for other in others),
-        "machine": measuring.machine(),
+        "machine": measuring.describe_machine(),
     }
-    measuring.write(result, _OUTPUT.value)
+    measuring.print_and_save(result, _OUTPUT.value)
 
 
 def first_pictures(images: ImageSet, count: int) -> ImageSet:
-    """A dataset of the first pictures of another."""
+    """Returns the first ``count`` pictures of an image set."""
     return dataclasses.replace(images, names=images.names[:count], paths=images.paths[:count])
 
 
-def keep(
+def store_maps(
     model: cwcf_jax.Model, images: ImageSet, extraction: ExtractionConfig, folder: pathlib.Path, dtype: str
 ) -> MapStore:
-    """The maps of all images in a new store."""
+    """Stores the maps of all images in a new store.
+
+    Raises:
+        ValueError: A picture cannot be read.
+    """
     store = MapStore(folder, dtype=dtype)
     left_out = Filler(model).fill_maps(store, images, extraction, np.arange(len(images)), progress=ignore)
     if left_out:
@@ -86,18 +94,21 @@ def keep(
     return store
 
 
-def prepare(
+def prepare_scoring(
     model: cwcf_jax.Model, images: ImageSet, extraction: ExtractionConfig
-) -> Callable[[reranking.Read], reranking.BestRegions]:
-    """What looks at all images for the first one as the query, given how to read maps."""
+) -> Callable[[reranking.ReadMaps], reranking.BestRegions]:
+    """Returns a function that scores the regions of all images for image 0 as the query.
+
+    The argument of the returned function is a function that reads the maps of an image.
+    """
     batches = read_batches(images.paths, range(len(images)), resize=extraction.resize, batch_size=1, steps=(128,))
-    found = [
+    batch_vectors = [
         cwcf_jax.class_vectors(model, batch.images, sizes=batch.sizes, num_classes=64)
         for batch in batches
         if isinstance(batch, Batch)
     ]
-    unit = l2_normalize(jnp.concatenate([one.vectors[0] for one in found]))
-    whitening = cwcf_jax.fit_pca_whitening(unit, dim=_DIM.value, fitted_on=_PICTURES.value)
+    unit_vectors = l2_normalize(jnp.concatenate([class_vectors.vectors[0] for class_vectors in batch_vectors]))
+    whitening = cwcf_jax.fit_pca_whitening(unit_vectors, dim=_DIM.value, fitted_on=_PICTURES.value)
     query = load_image(images.paths[0], extraction.resize)[0]
     descriptor = cwcf_jax.encode(model, query[None], num_classes=6, whitening=whitening)[0]
     class_ids = np.asarray(cwcf_jax.class_vectors(model, query[None], num_classes=6).class_ids[0])
@@ -106,20 +117,20 @@ def prepare(
     return lambda read: reranking.best_regions(model, read, rows, descriptor, class_ids, whitening, config)
 
 
-def through_network(
+def score_through_network(
     model: cwcf_jax.Model,
     images: ImageSet,
     extraction: ExtractionConfig,
-    look: Callable[[reranking.Read], reranking.BestRegions],
+    score_regions: Callable[[reranking.ReadMaps], reranking.BestRegions],
 ) -> reranking.BestRegions:
-    """The same without stored maps: every picture is decoded and goes through the network."""
-    held: dict[int, dict[str, np.ndarray]] = {}
+    """Scores the regions without stored maps: decodes every picture and passes it through the network."""
+    maps_of_images: dict[int, dict[str, np.ndarray]] = {}
 
-    def keep(index: int, made: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-        held[index] = crop_maps(made)
+    def keep_maps(index: int, padded_maps: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        maps_of_images[index] = crop_maps(padded_maps)
 
-    pass_pictures(images.paths, range(len(images)), extraction, functools.partial(model_maps, model), keep)
-    return look(held.__getitem__)
+    pass_pictures(images.paths, range(len(images)), extraction, functools.partial(model_maps, model), keep_maps)
+    return score_regions(maps_of_images.__getitem__)
 
 
 if __name__ == "__main__":

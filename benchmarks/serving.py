@@ -1,10 +1,10 @@
-"""Many clients of one server at once: seconds of a request, errors, and the server's memory.
+"""This benchmark measures a server with many simultaneous clients: seconds of requests, errors and memory.
 
 cwcf serve &
 python -m benchmarks.serving --address=http://127.0.0.1:8008/ --pictures=FOLDER --clients=32 --seconds=60
 
-Each client uploads a picture, searches with it and with a region of it, re-ranked now and then, asks why the second hit
-was found, and fetches its picture; then begins again with another.
+Each client uploads a picture, searches with the picture or a box of the picture, requests an explanation of the second
+hit and fetches that hit's picture; then the client continues with another picture. Every fourth search is re-ranked.
 """
 
 import itertools
@@ -25,81 +25,85 @@ from absl import app, flags
 from benchmarks import measuring
 from cwcf_jax.images import list_pictures
 
-_ADDRESS = flags.DEFINE_string("address", "http://127.0.0.1:8008/", "Where the server is.")
-_PICTURES = flags.DEFINE_string("pictures", None, "A folder of photographs to ask with.", required=True)
-_CLIENTS = flags.DEFINE_integer("clients", 32, "How many ask at once.", lower_bound=1)
-_SECONDS = flags.DEFINE_integer("seconds", 60, "For how long.", lower_bound=1)
-_PROCESS = flags.DEFINE_integer("process", 0, "The server's process, to watch its memory; 0: not.")
-_OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
+_ADDRESS = flags.DEFINE_string("address", "http://127.0.0.1:8008/", "Address of the server.")
+_PICTURES = flags.DEFINE_string("pictures", None, "Folder of photographs that serve as queries.", required=True)
+_CLIENTS = flags.DEFINE_integer("clients", 32, "Number of simultaneous clients.", lower_bound=1)
+_SECONDS = flags.DEFINE_integer("seconds", 60, "Duration in seconds.", lower_bound=1)
+_PROCESS = flags.DEFINE_integer("process", 0, "Process number of the server, whose memory is measured; 0 for none.")
+_OUTPUT = flags.DEFINE_string("output", "", "File for the results as JSON; empty for none.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Asks, waits, counts."""
+    """Runs all clients, and prints and saves the results."""
     del argv
     folder = pathlib.Path(_PICTURES.value)
     pictures = [folder / path for path in list_pictures(folder)]
-    taken: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
     errors: list[str] = []
     end = time.monotonic() + _SECONDS.value
     clients = [
-        threading.Thread(target=client, args=(seed, pictures, end, taken, errors)) for seed in range(_CLIENTS.value)
+        threading.Thread(target=run_client, args=(seed, pictures, end, seconds, errors))
+        for seed in range(_CLIENTS.value)
     ]
-    for one in clients:
-        one.start()
+    for thread in clients:
+        thread.start()
     memory = []
-    while any(one.is_alive() for one in clients):
-        memory.append(resident(_PROCESS.value))
+    while any(thread.is_alive() for thread in clients):
+        memory.append(resident_megabytes(_PROCESS.value))
         time.sleep(1)
     result = {
         "what": "seconds of a request",
         "clients": _CLIENTS.value,
         "pictures": len(pictures),
-        "requests": sum(map(len, taken.values())),
+        "requests": sum(map(len, seconds.values())),
         "errors": errors,
         "seconds": {
-            name: {"count": len(times), **{f"p{part}": float(np.percentile(times, part)) for part in (50, 95, 100)}}
-            for name, times in sorted(taken.items())
+            name: {
+                "count": len(times),
+                **{f"p{percent}": float(np.percentile(times, percent)) for percent in (50, 95, 100)},
+            }
+            for name, times in sorted(seconds.items())
         },
-        "resident_mb": [round(one) for one in memory[::10]],
-        "machine": measuring.machine(),
+        "resident_mb": [round(megabytes) for megabytes in memory[::10]],
+        "machine": measuring.describe_machine(),
     }
-    measuring.write(result, _OUTPUT.value)
+    measuring.print_and_save(result, _OUTPUT.value)
 
 
-def client(
-    seed: int, pictures: Sequence[pathlib.Path], end: float, taken: dict[str, list[float]], errors: list[str]
+def run_client(
+    seed: int, pictures: Sequence[pathlib.Path], end: float, seconds: dict[str, list[float]], errors: list[str]
 ) -> None:
-    """One person at a browser, without pauses."""
-    choose = random.Random(seed)  # noqa: S311
+    """Sends the requests of a person at a browser, without pauses, until the time ``end``."""
+    generator = random.Random(seed)  # noqa: S311
 
-    def ask(what: str, body: bytes, kind: str = "application/json") -> Any:
-        address = f"{_ADDRESS.value.rstrip('/')}/api/{what}"
+    def send_request(route: str, body: bytes, kind: str = "application/json") -> Any:
+        address = f"{_ADDRESS.value.rstrip('/')}/api/{route}"
         request = urllib.request.Request(address, body or None, {"Content-Type": kind})  # noqa: S310
-        before = time.monotonic()
-        with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310
-            content = answer.read()
-        taken.setdefault(what.split("?")[0], []).append(time.monotonic() - before)
-        return json.loads(content) if answer.headers["Content-Type"] == "application/json" else content
+        start = time.monotonic()
+        with urllib.request.urlopen(request, timeout=300) as response:  # noqa: S310
+            content = response.read()
+        seconds.setdefault(route.split("?")[0], []).append(time.monotonic() - start)
+        return json.loads(content) if response.headers["Content-Type"] == "application/json" else content
 
-    for turn in itertools.count():
+    for search_number in itertools.count():
         if time.monotonic() > end:
             return
         try:
-            found = ask("uploads", choose.choice(pictures).read_bytes(), "image/jpeg")
-            query = {"upload": found["upload"], "aggregation": choose.choice(("ofa", "ona"))}
-            if turn % 2:
-                query["box"] = [found["width"] // 4, found["height"] // 4, found["width"], found["height"]]
-            if turn % 4 == 3:
+            upload = send_request("uploads", generator.choice(pictures).read_bytes(), "image/jpeg")
+            query = {"upload": upload["upload"], "aggregation": generator.choice(("ofa", "ona"))}
+            if search_number % 2:
+                query["box"] = [upload["width"] // 4, upload["height"] // 4, upload["width"], upload["height"]]
+            if search_number % 4 == 3:
                 query["rerank"] = 20
-            hit = ask("search", json.dumps(query).encode())["hits"][1]
-            ask("explain", json.dumps({**query, "hit": hit["path"], "cells": hit["cells"]}).encode())
-            ask(f"pictures?{urllib.parse.urlencode({'path': hit['path']})}", b"")
+            hit = send_request("search", json.dumps(query).encode())["hits"][1]
+            send_request("explain", json.dumps({**query, "hit": hit["path"], "cells": hit["cells"]}).encode())
+            send_request(f"pictures?{urllib.parse.urlencode({'path': hit['path']})}", b"")
         except (urllib.error.URLError, OSError, ValueError, KeyError) as error:
             errors.append(repr(error))
 
 
-def resident(process: int) -> float:
-    """Megabytes of memory that a process holds; 0 if none is watched."""
+def resident_megabytes(process: int) -> float:
+    """Returns the resident memory of a process in megabytes; 0 for process number 0."""
     if not process:
         return 0.0
     pages = int(pathlib.Path(f"/proc/{process}/statm").read_text().split()[1])

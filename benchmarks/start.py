@@ -1,9 +1,10 @@
-"""From starting Python to the first descriptor: imports, weights, compilation or its cache, a pass.
+"""This benchmark measures the time from the start of Python to the first descriptor.
 
 python -m benchmarks.start --network=vgg16_cam --size=720x960
 
-Processes start one after the other over one cache of compiled code: the first fills it, the others are what a user
-waits for. Weights are random, from a file. Imports need Python's bytecode to be quick: see docs/performance.md.
+The time has four parts: imports, weights, compilation (or reading the cache of compiled code) and a pass. Processes
+start one after another with a common cache: the first process fills the cache, the others show how long a user waits.
+Weights are random, from a file. Imports are quick only with Python's bytecode: see docs/performance.md.
 """
 
 import functools
@@ -23,13 +24,13 @@ from absl import app, flags
 from benchmarks import measuring
 from cwcf_jax import networks
 
-_NETWORK = flags.DEFINE_string("network", "vgg16_cam", "A CAM network.")
-_SIZE = flags.DEFINE_string("size", "720x960", "Rows and columns.")
+_NETWORK = flags.DEFINE_string("network", "vgg16_cam", "Name of a CAM network.")
+_SIZE = flags.DEFINE_string("size", "720x960", "Rows and columns of the image.")
 _NC = flags.DEFINE_integer("nc", 64, "N_C.")
-_STARTS = flags.DEFINE_integer("starts", 5, "Processes after the first.", lower_bound=1)
-_OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
+_STARTS = flags.DEFINE_integer("starts", 5, "Number of processes after the first.", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", "", "File for the results as JSON; empty for none.")
 
-PROCESS = """
+FIRST_DESCRIPTOR_PROGRAM = """
 import json, sys, time
 start = time.perf_counter()
 import jax, numpy as np
@@ -55,7 +56,7 @@ print(json.dumps({
 
 
 def main(argv: Sequence[str]) -> None:
-    """Starts them, prints and keeps the JSON."""
+    """Runs all processes, and prints and saves the results."""
     del argv
     network = networks.get(_NETWORK.value)
     with tempfile.TemporaryDirectory() as folder:
@@ -66,29 +67,30 @@ def main(argv: Sequence[str]) -> None:
             for name, value in part.items()
         }
         np.savez(weights, **values)
-        begin = functools.partial(
-            _begin, [network.spec.name, str(weights), *_SIZE.value.split("x"), str(_NC.value)], folder
+        run = functools.partial(
+            _run_process, [network.spec.name, str(weights), *_SIZE.value.split("x"), str(_NC.value)], folder
         )
-        first, *others = [begin() for _ in range(1 + _STARTS.value)]
+        first, *others = [run() for _ in range(1 + _STARTS.value)]
     result = {
         "what": "seconds of a process from its first line to its first descriptor",
         "network": network.spec.name,
         "size": _SIZE.value,
-        "machine": measuring.machine(),
+        "machine": measuring.describe_machine(),
         "first": first,
-        "later": {name: measuring.spread(one[name] for one in others) for name in first},
+        "later": {name: measuring.spread(times[name] for times in others) for name in first},
     }
-    measuring.write(result, _OUTPUT.value)
+    measuring.print_and_save(result, _OUTPUT.value)
 
 
-def _begin(arguments: Sequence[str], folder: str) -> dict[str, float]:
+def _run_process(arguments: Sequence[str], folder: str) -> dict[str, float]:
+    """Runs a process over the cache in ``folder``; returns the seconds of its parts and of the whole process."""
     environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    command = [sys.executable, "-c", PROCESS, *arguments]
+    command = [sys.executable, "-c", FIRST_DESCRIPTOR_PROGRAM, *arguments]
     start = time.perf_counter()
-    said = subprocess.run(
+    output = subprocess.run(
         command, env=environment | {"XDG_CACHE_HOME": folder}, check=True, capture_output=True, text=True
     ).stdout
-    return {**json.loads(said), "process": time.perf_counter() - start}
+    return {**json.loads(output), "process": time.perf_counter() - start}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The table of an index in LanceDB, against the same calls on SQLite.
+"""This benchmark compares an index's table in LanceDB with a table in SQLite.
 
 python -m benchmarks.tables --pictures=20000
 
-Fills both in windows, then reads, asks for changes, replaces and removes, in turns.
+Both tables are filled in windows of pictures. Then they read, check for changes, replace and remove, in turns.
 """
 
 import dataclasses
@@ -19,17 +19,17 @@ from jaxtyping import Float
 from benchmarks import measuring
 from cwcf_jax.index import LanceStore, Snapshot, TableEntry, TableStore
 
-_PICTURES = flags.DEFINE_integer("pictures", 20000, "How many.", lower_bound=1000)
-_DIM = flags.DEFINE_integer("dim", 256, "Numbers of a descriptor.", lower_bound=1)
-_WINDOW = flags.DEFINE_integer("window", 512, "Pictures that are put together.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Calls of each kind.", lower_bound=1)
-_OUTPUT = flags.DEFINE_string("output", "", "A file for the JSON.")
+_PICTURES = flags.DEFINE_integer("pictures", 20000, "Number of pictures.", lower_bound=1000)
+_DIM = flags.DEFINE_integer("dim", 256, "Dimensions of a descriptor.", lower_bound=1)
+_WINDOW = flags.DEFINE_integer("window", 512, "Number of pictures that are written together.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Number of calls of each kind.", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", "", "File for the results as JSON; empty for none.")
 
 FIELDS = tuple(field.name for field in dataclasses.fields(TableEntry))
 
 
 class SqliteStore:
-    """`Store` in SQLite."""
+    """A `SqliteStore` is a `TableStore` in SQLite."""
 
     def __init__(self, file: pathlib.Path, dim: int) -> None:
         self._dim = dim
@@ -38,90 +38,92 @@ class SqliteStore:
         self._database.execute(f"CREATE TABLE pictures ({', '.join(FIELDS)}, descriptor BLOB, PRIMARY KEY (path))")
 
     def version(self) -> int:
-        """See `Store`; other processes' changes alone."""
+        """Returns a number that changes with the changes of other processes only; see `TableStore`."""
         return int(self._database.execute("PRAGMA data_version").fetchone()[0])
 
     def entries(self) -> tuple[TableEntry, ...]:
-        """See `Store`."""
+        """Returns all entries, in the order of their paths."""
         rows = self._database.execute(f"SELECT {', '.join(FIELDS)} FROM pictures ORDER BY path")  # noqa: S608
         return tuple(TableEntry(*row) for row in rows)
 
     def snapshot(self, rows: range | None = None) -> Snapshot:
-        """See `Store`."""
-        among = rows or range(2**62)
+        """Returns all entries with their descriptors, or the entries whose ``row`` is in a range."""
+        row_range = rows or range(2**62)
         where = "WHERE row >= ? AND row < ? ORDER BY path"
-        found = self._database.execute(
+        records = self._database.execute(
             f"SELECT {', '.join(FIELDS)}, descriptor FROM pictures {where}",  # noqa: S608
-            (among.start, among.stop),
+            (row_range.start, row_range.stop),
         ).fetchall()
-        values = np.frombuffer(b"".join(row[-1] for row in found), np.float32).reshape(-1, self._dim)
-        return Snapshot(self.version(), tuple(TableEntry(*row[:-1]) for row in found), values)
+        values = np.frombuffer(b"".join(record[-1] for record in records), np.float32).reshape(-1, self._dim)
+        return Snapshot(self.version(), tuple(TableEntry(*record[:-1]) for record in records), values)
 
     def put(self, entries: Sequence[TableEntry], descriptors: Float[np.ndarray, "n d"]) -> None:
-        """See `Store`."""
-        rows = [(*dataclasses.astuple(one), row.tobytes()) for one, row in zip(entries, descriptors, strict=True)]
+        """Adds pictures, or replaces pictures of the same path."""
+        records = [
+            (*dataclasses.astuple(entry), row.tobytes()) for entry, row in zip(entries, descriptors, strict=True)
+        ]
         with self._database:
-            marks = ", ".join("?" * len(rows[0]))
-            self._database.executemany(f"REPLACE INTO pictures VALUES ({marks})", rows)  # noqa: S608
+            marks = ", ".join("?" * len(records[0]))
+            self._database.executemany(f"REPLACE INTO pictures VALUES ({marks})", records)  # noqa: S608
 
     def remove(self, paths: Sequence[str]) -> None:
-        """See `Store`."""
+        """Removes pictures; unknown paths are ignored."""
         with self._database:
             self._database.executemany("DELETE FROM pictures WHERE path = ?", [(path,) for path in paths])
 
     def tidy(self) -> None:
-        """See `Store`."""
+        """Does nothing: SQLite keeps no earlier versions."""
 
     def drop(self) -> None:
-        """See `Store`."""
+        """Removes the table."""
         self._database.execute("DROP TABLE pictures")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Fills, calls, compares."""
+    """Fills both tables, measures all calls, and prints and saves the results."""
     del argv
     random = np.random.default_rng(0)
     descriptors = random.normal(size=(_PICTURES.value, _DIM.value)).astype(np.float32)
     entries = [TableEntry(f"2026/{i:08d}.jpg", f"{i:064x}", i, i, i, 640, 480, i) for i in range(len(descriptors))]
     with tempfile.TemporaryDirectory() as folder:
-        place = pathlib.Path(folder)
+        path = pathlib.Path(folder)
         stores: dict[str, TableStore] = {
-            "lance": LanceStore(place / "lance", _DIM.value),
-            "sqlite": SqliteStore(place / "sqlite", _DIM.value),
+            "lance": LanceStore(path / "lance", _DIM.value),
+            "sqlite": SqliteStore(path / "sqlite", _DIM.value),
         }
         windows = range(0, len(entries), _WINDOW.value)
 
         def fill(store: TableStore) -> None:
             for start in windows:
-                part = slice(start, start + _WINDOW.value)
-                store.put(entries[part], descriptors[part])
+                window = slice(start, start + _WINDOW.value)
+                store.put(entries[window], descriptors[window])
             store.tidy()
 
-        fewer = [entry.path for entry in entries[::200]]
+        some_paths = [entry.path for entry in entries[::200]]
         calls: dict[str, Callable[[TableStore], object]] = {
             "snapshot": lambda store: store.snapshot(),
             "entries": lambda store: store.entries(),
             "version": lambda store: store.version(),
             "replace a window": lambda store: store.put(entries[: _WINDOW.value], descriptors[: _WINDOW.value]),
-            "remove 1 in 200": lambda store: store.remove(fewer),
+            "remove 1 in 200": lambda store: store.remove(some_paths),
         }
-        filling = {name: functools.partial(fill, store) for name, store in stores.items()}
-        taken = measuring.take_turns(filling, 1, warm_up=0)
-        seconds = {"fill": {name: measuring.spread(times) for name, times in taken.items()}}
-        for what, call in calls.items():
-            taken = measuring.take_turns(
+        fill_calls = {name: functools.partial(fill, store) for name, store in stores.items()}
+        durations = measuring.take_turns(fill_calls, 1, warm_up=0)
+        seconds = {"fill": {name: measuring.spread(times) for name, times in durations.items()}}
+        for kind, call in calls.items():
+            durations = measuring.take_turns(
                 {name: functools.partial(call, store) for name, store in stores.items()}, _ROUNDS.value
             )
-            seconds[what] = {name: measuring.spread(times) for name, times in taken.items()}
+            seconds[kind] = {name: measuring.spread(times) for name, times in durations.items()}
     result = {
         "what": "seconds of a call on an index's table",
         "pictures": _PICTURES.value,
         "dim": _DIM.value,
         "window": _WINDOW.value,
         "seconds": seconds,
-        "machine": measuring.machine(),
+        "machine": measuring.describe_machine(),
     }
-    measuring.write(result, _OUTPUT.value)
+    measuring.print_and_save(result, _OUTPUT.value)
 
 
 if __name__ == "__main__":

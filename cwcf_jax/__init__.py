@@ -1,10 +1,10 @@
-"""Class-weighted convolutional features for visual instance search, in JAX.
+"""This package computes class-weighted convolutional features for visual instance search, in JAX.
 
     model = cwcf_jax.load("googlenet", weights="googlenet_bvlc.npz")
     descriptors = cwcf_jax.encode(model, images, num_classes=64)
 
-See `cwcf_jax.encode` for shapes and ranges. The names in ``cwcf_jax.__all__`` are the public interface. All others,
-the rooms ``cwcf_jax.images``, ``cwcf_jax.search`` and so on included, may change with any version.
+See `cwcf_jax.encode` for shapes and ranges. The names in ``cwcf_jax.__all__`` are the public interface. All other
+names may change with any version, including the subpackages ``cwcf_jax.images``, ``cwcf_jax.search`` and so on.
 """
 
 import importlib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cwcf_jax.index import Index, QueryConfig, Searcher, make_index_config
     from cwcf_jax.networks import CheckpointError
 
-_HOMES = {
+_PUBLIC_NAMES = {
     "arrays": ("l2_normalize",),
     "descriptors": ("Whitening", "fit_pca_whitening", "fit_shrinkage_whitening"),
     "encoder": (
@@ -50,13 +50,13 @@ _HOMES = {
     "index": ("Index", "QueryConfig", "Searcher", "make_index_config"),
     "networks": ("CheckpointError",),
 }
-_ROOMS = {name: room for room, names in _HOMES.items() for name in names}
+_MODULES = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}
 
 _DEPRECATED = {"Options": "QueryConfig", "settings_for": "make_index_config", "spread": "replicate"}
-"""Former public names, which version 0.3 removes, and the names that replace them."""
+"""Former public names and their replacements. Version 0.3 removes the former names."""
 
 _EXTRAS = ("datasets", "index", "training", "web", "weights")
-"""Rooms that need the extra of the same name."""
+"""Subpackages that need the extra of the same name."""
 
 __all__ = [
     "CheckpointError",
@@ -83,23 +83,23 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name or a room on its first use: the command line answers before JAX is loaded."""
+    """Imports a public name or a submodule on its first use, so that the command line answers before JAX is loaded."""
     if name in _DEPRECATED:
         warnings.warn(
             f"cwcf_jax.{name} is deprecated; use cwcf_jax.{_DEPRECATED[name]}", DeprecationWarning, stacklevel=2
         )
         name = _DEPRECATED[name]
-    room = _ROOMS.get(name, name)
-    if room.startswith("_") or importlib.util.find_spec(f"cwcf_jax.{room}") is None:
+    module_name = _MODULES.get(name, name)
+    if module_name.startswith("_") or importlib.util.find_spec(f"cwcf_jax.{module_name}") is None:
         raise AttributeError(f"module 'cwcf_jax' has no attribute {name!r}")
     try:
-        module = importlib.import_module(f"cwcf_jax.{room}")
+        module = importlib.import_module(f"cwcf_jax.{module_name}")
     except ModuleNotFoundError as error:
-        if room not in _EXTRAS or (error.name or "").startswith("cwcf_jax"):
+        if module_name not in _EXTRAS or (error.name or "").startswith("cwcf_jax"):
             raise
-        hint = f"cwcf_jax.{name} needs {error.name}: pip install 'cwcf-jax[{room}]'"
+        hint = f"cwcf_jax.{name} needs {error.name}: pip install 'cwcf-jax[{module_name}]'"
         raise ModuleNotFoundError(hint, name=error.name) from error
-    return module if name == room else getattr(module, name)
+    return module if name == module_name else getattr(module, name)
 
 
 def __dir__() -> list[str]:

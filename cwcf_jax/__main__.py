@@ -1,4 +1,4 @@
-"""python -m cwcf_jax: the command line where ``cwcf`` is not on the path."""
+"""This module runs the command line as ``python -m cwcf_jax``, for environments where ``cwcf`` is not on the path."""
 
 from cwcf_jax.cli import run
 

@@ -1,4 +1,4 @@
-"""Shapes, and the arithmetic that several rooms share: products, norms, masks, quantization to int8.
+"""This module holds the arithmetic that several subpackages share: products, norms, masks, quantisation to int8.
 
 Dimension names in signatures: ``b`` batch, ``h w`` rows and columns of a map, ``k`` channels of the feature layer,
 ``c`` channels of the CAM layer, ``n`` classes, ``d`` dimensions of a descriptor.
@@ -14,27 +14,30 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int8, Num
 
 Size = Int[Array, "2"]
-"""Rows and columns that are valid, the rest of an array being padding."""
+"""Rows and columns of the valid area of a padded array."""
 
 Shape = tuple[int, ...]
-"""Rows and columns of an array: ``maps.shape[:2]``, always two."""
+"""Rows and columns of an array: ``maps.shape[:2]``. The length is always two."""
 
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
 Values = TypeVar("Values", Array, np.ndarray)
-"""An array on a device, or one on the host."""
+"""An array on a device or on the host."""
 
 LEVELS = 127
-"""Steps of `quantize` from zero to the largest magnitude that shares a scale."""
+"""Number of steps of `quantize` from zero to the largest magnitude that shares a scale."""
 
-LEAST_FREE = 256
-"""Size of both operands' own dimensions from which on `einsum_of_parts` is faster (docs/performance.md)."""
+MIN_FREE_SIZE = 256
+"""The smallest size of both operands for which `einsum_bf16x3` is faster (docs/performance.md).
+
+The size of an operand is the product of its dimensions that the other operand lacks.
+"""
 
 
 def einsum(subscripts: str, *operands: Array | np.ndarray) -> Float[Array, "..."]:
-    """`jnp.einsum` that multiplies in full precision on every backend and accumulates in float32.
+    """Computes `jnp.einsum` with products in full precision on every backend and sums in float32.
 
-    Where one of two large operands is bfloat16, accelerators multiply it by each part of the other.
+    Where one of two large operands is bfloat16, accelerators use `einsum_bf16x3`.
     """
     if len(operands) != 2 or not _gains_from_parts(subscripts, *operands):
         return _einsum(subscripts, *operands)
@@ -48,14 +51,14 @@ def _gains_from_parts(subscripts: str, left: Array | np.ndarray, right: Array | 
         return False
     letters = subscripts.split("->")[0].split(",")
     sizes = dict(zip("".join(letters), left.shape + right.shape, strict=True))
-    own = (set(letters[0]) - set(letters[1]), set(letters[1]) - set(letters[0]))
-    return all(math.prod(sizes[letter] for letter in some) >= LEAST_FREE for some in own)
+    free_dimensions = (set(letters[0]) - set(letters[1]), set(letters[1]) - set(letters[0]))
+    return all(math.prod(sizes[letter] for letter in free) >= MIN_FREE_SIZE for free in free_dimensions)
 
 
 def einsum_bf16x3(subscripts: str, left: Float[Array, "..."], right: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`einsum` of a bfloat16 and a float32 operand as three of bfloat16, the least part first.
+    """Computes `einsum` of a bfloat16 and a float32 operand as three products of bfloat16, the smallest part first.
 
-    As exact, since a float32 is the sum of three bfloat16, and in matrix units that multiply these far faster.
+    The result is as exact, because a float32 is the sum of three bfloat16. Matrix units multiply bfloat16 far faster.
     """
     if left.dtype == jnp.bfloat16:
         products = [_einsum(subscripts, left, part) for part in bfloat16_parts(right)]
@@ -65,10 +68,10 @@ def einsum_bf16x3(subscripts: str, left: Float[Array, "..."], right: Float[Array
 
 
 def bfloat16_parts(values: Float[Array, "*shape"]) -> list[Float[Array, "*shape"]]:
-    """Three bfloat16 arrays whose sum is ``values``, the least first; below 1e-33 bits are lost."""
+    """Returns three bfloat16 arrays whose sum is ``values``, the smallest part first; below 1e-33 bits are lost."""
     parts = []
     for _ in range(3):
-        # Not `astype` there and back, which XLA leaves out.
+        # XLA removes a conversion to bfloat16 and back by `astype`, but keeps `reduce_precision`.
         part = jax.lax.reduce_precision(values, exponent_bits=8, mantissa_bits=7)
         parts.append(part.astype(jnp.bfloat16))
         values = values - part
@@ -82,7 +85,7 @@ def l2_normalize(vectors: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
 
 
 def inverse_norm(vectors: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
-    """1 over the Euclidean norm of each vector; 0, with a zero gradient, for a zero vector."""
+    """Returns 1 over the Euclidean norm of each vector; 0, with a zero gradient, for a zero vector."""
     square = jnp.sum(jnp.square(vectors), axis=-1)
     positive = square > 0
     return jnp.where(positive, jax.lax.rsqrt(jnp.where(positive, square, 1.0)), 0.0)
@@ -91,19 +94,19 @@ def inverse_norm(vectors: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
 def quantize(
     numbers: Float[Values, "*shape"], axis: int | tuple[int, ...] = -1, *, keep_nonzero: bool = False
 ) -> tuple[Int8[Values, "*shape"], Float[Values, "*batch"]]:
-    """Numbers as int8 in steps of 1 / `LEVELS` of the largest magnitude that shares their scale.
+    """Rounds numbers to int8 in steps of 1 / `LEVELS` of the largest magnitude that shares their scale.
 
     numpy arrays stay on the host, where arrays of any shape need no compilation.
 
     Args:
-        numbers: finite.
-        axis: along which numbers share a scale; static. The default gives each vector a scale of its own.
-        keep_nonzero: whether numbers that would round to 0 but are not 0 become one step, whose error is then less
-            than a whole step; static.
+        numbers: finite numbers.
+        axis: the axis or axes along which numbers share a scale; static. The default gives each vector its own scale.
+        keep_nonzero: whether small numbers that would round to 0 become one step, with an error below one step;
+            static.
 
     Returns:
-        ``values`` of the shape of ``numbers``, ``scales`` float32 of that shape without ``axis``; where all numbers
-        are 0 the scale is 0.
+        ``values`` of the shape of ``numbers``, and ``scales``, float32 of the same shape without ``axis``. The scale is
+        0 where all numbers are 0.
     """
     xp = numbers.__array_namespace__()
     numbers = numbers.astype(np.float32)
@@ -119,18 +122,18 @@ def dequantize(
     scales: Float[Values, "*batch"] | None,
     axis: int | tuple[int, ...] = -1,
 ) -> Float[Values, "*shape"]:
-    """The float32 numbers that `quantize` made ``values`` and ``scales`` of, ``axis`` as there; scales None: all 1."""
+    """Computes float32 numbers from the ``values`` and ``scales`` of `quantize`; None stands for scales of 1."""
     numbers = values.astype(np.float32)
     return numbers if scales is None else numbers * scales.__array_namespace__().expand_dims(scales, axis)
 
 
 def valid_mask(size: Size, shape: Shape) -> Bool[Array, "h w"]:
-    """True on the first ``size`` rows and columns of a map of ``shape``."""
+    """Returns a mask of ``shape`` that is True on the valid area, the first ``size`` rows and columns."""
     rows, columns = jnp.arange(shape[0]), jnp.arange(shape[1])
     return (rows < size[0])[:, None] & (columns < size[1])[None, :]
 
 
 def bucket_shape(shape: tuple[int, int], *steps: int) -> tuple[int, int]:
-    """The shape that images of ``shape`` are padded to: each side rounded up to a multiple of one of ``steps``."""
+    """Returns the bucket of images of ``shape``: each side rounded up to the nearest multiple of any of ``steps``."""
     height, width = (min(-(-side // step) * step for step in steps) for side in shape)
     return height, width

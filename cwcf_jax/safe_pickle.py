@@ -1,8 +1,9 @@
-"""Read pickles of plain data without running anything that they name.
+"""This module reads pickles of plain data without running the functions that a pickle names.
 
-Unpickling calls whatever a file names. `load` looks every name up in a table of the caller's stand-ins and refuses all
-others. It extends Python's own unpickler in its pure-Python form and not the one in C, which takes 32 GB for one opcode
-(``LONG_BINPUT`` with a large index) and hashes tuples of doubled tuples for ever; neither can be stopped from outside.
+Python's `pickle` calls every function that a file names. `load` looks up each name in a table of the caller's
+stand-ins, and refuses all other names. `load` extends the pure-Python unpickler. The unpickler in C allocates 32 GB for
+one opcode (``LONG_BINPUT`` with a large index) and hashes nested doubled tuples without end; neither can be
+interrupted from outside.
 
 Source of the opcodes: https://github.com/python/cpython/blob/main/Lib/pickletools.py.
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 MAX_READS = 2_000_000
-"""Largest number of reads from one pickle: an opcode takes one to three, an array some sixty."""
+"""The largest number of reads from one pickle. An opcode needs one to three reads, an array about sixty."""
 
 _ALLOWED = {
     *("PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2"),
@@ -30,47 +31,48 @@ _INHERITED = pickle._Unpickler.dispatch
 
 
 class PickleError(ValueError):
-    """A pickle that is not read; the message says why, without the file's name."""
+    """Raised for a pickle that cannot be read; the message says why, and leaves out the file's name."""
 
 
 class UnsafePickleError(PickleError):
-    """A pickle that names something that is not allowed, and might run code."""
+    """Raised for a pickle that uses a name or an opcode that is not allowed, and might therefore run code."""
 
 
 Stream = io.BytesIO | mmap.mmap
-"""A source of bytes whose reads allocate no more than there is."""
+"""A stream of bytes where a read never allocates more than the remaining bytes."""
 
 
 def load(
     stream: Stream, names: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any] | None = None
 ) -> Any:
-    """Return the object that the pickle at the stream's position describes, and leave the stream behind its end.
+    """Reads one pickle and returns its object; the stream's position is then right after the pickle.
 
     Args:
-        stream: where the pickle starts.
-        names: what stands in for each allowed ``module.name``. A pickle can call it with any arguments, and can hand
-            a state to ``__setstate__`` of what it returns; nothing else of it is reached.
-        persistent: what stands in for a persistent id; None: the pickle must not hold any. It and the stand-ins may
-            raise PickleError.
+        stream: a stream whose position is the start of the pickle.
+        names: the stand-in for each allowed ``module.name``. A pickle can call a stand-in with any arguments, and can
+            pass a state to ``__setstate__`` of the result. A pickle cannot do anything else with stand-ins. Stand-ins
+            may raise PickleError.
+        persistent: a function that turns a persistent id into an object, and may raise PickleError; None: a pickle
+            with persistent ids is refused.
 
     Raises:
-        UnsafePickleError: another name, or an opcode that data do not need.
-        PickleError: too long, cut off or damaged.
+        UnsafePickleError: the pickle uses another name, or an opcode that data do not need.
+        PickleError: the pickle is too long, cut off or damaged.
     """
     try:
         return _Unpickler(stream, names, persistent).load()
     except PickleError:
         raise
-    except Exception as error:  # a damaged pickle drives the machine into nearly anything
+    except Exception as error:  # a damaged pickle makes the unpickler raise nearly any exception
         raise PickleError(f"its pickle is damaged or was cut off ({type(error).__name__}: {error!s:.100})") from error
 
 
-class _Limited:
-    """A stream that ends a pickle of too many opcodes."""
+class _LimitedStream:
+    """A `_LimitedStream` raises an error when a pickle needs more than `MAX_READS` reads."""
 
     def __init__(self, stream: Stream):
         self._stream = stream
-        self._left = MAX_READS
+        self._remaining_reads = MAX_READS
 
     def read(self, size: int) -> bytes:
         self._count()
@@ -81,13 +83,13 @@ class _Limited:
         return self._stream.readline()
 
     def _count(self) -> None:
-        self._left -= 1
-        if self._left < 0:
+        self._remaining_reads -= 1
+        if self._remaining_reads < 0:
             raise PickleError(f"its pickle is longer than the {MAX_READS} reads that data need")
 
 
 class _Opcodes(dict[int, Any]):
-    """The methods of the allowed opcodes by their byte."""
+    """An `_Opcodes` maps the byte of each allowed opcode to its method, and refuses all other opcodes."""
 
     def __missing__(self, code: int) -> Any:
         raise UnsafePickleError(f"its pickle uses {_NAMES.get(code, f'0x{code:02x}')}, which data do not need")
@@ -103,16 +105,16 @@ class _Unpickler(pickle._Unpickler):
     def __init__(
         self, stream: Stream, names: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any] | None
     ):
-        super().__init__(_Limited(stream), encoding="latin-1")  # of Python 2's strings
+        super().__init__(_LimitedStream(stream), encoding="latin-1")  # for the byte strings of Python 2
         self._names = names
         self._persistent = persistent
 
     def find_class(self, module: str, name: str, /) -> Any:
-        full = f"{module}.{name}"
-        if full not in self._names:
-            printable = ascii(full[:100]).strip("'")
+        full_name = f"{module}.{name}"
+        if full_name not in self._names:
+            printable = ascii(full_name[:100]).strip("'")
             raise UnsafePickleError(f"refused, because loading it would run {printable}")
-        return self._names[full]
+        return self._names[full_name]
 
     def persistent_load(self, pid: Any) -> Any:
         if self._persistent is None:
@@ -120,10 +122,10 @@ class _Unpickler(pickle._Unpickler):
         return self._persistent(pid)
 
     def load_frame(self) -> None:
-        self.read(8)  # a frame only says how much could be read at once
+        self.read(8)  # the size of a frame only helps to read in large pieces
 
     def load_bytearray8(self) -> None:
-        self.append(self.read(int.from_bytes(self.read(8), "little")))  # the inherited one allocates first
+        self.append(self.read(int.from_bytes(self.read(8), "little")))  # the inherited method allocates before it reads
 
     def load_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
@@ -132,28 +134,28 @@ class _Unpickler(pickle._Unpickler):
         self.append(function(*arguments))
 
     def load_build(self) -> None:
-        state, built = self.stack.pop(), self.stack[-1]
-        if not isinstance(built, dict):  # which has attributes beside its items in an OrderedDict: they are dropped
-            built.__setstate__(state)
+        state, instance = self.stack.pop(), self.stack[-1]
+        if not isinstance(instance, dict):  # the state of an OrderedDict, its attributes, is dropped
+            instance.__setstate__(state)
 
     def load_dict(self) -> None:
         items = self.pop_mark()
-        self.append(filled({}, items))
+        self.append(fill_dict({}, items))
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        filled(self.stack[-1], [key, value])
+        fill_dict(self.stack[-1], [key, value])
 
     def load_setitems(self) -> None:
         items = self.pop_mark()
-        filled(self.stack[-1], items)
+        fill_dict(self.stack[-1], items)
 
     for _method in (load_frame, load_bytearray8, load_reduce, load_build, load_dict, load_setitem, load_setitems):
         dispatch[ord(getattr(pickle, _method.__name__.removeprefix("load_").upper()))] = _method
 
 
-def filled(table: Any, items: list[Any]) -> dict[Any, Any]:
-    """Add keys and values, which take turns, to a dict; only keys whose hash takes no time are allowed."""
+def fill_dict(table: Any, items: list[Any]) -> dict[Any, Any]:
+    """Adds items, keys and values in turn, to a dict and returns it; only keys that hash quickly are allowed."""
     if type(table) is not dict or len(items) % 2:
         raise PickleError("its pickle is inconsistent")
     for key, value in zip(items[::2], items[1::2], strict=True):

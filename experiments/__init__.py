@@ -1,1 +1,1 @@
-"""Drivers: each parses flags, hands typed configurations to the library and writes its results."""
+"""This package holds the drivers: programs that parse flags, call the library and write results files."""

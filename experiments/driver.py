@@ -1,4 +1,4 @@
-"""What all drivers do around their measurement: flags of the output, errors, results.json, the printed tables."""
+"""This module does what all drivers share: output flags, error messages, results.json and the printed tables."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ flags.disclaim_key_flags()
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A picture beside results.json, by its file's name, and what it shows."""
+    """A `Picture` is a figure beside results.json: the name of its file and a caption."""
 
     file: str
     caption: str
@@ -32,17 +32,17 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a driver found.
+    """An `Outcome` holds everything that a driver has measured.
 
     Attributes:
-        title: one line.
+        title: title, one line.
         conditions: network, weights, protocol and data; see `conditions`.
-        rows: measured settings.
-        tables: for people.
-        pictures: already written.
-        notes: what a reader must know.
-        more: whatever else belongs into results.json.
-        left_out: pictures that could not be read.
+        rows: rows of measured settings.
+        tables: tables to print.
+        pictures: figures, which are written already.
+        notes: remarks for the reader.
+        extra: further entries of results.json.
+        left_out: unreadable pictures, with the reasons.
     """
 
     title: str
@@ -51,34 +51,34 @@ class Outcome:
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     notes: Sequence[str] = ()
-    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     left_out: Sequence[str] = ()
 
 
 Measure = Callable[[FlagValues, contextlib.ExitStack, pathlib.Path], Outcome]
-"""Called with the parsed flags, a stack that closes what is opened, and the folder for pictures."""
+"""A function of the parsed flags, a stack that closes what the function opens, and the folder for figures."""
 
 
 def program(name: str, define_flags: Callable[[FlagValues], None], measure: Measure) -> Program:
-    """A driver: `define_output_flags` and its own flags, then `run`."""
+    """Returns a driver that has the flags of `define_output_flags` and its own flags, and measures with `run`."""
 
-    def define(values: FlagValues) -> None:
+    def define_all_flags(values: FlagValues) -> None:
         define_output_flags(values)
         define_flags(values)
 
-    return Program(name, define, functools.partial(run, name, measure))
+    return Program(name, define_all_flags, functools.partial(run, name, measure))
 
 
 def define_output_flags(values: FlagValues) -> None:
-    """Defines what every driver has."""
-    text = "Folder for results.json and what goes with it; default: results/NAME."
+    """Defines the flags that every driver has."""
+    text = "Folder that results.json, table.txt and figures are written to; default: results/NAME."
     flags.DEFINE_string("output", None, text, flag_values=values)
-    text = "End with exit code 1 if any picture had to be left out."
+    text = "Exit with code 1 if any picture was left out because it could not be read."
     flags.DEFINE_bool("strict", False, text, flag_values=values)
 
 
 def run(name: str, measure: Measure, values: FlagValues, arguments: Sequence[str]) -> None:
-    """Measures, writes results.json and table.txt, prints the tables; errors in one line."""
+    """Measures, writes results.json and table.txt, and prints the tables; an error ends the program with one line."""
     command = [f"experiments.{name}", *arguments]
     if "name" in values:
         name = values.name
@@ -87,22 +87,22 @@ def run(name: str, measure: Measure, values: FlagValues, arguments: Sequence[str
     folder = pathlib.Path(values.output or f"results/{name}")
     try:
         with contextlib.ExitStack() as stack:
-            folder.mkdir(parents=True, exist_ok=True)  # now, and not after the work is done
+            folder.mkdir(parents=True, exist_ok=True)  # fails before the measurement, not after it
             outcome = measure(values, stack, folder)
         write(outcome, name, command, folder, time.perf_counter() - start)
     except (ValueError, OSError, store.StoreBusyError) as error:
-        logging.info("where it happened", exc_info=True)
+        logging.info("%s failed", name, exc_info=True)
         sys.exit(f"{name}: {error}")
     except ImportError as error:
-        sys.exit(f"{name}: {error}; pip install -e '.[experiments]'")
+        sys.exit(f"{name}: {error}; run pip install -e '.[experiments]'")
     except KeyboardInterrupt:
-        sys.exit(f"{name}: interrupted; the same command goes on from here")
+        sys.exit(f"{name}: interrupted; run the same command again to go on")
     if values.strict and outcome.left_out:
         sys.exit(1)
 
 
 def write(outcome: Outcome, name: str, command: Sequence[str], folder: pathlib.Path, seconds: float) -> None:
-    """results.json and table.txt; the tables also go to standard output."""
+    """Writes results.json and table.txt, and prints the tables."""
     content = (
         {"experiment": name, "title": outcome.title}
         | results.environment(command)
@@ -114,29 +114,29 @@ def write(outcome: Outcome, name: str, command: Sequence[str], folder: pathlib.P
             "pictures": [dataclasses.asdict(picture) for picture in outcome.pictures],
             "rows": [dataclasses.asdict(row) for row in outcome.rows],
         }
-        | dict(outcome.more)
+        | dict(outcome.extra)
     )
     content["timings_s"] = {**content.get("timings_s", {}), "all": seconds}
     files.write_json(folder / "results.json", content)
     text = "\n\n".join([outcome.title, *map(tables.text, outcome.tables), *outcome.notes]) + "\n"
     print(text)
     (folder / "table.txt").write_text(text, encoding="utf-8")
-    print(f"{seconds:.1f} s; written to {folder}")
+    print(f"{seconds:.1f} s; results written to {folder}")
 
 
-def conditions(given: Inputs) -> dict[str, Any]:
-    """What a results file says of how a benchmark was measured."""
+def conditions(inputs: Inputs) -> dict[str, Any]:
+    """Returns the entries of a results file that say how the benchmark was measured."""
     return {
-        "network": given.model.network.spec.name,
-        "feature_layer": given.model.feature_layer.name,
-        "dtype": given.model.config.dtype,
-        "weights_sha256": given.weights,
-        "data": given.data,
-        "protocol": dataclasses.asdict(given.protocol),
+        "network": inputs.model.network.spec.name,
+        "feature_layer": inputs.model.feature_layer.name,
+        "dtype": inputs.model.config.dtype,
+        "weights_sha256": inputs.weights_sha256,
+        "data": inputs.data,
+        "protocol": dataclasses.asdict(inputs.protocol),
     }
 
 
-def heading(given: Inputs, what: str) -> str:
-    """A title that names benchmark, network and protocol."""
-    spec = given.model.network.spec
-    return f"{what} on {given.benchmark.name}: {spec.name} {given.model.feature_layer.name}, protocol {given.protocol}"
+def heading(inputs: Inputs, experiment: str) -> str:
+    """Returns a title that names the experiment, the benchmark, the network and the protocol."""
+    network, layer = inputs.model.network.spec.name, inputs.model.feature_layer.name
+    return f"{experiment} on {inputs.benchmark.name}: {network} {layer}, protocol {inputs.protocol}"

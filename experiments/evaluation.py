@@ -1,4 +1,4 @@
-"""From descriptors to rows of a results file: what this run's inputs and the paper's values add to the library."""
+"""This module makes rows of a results file from descriptors, with the run's protocol and the paper's values."""
 
 import dataclasses
 import functools
@@ -9,74 +9,77 @@ import numpy as np
 
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.evaluation import MethodDescriptors, benchmark, rank_images, score, select_images
-from cwcf_jax.search.pipeline import NOWHERE, Reranker, SearchConfig
+from cwcf_jax.search.pipeline import NO_ROW, Reranker, SearchConfig
 from cwcf_jax.search.reranking import BestRegions, best_regions
 from cwcf_jax.store import MapStore
-from experiments import inputs, published
-from experiments.inputs import Inputs
+from experiments import published
+from experiments.inputs import Inputs, fill_maps
 from experiments.results import Row
 
-Ranked = dict[str, list[int]]
-"""Each query's images, best first."""
+Rankings = dict[str, list[int]]
+"""The indices of the images of each query, by the query's name, best first."""
 
 
 def evaluate(
-    given: Inputs,
-    described: MethodDescriptors,
+    inputs: Inputs,
+    descriptors: MethodDescriptors,
     configs: Sequence[SearchConfig],
     maps: MapStore | None = None,
     *,
     augment: int = 0,
     alpha: float | None = None,
 ) -> Iterator[Row]:
-    """One row for each N_C and each configuration, to which the protocol adds what it says of a query's own picture.
+    """Yields one row for each N_C and each search configuration, which the protocol completes.
 
     Args:
-        given: the benchmark after its passes.
-        described: by one method.
-        configs: what follows each first search.
-        maps: of the benchmark's images, where a configuration re-ranks.
-        augment: number of nearest rows that each row of the database is expanded by beforehand; 0: none.
-        alpha: exponent of their weights; None: 0.
+        inputs: the benchmark after its network passes.
+        descriptors: descriptors of queries and images by one method.
+        configs: configurations of the search.
+        maps: store of the benchmark's maps; needed if a configuration re-ranks.
+        augment: number of nearest rows that each row of the database is expanded by before the search; 0: none.
+        alpha: exponent of the weights of these rows; None: 0.
     """
-    readable = np.flatnonzero(given.database.images.done)
-    places = {int(image): place for place, image in enumerate(readable)}
-    queries = given.benchmark.queries
+    readable = np.flatnonzero(inputs.database.images.done)
+    row_of_image = {int(image): index for index, image in enumerate(readable)}
+    queries = inputs.benchmark.queries
     rerank = None
     if any(config.rerank for config in configs):
         assert maps is not None, "re-ranking needs maps"
-        rerank = rerankers(given, described.whitening, maps, readable)
-    select = functools.partial(select_images, images=readable, neighbours=augment, alpha=alpha or 0.0)
+        rerank = rerankers(inputs, descriptors.whitening, maps, readable)
+    expand = functools.partial(select_images, images=readable, neighbours=augment, alpha=alpha or 0.0)
     rankings = rank_images(
-        described.queries,
-        select(described.databases),
-        [given.protocol.search_config(config) for config in configs],
-        query_rows=[NOWHERE if query.image is None else places.get(query.image, NOWHERE) for query in queries],
-        online=None if described.online is None else select(described.online),
+        descriptors.queries,
+        expand(descriptors.databases),
+        [inputs.protocol.search_config(config) for config in configs],
+        query_rows=[NO_ROW if query.image is None else row_of_image.get(query.image, NO_ROW) for query in queries],
+        online=None if descriptors.online is None else expand(descriptors.online),
         rerankers=rerank,
-        keep_regions=given.protocol.region_rows == "kept" and described.method != "OnA",
+        keep_regions=inputs.protocol.region_rows == "kept" and descriptors.method != "OnA",
     )
     for (m, config), rows in rankings.items():
         ranked = dict(zip((query.name for query in queries), readable[rows].tolist(), strict=True))
-        nc = described.counts[m]
-        yield row(given, described.method, nc, described.npca, config, ranked, augment=augment)
+        nc = descriptors.counts[m]
+        yield row(inputs, descriptors.method, nc, descriptors.npca, config, ranked, augment=augment)
 
 
 def rerankers(
-    given: Inputs, whitening: Whitening | None, maps: MapStore, readable: np.ndarray
+    inputs: Inputs, whitening: Whitening | None, maps: MapStore, readable: np.ndarray
 ) -> Callable[[int], Reranker]:
-    """Re-ranking by regions for each query of a benchmark, whose rows are places in ``readable`` (section 4.5)."""
-    config = given.protocol.region_config().limited_to(given.model.network.spec.num_labels)
-    classes = benchmark.top_classes(given.queries, max(config.num_classes, config.heat_classes))
-    repeat = given.protocol.bad_vectors == "repeat"
-    descriptors = benchmark.describe(given.queries, whitening, (config.num_classes,), repeat=repeat)[0]
+    """Returns a function that re-ranks the images of the i-th query by regions (section 4.5).
 
-    def of_query(i: int) -> Reranker:
+    The rows to re-rank are indices into ``readable``, the indices of the images that can be searched.
+    """
+    config = inputs.protocol.region_config().limited_to(inputs.model.network.spec.num_labels)
+    classes = benchmark.top_classes(inputs.queries, max(config.num_classes, config.heat_classes))
+    repeat = inputs.protocol.bad_vectors == "repeat"
+    descriptors = benchmark.describe(inputs.queries, whitening, (config.num_classes,), repeat=repeat)[0]
+
+    def reranker_of_query(i: int) -> Reranker:
         def rerank(rows: np.ndarray) -> BestRegions:
-            inputs.fill_maps(given, maps, readable[rows])
+            fill_maps(inputs, maps, readable[rows])
             return best_regions(
-                given.model,
-                lambda place: maps.read(int(readable[place])),
+                inputs.model,
+                lambda index: maps.read(int(readable[index])),
                 rows,
                 descriptors[i],
                 classes[i],
@@ -86,21 +89,21 @@ def rerankers(
 
         return rerank
 
-    return of_query
+    return reranker_of_query
 
 
 def row(
-    given: Inputs,
+    inputs: Inputs,
     method: str,
     nc: int | None,
     npca: int | None,
     config: SearchConfig,
-    ranked: Ranked,
+    rankings: Rankings,
     *,
     augment: int = 0,
 ) -> Row:
-    """What a results file says of a setting's rankings under the run's own network."""
-    scores = score(ranked, given.benchmark.queries, revisited=given.benchmark.revisited)
+    """Returns the row of a setting, measured under the run's own network."""
+    scores = score(rankings, inputs.benchmark.queries, revisited=inputs.benchmark.revisited)
     return Row(
         method=method,
         nc=nc,
@@ -111,37 +114,37 @@ def row(
         high=scores.high,
         per_query=scores.per_query,
         metrics=scores.metrics,
-        paper=None if augment else paper_value(given, method, nc=nc, npca=npca, config=config),
-        network=given.model.network.spec.name,
+        paper=None if augment else paper_value(inputs, method, nc=nc, npca=npca, config=config),
+        network=inputs.model.network.spec.name,
     )
 
 
 def steps(config: SearchConfig) -> dict[str, Any]:
-    """What a `Row` says of what followed the search, by its fields."""
-    near = config.neighbourhood
+    """Returns the fields of a `Row` that describe the steps after the search."""
+    neighbours = config.neighbourhood
     return {
         "qe": config.expansion,
         "rerank": config.rerank,
         "online": config.online,
-        "neighbourhood": {} if near is None else {"method": near.name} | dataclasses.asdict(near),
+        "neighbourhood": {} if neighbours is None else {"method": neighbours.name} | dataclasses.asdict(neighbours),
     }
 
 
-def paper_value(given: Inputs, method: str, *, nc: int | None, npca: int | None, config: SearchConfig) -> float | None:
-    """The paper's value, if this run is what the paper ran."""
-    spec = given.model.network.spec
+def paper_value(inputs: Inputs, method: str, *, nc: int | None, npca: int | None, config: SearchConfig) -> float | None:
+    """Returns the paper's value if this run has the paper's settings, and None otherwise."""
+    spec = inputs.model.network.spec
     if (
         config.alpha is not None
         or config.add_query
         or config.online
         or config.neighbourhood is not None
-        or given.run.smoke
-        or given.protocol.name not in ("paper", "authors_code")
-        or str(given.protocol) != given.protocol.name
+        or inputs.run.smoke
+        or inputs.protocol.name not in ("paper", "authors_code")
+        or str(inputs.protocol) != inputs.protocol.name
     ):
         return None
-    if given.model.feature_layer.name != spec.feature_layer:
+    if inputs.model.feature_layer.name != spec.feature_layer:
         return None
     return published.mean_average_precision(
-        given.benchmark.name, spec.name, method, nc=nc, npca=npca, qe=config.expansion, rerank=config.rerank
+        inputs.benchmark.name, spec.name, method, nc=nc, npca=npca, qe=config.expansion, rerank=config.rerank
     )

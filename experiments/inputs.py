@@ -1,4 +1,4 @@
-"""What every driver starts from: the network passes that its flags ask for."""
+"""This module prepares the inputs of a driver: datasets, a model, and the network passes that the flags ask for."""
 
 import contextlib
 import dataclasses
@@ -24,22 +24,22 @@ from experiments.weights import Weights, weights_of
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """A benchmark after its network passes.
+    """An `Inputs` holds a benchmark and its whitening datasets, after their network passes.
 
     Attributes:
-        run: what was read, and how.
-        filler: who makes the passes.
-        weights: sha256 of the weights file, or of the file that found weights were converted from.
+        run: settings that say what was read, and how.
+        filler: the object that runs the passes, in this process or on a Ray cluster.
+        weights_sha256: sha256 of the weights file, or of the file that installed weights were converted from.
         sources: the benchmark, then the datasets that whitenings are fitted on.
-        database: the benchmark's rows.
-        whitening: the other datasets' rows.
-        left_out: pictures that could not be read, and why.
+        database: rows of the benchmark.
+        whitening: rows of each whitening dataset.
+        left_out: unreadable pictures, with the reasons.
         data: name, size, release and sha256 over names and contents of each dataset, the benchmark first.
     """
 
     run: RunConfig
     filler: AnyFiller
-    weights: str
+    weights_sha256: str
     sources: tuple[NamedDataset, ...]
     database: DatasetRows
     whitening: tuple[DatasetRows, ...]
@@ -48,101 +48,101 @@ class Inputs:
 
     @property
     def model(self) -> cwcf_jax.Model:
-        """The network with its weights."""
+        """Returns the network with its weights."""
         return self.filler.model
 
     @property
     def benchmark(self) -> ImageSet:
-        """Images and ground truth."""
+        """Returns the images, the queries and the ground truth."""
         return self.sources[0].images
 
     @property
     def queries(self) -> store.PooledRows:
-        """The rows of the benchmark's queries."""
-        assert self.database.queries is not None  # `prepare` refuses a dataset without
+        """Returns the rows of the benchmark's queries."""
+        assert self.database.queries is not None  # `prepare` refuses a dataset without queries
         return self.database.queries
 
     @property
     def protocol(self) -> ProtocolConfig:
-        """Every choice that is not the method."""
+        """Returns the protocol of the run."""
         return self.run.protocol
 
     @property
     def extraction(self) -> ExtractionConfig:
-        """How pictures are read."""
+        """Returns the settings that pictures are read with."""
         return self.protocol.extraction(self.run.batch_size)
 
 
 def prepare(stack: contextlib.ExitStack, run: RunConfig) -> Inputs:
-    """Every picture through the network, or out of the cache; ``stack`` closes the stores.
+    """Runs the network on every picture, or reads the results from the cache; ``stack`` closes the stores.
 
     Args:
-        stack: that the stores are entered into.
-        run: what to read, and how.
+        stack: stack that closes the stores.
+        run: settings that say what to read, and how.
 
     Raises:
-        ValueError, OSError, StoreBusyError: a flag, file or folder that cannot be used; the message names it.
+        ValueError, OSError, StoreBusyError: a flag, file or folder cannot be used; the message names it.
     """
-    found = extract(stack, run, read_datasets(run))
-    queries = found.database.queries
+    inputs = extract(stack, run, read_datasets(run))
+    queries = inputs.database.queries
     if queries is None or not queries.done.all():
         raise ValueError("a query's picture could not be read, see above; nothing can be measured without it")
-    return found
+    return inputs
 
 
 def extract(stack: contextlib.ExitStack, run: RunConfig, sources: Sequence[NamedDataset]) -> Inputs:
-    """`prepare` for datasets that were read already and need no queries; the first takes the benchmark's place."""
-    chosen = weights_of(run.weights, run.network)
-    fingerprint = chosen.fingerprint()
-    filler = passes.filler(stack, load_model(run, chosen), run.ray)
-    collections: list[DatasetRows] = []
+    """Prepares inputs as `prepare` does, from ``sources``, which need no queries; the first one is the benchmark."""
+    weights = weights_of(run.weights, run.network)
+    weights_sha256 = weights.fingerprint()
+    filler = passes.filler(stack, load_model(run, weights), run.ray)
+    datasets: list[DatasetRows] = []
     left_out: list[str] = []
-    described: list[dict[str, str | int]] = []
+    dataset_facts: list[dict[str, str | int]] = []
     for source in sources:
         files = fingerprint_files(source.images)
-        described.append(describe_data(source.images, files))
-        collection, reasons = _extract(stack, filler, source, run, weights=fingerprint, files=files)
-        collections.append(collection)
+        dataset_facts.append(describe_data(source.images, files))
+        rows, reasons = _extract(stack, filler, source, run, weights=weights_sha256, files=files)
+        datasets.append(rows)
         left_out += reasons
     report_left_out(left_out)
-    database, *whitening = collections
+    database, *whitening = datasets
     return Inputs(
-        run, filler, fingerprint, tuple(sources), database, tuple(whitening), tuple(left_out), tuple(described)
+        run, filler, weights_sha256, tuple(sources), database, tuple(whitening), tuple(left_out), tuple(dataset_facts)
     )
 
 
-def open_maps(stack: contextlib.ExitStack, given: Inputs) -> store.MapStore:
-    """The benchmark's maps, filled by `fill_maps` as they are needed."""
-    files = str(given.data[0]["sha256"])
+def open_maps(stack: contextlib.ExitStack, inputs: Inputs) -> store.MapStore:
+    """Opens the store of the benchmark's maps, which `fill_maps` fills when maps are needed."""
+    files = str(inputs.data[0]["sha256"])
     conditions = fingerprint(
-        given.model, given.benchmark, given.extraction, weights=given.weights, files=files, queries=False
+        inputs.model, inputs.benchmark, inputs.extraction, weights=inputs.weights_sha256, files=files, queries=False
     )
-    settings = (str(given.extraction.resize), given.protocol.pixel_mean)
-    # What maps do not depend on must not tell stores apart.
+    settings = (str(inputs.extraction.resize), inputs.protocol.pixel_mean)
+    # Settings that do not change the maps must not lead to separate stores.
     conditions["encoder"] = {name: conditions["encoder"][name] for name in ("feature_layer", "pixel_mean", "dtype")}
-    conditions["length"] = len(given.benchmark)
-    dtype = given.run.map_dtype
+    conditions["length"] = len(inputs.benchmark)
+    dtype = inputs.run.map_dtype
     kind = "maps" if dtype == "float16" else f"maps-{dtype}"
-    folder = cache_folder(given.run, given.sources[0], given.model, *settings) / kind
+    folder = cache_folder(inputs.run, inputs.sources[0], inputs.model, *settings) / kind
     return stack.enter_context(store.MapStore.exclusive(folder, conditions, dtype=dtype))
 
 
-def fill_maps(given: Inputs, maps: store.MapStore, rows: np.ndarray) -> None:
-    """Makes sure that the maps of the given images are there."""
+def fill_maps(inputs: Inputs, maps: store.MapStore, rows: np.ndarray) -> None:
+    """Computes the maps of the images ``rows`` that are missing in the store."""
     if not maps.missing(rows.tolist()):
         return
-    with tqdm(total=len(rows), desc=f"{given.benchmark.name} maps", unit="image", disable=None) as bar:
-        given.filler.fill_maps(maps, given.benchmark, given.extraction, rows, progress=bar.update)
+    with tqdm(total=len(rows), desc=f"{inputs.benchmark.name} maps", unit="image", disable=None) as bar:
+        inputs.filler.fill_maps(maps, inputs.benchmark, inputs.extraction, rows, progress=bar.update)
 
 
 def read_datasets(run: RunConfig) -> list[NamedDataset]:
-    """The benchmark, then the datasets that whitenings are fitted on; ValueError names the flag."""
+    """Reads the benchmark, then the datasets that whitenings are fitted on; ValueError names the flag."""
     names = [run.dataset, *run.whitening_datasets]
     if len(names) < 2:
         raise ValueError("--whitening_dataset needs at least one folder")
-    places = [pathlib.Path(name).resolve() for name in names]
-    for name, place in zip(names, places, strict=True):
-        if places.count(place) > 1:
+    folders = [pathlib.Path(name).resolve() for name in names]
+    for name, folder in zip(names, folders, strict=True):
+        if folders.count(folder) > 1:
             raise ValueError(f"{name} is named twice; --dataset and each of --whitening_dataset must differ")
     sources = [data.read(name, cache=run.cache, data_dir=run.data_dir, smoke=run.smoke) for name in names]
     if not sources[0].images.queries:
@@ -150,35 +150,35 @@ def read_datasets(run: RunConfig) -> list[NamedDataset]:
     return sources
 
 
-def load_model(run: RunConfig, chosen: Weights) -> cwcf_jax.Model:
-    """The network with its weights as the protocol wants them."""
-    options = run.protocol.model_options(chosen.network.spec.preprocessing.mean)
+def load_model(run: RunConfig, weights: Weights) -> cwcf_jax.Model:
+    """Returns the network with its weights and the options of the protocol, on every device."""
+    options = run.protocol.model_options(weights.network.spec.preprocessing.mean)
     return encoder.replicate(
-        cwcf_jax.load(chosen.network, chosen.source, feature_layer=run.feature_layer, dtype=run.dtype, **options)
+        cwcf_jax.load(weights.network, weights.source, feature_layer=run.feature_layer, dtype=run.dtype, **options)
     )
 
 
 def describe_data(images: ImageSet, files: str) -> dict[str, str | int]:
-    """What a results file says of a dataset."""
-    described: dict[str, str | int] = {"name": images.name, "images": len(images), "queries": len(images.queries)}
-    return described | ({"release": images.release} if images.release else {}) | {"sha256": files}
+    """Returns the entries of a results file that describe a dataset; ``files`` is the sha256 over its files."""
+    facts: dict[str, str | int] = {"name": images.name, "images": len(images), "queries": len(images.queries)}
+    return facts | ({"release": images.release} if images.release else {}) | {"sha256": files}
 
 
 def report_left_out(left_out: list[str]) -> None:
-    """Says which pictures could not be read."""
+    """Prints to stderr which pictures could not be read, and why."""
     for reason in dict.fromkeys(left_out):
         print(f"left out: {reason}", file=sys.stderr)
 
 
 def cache_folder(run: RunConfig, source: NamedDataset, model: cwcf_jax.Model, *settings: str) -> pathlib.Path:
-    """Readable, and apart for settings that people vary; a store's fingerprint is what counts."""
+    """Returns a folder whose name shows the settings that vary often; the fingerprint of a store holds all settings."""
     dtype = () if model.config.dtype == "float32" else (model.config.dtype,)
     return cache_path(run, source, model.network.spec.name, model.feature_layer.name, *dtype, *settings)
 
 
 def cache_path(run: RunConfig, source: NamedDataset, *settings: str) -> pathlib.Path:
-    """`cache_folder` for what no model made."""
-    return run.cache / "-".join((source.images.name, source.place, *settings))
+    """Returns a folder as `cache_folder` does, for stores that do not depend on a model."""
+    return run.cache / "-".join((source.images.name, source.location_hash, *settings))
 
 
 def _extract(
@@ -190,24 +190,27 @@ def _extract(
     weights: str,
     files: str,
 ) -> tuple[DatasetRows, list[str]]:
-    chosen = run.protocol
-    settings = [chosen.cam_normalization, chosen.negative_maps, chosen.pixel_mean]
-    settings += [] if chosen.pooling == "sum" else [chosen.pooling]
+    """Returns the rows of one dataset, and the reasons why pictures were left out."""
+    protocol = run.protocol
+    settings = [protocol.cam_normalization, protocol.negative_maps, protocol.pixel_mean]
+    settings += [] if protocol.pooling == "sum" else [protocol.pooling]
     model, images = filler.model, source.images
     kinds = {"images": False}
     if images.queries:
-        kinds["-".join(("queries", chosen.query_boxes, chosen.query_features, chosen.query_classes))] = True
+        kinds["-".join(("queries", protocol.query_boxes, protocol.query_features, protocol.query_classes))] = True
     rows: list[store.PooledRows] = []
     left_out: list[str] = []
     for kind, queries in kinds.items():
         scales = []
-        for extraction in chosen.extractions(run.batch_size):
+        for extraction in protocol.extractions(run.batch_size):
             folder = cache_folder(run, source, model, str(extraction.resize), *settings)
-            opened = open_store(folder / kind, model, images, extraction, weights=weights, files=files, queries=queries)
-            stack.enter_context(opened)
-            what = f"{images.name} {'queries' if queries else 'images'}, {extraction.resize}"
-            with tqdm(total=opened.length, desc=what, unit="image", disable=None) as bar:
-                left_out += filler.fill_store(opened, images, extraction, queries=queries, progress=bar.update)
-            scales.append(opened)
+            rows_store = open_store(
+                folder / kind, model, images, extraction, weights=weights, files=files, queries=queries
+            )
+            stack.enter_context(rows_store)
+            description = f"{images.name} {'queries' if queries else 'images'}, {extraction.resize}"
+            with tqdm(total=rows_store.length, desc=description, unit="image", disable=None) as bar:
+                left_out += filler.fill_store(rows_store, images, extraction, queries=queries, progress=bar.update)
+            scales.append(rows_store)
         rows.append(scales[0] if len(scales) == 1 else store.PooledScales(scales))
     return DatasetRows(images.name, *rows), left_out

@@ -1,4 +1,4 @@
-"""Network passes of the methods without CAMs: one layer's maps, pooled or kept, for every dataset of a run."""
+"""This module runs the network for the methods without CAMs: it pools or stores the maps of one layer."""
 
 import contextlib
 import dataclasses
@@ -18,9 +18,8 @@ from cwcf_jax.encoder import Extractor
 from cwcf_jax.extraction import ExtractionConfig, fill_maps, fill_rows
 from cwcf_jax.images import Batch, Resize
 from cwcf_jax.networks import NetworkSpec
-from experiments import inputs
 from experiments.data import NamedDataset
-from experiments.inputs import Inputs
+from experiments.inputs import Inputs, cache_path
 from experiments.weights import weights_of
 
 flags.disclaim_key_flags()
@@ -28,13 +27,14 @@ flags.disclaim_key_flags()
 
 @dataclasses.dataclass(frozen=True)
 class LayerConfig:
-    """What the other methods look at.
+    """A `LayerConfig` says which network and which layers the other methods use.
 
     Attributes:
-        weights: of their network, FILE or NETWORK:FILE; None: the run's own network.
-        layer: of that network; None: pool5 if the network has one, otherwise its feature layer.
-        bag_layer: of the bags of words; None: the feature layer, or the last one of stride 16 where that is coarser.
-        resize: for SPoC, CroW, MAC, GeM and R-MAC.
+        weights: weights of the network, FILE or NETWORK:FILE; None: the run's own network.
+        layer: layer of that network; None: pool5 if the network has it, otherwise the feature layer.
+        bag_layer: layer of the bags of words; None: the feature layer, or the last layer of stride 16 if the feature
+            layer is coarser.
+        resize: resize of the pictures for SPoC, CroW, MAC, GeM and R-MAC.
     """
 
     weights: str | None = None
@@ -49,54 +49,54 @@ def define_flags(values: FlagValues) -> None:
         (
             "baseline_weights",
             LayerConfig.weights,
-            "Network that the other methods look at, FILE or NETWORK:FILE; default: that of --weights.",
+            "Network of the other methods, FILE or NETWORK:FILE; default: the network of --weights.",
         ),
         (
             "baseline_layer",
             LayerConfig.layer,
-            "Its layer; default: pool5 if the network has one, otherwise its feature layer.",
+            "Layer of that network; default: pool5 if the network has it, otherwise its feature layer.",
         ),
         (
             "bow_layer",
             LayerConfig.bag_layer,
-            "Layer of the bags of words; default: the feature layer, or the last one of stride 16 where that is "
-            "coarser.",
+            "Layer of the bags of words; default: the feature layer, or the last layer of stride 16 if the feature "
+            "layer is coarser.",
         ),
         (
             "baseline_resize",
             LayerConfig.resize,
-            "Resize for SPoC, CroW, MAC, GeM, R-MAC; the others set their own.",
+            "Resize for SPoC, CroW, MAC, GeM and R-MAC; bags of words and patch search have a fixed resize.",
         ),
     ):
         flags.DEFINE_string(name, default, text, flag_values=values)
 
 
 def from_flags(values: FlagValues) -> LayerConfig:
-    """What the parsed flags of `define_flags` say."""
+    """Returns the configuration that the parsed flags of `define_flags` describe."""
     return LayerConfig(values.baseline_weights, values.baseline_layer, values.bow_layer, values.baseline_resize)
 
 
 BAG_INPUT = Resize("squash", 336, 256)
-"""Mohedano et al. 2016."""
+"""The resize of pictures for bags of words, from Mohedano et al. 2016."""
 
 BAG_STRIDE = 16
 
 Compute = Callable[[Batch, np.ndarray | None], dict[str, np.ndarray]]
-"""See `extraction.fill_rows`."""
+"""The type of a function that computes the rows of a batch; see `extraction.fill_rows`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerPass:
-    """A layer of a network over the datasets of a run.
+    """A `LayerPass` runs one layer of a network on the datasets of a run, and stores the results.
 
     Attributes:
-        given: the run.
-        config: what flags chose of it.
+        inputs: the inputs of the run.
+        config: settings of the layer.
         extractor: network, weights and layer.
-        extraction: how pictures are read.
+        extraction: settings that pictures are read with.
     """
 
-    given: Inputs
+    inputs: Inputs
     config: LayerConfig
     extractor: Extractor
     extraction: ExtractionConfig
@@ -104,8 +104,8 @@ class LayerPass:
     def stores(
         self, stack: contextlib.ExitStack, name: str, fields: Mapping[str, tuple[int, ...]], compute: Compute
     ) -> list[store.RowStore]:
-        """Filled stores: the benchmark's images, its queries, then each whitening dataset's images."""
-        first, *others = self.given.sources
+        """Returns filled stores for the benchmark's images, its queries, and the images of each whitening dataset."""
+        first, *others = self.inputs.sources
         return [
             self._store(stack, source, name, fields, compute, queries=queries)
             for source, queries in [(first, False), (first, True), *((source, False) for source in others)]
@@ -121,107 +121,127 @@ class LayerPass:
         *,
         queries: bool,
     ) -> store.RowStore:
+        """Opens and fills the store of one dataset."""
         length = len(source.images.queries if queries else source.images)
         folder = self._folder(source) / (f"{name}-queries" if queries else name)
-        opened = store.RowStore(folder, self._conditions(source, queries), length=length, fields=fields)
-        stack.enter_context(opened)
-        what = f"{source.images.name} {name} {'queries' if queries else 'images'}"
-        with tqdm(total=length, desc=what, unit="image", disable=None) as bar:
-            fill_rows(opened, source.images, self.extraction, compute, queries=queries, progress=bar.update)
-        return opened
+        row_store = store.RowStore(folder, self._conditions(source, queries), length=length, fields=fields)
+        stack.enter_context(row_store)
+        description = f"{source.images.name} {name} {'queries' if queries else 'images'}"
+        with tqdm(total=length, desc=description, unit="image", disable=None) as bar:
+            fill_rows(row_store, source.images, self.extraction, compute, queries=queries, progress=bar.update)
+        return row_store
 
     def maps(
         self, stack: contextlib.ExitStack, source: NamedDataset, name: str, *, queries: bool = False
     ) -> tuple[np.ndarray, Callable[[int], np.ndarray]]:
-        """Which images, or queries, have maps, after all that can be read were seen; and what reads the maps of one."""
+        """Fills the store of the maps of a dataset's images or queries.
+
+        Returns:
+            The indices of the images or queries whose pictures can be read, and a function that reads the maps of one
+            of them.
+        """
         length = len(source.images.queries if queries else source.images)
         folder = self._folder(source) / (f"{name}-queries" if queries else name)
         conditions = {"length": length, **self._conditions(source, queries)}
         maps = stack.enter_context(store.MapStore.exclusive(folder, conditions))
-        everything = np.arange(length)
+        indices = np.arange(length)
 
         def compute(batch: Batch) -> dict[str, tuple[Array, Array]]:
             return {"maps": encoder.layer_maps(self.extractor, batch.images, jnp.asarray(batch.sizes))}
 
-        what = f"{source.images.name} {self.extractor.layer}{' of queries' if queries else ''}"
-        with tqdm(total=length, desc=what, unit="image", disable=None) as bar:
-            fill_maps(maps, source.images, self.extraction, everything, compute, queries=queries, progress=bar.update)
-        there = np.setdiff1d(everything, maps.missing(everything.tolist()))
-        return there, lambda row: maps.read(int(row))["maps"].astype(np.float32)
+        description = f"{source.images.name} {self.extractor.layer}{' of queries' if queries else ''}"
+        with tqdm(total=length, desc=description, unit="image", disable=None) as bar:
+            fill_maps(maps, source.images, self.extraction, indices, compute, queries=queries, progress=bar.update)
+        readable = np.setdiff1d(indices, maps.missing(indices.tolist()))
+        return readable, lambda index: maps.read(int(index))["maps"].astype(np.float32)
 
     def is_published(self) -> bool:
-        """Whether this is what Table 2's authors ran: nothing of it was chosen by flags but the weights."""
-        untouched = dataclasses.replace(self.config, weights=None) == LayerConfig()
-        return untouched and not self.given.run.smoke
+        """Returns whether the settings are those of the methods' authors, apart from the weights."""
+        is_default = dataclasses.replace(self.config, weights=None) == LayerConfig()
+        return is_default and not self.inputs.run.smoke
 
     def _conditions(self, source: NamedDataset, queries: bool) -> dict[str, object]:
+        """Returns the fingerprint of a store."""
         spec = self.extractor.network.spec
         return {
-            "weights": _fingerprint(self.given, self.config.weights),
+            "weights": _fingerprint(self.inputs, self.config.weights),
             "network": spec.name,
             "layer": self.extractor.layer,
             "preprocessing": dataclasses.asdict(spec.preprocessing),
             "resize": str(self.extraction.resize),
             "crop_queries": self.extraction.crop_queries if queries else None,
             "queries": [(query.name, query.box) for query in source.images.queries] if queries else None,
-            "files": self.given.data[self.given.sources.index(source)]["sha256"],
+            "files": self.inputs.data[self.inputs.sources.index(source)]["sha256"],
         }
 
     def _folder(self, source: NamedDataset) -> pathlib.Path:
+        """Returns the folder of the stores of a dataset."""
         parts = (self.extractor.network.spec.name, self.extractor.layer, "baselines", str(self.extraction.resize))
-        return inputs.cache_path(self.given.run, source, *parts)
+        return cache_path(self.inputs.run, source, *parts)
 
 
-def pooled(given: Inputs, config: LayerConfig) -> LayerPass:
-    """For vectors pooled from whole pictures; a query is its box's pixels."""
-    extraction = _extraction(given, Resize.parse(config.resize))
-    return LayerPass(given, config, _extractor(given, config.weights, config.layer, _pool5), extraction)
+def pooled_pass(inputs: Inputs, config: LayerConfig) -> LayerPass:
+    """Returns the pass for vectors that are pooled from whole pictures; a query is the pixels in its box."""
+    extraction = _extraction(inputs, Resize.parse(config.resize))
+    return LayerPass(
+        inputs, config, _extractor(inputs, config.weights, config.layer, _default_pooled_layer), extraction
+    )
 
 
-def patches(given: Inputs, config: LayerConfig) -> LayerPass:
-    """For patches of pictures at stored size; a query is its box's pixels."""
-    extractor = _extractor(given, config.weights, config.layer, _pool5)
-    return LayerPass(given, config, extractor, _extraction(given, Resize()))
+def patch_pass(inputs: Inputs, config: LayerConfig) -> LayerPass:
+    """Returns the pass for patches of pictures at stored size; a query is the pixels in its box."""
+    extractor = _extractor(inputs, config.weights, config.layer, _default_pooled_layer)
+    return LayerPass(inputs, config, extractor, _extraction(inputs, Resize()))
 
 
-def bags(given: Inputs, config: LayerConfig) -> LayerPass:
-    """For bags of words, in small pictures; a query is a box in its whole picture."""
-    extraction = dataclasses.replace(_extraction(given, BAG_INPUT), crop_queries=False)
-    return LayerPass(given, config, _extractor(given, config.weights, config.bag_layer, _of_stride_16), extraction)
+def bag_pass(inputs: Inputs, config: LayerConfig) -> LayerPass:
+    """Returns the pass for bags of words, in small pictures; a query is the cells of its box in the whole picture."""
+    extraction = dataclasses.replace(_extraction(inputs, BAG_INPUT), crop_queries=False)
+    return LayerPass(
+        inputs, config, _extractor(inputs, config.weights, config.bag_layer, _default_bag_layer), extraction
+    )
 
 
 def _extractor(
-    given: Inputs, weights: str | None, layer: str | None, default: Callable[[NetworkSpec, str], str]
+    inputs: Inputs, weights: str | None, layer: str | None, default: Callable[[NetworkSpec, str], str]
 ) -> Extractor:
-    if weights and weights != given.run.weights:
-        whole = _load(weights)
+    """Returns the extractor of a layer; ``default`` chooses the layer if none is named."""
+    if weights and weights != inputs.run.weights:
+        extractor = _load(weights)
     else:
-        whole = Extractor(given.model.params, given.model.network, given.model.feature_layer.name)
-    spec = whole.network.spec
-    return dataclasses.replace(whole, layer=spec.layer(layer or default(spec, whole.layer)).name)
+        extractor = Extractor(inputs.model.params, inputs.model.network, inputs.model.feature_layer.name)
+    spec = extractor.network.spec
+    return dataclasses.replace(extractor, layer=spec.layer(layer or default(spec, extractor.layer)).name)
 
 
-def _pool5(spec: NetworkSpec, feature_layer: str) -> str:
+def _default_pooled_layer(spec: NetworkSpec, feature_layer: str) -> str:
+    """Returns pool5 if the network has it, otherwise the feature layer."""
     return "pool5" if any(layer.name == "pool5" for layer in spec.feature_layers) else feature_layer
 
 
-def _of_stride_16(spec: NetworkSpec, feature_layer: str) -> str:
-    """conv5_1 of the original has stride 16, and so small a picture leaves too few cells on a coarser layer."""
+def _default_bag_layer(spec: NetworkSpec, feature_layer: str) -> str:
+    """Returns the feature layer, or the last layer of stride 16 if the feature layer is coarser.
+
+    The original method uses conv5_1, which has stride 16. A coarser layer has too few cells for so small a picture.
+    """
     if spec.layer(feature_layer).stride <= BAG_STRIDE:
         return feature_layer
-    fine = [layer.name for layer in spec.feature_layers if layer.stride == BAG_STRIDE]
-    return fine[-1] if fine else feature_layer
+    layers = [layer.name for layer in spec.feature_layers if layer.stride == BAG_STRIDE]
+    return layers[-1] if layers else feature_layer
 
 
-def _fingerprint(given: Inputs, weights: str | None) -> str:
-    return weights_of(weights).fingerprint() if weights and weights != given.run.weights else given.weights
+def _fingerprint(inputs: Inputs, weights: str | None) -> str:
+    """Returns the fingerprint of the weights, or of the run's own weights."""
+    return weights_of(weights).fingerprint() if weights and weights != inputs.run.weights else inputs.weights_sha256
 
 
 @functools.cache
 def _load(weights: str) -> Extractor:
-    chosen = weights_of(weights)
-    return encoder.load_extractor(chosen.network, chosen.source)
+    """Loads a network for its layers."""
+    network_weights = weights_of(weights)
+    return encoder.load_extractor(network_weights.network, network_weights.source)
 
 
-def _extraction(given: Inputs, resize: Resize) -> ExtractionConfig:
-    return dataclasses.replace(given.extraction, resize=resize, scale_boxes=True, crop_queries=True, crop_classes=None)
+def _extraction(inputs: Inputs, resize: Resize) -> ExtractionConfig:
+    """Returns the settings of the run, with another resize and cropped queries."""
+    return dataclasses.replace(inputs.extraction, resize=resize, scale_boxes=True, crop_queries=True, crop_classes=None)

@@ -1,10 +1,10 @@
-"""List flags of whole numbers, shared by modules that define flags."""
+"""This module parses list flags of whole numbers."""
 
 from collections.abc import Sequence
 
 
 def integers(flag: str, texts: Sequence[str], low: int, high: int | None) -> tuple[int, ...]:
-    """The values of a list flag, ascending, each once; ValueError names the flag."""
+    """Returns the values of a list flag in ascending order, without repetitions; ValueError names the flag."""
     values = []
     for text in texts:
         if not text.strip().isdecimal() or int(text) < low or (high is not None and int(text) > high):

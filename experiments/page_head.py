@@ -1,8 +1,8 @@
-"""The head of the report's page: its policy and its style."""
+"""This module holds the head of the report's page: its content security policy and its style."""
 
-# Should a results file's text get past the escaping: the policy loads nothing and runs nothing.
+# The policy forbids scripts and requests, in case text of a results file gets past the escaping.
 HEAD = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Results beside the paper</title>
+<html lang="en"><head><meta charset="utf-8"><title>Results compared with the paper</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <style>
@@ -20,5 +20,5 @@ thead .n, tbody .n { text-align: right } dt { font-weight: 600 } summary { curso
 details { margin: 1rem 0; border: 1px solid var(--line); border-radius: 4px; padding: .4rem .8rem }
 dl { display: grid; grid-template-columns: 8rem 1fr; gap: .3rem 1rem } dl, figcaption { font-size: .9rem }
 @media (max-width: 44rem) { dl { display: block } dt { margin-top: .5rem } .wide { max-width: none; width: 52rem } }
-</style></head><body><main><h1>Results beside the paper</h1>
+</style></head><body><main><h1>Results compared with the paper</h1>
 """

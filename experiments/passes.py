@@ -1,4 +1,4 @@
-"""Who makes the network's passes."""
+"""This module chooses the object that runs the network passes: this process or the actors of a Ray cluster."""
 
 import contextlib
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cwcf_jax.encoder import Model
 from cwcf_jax.extraction import Filler
 
-if TYPE_CHECKING:  # Ray need not be there
+if TYPE_CHECKING:  # Ray is optional
     from cwcf_jax.extraction.ray_filling import RayFiller
 
     AnyFiller = Filler | RayFiller
@@ -15,13 +15,17 @@ else:
 
 
 def filler(stack: contextlib.ExitStack, model: Model, ray: str | None) -> AnyFiller:
-    """This process, or the actors of a Ray cluster, which ``stack`` ends; ValueError if they cannot be had."""
+    """Returns a filler in this process, or on a Ray cluster, which ``stack`` ends.
+
+    Raises:
+        ValueError: Ray is not installed.
+    """
     if ray is None:
         return Filler(model)
     try:
         from cwcf_jax.extraction.ray_filling import RayFiller
     except ModuleNotFoundError as error:
-        raise ValueError(f"--ray: {error.name} is not installed; pip install -e '.[experiments,ray]'") from error
-    actors = RayFiller(ray, model)
-    stack.callback(actors.close)
-    return actors
+        raise ValueError(f"--ray: {error.name} is not installed; run pip install -e '.[experiments,ray]'") from error
+    ray_filler = RayFiller(ray, model)
+    stack.callback(ray_filler.close)
+    return ray_filler

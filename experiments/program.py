@@ -1,4 +1,4 @@
-"""A program of this folder: the flags that it defines, and what it does with them."""
+"""This module defines `Program`: a program in this folder, with its flags and the function that it runs."""
 
 import dataclasses
 import sys
@@ -12,12 +12,12 @@ flags.disclaim_key_flags()
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A program with flags, started as ``python -m experiments.NAME`` or called within a process.
+    """A `Program` can be started as ``python -m experiments.NAME`` or called within a process.
 
     Attributes:
-        name: of its module.
-        define_flags: defines its flags.
-        run: called with the flags after they were parsed, and with the arguments as they were typed.
+        name: name of its module.
+        define_flags: function that defines its flags.
+        run: function that is called with the parsed flags and the arguments as they were typed.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Program:
     run: Callable[[FlagValues, Sequence[str]], None]
 
     def main(self) -> None:
-        """Runs the program with the arguments of this process, which then ends."""
+        """Runs the program with the arguments of this process, and ends the process."""
         self.define_flags(flags.FLAGS)
         app.run(lambda argv: self._start(argv, flags.FLAGS, sys.argv[1:]))
 
@@ -33,8 +33,8 @@ class Program:
         """Runs the program within this process.
 
         Raises:
-            flags.Error: a flag that there is not, or a value that it does not take.
-            app.UsageError: an argument that is no flag.
+            flags.Error: a flag is unknown or has a value that is not allowed.
+            app.UsageError: an argument is not a flag.
             SystemExit: the program ends with a message or an exit code.
         """
         values = FlagValues()  # type: ignore[no-untyped-call]
@@ -42,8 +42,9 @@ class Program:
         self._start(values([self.name, *arguments]), values, arguments)
 
     def _start(self, argv: Sequence[str], values: FlagValues, arguments: Sequence[str]) -> None:
+        """Refuses arguments that are not flags, and runs the program."""
         if len(argv) > 1:
             raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag=value")
         if "verbosity" not in values or not values["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # JAX and Orbax are talkative at INFO
+            logging.set_verbosity(logging.WARNING)  # JAX and Orbax log much at INFO
         self.run(values, arguments)

@@ -1,4 +1,4 @@
-"""Numbers the paper prints, to be set beside ours."""
+"""This module holds the numbers that the paper prints, for comparison with measured ones."""
 
 DATASETS = ("oxford5k", "paris6k", "oxford105k", "paris106k")
 
@@ -18,10 +18,10 @@ _NETWORKS = {
     ("densenet161", "OfA"): (0.695, 0.799),
 }
 
-# Table 1b: seconds a query takes at so many CAMs (0: raw features and PCA), on the authors' machine.
+# Table 1b: seconds of a query by number of CAMs (0: raw features and PCA), on the authors' machine.
 QUERY_SECONDS = {0: 0.5, 1: 0.5, 8: 0.6, 32: 0.9, 64: 1.5}
 
-# Figure 4, N_pca = 1, read by eye (its caption swaps the panels: the left one is Offline). 64 is Table 2a.
+# Figure 4, N_pca = 1, read off the plot (the caption swaps the panels: the left one is Offline). 64 is from Table 2a.
 CURVES = {
     ("oxford5k", "OfA"): {1: 0.667, 4: 0.704, 8: 0.709, 32: 0.711, 64: 0.712},
     ("paris6k", "OfA"): {1: 0.683, 4: 0.750, 8: 0.771, 32: 0.800, 64: 0.805},
@@ -29,11 +29,11 @@ CURVES = {
     ("paris6k", "OnA"): {1: 0.848, 4: 0.857, 8: 0.857, 32: 0.857, 64: 0.855},
 }
 
-# Figure 5b, Oxford5k, predefined classes of Paris6k, read by eye: {N_pca: {N_C: mAP}}.
+# Figure 5b, Oxford5k, predefined classes of Paris6k, read off the plot: {N_pca: {N_C: mAP}}.
 PREDEFINED_CURVES = {1: {1: 0.7285, 16: 0.732, 64: 0.7275}, 32: {1: 0.726, 16: 0.739, 64: 0.7355}}
 
-# Table 2a and 2b: (method, R, QE) -> a value for each of `DATASETS`, None where the table has none. OnA and OfA:
-# N_C 64, N_pca 1.
+# Tables 2a and 2b: (method, R, QE) -> mAP on each of `DATASETS`, None if the table has no value. OnA and OfA have
+# N_C 64 and N_pca 1.
 _COMPARISON: dict[tuple[str, int, int], tuple[float | None, ...]] = {
     ("SPoC", 0, 0): (0.531, None, 0.501, None),
     ("uCroW", 0, 0): (0.666, 0.767, 0.629, 0.695),
@@ -54,10 +54,10 @@ _COMPARISON: dict[tuple[str, int, int], tuple[float | None, ...]] = {
     ("OfA", 1000, 5): (0.801, 0.855, 0.769, 0.800),
 }
 
-# Figure 5a: the first 16 of the predefined classes, as 0-based ILSVRC indices (the other 48 were never published).
+# Figure 5a: the first 16 predefined classes, as 0-based ILSVRC indices (the other 48 were never published).
 PREDEFINED_CLASSES = (884, 442, 421, 409, 498, 506, 718, 538, 708, 557, 497, 494, 839, 448, 835, 873)
 
-# Figure 5a: in the top 64 of how many of Paris6k's 55 queries each of the 64 classes is, most frequent first.
+# Figure 5a: for each of the 64 classes, how many of Paris6k's 55 queries have it among their 64 most probable classes.
 APPEARANCES = (
     *(53, 52, 49, 49, 46, 45, 45, 45, 44, 43, 43, 43, 41, 41, 41, 40, 40, 40, 40, 39, 38, 38),
     *(35, 35, 35, 35, 35, 34, 33, 33, 32, 32, 32, 31, 31, 31, 31, 30, 30, 30, 30, 30, 30, 29),
@@ -69,21 +69,25 @@ QUERIES = 55
 def mean_average_precision(
     dataset: str, network: str, method: str, *, nc: int | None, npca: int | None, qe: int, rerank: int = 0
 ) -> float | None:
-    """The paper's value for a setting, or None where it has none.
+    """Returns the paper's mAP for a setting, or None if the paper has no value.
 
-    Methods of Table 2 other than OnA and OfA carry no N_C or N_pca; their own network is VGG-16.
+    The other methods of Table 2 have no N_C and N_pca; their own network is VGG-16.
     """
     dataset = dataset.lower()
     if dataset not in DATASETS:
         return None
     column = DATASETS.index(dataset)
     if (network, method) in _NETWORKS:
-        wanted = (None, None) if method == "Raw" else (64, 1)
-        return _at(_NETWORKS[network, method], column) if (qe, rerank) == (0, 0) and (nc, npca) == wanted else None
+        published_setting = (None, None) if method == "Raw" else (64, 1)
+        return (
+            _value_in(_NETWORKS[network, method], column)
+            if (qe, rerank) == (0, 0) and (nc, npca) == published_setting
+            else None
+        )
     if not network.startswith("vgg16"):
         return None
     if method in _BASELINES:
-        return _at(_BASELINES[method], column) if (qe, rerank) == (0, 0) else None
+        return _value_in(_BASELINES[method], column) if (qe, rerank) == (0, 0) else None
     if method == "Predefined":
         curve = PREDEFINED_CURVES.get(npca or 0, {}) if dataset == "oxford5k" and (qe, rerank) == (0, 0) else {}
         return curve.get(nc or 0)
@@ -93,8 +97,9 @@ def mean_average_precision(
         return CURVES[dataset, method].get(nc or 0)
     if method in ("OnA", "OfA") and nc != 64:
         return None
-    return _at(_COMPARISON.get((method, rerank, qe), ()), column)
+    return _value_in(_COMPARISON.get((method, rerank, qe), ()), column)
 
 
-def _at(values: tuple[float | None, ...], column: int) -> float | None:
+def _value_in(values: tuple[float | None, ...], column: int) -> float | None:
+    """Returns the value in a column of a table row, or None if the row is shorter."""
     return values[column] if column < len(values) else None

@@ -1,4 +1,4 @@
-"""Results files: what was measured, and everything needed to measure it again."""
+"""This module defines the rows of results files, and the record of the run that is needed to repeat it."""
 
 import dataclasses
 import datetime
@@ -20,25 +20,25 @@ PACKAGES = ("cwcf-jax", "jax", "jaxlib", "flax", "numpy", "pillow")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One measured setting.
+    """A `Row` holds the result of one measured setting.
 
     Attributes:
-        method: ``Raw``, ``OfA``, ``OnA``, ...
-        nc: N_C; None where the method has none.
-        npca: N_pca; likewise.
-        qe: rows in the expanded query; 0: none.
-        rerank: images re-ranked by regions; 0: none.
+        method: name of the method: ``Raw``, ``OfA``, ``OnA``, ...
+        nc: N_C; None if the method has no N_C.
+        npca: N_pca; None if the method has no N_pca.
+        qe: number of descriptors in the expanded query; 0: no expansion.
+        rerank: number of images re-ranked by regions; 0: no re-ranking.
         map: mean average precision over the queries.
-        per_query: average precision of each.
-        paper: the paper's value, if it has one.
-        low: of the 95 % bootstrap interval over queries; None where there is one query.
-        high: likewise.
-        metrics: recall, and what the revisited protocol asks for.
-        network: whose maps.
-        dim: length of the descriptor.
-        online: images of a search by OfA that were scored anew by OnA; 0: none.
-        neighbourhood: how the best images were ranked by how they lie to one another: ``method``, ``images`` and the
-            method's parameters; empty where they were not.
+        per_query: average precision of each query.
+        paper: mAP in the paper; None if the paper has no value.
+        low: lower end of the 95 % bootstrap interval over queries; None if there is only one query.
+        high: upper end of this interval.
+        metrics: recall, and the further metrics of the revisited protocol.
+        network: name of the network.
+        dim: length of a descriptor.
+        online: number of OfA's best images that are scored anew by OnA; 0: none.
+        neighbourhood: ranking of the best images by their neighbours: ``method``, ``images`` and the parameters of the
+            method; empty if there is none.
     """
 
     method: str
@@ -58,7 +58,7 @@ class Row:
     neighbourhood: dict[str, str | int | float] = dataclasses.field(default_factory=dict)
 
     def steps(self) -> str:
-        """What followed the search, for columns and curves, such as ``R 100, QE 10``; empty where nothing did."""
+        """Returns the steps after the search, such as ``R 100, QE 10``; empty if there are none."""
         counts = (("OnA", self.online), ("R", self.rerank), ("QE", self.qe))
         steps = [f"{name} {count}" for name, count in counts if count]
         if self.neighbourhood:
@@ -67,7 +67,7 @@ class Row:
 
 
 def environment(command: Sequence[str]) -> dict[str, Any]:
-    """Command, commit, hardware and package versions of this run; ``command`` is what follows ``python -m``."""
+    """Returns the command, commit, hardware and packages of this run; ``command`` is what follows ``python -m``."""
     devices = jax.devices()
     return {
         "command": shlex.join(["python", "-m", *command]),
@@ -85,7 +85,7 @@ def environment(command: Sequence[str]) -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
-    """None for a library that is used from its source without being installed."""
+    """Returns the version of a package, or None if the package is not installed but used from its source."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -93,7 +93,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with ``-dirty`` if it was changed; None outside a checkout."""
+    """Returns the commit of the checkout, with ``-dirty`` if files are changed; None outside a checkout."""
     folder = pathlib.Path(__file__).parent
     try:
         return subprocess.run(

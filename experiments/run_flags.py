@@ -1,4 +1,4 @@
-"""What a run reads, and how: the flags that the drivers share."""
+"""This module defines the flags that all drivers share: what a run reads, and how."""
 
 import dataclasses
 import pathlib
@@ -14,28 +14,28 @@ from experiments import data, protocol_flags
 
 flags.disclaim_key_flags()
 
-RENDERED = protocol.DEVELOPMENT.replace(whitening_dim=160)
-"""What the synthetic dataset is run under where no protocol is named."""
+SYNTHETIC_PROTOCOL = protocol.DEVELOPMENT.replace(whitening_dim=160)
+"""The default protocol of the synthetic dataset."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What a run reads, and how: the flags that the drivers share.
+    """A `RunConfig` says what a run reads, and how; every driver has its flags.
 
     Attributes:
         protocol: every choice that changes a number and is not the method.
-        dataset: of images and queries: a folder, a registered benchmark or ``synthetic``.
-        whitening_datasets: what the whitening is fitted on, likewise.
-        data_dir: where TFDS keeps registered datasets; None: where it does by itself.
-        network: of the weights; None: the one that their record names, or without weights the default network.
-        weights: FILE, NETWORK:FILE or NETWORK; None: what is found for the network, see `weights.weights_of`.
-        feature_layer: whose maps are pooled; None: the network's own.
-        dtype: that the network computes in.
-        cache: folder for what the network made of each picture.
-        batch_size: pictures in one pass; 0: see `extraction.ExtractionConfig`.
-        map_dtype: that maps for re-ranking are kept in.
-        ray: address of a Ray cluster that makes the passes; None: this process does.
-        smoke: whether the run takes only a few pictures.
+        dataset: images and queries: a folder, a registered benchmark or ``synthetic``.
+        whitening_datasets: folders or registered datasets that whitenings are fitted on, or ``synthetic_whitening``.
+        data_dir: folder of TFDS's datasets; None: TFDS's own folder.
+        network: name of the network; None: the network in the weights' record, or without weights the default network.
+        weights: FILE, NETWORK:FILE or NETWORK; None: installed or cached weights, see `weights.weights_of`.
+        feature_layer: layer whose maps are pooled; None: the network's own feature layer.
+        dtype: type that the network computes in.
+        cache: folder for the stores of network passes.
+        batch_size: number of pictures in one pass; 0: see `extraction.ExtractionConfig`.
+        map_dtype: type of stored maps for re-ranking.
+        ray: address of a Ray cluster that runs the passes; None: this process runs them.
+        smoke: whether the run uses only a few pictures.
     """
 
     protocol: ProtocolConfig
@@ -53,7 +53,7 @@ class RunConfig:
     smoke: bool = False
 
     def of_weights(self, weights: str) -> "RunConfig":
-        """The same run with a further network, which `network` and `feature_layer` do not speak of."""
+        """Returns the same run with the weights of a further network, whose feature layer is the default one."""
         return dataclasses.replace(self, weights=weights, network=None, feature_layer=None)
 
 
@@ -61,49 +61,53 @@ def define_flags(values: FlagValues) -> None:
     """Defines the flags of `RunConfig`, with its defaults."""
     protocol_flags.define_flags(values)
 
-    def text(name: str, default: str | None, help_text: str) -> None:
+    def define_string(name: str, default: str | None, help_text: str) -> None:
         flags.DEFINE_string(name, default, help_text, flag_values=values)
 
-    text(
+    define_string(
         "dataset",
         RunConfig.dataset,
-        "A folder in Oxford layout, jpg/ and lab/; a registered benchmark such as oxford5k; or synthetic, rendered "
-        "under --cache.",
+        "Images and queries: a folder in Oxford layout, with jpg/ and lab/; a registered benchmark such as oxford5k; "
+        "or synthetic, which is rendered under --cache.",
     )
     flags.DEFINE_list(
         "whitening_dataset",
         list(RunConfig.whitening_datasets),
-        "Folders or registered datasets whose pictures, and queries if any, the whitening is fitted on, not those of "
-        "--dataset; or synthetic_whitening.",
+        "Folders or registered datasets, other than --dataset, that the whitening is fitted on: on all images, and on "
+        "queries if there are any; or synthetic_whitening.",
         flag_values=values,
     )
-    text("data_dir", RunConfig.data_dir, "Where TFDS keeps registered datasets; default: TFDS's own.")
+    define_string("data_dir", RunConfig.data_dir, "Folder of TFDS's datasets; default: TFDS's own folder.")
     flags.DEFINE_enum(
         "network",
         RunConfig.network,
         sorted(networks.NETWORKS),
-        f"CAM network. Default: the one that --weights say they are of; without --weights {DEFAULT_NETWORK}.",
+        f"CAM network. Default: the network in the record of --weights; without --weights {DEFAULT_NETWORK}.",
         flag_values=values,
     )
-    text(
+    define_string(
         "weights",
         None,
-        "Its weights, FILE, NETWORK:FILE or NETWORK; see weights/README.md. Default: those that are installed or in "
-        "the user's cache (`cwcf weights list`).",
+        "Weights of the network: FILE, NETWORK:FILE or NETWORK; see weights/README.md. Default: weights that are "
+        "installed or in the user's cache (`cwcf weights list`).",
     )
-    text("feature_layer", RunConfig.feature_layer, "Layer whose maps are pooled; default: the network's own.")
+    define_string(
+        "feature_layer",
+        RunConfig.feature_layer,
+        "Layer whose maps are pooled; default: the network's own feature layer.",
+    )
     flags.DEFINE_enum(
         "dtype",
         RunConfig.dtype,
         encoder.DTYPES,
-        "What the network computes in; bfloat16 is for accelerators.",
+        "Type that the network computes in; bfloat16 is for accelerators.",
         flag_values=values,
     )
-    text("cache", str(RunConfig.cache), "Folder that keeps what the network made of each picture.")
+    define_string("cache", str(RunConfig.cache), "Folder for the results of network passes, which later runs reuse.")
     flags.DEFINE_integer(
         "batch_size",
         RunConfig.batch_size,
-        "Pictures in one pass; 0: 1 on a CPU, elsewhere 16 a device.",
+        "Number of pictures in one pass; 0: 1 on a CPU, and 16 for each other device.",
         lower_bound=0,
         flag_values=values,
     )
@@ -111,22 +115,22 @@ def define_flags(values: FlagValues) -> None:
         "maps",
         RunConfig.map_dtype,
         store.MAP_DTYPES,
-        "How maps for re-ranking are kept; int8 takes half the bytes.",
+        "Type of stored maps for re-ranking; int8 takes half the bytes of float16.",
         flag_values=values,
     )
-    text(
+    define_string(
         "ray",
         RunConfig.ray,
-        "A Ray cluster that makes the passes of pictures: auto, HOST:PORT or local; default: this process.",
+        "Ray cluster that runs the network passes: auto, HOST:PORT or local; default: this process runs them.",
     )
     flags.DEFINE_bool(
-        "smoke", RunConfig.smoke, "The whole driver on a few pictures: does it run here?", flag_values=values
+        "smoke", RunConfig.smoke, "Run the whole driver on a few pictures, to check that it works.", flag_values=values
     )
 
 
 def from_flags(values: FlagValues) -> RunConfig:
-    """What the parsed flags of `define_flags` say; the default protocol of the synthetic dataset is `RENDERED`."""
-    default = RENDERED if values.dataset in data.SYNTHETIC else protocol.PAPER
+    """Returns the settings of the parsed flags; the default protocol of a synthetic dataset is `SYNTHETIC_PROTOCOL`."""
+    default = SYNTHETIC_PROTOCOL if values.dataset in data.SYNTHETIC else protocol.PAPER
     return RunConfig(
         protocol=protocol_flags.chosen(values, default=default),
         dataset=values.dataset,

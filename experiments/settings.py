@@ -1,4 +1,4 @@
-"""Flags that say what to measure, shared by the drivers that sweep: lists of N_C, N_pca, expansions, re-rankings."""
+"""This module defines the flags of sweeps: lists of N_C, N_pca, expansions and re-rankings to measure."""
 
 import dataclasses
 import itertools
@@ -19,7 +19,20 @@ flags.disclaim_key_flags()
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """What to measure."""
+    """A `SweepConfig` lists the settings to measure.
+
+    Attributes:
+        nc: values of N_C.
+        npca: values of N_pca.
+        qe: numbers of descriptors in the expanded query; 0: no expansion.
+        rerank: numbers of images that are re-ranked by regions; 0: no re-ranking.
+        alpha: exponent of alpha query expansion; None: the paper's plain sum.
+        augment: number of nearest rows that each row of the database is expanded by; 0: none.
+        aggregations: names in `AGGREGATIONS`.
+        predefined_classes: class indices, most important first; empty: the most frequent classes.
+        online: numbers of OfA's best images that are scored anew by OnA; 0: none.
+        neighbourhoods: rankings by neighbourhood; None: no such ranking.
+    """
 
     nc: tuple[int, ...]
     npca: tuple[int, ...]
@@ -33,7 +46,7 @@ class SweepConfig:
     neighbourhoods: tuple[Neighbourhood | None, ...] = (None,)
 
     def configs(self) -> list[SearchConfig]:
-        """Every second look by OnA with every re-ranking, every expansion and every ranking by neighbourhood."""
+        """Returns all combinations of second looks by OnA, re-rankings, expansions and rankings by neighbourhood."""
         configs = []
         steps = itertools.product(self.online, self.rerank, self.qe, self.neighbourhoods)
         for online, rerank, qe, neighbourhood in steps:
@@ -43,7 +56,7 @@ class SweepConfig:
         return configs
 
     def expansion(self) -> str:
-        """What is unusual about the expansions, for titles."""
+        """Returns the differences of the expansions from the paper's, for titles."""
         alpha = "" if self.alpha is None else f", alpha {self.alpha:g}"
         return alpha + (f", database expanded by {self.augment}" if self.augment else "")
 
@@ -51,33 +64,33 @@ class SweepConfig:
 def define_flags(values: FlagValues) -> None:
     """Defines the flags of `SweepConfig`."""
     for name, default, text in (
-        ("nc", ["1", "2", "4", "8", "16", "32", "64"], "N_C, numbers of class vectors aggregated."),
-        ("npca", ["1", "32"], "N_pca, numbers of class vectors an image gives to the whitening."),
-        ("aggregation", list(AGGREGATIONS), "Any of ofa, ona, predefined."),
+        ("nc", ["1", "2", "4", "8", "16", "32", "64"], "Values of N_C, the number of aggregated class vectors."),
+        ("npca", ["1", "32"], "Values of N_pca, the number of class vectors of each whitening image."),
+        ("aggregation", list(AGGREGATIONS), "Aggregations to measure: ofa, ona, predefined."),
         (
             "predefined_classes",
             [],
-            "Classes for --aggregation=predefined, most important first: 0-based indices or names; 'paper' for the 16 "
-            "that Figure 5 names. Default: those most often in the top 64 of the whitening datasets' queries, or "
-            "images.",
+            "Classes for --aggregation=predefined, most important first: 0-based indices or names, or paper for the 16 "
+            "classes that Figure 5 names. Default: the classes that are most often among the 64 most probable ones of "
+            "the whitening datasets' queries, or images.",
         ),
-        ("qe", ["0"], "Query expansion: numbers of best rows that make the new query; 0: none."),
+        ("qe", ["0"], "Query expansion: numbers of best images whose descriptors make the new query; 0: none."),
         ("rerank", ["0"], "Numbers of best images that are re-ranked by regions; 0: none."),
-        ("online", ["0"], "Numbers of OfA's best images that are scored anew by OnA; 0: none. OfA alone has them."),
+        ("online", ["0"], "Numbers of best images of OfA that are scored anew by OnA; 0: none."),
     ):
         flags.DEFINE_list(name, default, text, flag_values=values)
     text = "Exponent of alpha query expansion, which adds the query; default: the paper's plain sum."
     flags.DEFINE_float("alpha", None, text, lower_bound=0.0, flag_values=values)
-    text = "Database-side expansion: nearest rows that each row is expanded by; 0: none."
+    text = "Database-side expansion: number of nearest rows that each row is expanded by; 0: none."
     flags.DEFINE_integer("augment", 0, text, lower_bound=0, flag_values=values)
     neighbourhood_flags.define_flags(values)
 
 
 def from_flags(values: FlagValues, spec: networks.NetworkSpec, *, smoke: bool) -> SweepConfig:
-    """Checked settings for a network; ValueError names the flag. A smoke run is short unless more is asked for."""
+    """Returns the settings for a network; without --nc and --npca a smoke run has few. ValueError names the flag."""
     nc = ["1", "4"] if smoke and not values["nc"].present else values.nc
     npca = ["2"] if smoke and not values["npca"].present else values.npca
-    settings = SweepConfig(
+    config = SweepConfig(
         nc=integers("nc", nc, 1, spec.num_labels),
         npca=integers("npca", npca, 1, spec.num_labels),
         qe=integers("qe", values.qe, 0, None),
@@ -89,21 +102,22 @@ def from_flags(values: FlagValues, spec: networks.NetworkSpec, *, smoke: bool) -
         online=integers("online", values.online, 0, None),
         neighbourhoods=neighbourhood_flags.from_flags(values),
     )
-    if any(settings.online) and "ofa" not in settings.aggregations:
+    if any(config.online) and "ofa" not in config.aggregations:
         raise ValueError("--online has no effect without --aggregation=ofa")
-    unknown = set(settings.aggregations) - set(AGGREGATIONS)
+    unknown = set(config.aggregations) - set(AGGREGATIONS)
     if unknown:
         raise ValueError(f"--aggregation: unknown {', '.join(sorted(unknown))}; known: {', '.join(AGGREGATIONS)}")
-    listed = len(settings.predefined_classes)
-    if "predefined" in settings.aggregations and 0 < listed < max(settings.nc + settings.npca):
-        raise ValueError(f"--predefined_classes lists {listed} classes; --nc and --npca must not ask for more")
-    return settings
+    class_count = len(config.predefined_classes)
+    if "predefined" in config.aggregations and 0 < class_count < max(config.nc + config.npca):
+        raise ValueError(f"--predefined_classes lists {class_count} classes; --nc and --npca must not ask for more")
+    return config
 
 
 def _classes(spec: networks.NetworkSpec, texts: Sequence[str]) -> tuple[int, ...]:
+    """Returns the class indices of --predefined_classes."""
     if texts == ["paper"]:
         if spec.class_names != "imagenet":
-            raise ValueError(f"--predefined_classes=paper are ImageNet's; {spec.name} knows other classes")
+            raise ValueError(f"--predefined_classes=paper are classes of ImageNet; {spec.name} has other classes")
         return published.PREDEFINED_CLASSES
     try:
         return tuple(dict.fromkeys(networks.class_index(spec, text) for text in texts))

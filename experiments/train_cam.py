@@ -1,12 +1,13 @@
-"""Training of a CAM network: its head on a given trunk, as the paper's VGG-16-CAM was made, or all of it.
+"""This driver trains a CAM network: only its head, on the trunk of another network, as in the paper, or all layers.
 
     python -m experiments.train_cam --network=googlenet_cam --trunk=FILE --train=head --dataset=FOLDER --epochs=10
 
-FOLDER has a sub-folder of pictures a class. ``--network`` is any network with a CAM head, EfficientNet-Lite2 where none
-is named; ``--trunk`` is a checkpoint of its layers below the head, such as `cwcf weights convert` writes.
+FOLDER has a sub-folder of pictures for each class. ``--network`` is a network with a CAM head; the default is
+EfficientNet-Lite2. ``--trunk`` is a checkpoint with the layers below the head, such as one that `cwcf weights convert`
+writes.
 
-The same command goes on where a killed run stood, to the same weights bit for bit. `cwcf_jax.load` and the other
-drivers' ``--weights`` take ``OUTPUT/export/NETWORK.npz``.
+After an interruption, the same command resumes the training and ends with the same weights, bit for bit.
+`cwcf_jax.load` and the ``--weights`` of other drivers read ``OUTPUT/export/NETWORK.npz``.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ def define_flags(values: FlagValues) -> None:
 
 
 def _define(field: "dataclasses.Field[Any]", values: FlagValues) -> None:
+    """Defines the flag of one field."""
     name, default, text = field.name, field.default, field.metadata["help"]
     if field.metadata["choices"]:
         flags.DEFINE_enum(name, str(default), field.metadata["choices"], text, flag_values=values)
@@ -48,32 +50,32 @@ def run(values: FlagValues, arguments: Sequence[str]) -> None:
     try:
         fields: dict[str, Any] = {field.name: values[field.name].value for field in dataclasses.fields(TrainingConfig)}
         config = TrainingConfig(**fields)
-        prepared = training.prepare(config)
-        for reason in prepared.left_out:
+        setup = training.prepare(config)
+        for reason in setup.left_out:
             print(f"left out: {reason}", file=sys.stderr)
-        print(describe(config, prepared), flush=True)
+        print(describe(config, setup), flush=True)
         environment = results.environment(["experiments.train_cam", *arguments])
-        path = training.train(config, prepared, report=show, notes={"environment": environment})
+        path = training.train(config, setup, report=show, notes={"environment": environment})
         print(f"written to {path}")
     except (ValueError, OSError) as error:
-        logging.info("where it happened", exc_info=True)
+        logging.info("train_cam failed", exc_info=True)
         sys.exit(f"train_cam: {error}")
     except KeyboardInterrupt:
-        sys.exit("train_cam: interrupted; the same command goes on from the last checkpoint")
+        sys.exit("train_cam: interrupted; run the same command again to go on from the last checkpoint")
 
 
-def describe(config: TrainingConfig, prepared: training.TrainingSetup) -> str:
-    """One line on what is about to be trained."""
-    spec, held = prepared.network.spec, prepared.held
+def describe(config: TrainingConfig, setup: training.TrainingSetup) -> str:
+    """Returns one line that describes the training."""
+    spec, held_out = setup.network.spec, setup.held_out
     return (
-        f"{spec.name}, {spec.num_labels} classes: {len(prepared.train)} training pictures, "
-        f"{0 if held is None else len(held)} held out, {config.total_steps(len(prepared.train))} steps of "
-        f"{config.batch_size}; trained: {', '.join(sorted(prepared.params))}"
+        f"{spec.name}, {spec.num_labels} classes: {len(setup.train)} training pictures, "
+        f"{0 if held_out is None else len(held_out)} held out, {config.total_steps(len(setup.train))} steps of "
+        f"{config.batch_size}; trained: {', '.join(sorted(setup.params))}"
     )
 
 
 def show(line: dict[str, Any]) -> None:
-    """A line of the log, for people."""
+    """Prints a line of the log for people."""
     numbers = {name: value for name, value in line.items() if name not in ("step", "time")}
     print(f"step {line['step']}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()), flush=True)
 

@@ -1,4 +1,4 @@
-"""Which weights a driver's flags mean: a file, or what is found for a network."""
+"""This module turns the flags of weights into a network and its weights: in a named file, or installed."""
 
 import dataclasses
 import pathlib
@@ -11,57 +11,55 @@ from cwcf_jax.weights.installed import DEFAULT_NETWORK
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A network and where its weights are.
+    """A `Weights` holds a network and the source of its weights.
 
     Attributes:
-        network: with the classes and the preprocessing that the weights' record names.
-        file: a file or checkpoint; None where the weights were found.
-        found: the weights where no file was named.
+        network: network with the classes and the preprocessing that the weights' record names.
+        file: file or checkpoint; None if no file was named.
+        installed: installed or cached weights; None if a file was named.
     """
 
     network: networks.Network
     file: str | None = None
-    found: FoundWeights | None = None
+    installed: FoundWeights | None = None
 
     @property
     def source(self) -> str | networks.Params | None:
-        """What `cwcf_jax.load` takes."""
-        return self.found.params if self.found else self.file
+        """Returns the weights for `cwcf_jax.load`."""
+        return self.installed.params if self.installed else self.file
 
     def fingerprint(self) -> str:
-        """sha256 of the file, or of the one that found weights were converted from."""
-        return self.found.fingerprint if self.found else networks.fingerprint(str(self.file))
+        """Returns the sha256 of the file, or of the file that installed weights were converted from."""
+        return self.installed.fingerprint if self.installed else networks.fingerprint(str(self.file))
 
 
 def weights_of(weights: str | None, network: str | None = None) -> Weights:
-    """The weights that FILE, NETWORK:FILE or NETWORK names.
+    """Returns the weights that FILE, NETWORK:FILE or NETWORK names.
 
     Args:
-        weights: the file; a network alone or None: what `finding.find` finds for the network.
-        network: name of the network where ``weights`` does not begin with it; None: the one that the record names, or
+        weights: the file; for a network alone or None, `finding.find` looks for installed or cached weights.
+        network: name of the network if ``weights`` does not begin with it; None: the network that the record names, or
             without weights the default network.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, nothing says of which network it is, or nothing is found.
+        FileNotFoundError, ValueError: the file does not exist, its network is unknown, or no weights are found.
     """
     name, file = split(weights) if weights else (None, "")
     name = name or network
     if not file:
-        found = finding.find(networks.get(name or DEFAULT_NETWORK))
-        return Weights(found.network, found=found)
+        installed = finding.find_weights(networks.get(name or DEFAULT_NETWORK))
+        return Weights(installed.network, installed=installed)
     if not pathlib.Path(file).exists():
         raise FileNotFoundError(f"no weights at {file}: see weights/README.md for where they come from")
     record = networks.read_provenance(file)
     if name is None and record is not None:
         name = record.network
     if name is None:
-        raise ValueError(
-            f"{file} does not say which network it is of; write NETWORK:{file}, or --network for --weights"
-        )
+        raise ValueError(f"{file} does not name its network; write NETWORK:{file}, or name it by --network")
     return Weights(networks.adapt(networks.get(name), record), file)
 
 
 def split(weights: str) -> tuple[str | None, str]:
-    """The network and the file of NETWORK:FILE; without a network it is None, without a file that is empty."""
+    """Returns the network, or None, and the file, or an empty text, of NETWORK:FILE."""
     name, _, file = weights.partition(":")
     return (name, file) if name in networks.NETWORKS else (None, weights)

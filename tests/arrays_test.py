@@ -24,9 +24,9 @@ class L2NormalizeTest(absltest.TestCase):
     @settings(deadline=None, max_examples=cases(20, 60))
     @given(VECTORS)
     def test_against_float64(self, vectors):
-        found = np.asarray(arrays.l2_normalize(jnp.asarray(vectors)))
+        actual = np.asarray(arrays.l2_normalize(jnp.asarray(vectors)))
         expected = np.apply_along_axis(oracles.l2, -1, vectors.astype(np.float64))
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
 
     def test_zero_has_a_zero_gradient(self):
         gradient = jax.grad(lambda vector: jnp.sum(arrays.l2_normalize(vector)))(jnp.zeros(4))
@@ -38,8 +38,8 @@ class InverseNormTest(absltest.TestCase):
         np.testing.assert_allclose(arrays.inverse_norm(jnp.array([[1e-4, 0.0], [0.0, 1e-12]])), [1e4, 1e12], rtol=1e-5)
 
     def test_by_hand(self):
-        found = arrays.inverse_norm(jnp.array([[3.0, 4.0], [0.0, 0.0], [-0.5, 0.0]]))
-        np.testing.assert_allclose(found, [0.2, 0.0, 2.0], rtol=1e-6)
+        actual = arrays.inverse_norm(jnp.array([[3.0, 4.0], [0.0, 0.0], [-0.5, 0.0]]))
+        np.testing.assert_allclose(actual, [0.2, 0.0, 2.0], rtol=1e-6)
 
     def test_zero_has_a_zero_gradient(self):
         gradient = jax.grad(lambda vector: jnp.sum(arrays.inverse_norm(vector)))(jnp.zeros(4))
@@ -58,9 +58,9 @@ class QuantizeTest(parameterized.TestCase):
         np.testing.assert_allclose(scales, [0.02], rtol=1e-6)
         self.assertEqual(values.tolist(), [[-127, 1, 50, 2]])
         self.assertEqual((values.dtype, scales.dtype), (np.int8, np.float32))
-        again = arrays.dequantize(values, scales)
-        np.testing.assert_allclose(again, [[-2.54, 0.02, 1.0, 0.04]], rtol=1e-6)
-        self.assertTrue(all(isinstance(part, type(numbers)) for part in (values, scales, again)))
+        dequantized = arrays.dequantize(values, scales)
+        np.testing.assert_allclose(dequantized, [[-2.54, 0.02, 1.0, 0.04]], rtol=1e-6)
+        self.assertTrue(all(isinstance(array, type(numbers)) for array in (values, scales, dequantized)))
 
     @settings(deadline=None)
     @given(hnp.arrays(np.float32, st.sampled_from(cases(SHAPES[:3], SHAPES)), elements=FINITE))
@@ -75,22 +75,22 @@ class QuantizeTest(parameterized.TestCase):
         values, scales = arrays.quantize(jnp.zeros((2, 3, 4)))
         self.assertEqual(float(scales.max()), 0.0)
         self.assertEqual(float(jnp.abs(arrays.dequantize(values, scales)).max()), 0.0)
-        _, half = arrays.quantize(jnp.array([0.5, -1.0], jnp.bfloat16))
-        self.assertEqual(half.dtype, jnp.float32)
+        _, scales = arrays.quantize(jnp.array([0.5, -1.0], jnp.bfloat16))
+        self.assertEqual(scales.dtype, jnp.float32)
 
     def test_a_scale_for_each_channel_of_maps(self):
         maps = np.array([[[1.27, 100.0], [-0.02, 0.3]], [[0.001, 0.0], [0.5, -50.0]]], np.float32)
         values, scales = arrays.quantize(maps, axis=(0, 1))
         np.testing.assert_allclose(scales, [0.01, 100 / 127], rtol=1e-6)
         self.assertEqual(values.tolist(), [[[127, 127], [-2, 0]], [[0, 0], [50, -64]]])
-        kept, scales = arrays.quantize(maps, axis=(0, 1), keep_nonzero=True)
-        self.assertEqual(kept.tolist(), [[[127, 127], [-2, 1]], [[1, 0], [50, -64]]])
-        again = arrays.dequantize(kept, scales, axis=(0, 1))
-        np.testing.assert_allclose(again[1], [[0.01, 0.0], [0.5, -64 * 100 / 127]], rtol=1e-6)
+        nonzero_kept, scales = arrays.quantize(maps, axis=(0, 1), keep_nonzero=True)
+        self.assertEqual(nonzero_kept.tolist(), [[[127, 127], [-2, 1]], [[1, 0], [50, -64]]])
+        dequantized = arrays.dequantize(nonzero_kept, scales, axis=(0, 1))
+        np.testing.assert_allclose(dequantized[1], [[0.01, 0.0], [0.5, -64 * 100 / 127]], rtol=1e-6)
 
     def test_numbers_without_scales(self):
-        found = arrays.dequantize(np.array([1.5, -2.0], np.float16), None)
-        self.assertEqual((found.dtype, found.tolist()), (np.float32, [1.5, -2.0]))
+        actual = arrays.dequantize(np.array([1.5, -2.0], np.float16), None)
+        self.assertEqual((actual.dtype, actual.tolist()), (np.float32, [1.5, -2.0]))
 
 
 class ValidMaskTest(absltest.TestCase):
@@ -102,11 +102,11 @@ class ValidMaskTest(absltest.TestCase):
 class BucketShapeTest(absltest.TestCase):
     @settings(max_examples=100)
     @given(st.integers(1, 5000), st.integers(1, 5000))
-    def test_holds_the_image_without_waste(self, height, width):
+    def test_is_the_smallest_bucket_of_the_image(self, height, width):
         bucket = arrays.bucket_shape((height, width), 128, 240)
         for side, padded in zip((height, width), bucket, strict=True):
-            between = [length for length in range(side, padded + 1) if length % 128 == 0 or length % 240 == 0]
-            self.assertEqual(between, [padded])
+            multiples = [length for length in range(side, padded + 1) if length % 128 == 0 or length % 240 == 0]
+            self.assertEqual(multiples, [padded])
 
 
 class EinsumTest(absltest.TestCase):
@@ -114,36 +114,36 @@ class EinsumTest(absltest.TestCase):
         generator = np.random.default_rng(0)
         narrow = jnp.asarray(generator.normal(size=(2, 40, 300)), jnp.bfloat16)
         wide = np.exp(3 * generator.normal(size=(300, 7))).astype(np.float32)
-        # The largest sum of magnitudes is what a sum in float32 errs in proportion to.
+        # The error of a sum in float32 is proportional to the sum of magnitudes.
         expected, magnitude = (
-            np.einsum("bhc,cn->bhn", *map(change, (np.asarray(narrow, np.float64), wide)))
-            for change in (lambda x: np.asarray(x, np.float64), np.abs)
+            np.einsum("bhc,cn->bhn", *map(convert, (np.asarray(narrow, np.float64), wide)))
+            for convert in (lambda x: np.asarray(x, np.float64), np.abs)
         )
         for product in (arrays.einsum, arrays.einsum_bf16x3):
-            for found in (
+            for actual in (
                 jax.jit(functools.partial(product, "bhc,cn->bhn"))(narrow, wide),
                 jax.jit(functools.partial(product, "cn,bhc->bhn"))(wide, narrow),
             ):
-                self.assertEqual(found.dtype, jnp.float32)
-                self.assertLess(np.max(np.abs(found - expected) / magnitude), 2e-6)
+                self.assertEqual(actual.dtype, jnp.float32)
+                self.assertLess(np.max(np.abs(actual - expected) / magnitude), 2e-6)
 
-    def test_parts_where_both_operands_are_large(self):
-        for kinds, classes, expected in (
+    def test_uses_parts_if_both_operands_are_large(self):
+        for dtypes, classes, expected in (
             ((jnp.bfloat16, jnp.float32), 256, 1),
             ((jnp.float32, jnp.bfloat16), 256, 1),
             ((jnp.bfloat16, jnp.float32), 255, 0),
             ((jnp.float32, jnp.float32), 256, 0),
             ((jnp.bfloat16, jnp.bfloat16), 256, 0),
         ):
-            operands = jnp.ones((16, 16, 3), kinds[0]), jnp.ones((3, classes), kinds[1])
-            with mock.patch.object(jax.lax, "platform_dependent", wraps=jax.lax.platform_dependent) as chosen:
-                found = arrays.einsum("hwc,cn->hwn", *operands)
-            self.assertEqual(chosen.call_count, expected, f"{kinds} {classes}")
-            np.testing.assert_array_equal(found, np.full((16, 16, classes), 3))
+            operands = jnp.ones((16, 16, 3), dtypes[0]), jnp.ones((3, classes), dtypes[1])
+            with mock.patch.object(jax.lax, "platform_dependent", wraps=jax.lax.platform_dependent) as dispatch:
+                actual = arrays.einsum("hwc,cn->hwn", *operands)
+            self.assertEqual(dispatch.call_count, expected, f"{dtypes} {classes}")
+            np.testing.assert_array_equal(actual, np.full((16, 16, classes), 3))
 
     @settings(deadline=None, max_examples=cases(20, 60))
     @given(hnp.arrays(np.float32, 8, elements=st.floats(-(2.0**100), 2.0**100, width=32)))
-    def test_parts_lose_nothing(self, values):
+    def test_parts_sum_to_the_values_exactly(self, values):
         values = np.where(np.abs(values) > 1e-30, values, 0)
         parts = jax.jit(arrays.bfloat16_parts)(values)
         self.assertEqual([part.dtype for part in parts], [jnp.bfloat16] * 3)
@@ -151,7 +151,7 @@ class EinsumTest(absltest.TestCase):
 
     def test_accumulates_in_float32(self):
         ones = jnp.ones(4096, jnp.bfloat16)
-        total = arrays.einsum("i,i->", ones, ones)  # in bfloat16 the sum would stop at 256
+        total = arrays.einsum("i,i->", ones, ones)  # a sum in bfloat16 would stay at 256
         self.assertEqual(total.dtype, jnp.float32)
         self.assertEqual(float(total), 4096.0)
 

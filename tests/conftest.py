@@ -1,32 +1,14 @@
-"""What differs where CWCF_SLOW is set, for `.ci/run` to select; and last lines that nobody overlooks."""
-
-import pathlib
+"""This module reports how many tests did not run."""
 
 import pytest
 
-from tests.support.slow import REASON
-
-TESTS = pathlib.Path(__file__).parent
-COMPUTING = ("baselines", "descriptors", "encoder", "networks", "search")
-"""Rooms whose numbers XLA makes: they run with its usual optimisations, too."""
-
-DIFFERING = ("any_model", "cases", "slow")
-"""Names that a module imports whose tests are left out, or try less, unless CWCF_SLOW is set."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as ``whole`` the tests that find out more where CWCF_SLOW is set."""
-    for item in items:
-        room = item.path.relative_to(TESTS).parts[0]
-        module = getattr(item, "module", None)
-        if room in COMPUTING or any(hasattr(module, name) for name in DIFFERING):
-            item.add_marker("whole")
+from tests.support.slow import SKIP_REASON
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Counts tests that did not run, and slow tests that were left out."""
+    """Reports the number of slow tests that were left out, and of other tests that did not run."""
     skipped = terminalreporter.stats.get("skipped", [])
-    slow = sum(REASON in str(report.longrepr) for report in skipped)
+    slow = sum(SKIP_REASON in str(report.longrepr) for report in skipped)
     if slow:
         terminalreporter.section(f"{slow} slow tests were left out; CWCF_SLOW=1 runs them", sep="-")
     if missing := len(skipped) - slow:

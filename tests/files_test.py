@@ -11,14 +11,14 @@ from absl.testing import absltest, parameterized
 from cwcf_jax import files
 from tests.support import shared
 
-HOLDER = """
+LOCK_PROGRAM = """
 import pathlib, sys, time
 from cwcf_jax import files
 
 file = pathlib.Path(sys.argv[1])
 with files.lock(file, file, RuntimeError):
     print("locked", flush=True)
-    sys.stdin.read()  # until it is closed
+    sys.stdin.read()  # waits until stdin is closed
 """
 
 
@@ -41,13 +41,13 @@ class FileCase(parameterized.TestCase):
 
 
 class ReplacingTest(FileCase):
-    def test_replaces_and_leaves_nothing_beside_it(self):
+    def test_replaces_the_file_and_leaves_no_other_files(self):
         files.write_json(self.file, {"title": "old"})
         files.write_json(self.file, {"title": "dôme", "rows": [1.5, None]})
         self.assertEqual(json.loads(self.file.read_text("utf-8")), {"title": "dôme", "rows": [1.5, None]})
         self.assertEqual(self.names(), ["results.json"])
 
-    def test_what_json_cannot_hold_leaves_the_old_file(self):
+    def test_content_that_json_cannot_hold_leaves_the_old_file(self):
         files.write_json(self.file, {"title": "old"})
         with self.assertRaises(TypeError):
             files.write_json(self.file, {"title": "new", "path": self.file})
@@ -76,27 +76,27 @@ class ReplacingTest(FileCase):
         self.assertEqual((self.file.read_text(), self.names()), ("first", ["results.json"]))
 
     @parameterized.parameters((True, ["content", "rename", "names"]), (False, ["content", "rename"]))
-    def test_content_is_on_the_disk_before_its_name_and_its_name_before_the_end(self, lasting, expected):
-        steps, real = [], (os.fsync, os.replace)
+    def test_the_content_is_synced_before_the_rename_and_the_name_after_it(self, durable, expected):
+        steps, os_fsync, os_replace = [], os.fsync, os.replace
 
-        def fsync(number):
-            path = pathlib.Path(f"/proc/self/fd/{number}").readlink()
+        def fsync(descriptor):
+            path = pathlib.Path(f"/proc/self/fd/{descriptor}").readlink()
             steps.append("names" if path == self.folder.resolve() else "content")
             self.assertTrue(path.is_dir() or path.read_text() == "new")
-            real[0](number)
+            os_fsync(descriptor)
 
         def replace(source, target):
             steps.append("rename")
-            real[1](source, target)
+            os_replace(source, target)
 
         with (
             mock.patch.multiple(os, fsync=fsync, replace=replace),
-            files.replacing(self.file, lasting=lasting) as partial,
+            files.replacing(self.file, durable=durable) as partial,
         ):
             partial.write_text("new")
         self.assertEqual(steps, expected)
 
-    def test_a_new_folder_is_on_the_disk(self):
+    def test_a_new_folder_is_synced(self):
         with mock.patch.object(os, "fsync", wraps=os.fsync) as fsync:
             files.make_folder(self.folder / "new")
         self.assertTrue((self.folder / "new").is_dir())
@@ -107,10 +107,15 @@ class ReplacingTest(FileCase):
 
 class LockTest(FileCase):
     def start(self):
-        command = [sys.executable, "-c", HOLDER, str(self.file)]
+        command = [sys.executable, "-c", LOCK_PROGRAM, str(self.file)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         process = subprocess.Popen(command, cwd=shared.ROOT, text=True, **pipes)
-        for cleanup in (process.stdout.close, process.stdin.close, process.wait, process.kill):  # from the last on
+        for cleanup in (
+            process.stdout.close,
+            process.stdin.close,
+            process.wait,
+            process.kill,
+        ):  # cleanups run in reverse order
             self.addCleanup(cleanup)
         self.assertEqual(process.stdout.readline(), "locked\n")
         return process
@@ -118,10 +123,10 @@ class LockTest(FileCase):
     def lock(self, **options):
         return files.lock(self.file, "my album", BusyError, **options)
 
-    def test_who_has_it_is_named_until_it_dies(self):
+    def test_the_error_names_the_owner_until_the_owner_dies(self):
         process = self.start()
         message = rf"^my album is in use by another process \(process {process.pid} on .+\); wait for it or"
-        for _ in range(2):  # the first refusal leaves the name for the second
+        for _ in range(2):  # the first refusal must not change the name in the lock file
             with self.assertRaisesRegex(BusyError, message), self.lock():
                 pass
         process.send_signal(signal.SIGKILL)
@@ -130,21 +135,21 @@ class LockTest(FileCase):
             pass
 
     def test_waiting(self):
-        process, told = self.start(), []
+        process, messages = self.start(), []
 
-        def end(message):
-            told.append(message)
+        def end_process(message):
+            messages.append(message)
             process.stdin.close()
 
-        with self.lock(before_waiting=end):
+        with self.lock(before_waiting=end_process):
             process.wait()
-            self.assertLen(told, 1)
+            self.assertLen(messages, 1)
             with self.assertRaises(BusyError), self.lock():
                 pass
-        with self.lock(before_waiting=told.append):
-            self.assertLen(told, 1)
+        with self.lock(before_waiting=messages.append):
+            self.assertLen(messages, 1)
 
-    def test_a_second_caller_in_this_process(self):
+    def test_a_second_caller_in_the_same_process_is_refused(self):
         with self.assertRaises(ZeroDivisionError), self.lock():
             with self.assertRaisesRegex(BusyError, f"process {os.getpid()} "), self.lock():
                 pass
@@ -153,16 +158,16 @@ class LockTest(FileCase):
             pass
 
     def test_a_full_disk_is_no_reason_to_refuse(self):
-        full = mock.patch.object(os, "pwrite", side_effect=OSError("disk full"))
-        with full, self.lock(), self.assertRaisesRegex(BusyError, "by another process; wait"), self.lock():
+        full_disk = mock.patch.object(os, "pwrite", side_effect=OSError("disk full"))
+        with full_disk, self.lock(), self.assertRaisesRegex(BusyError, "by another process; wait"), self.lock():
             pass
 
 
 class ClaimTest(FileCase):
-    def claim(self, wanted, **options):
-        files.claim(self.file, wanted, OtherError, **options)
+    def claim(self, expected, **options):
+        files.claim(self.file, expected, OtherError, **options)
 
-    def test_the_first_claim_counts(self):
+    def test_the_first_claim_writes_the_header(self):
         self.claim({"weights": "abc", "sizes": (1, 2)})
         self.claim({"sizes": [1, 2], "weights": "abc"})
         self.assertEqual(json.loads(self.file.read_text()), {"weights": "abc", "sizes": [1, 2]})
@@ -180,20 +185,20 @@ class ClaimTest(FileCase):
             "Think again.",
         )
 
-    def test_a_folder_of_something_else(self):
+    def test_a_folder_with_other_files_is_refused(self):
         (self.folder / "thesis.tex").write_text("years of work")
         with self.assertRaisesRegex(OtherError, "holds thesis.tex, but no results.json; name a new or an empty folder"):
             self.claim({})
         self.assertEqual(self.names(), ["thesis.tex"])
 
-    def test_what_a_killed_process_began_is_no_stranger(self):
+    def test_files_of_a_killed_process_are_accepted(self):
         for name in ("lock", "results.json.partial"):
             (self.folder / name).write_text("{")
         self.claim({"weights": "abc"})
         self.claim({"weights": "abc"})
 
     @parameterized.parameters("{", "", "[]", "3", "null", b"\xff\xfe")
-    def test_a_damaged_record(self, content):
+    def test_a_damaged_header_is_refused(self, content):
         self.file.write_bytes(content if isinstance(content, bytes) else content.encode())
         with self.assertRaisesRegex(OtherError, f"{self.file} cannot be read .*; remove {self.folder} to make it anew"):
             self.claim({})

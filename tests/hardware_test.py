@@ -23,12 +23,12 @@ class ProcessorTest(absltest.TestCase):
             function.cache_clear()
             self.addCleanup(function.cache_clear)
 
-    def test_of_the_first_processor(self):
+    def test_reads_the_first_processor(self):
         with mock.patch.object(pathlib.Path, "read_text", return_value=CPUINFO):
             self.assertEqual(hardware.processor(), "Fast: 3 GHz")
             self.assertEqual(hardware.processor_flags(), {"fpu", "avx512_bf16"})
 
-    def test_where_linux_does_not_say(self):
+    def test_without_cpuinfo(self):
         with mock.patch.object(pathlib.Path, "read_text", side_effect=FileNotFoundError):
             self.assertIn(hardware.processor(), (platform.processor(), platform.machine()))
             self.assertEqual(hardware.processor_flags(), frozenset())

@@ -1,4 +1,4 @@
-"""The house stays as drawn: imports run down only, and importing the library does nothing."""
+"""Tests of the package's layout: modules import only from lower levels, and `import cwcf_jax` has no side effects."""
 
 import ast
 import pathlib
@@ -10,7 +10,7 @@ import types
 from absl.testing import absltest
 
 ROOT = pathlib.Path(__file__).parent.parent
-FLOORS = {
+LEVELS = {
     "version": 0,
     "compilation_cache": 0,
     "arrays": 0,
@@ -37,7 +37,7 @@ FLOORS = {
 
 
 def _imports(file):
-    """Every module that a file imports, wherever in the file it does so."""
+    """Yields all modules that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -47,37 +47,37 @@ def _imports(file):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _part(module):
-    """``cwcf_jax.networks.spec`` -> ``networks``; None for other packages, and for cwcf_jax itself."""
+def _submodule(module):
+    """Returns ``networks`` for ``cwcf_jax.networks.spec``; None for other packages, and for cwcf_jax itself."""
     parts = module.split(".")
     return parts[1] if parts[0] == "cwcf_jax" and len(parts) > 1 else None
 
 
-class FloorsTest(absltest.TestCase):
-    def test_every_module_has_a_floor(self):
+class LevelsTest(absltest.TestCase):
+    def test_every_module_has_a_level(self):
         entries = {path.stem for path in (ROOT / "cwcf_jax").iterdir() if path.suffix == ".py" or path.is_dir()}
-        self.assertEqual(entries - {"__init__", "__pycache__", "py"}, FLOORS.keys())
+        self.assertEqual(entries - {"__init__", "__pycache__", "py"}, LEVELS.keys())
 
-    def test_contributing_has_the_same_floors(self):
+    def test_contributing_has_the_same_levels(self):
         rows = re.findall(r"^\| (\d) \| (`.*?) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
-        listed = {name: int(floor) for floor, names in rows for name in re.findall(r"`(\w+)`", names)}
-        self.assertEqual(listed, FLOORS)
+        documented = {name: int(level) for level, names in rows for name in re.findall(r"`(\w+)`", names)}
+        self.assertEqual(documented, LEVELS)
 
-    def test_imports_run_down(self):
+    def test_modules_import_only_from_lower_levels(self):
         for file in sorted((ROOT / "cwcf_jax").rglob("*.py")):
             relative = file.relative_to(ROOT / "cwcf_jax")
-            own = relative.parts[0].removesuffix(".py")
+            importer = relative.parts[0].removesuffix(".py")
             for module in _imports(file):
-                part = _part(module)
-                if own == "__init__" or part == own or part not in FLOORS:
+                imported = _submodule(module)
+                if importer == "__init__" or imported == importer or imported not in LEVELS:
                     continue
-                self.assertLess(FLOORS[part], FLOORS[own], f"{relative} imports {module}")
+                self.assertLess(LEVELS[imported], LEVELS[importer], f"{relative} imports {module}")
 
-    def test_only_drivers_read_flags_and_nothing_below_imports_them(self):
+    def test_the_library_imports_neither_drivers_nor_their_dependencies(self):
         for file in sorted((ROOT / "cwcf_jax").rglob("*.py")):
             for module in _imports(file):
-                unwanted = ("absl", "experiments", "benchmarks", "tests", "tensorflow")
-                self.assertNotIn(module.split(".")[0], unwanted, file)
+                forbidden = ("absl", "experiments", "benchmarks", "tests", "tensorflow")
+                self.assertNotIn(module.split(".")[0], forbidden, file)
 
     def test_neither_drivers_nor_benchmarks_import_tests(self):
         for folder in ("benchmarks", "experiments"):
@@ -92,9 +92,9 @@ class FloorsTest(absltest.TestCase):
 
 IMPORT = """
 import sys
-import jax, flax.nnx, jaxtyping, numpy, PIL.Image, PIL.ImageOps  # what they do when imported is theirs
+import jax, flax.nnx, jaxtyping, numpy, PIL.Image, PIL.ImageOps  # first, because these may have side effects
 from absl import flags
-known = set(flags.FLAGS)
+flags_before = set(flags.FLAGS)
 opened = []
 def watch(event, arguments):
     if event == "open" and not str(arguments[0]).endswith((".py", ".pyc", ".so")):
@@ -104,17 +104,17 @@ import cwcf_jax
 opened = list(opened)
 from jax._src import xla_bridge
 assert not opened, f"opened {opened}"
-assert set(flags.FLAGS) == known and not flags.FLAGS.is_parsed(), "touched flags"
+assert set(flags.FLAGS) == flags_before and not flags.FLAGS.is_parsed(), "touched flags"
 assert not xla_bridge.backends_are_initialized(), "touched a device"
 assert not [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "orbax", "matplotlib")], "heavy import"
 """
 
 
 class ImportTest(absltest.TestCase):
-    def test_importing_does_nothing(self):
+    def test_the_import_has_no_side_effects(self):
         command = [sys.executable, "-B", "-c", IMPORT]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        self.assertEqual(done.returncode, 0, done.stderr)
+        completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        self.assertEqual(completed.returncode, 0, completed.stderr)
 
     def test_public_api_is_documented(self):
         import cwcf_jax
@@ -125,7 +125,7 @@ class ImportTest(absltest.TestCase):
                 self.assertTrue(public.__doc__, name)
                 self.assertFalse(isinstance(public, types.ModuleType), name)
 
-    def test_former_names_stay_with_a_warning(self):
+    def test_former_names_work_with_a_warning(self):
         import cwcf_jax
 
         for former, name in {
@@ -137,31 +137,31 @@ class ImportTest(absltest.TestCase):
                 self.assertIs(getattr(cwcf_jax, former), getattr(cwcf_jax, name))
             self.assertNotIn(former, cwcf_jax.__all__)
 
-    def test_what_the_pages_show_is_public(self):
+    def test_names_in_the_documents_are_public(self):
         import cwcf_jax
 
         pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
         blocks = [block for page in pages for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
-        shown = {name for block in blocks for name in re.findall(r"\bcwcf_jax\.(\w+)\(", block)}
+        documented = {name for block in blocks for name in re.findall(r"\bcwcf_jax\.(\w+)\(", block)}
         for names in (match for block in blocks for match in re.findall(r"^from cwcf_jax import (.*)$", block, re.M)):
-            shown |= set(names.split(", ")) - FLOORS.keys()
-        self.assertContainsSubset({"load", "encode", "Index"}, shown)
-        self.assertContainsSubset(shown, cwcf_jax.__all__)
+            documented |= set(names.split(", ")) - LEVELS.keys()
+        self.assertContainsSubset({"load", "encode", "Index"}, documented)
+        self.assertContainsSubset(documented, cwcf_jax.__all__)
 
-    def test_rooms_and_names_are_imported_on_their_first_use(self):
-        rooms = sorted(FLOORS.keys() - {"__main__"})
+    def test_modules_and_names_are_imported_on_their_first_use(self):
+        modules = sorted(LEVELS.keys() - {"__main__"})
         _run(
             f"""
 import sys, types
 import cwcf_jax
 assert [name for name in sys.modules if name.startswith("cwcf_jax.")] == ["cwcf_jax.version"]
-for room in {rooms}:
-    assert isinstance(getattr(cwcf_jax, room), types.ModuleType), room
+for module in {modules}:
+    assert isinstance(getattr(cwcf_jax, module), types.ModuleType), module
 assert not hasattr(cwcf_jax, "nothing") and not hasattr(cwcf_jax, "_nothing")
 """
         )
 
-    def test_without_an_extra_the_error_names_it(self):
+    def test_the_error_names_a_missing_extra(self):
         for missing, name, extra in (("lancedb", "Index", "index"), ("fastapi", "web", "web")):
             _run(
                 f"""
@@ -180,8 +180,9 @@ else:
 
 
 def _run(code):
-    done = subprocess.run([sys.executable, "-B", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-B", "-c", code]
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
 
 
 if __name__ == "__main__":

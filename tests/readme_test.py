@@ -1,4 +1,4 @@
-"""The Python and the commands in README.md and docs/ run as they stand there."""
+"""Tests that run the Python blocks and the commands of README.md and docs/."""
 
 import contextlib
 import importlib
@@ -30,27 +30,27 @@ class ReadmeTest(absltest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        found = shared.require("data/oxford_dev/jpg")
+        pictures = shared.require("data/oxford_dev/jpg")
         shared.require("weights/googlenet_bvlc.npz")
         home = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        (home / "shared").symlink_to(found.parents[2])
+        (home / "shared").symlink_to(pictures.parents[2])
         cls.folder = home / "checkout"
         for photographs in (cls.folder / "photographs", home / "Photos"):
             photographs.mkdir(parents=True)
-            for source in sorted(found.glob("ashmolean*.jpg"))[:4]:
+            for source in sorted(pictures.glob("ashmolean*.jpg"))[:4]:
                 shutil.copy(source, photographs)
-            shutil.copy(found / "all_souls_000075.jpg", photographs / "church.jpg")
+            shutil.copy(pictures / "all_souls_000075.jpg", photographs / "church.jpg")
         cls.home = home
 
     @slow
     def test_python_blocks(self):
         self.enterContext(contextlib.chdir(self.folder))
         namespace = {}
-        pieces = [*blocks("README.md", "python"), *blocks("docs/collections.md", "python")]
-        self.assertGreater(len(pieces), 3)
+        python_blocks = [*blocks("README.md", "python"), *blocks("docs/collections.md", "python")]
+        self.assertGreater(len(python_blocks), 3)
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            for block in pieces:
+            for block in python_blocks:
                 exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102
         self.assertEqual(namespace["descriptors"].shape, (2, 832))
         self.assertEqual(namespace["hits"][0].entry.path, "church.jpg")
@@ -67,7 +67,7 @@ class ReadmeTest(absltest.TestCase):
         for line in lines:
             arguments = parser.build().parse_args(shlex.split(line, comments=True)[1:])
             if arguments.command == "serve":
-                continue  # `curl` does
+                continue  # `self.curl` starts a server
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 self.assertEqual(entry.call(arguments), 0, line)
             outputs.append(out.getvalue())
@@ -83,40 +83,40 @@ class ReadmeTest(absltest.TestCase):
             try:
                 address = server.stdout.readline().split(" at http://")[1].split("/")[0]
                 script = block.replace("localhost:8008", address)
-                done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+                completed = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
             finally:
                 server.kill()
-        self.assertEqual(json.loads(done.stdout)["hits"][0]["path"], "church.jpg")
+        self.assertEqual(json.loads(completed.stdout)["hits"][0]["path"], "church.jpg")
 
-    def test_commands_of_ci_stand_in_the_readme(self):
+    def test_the_readme_has_the_commands_of_ci(self):
         lines = (shared.ROOT / "README.md").read_text().splitlines()
         for command in ("&& python -m experiments.ablation", "&& python -m pytest"):
             self.assertLen([line for line in lines if command in line], 1)
 
-    def test_every_flag_that_is_named_exists(self):
+    def test_flags_in_the_readme_exist(self):
         text = (shared.ROOT / "README.md").read_text()
-        named = set(re.findall(r"`--([a-z_]+)", text)) | set(re.findall(r" --([a-z_]+)=", text))
-        defined = {"flagfile", "help"}  # absl's own
+        mentioned = set(re.findall(r"`--([a-z_]+)", text)) | set(re.findall(r" --([a-z_]+)=", text))
+        defined = {"flagfile", "help"}  # flags of absl
         for file in (shared.ROOT / "experiments").glob("*.py"):
             if program := getattr(importlib.import_module(f"experiments.{file.stem}"), "PROGRAM", None):
                 values = flags.FlagValues()
                 program.define_flags(values)
                 defined |= set(values)
         parsers = ("cli/parser.py", "weights/commands.py")
-        commands = "".join((shared.ROOT / "cwcf_jax" / file).read_text() for file in parsers)
-        defined |= set(re.findall(r'"--(\w+)"', commands))
-        self.assertGreater(len(named), 20)
-        self.assertEmpty(named - defined)
+        source = "".join((shared.ROOT / "cwcf_jax" / file).read_text() for file in parsers)
+        defined |= set(re.findall(r'"--(\w+)"', source))
+        self.assertGreater(len(mentioned), 20)
+        self.assertEmpty(mentioned - defined)
 
-    def test_every_program_that_is_named_exists(self):
+    def test_programs_in_the_documents_exist(self):
         pages = [shared.ROOT / "README.md", shared.ROOT / "weights" / "README.md", *(shared.ROOT / "docs").glob("*.md")]
-        named = {
+        mentioned = {
             name
             for page in pages
             for name in re.findall(r"\b(?:experiments|cwcf_jax\.weights|benchmarks)\.\w+", page.read_text())
         }
-        self.assertGreater(len(named), 10)
-        for name in named:
+        self.assertGreater(len(mentioned), 10)
+        for name in mentioned:
             self.assertTrue((shared.ROOT / f"{name.replace('.', '/')}.py").is_file(), name)
 
 

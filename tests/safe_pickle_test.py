@@ -10,8 +10,8 @@ from cwcf_jax import safe_pickle
 from cwcf_jax.safe_pickle import PickleError
 
 
-class Builder:
-    """What a pickle may hand a state to."""
+class StandIn:
+    """A stand-in that a pickle may pass a state to."""
 
     state = None
 
@@ -20,7 +20,7 @@ class Builder:
 
 
 def _load(content, persistent=None):
-    names = {"a.b": lambda *arguments: arguments, "a.build": Builder}
+    names = {"a.b": lambda *arguments: arguments, "a.build": StandIn}
     return safe_pickle.load(io.BytesIO(content), names, persistent)
 
 
@@ -30,11 +30,11 @@ class SafePickleTest(parameterized.TestCase):
         value = {"a": [1, 2.5, (1, (2,), ()), "ü", None, True, 2**70, -3], 7: {}}
         self.assertEqual(_load(pickle.dumps(value, protocol)), value)
 
-    def test_names_and_states_go_to_the_stand_ins(self):
+    def test_stand_ins_are_called_and_get_states(self):
         self.assertEqual(_load(b"\x80\x02ca\nb\nK\x01K\x02\x86R."), (1, 2))
         self.assertEqual(_load(b"\x80\x02ca\nbuild\n)R}K\x01K\x02sb.").state, {1: 2})
 
-    def test_the_stream_is_left_behind_the_pickle(self):
+    def test_the_stream_is_read_up_to_the_end_of_the_pickle(self):
         stream = io.BytesIO(pickle.dumps(1, 4) + pickle.dumps([2], 2) + b"rest")
         self.assertEqual([safe_pickle.load(stream, {}) for _ in range(2)], [1, [2]])
         self.assertEqual(stream.read(), b"rest")
@@ -78,10 +78,10 @@ class SafePickleTest(parameterized.TestCase):
     )
     def test_refused(self, content, message):
         tracemalloc.start()
-        started = time.perf_counter()
+        start_s = time.perf_counter()
         with self.assertRaisesRegex(PickleError, message):
             _load(content)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - start_s
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         self.assertLess(seconds, 15)
@@ -94,7 +94,7 @@ class SafePickleTest(parameterized.TestCase):
         ):
             _load(b"\x80\x02" + b"N" * 1000 + b".")
 
-    def test_a_large_index_of_the_memo_takes_no_memory(self):
+    def test_a_large_memo_index_needs_no_memory(self):
         tracemalloc.start()
         self.assertEqual(_load(b"\x80\x02}r\xff\xff\xff\x7f."), {})
         self.assertLess(tracemalloc.get_traced_memory()[1], 1_000_000)

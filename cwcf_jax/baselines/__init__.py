@@ -1,5 +1,5 @@
-"""The methods that Table 2 of the paper compares with: one module a method, its arithmetic and its search together.
+"""This subpackage holds the methods that Table 2 of the paper compares with, each with its search.
 
-`pooled` makes the one network pass of SPoC, uCroW, CroW, MAC, GeM and R-MAC and searches their descriptors; `spoc`,
-`crow` and `rmac` hold what is each method's own. `bag_of_words` and `patches` make passes of their own.
+`pooled` runs the network once for SPoC, uCroW, CroW, MAC, GeM and R-MAC, and searches their descriptors; `spoc`, `crow`
+and `rmac` hold the pooling of one method each. `bag_of_words` and `patches` use other images or maps.
 """

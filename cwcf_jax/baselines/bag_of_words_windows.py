@@ -1,7 +1,7 @@
-"""Re-ranking bags of words by the best window of an assignment map (Mohedano et al. 2016, spatial re-ranking).
+"""This module re-ranks bags of words by the best window of an assignment map (Mohedano et al. 2016).
 
-An assignment map is [h, w], the word of every cell of the valid area, negative where there is none. It holds few of a
-vocabulary's words, so that everything here counts the words that occur and no others, on the host.
+An assignment map is [h, w], the word of each cell of the valid area, negative for no word. A map has few of a
+vocabulary's words. Therefore the functions of this module count only the words that occur, on the host.
 """
 
 import dataclasses
@@ -10,41 +10,43 @@ import numpy as np
 from jaxtyping import Float, Int
 
 DIVISORS = (1, 2, 4)
-"""Sides of the windows: W, W/2, W/4 and H, H/2, H/4."""
+"""The divisors of a map's sides: windows are W, W/2 or W/4 wide and H, H/2 or H/4 high."""
 
 LEVEL_WEIGHTS = (0.5, 1.0)
-"""Weight of a region's cosine, the window and each of its quarters: 1 / 2^(L - l) at level l of L = 2.
+"""The weights of the cosines of the window and of each of its quarters: 1 / 2^(L - l) at level l of L = 2.
 
-This and the comparison of shapes below are the paper's as recalled; its released code has no re-ranking."""
+These weights and the comparison of aspect ratios in `sliding_windows` were written from memory of the paper, and are
+unverified; the paper's released code has no re-ranking.
+"""
 
 _WEIGHTS = np.asarray([LEVEL_WEIGHTS[0]] + 4 * [LEVEL_WEIGHTS[1]], np.float32)
 
 
 def sliding_windows(height: int, width: int, *, aspect: float = 1.0, threshold: float = 0.4) -> Int[np.ndarray, "m 4"]:
-    """Windows ``x1 y1 x2 y2`` in cells, half-open: sides of `DIVISORS` in all combinations, neighbours overlap by half.
+    """Returns windows with sides of all pairs of `DIVISORS`; neighbours overlap by half.
 
-    A side is rounded down to at least one cell; along an axis divided by s lie 2 s - 1 windows, evenly from edge to
-    edge, fewer where the axis has fewer cells. Windows of an unlike shape are left out, never the whole map.
+    Sides are rounded down to at least one cell. An axis with divisor s has 2 s - 1 windows, evenly from edge to edge,
+    or fewer if the axis has fewer cells. Windows of a different shape than ``aspect`` are left out, except for the
+    whole map.
 
     Args:
-        height: cells of the map's valid area.
-        width: cells of the map's valid area.
-        aspect: width / height to compare shapes with, the query box's in the paper; 1 compares with a square,
-            which makes the likeness below short side / long side.
-        threshold: the least ``min(a, aspect) / max(a, aspect)`` for a window of width / height ``a``.
+        height: rows of the map's valid area.
+        width: columns of the map's valid area.
+        aspect: the reference width / height, in the paper that of the query's box; 1 is a square.
+        threshold: the smallest ``min(a, aspect) / max(a, aspect)`` of a window with width / height ``a``.
 
     Returns:
-        The whole map first, larger windows before smaller ones, row by row.
+        ``x1 y1 x2 y2`` in cells, half-open: the whole map first, larger windows before smaller windows, row by row.
     """
     if height < 1 or width < 1 or not aspect > 0:
-        raise ValueError(f"no windows of a map of {height} x {width} cells with the aspect {aspect}")
+        raise ValueError(f"a map of {height} x {width} cells has no windows with the aspect {aspect}")
     windows = []
     for rows, columns in sorted(((r, c) for r in DIVISORS for c in DIVISORS), key=lambda pair: pair[0] * pair[1]):
-        high, wide = max(1, height // rows), max(1, width // columns)
-        likeness = min(wide / high, aspect) / max(wide / high, aspect)
-        if rows * columns == 1 or likeness >= threshold:
-            tops, lefts = _starts(height, high, rows), _starts(width, wide, columns)
-            windows += [(left, top, left + wide, top + high) for top in tops for left in lefts]
+        window_height, window_width = max(1, height // rows), max(1, width // columns)
+        ratio = window_width / window_height
+        if rows * columns == 1 or min(ratio, aspect) / max(ratio, aspect) >= threshold:
+            tops, lefts = _starts(height, window_height, rows), _starts(width, window_width, columns)
+            windows += [(left, top, left + window_width, top + window_height) for top in tops for left in lefts]
     return np.asarray(list(dict.fromkeys(windows)), np.int32)
 
 
@@ -55,7 +57,7 @@ def _starts(length: int, side: int, divisor: int) -> list[int]:
 
 @dataclasses.dataclass(frozen=True)
 class Pyramid:
-    """A box in two levels: the box itself and its quarters.
+    """A `Pyramid` describes a box in two levels: the box itself and its quarters.
 
     Attributes:
         words: [u], the words in the box, ascending.
@@ -69,12 +71,12 @@ class Pyramid:
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """Where a query was found.
+    """A `Location` is the best window of an image for a query.
 
     Attributes:
-        window: [4], the best window.
-        score: of the window, 0 to 1.
-        histogram: [words] of the window, l2-normalised: what query expansion averages.
+        window: [4], ``x1 y1 x2 y2`` in cells.
+        score: the window's score, 0 to 1.
+        histogram: [words], the window's l2-normalised histogram, for query expansion.
     """
 
     window: Int[np.ndarray, "4"]
@@ -83,54 +85,55 @@ class Location:
 
 
 def describe(assignment: Int[np.ndarray, "h w"], box: Int[np.ndarray, "4"]) -> Pyramid:
-    """The pyramid of a query's box ``x1 y1 x2 y2`` in cells, half-open."""
+    """Computes the pyramid of a query's box ``x1 y1 x2 y2`` in cells, half-open."""
     words, counts = _count(assignment, _regions(box[None]))
     present = counts[0] > 0
-    return Pyramid(words[present], _unit(counts[:, present]))
+    return Pyramid(words[present], _normalize(counts[:, present]))
 
 
 def window_scores(
     assignment: Int[np.ndarray, "h w"], windows: Int[np.ndarray, "m 4"], query: Pyramid
 ) -> Float[np.ndarray, " m"]:
-    """Likeness of each window to the query: cosines of the regions that correspond, weighted by `LEVEL_WEIGHTS`.
+    """Scores each window: the weighted mean of the cosines of corresponding regions of window and query.
 
-    Divided by the weight of the query's regions that hold words, which ranks alike and lets the query itself score 1.
+    The weights are `LEVEL_WEIGHTS`. The sum is divided by the weights of the query's regions with words. The division
+    does not change rankings, and gives the query itself the score 1.
 
     Args:
-        assignment: of the database image.
-        windows: inside the map.
-        query: `describe` of the query's box.
+        assignment: the assignment map of the database image.
+        windows: windows inside the map.
+        query: the pyramid of the query's box.
 
     Returns:
-        0 to 1, float32; 0 throughout for a query without words.
+        Scores from 0 to 1, float32; all 0 for a query without words.
     """
     words, counts = _count(assignment, _regions(windows))
-    _, here, there = np.intersect1d(words, query.words, assume_unique=True, return_indices=True)
-    shared = _unit(counts)[:, here].reshape(len(windows), 5, len(here))
-    cosines = np.einsum("mru,ru->mr", shared, query.histograms[:, there])
-    possible = np.sum(_WEIGHTS, where=query.histograms.any(axis=1))
-    return cosines @ _WEIGHTS / (possible or np.float32(1.0))
+    _, columns, query_columns = np.intersect1d(words, query.words, assume_unique=True, return_indices=True)
+    common = _normalize(counts)[:, columns].reshape(len(windows), 5, len(columns))
+    cosines = np.einsum("mru,ru->mr", common, query.histograms[:, query_columns])
+    highest = np.sum(_WEIGHTS, where=query.histograms.any(axis=1))
+    return cosines @ _WEIGHTS / (highest or np.float32(1.0))
 
 
 def locate(assignment: Int[np.ndarray, "h w"], windows: Int[np.ndarray, "m 4"], query: Pyramid, words: int) -> Location:
-    """The window of the highest score, the first of equal ones.
+    """Returns the window of the highest score, or the first of several such windows.
 
     Args:
-        assignment: of the database image.
-        windows: at least one.
-        query: `describe` of the query's box.
-        words: size of the vocabulary.
+        assignment: the assignment map of the database image.
+        windows: windows inside the map, at least one.
+        query: the pyramid of the query's box.
+        words: the size of the vocabulary.
     """
     scores = window_scores(assignment, windows, query)
     best = int(np.argmax(scores))
-    found, counts = _count(assignment, windows[best : best + 1])
+    map_words, counts = _count(assignment, windows[best : best + 1])
     histogram = np.zeros(words, np.float32)
-    histogram[found] = _unit(counts)[0]
+    histogram[map_words] = _normalize(counts)[0]
     return Location(windows[best], float(scores[best]), histogram)
 
 
 def _regions(windows: np.ndarray) -> np.ndarray:
-    """[5 m, 4]: each window and its quarters; a side of one cell leaves two of them empty."""
+    """Returns each window and its four quarters, [5 m, 4]; two quarters of a window of one row or column are empty."""
     x1, y1, x2, y2 = windows.T
     x, y = (x1 + x2) // 2, (y1 + y2) // 2
     boxes = [(x1, y1, x2, y2), (x1, y1, x, y), (x, y1, x2, y), (x1, y, x, y2), (x, y, x2, y2)]
@@ -138,7 +141,7 @@ def _regions(windows: np.ndarray) -> np.ndarray:
 
 
 def _count(assignment: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The map's words [u], ascending, and how many cells of each of r boxes hold them [r, u]."""
+    """Returns the words [u] of a map, ascending, and the number of cells [r, u] with each word in each of r boxes."""
     height, width = assignment.shape
     x1, y1, x2, y2 = boxes[:, :, None].transpose(1, 0, 2)
     rows = (np.arange(height) >= y1) & (np.arange(height) < y2)
@@ -150,6 +153,6 @@ def _count(assignment: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.nd
     return words[words >= 0], counts[:, words >= 0]
 
 
-def _unit(counts: np.ndarray) -> np.ndarray:
+def _normalize(counts: np.ndarray) -> np.ndarray:
     norms = np.sqrt(np.sum(np.square(counts), axis=1, keepdims=True))
     return (counts / np.maximum(norms, 1.0)).astype(np.float32)

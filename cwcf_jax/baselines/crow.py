@@ -1,6 +1,6 @@
-"""Cross-dimensional weighting (CroW; Kalantidis et al. 2016); without its weights, uCroW, it is `pooling.sum_pool`.
+"""This module pools by cross-dimensional weighting (CroW; Kalantidis et al. 2016).
 
-The search, and the expansion that its authors do, are those of `pooled.PooledSearch`.
+uCroW, the same method without weights, is `descriptors.sum_pool`. `pooled.PooledSearch` searches and expands queries.
 """
 
 import jax.numpy as jnp
@@ -11,9 +11,9 @@ from cwcf_jax.descriptors import channel_weights
 
 
 def spatial_weights(features: Float[Array, "h w k"], region: Bool[Array, "h w"]) -> Float[Array, "h w"]:
-    """``S' = (S / ||S||_2)^(1/2)`` with ``S = sum_k X_k``, the norm over the region's cells.
+    """Computes ``S' = (S / ||S||_2)^(1/2)`` with ``S = sum_k X_k``; the norm is over the region's cells.
 
-    Cells where nothing is active, and those outside the region, have weight 0.
+    Cells without activation and cells outside the region have weight 0.
     """
     total = jnp.sum(features, axis=-1, dtype=jnp.float32)
     active = region & (total > 0)
@@ -23,9 +23,9 @@ def spatial_weights(features: Float[Array, "h w k"], region: Bool[Array, "h w"])
 
 
 def crow_pool(features: Float[Array, "h w k"], region: Bool[Array, "h w"]) -> Float[Array, " k"]:
-    """``v_k = CW_k sum_ij S'_ij X_ij^k``, the channel weights being those of Eq. 3.
+    """Computes ``v_k = CW_k sum_ij S'_ij X_ij^k`` with the channel weights CW of Eq. 3.
 
-    `pooled.describe` makes the published descriptor of this vector.
+    `pooled.describe` computes the published descriptor from this vector.
     """
     pooled = einsum("hw,hwk->k", spatial_weights(features, region), features.astype(jnp.float32))
     return channel_weights(features, region) * pooled

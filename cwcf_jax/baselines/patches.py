@@ -1,4 +1,4 @@
-"""Patch search (Razavian et al. 2016): every image as some thirty patches, each through the network by itself."""
+"""This module searches by patches (Razavian et al. 2016): the network runs on about thirty patches of each image."""
 
 from collections.abc import Sequence
 
@@ -14,37 +14,37 @@ from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Extractor
 
 PATCHES = 64
-"""Patches that are kept of an image, at most; the widest photographs in use have fewer."""
+"""The largest number of patches of an image; the widest photographs of the benchmarks have fewer patches."""
 
 DIM = 512
-"""Dimensions that the whitening keeps."""
+"""The number of dimensions that the whitening keeps."""
 
-BATCH = 8
-"""Patches in one pass."""
+BATCH_PATCHES = 8
+"""The number of patches in one run of the network."""
 
-FARTHEST = 2.0
-"""The largest distance between unit vectors: how far an image is that has no patch to compare."""
+MAX_DISTANCE = 2.0
+"""The largest distance between unit vectors, and the distance of an image without patches."""
 
 
 def patch_boxes(height: int, width: int, *, levels: Sequence[int] = (1, 2, 3, 4)) -> Float[np.ndarray, "p 4"]:
-    """Boxes ``x1 y1 x2 y2`` in pixels, not rounded: level l has squares of side 2 / (l + 1) of the short side.
+    """Returns square patches at several levels; level l has squares with sides of 2 / (l + 1) of the short side.
 
-    l of them lie along the short side, neighbours overlapping by half; along the long side as many, or as many as it
-    takes to leave no gap, evenly spread from edge to edge. Every level covers the image.
+    Along the short side lie l patches, and neighbours overlap by half. Along the long side lie at least l patches, as
+    many as are needed to leave no gap, evenly from edge to edge. Each level covers the image.
 
-    The source says that patches are square, overlap and cover the image at several scales, and the class weighted
-    paper that there are 32; sides and places are chosen here: 30 patches of a square image, 31 of 4:3, 33 of 3:2.
+    Razavian et al. say that patches are square, overlap and cover the image at several scales. The paper says that
+    there are 32. This project chose sides and positions: 30 patches of a square image, 31 of 4:3, 33 of 3:2.
 
     Args:
-        height: of the image in pixels.
-        width: of the image in pixels.
-        levels: each at least 1.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        levels: levels, each at least 1.
 
     Returns:
-        Level after level, row by row; float32.
+        Boxes ``x1 y1 x2 y2`` in pixels, not rounded, float32; in the order of levels, and row by row in each level.
     """
     if height < 1 or width < 1 or not levels or min(levels) < 1:
-        raise ValueError(f"no patches of {height} x {width} pixels at levels {tuple(levels)}")
+        raise ValueError(f"an image of {height} x {width} pixels has no patches at levels {tuple(levels)}")
     short = min(height, width)
     boxes = []
     for level in levels:
@@ -61,13 +61,16 @@ def _starts(length: int, short: int, level: int) -> np.ndarray:
 
 
 def patch_rows(extractor: Extractor, images: np.ndarray, sizes: np.ndarray, side: int) -> dict[str, np.ndarray]:
-    """Maximum of each channel over each patch, ``{"patches": [b, PATCHES, k]}``; rows beyond the patches are zero.
+    """Computes the maximum of each channel over each patch; unused rows are zero.
 
     Args:
-        extractor: whose layer is pooled.
+        extractor: the network and the layer that is pooled.
         images: [b, h, w, 3] uint8, padded.
         sizes: [b, 2], valid rows and columns.
-        side: pixels to which every patch is resized, 576 in the original.
+        side: the side in pixels that each patch is resized to; 576 in Razavian et al.
+
+    Returns:
+        ``{"patches": [b, PATCHES, k]}``.
     """
     pooled_patches = np.zeros((len(images), PATCHES, extractor.dim), np.float32)
     for row, image, (height, width) in zip(pooled_patches, images, sizes.tolist(), strict=True):
@@ -77,8 +80,8 @@ def patch_rows(extractor: Extractor, images: np.ndarray, sizes: np.ndarray, side
         squares = np.stack(
             [np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR, box=box)) for box in corners]
         )
-        padded = np.concatenate([squares, np.repeat(squares[-1:], -len(squares) % BATCH, axis=0)])
-        maxima = [_pool(extractor, padded[i : i + BATCH]) for i in range(0, len(padded), BATCH)]
+        padded = np.concatenate([squares, np.repeat(squares[-1:], -len(squares) % BATCH_PATCHES, axis=0)])
+        maxima = [_pool(extractor, padded[i : i + BATCH_PATCHES]) for i in range(0, len(padded), BATCH_PATCHES)]
         row[: len(boxes)] = np.concatenate(maxima)[: len(boxes)]
     return {"patches": pooled_patches}
 
@@ -94,39 +97,39 @@ def _pool(extractor: Extractor, squares: np.ndarray) -> np.ndarray:
 
 
 def describe_patches(rows: np.ndarray, whitening: Whitening | None) -> Float[Array, "n p d"]:
-    """l2, whitening and l2 of every stored patch [n, p, k]; zero rows stay zero."""
-    return _embed(rows, whitening)
+    """Normalises, whitens and normalises the vectors of all patches [n, p, k]; zero rows stay zero."""
+    return _whiten_normalized(rows, whitening)
 
 
 @jax.jit
-def _embed(rows: Float[Array, "n p k"], whitening: Whitening | None) -> Float[Array, "n p d"]:
-    return jax.lax.map(lambda one: descriptors.whiten_normalized(one, whitening), rows, batch_size=64)
+def _whiten_normalized(rows: Float[Array, "n p k"], whitening: Whitening | None) -> Float[Array, "n p d"]:
+    return jax.lax.map(lambda patches: descriptors.whiten_normalized(patches, whitening), rows, batch_size=64)
 
 
 def patch_similarity(query: Float[Array, "p d"], reference: Float[Array, "r d"]) -> Float[Array, ""]:
-    """Minus the mean over the query's patches of the Euclidean distance to the nearest patch of the reference.
+    """Computes minus the mean distance of the query's patches to their nearest patches of a reference image.
 
     Args:
-        query: unit vectors; rows of 0, which pad, take no part.
-        reference: unit vectors; rows of 0 take no part.
+        query: unit vectors of the query's patches; zero rows are padding and ignored.
+        reference: unit vectors of the reference's patches; zero rows are padding and ignored.
 
     Returns:
-        Between -2 and 0; -2 where either has no patch.
+        A similarity between -2 and 0; -2 if the query or the reference has no patches. Distances are Euclidean.
     """
     in_query = jnp.any(query != 0, axis=-1)
     in_reference = jnp.any(reference != 0, axis=-1)
     cosines = jnp.where(in_reference[None, :], einsum("pd,rd->pr", query, reference), -jnp.inf)
-    # The distance itself and not sqrt(2 - 2 cos), which makes 3e-4 of a rounding error where patches are equal.
+    # sqrt(2 - 2 cos) would turn a rounding error into a distance of 3e-4 between equal patches.
     square = jnp.sum(jnp.square(query - reference[jnp.argmax(cosines, axis=1)]), axis=-1, dtype=jnp.float32)
-    apart = square > 0
-    distances = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
+    positive = square > 0
+    distances = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
     comparable = in_query & jnp.any(in_reference)
     count = jnp.sum(comparable, dtype=jnp.float32)
     mean = jnp.sum(distances, where=comparable, dtype=jnp.float32) / jnp.maximum(count, 1.0)
-    return -jnp.where(count > 0, mean, FARTHEST)
+    return -jnp.where(count > 0, mean, MAX_DISTANCE)
 
 
 @jax.jit
 def rank_patches(query: Float[Array, "p d"], database: Float[Array, "n r d"]) -> Float[Array, " n"]:
-    """`patch_similarity` of the query with each image of the database."""
-    return jax.lax.map(lambda one: patch_similarity(query, one), database, batch_size=64)
+    """Computes the `patch_similarity` of the query with each image of the database."""
+    return jax.lax.map(lambda reference: patch_similarity(query, reference), database, batch_size=64)

@@ -1,7 +1,7 @@
-"""Regional maximum activations of convolutions (R-MAC; Tolias, Sicre & Jegou 2016).
+"""This module computes regional maximum activations of convolutions (R-MAC; Tolias, Sicre & Jegou 2016).
 
-`descriptors.aggregate` of the regions' vectors is the descriptor: l2, whitening, l2, sum over regions, l2. The search
-is that of `pooled.PooledSearch`; `RmacWindows` re-ranks its best images by the window that `rmac_localization` locates.
+The descriptor is `descriptors.aggregate` of the regions' vectors. `pooled.PooledSearch` searches descriptors.
+`RmacWindows` re-ranks the best images by the windows that `rmac_localization` finds.
 """
 
 import dataclasses
@@ -18,42 +18,42 @@ from cwcf_jax.baselines import rmac_localization as localization
 from cwcf_jax.descriptors import Whitening, cell_mask, max_pool
 from cwcf_jax.search import mean_vector
 
-STEPS = np.arange(2, 8)
-"""How many regions of the coarsest level may lie along the long side."""
+LONG_SIDE_COUNTS = np.arange(2, 8)
+"""The possible numbers of regions of the coarsest level along the long side."""
 
 MAX_REGIONS = 50
-"""Regions of three levels on the longest of maps: level l has l on the short side and at most l + 6 on the long one."""
+"""The largest number of regions of three levels; level l has l along the short side, at most l + 6 along the long."""
 
-CELLS = 8
-"""Cells to which the sides of maps are rounded up before re-ranking, so that few shapes get compiled."""
+BUCKET_CELLS = 8
+"""The sides of maps are padded to multiples of this number of cells before re-ranking, to limit compilations."""
 
 PERCENTILE = 99.0
-"""Of the activations that are positive: what counts as a typical maximum when they are quantised."""
+"""The percentile of positive activations that counts as a typical maximum when activations are quantised."""
 
 
 def regions(height: int, width: int, *, levels: int = 3, overlap: float = 0.4) -> np.ndarray:
-    """Square regions of a map at several scales, as the authors' released code lays them.
+    """Returns square regions of a map at several levels, at the positions of the authors' released code.
 
-    Level l has squares of side ``floor(2 min(height, width) / (l + 1))``, evenly spread; a map that is not square gets
-    as many more along its long side as bring the overlap of the first level's neighbours closest to ``overlap``. The
-    whole map is a region only where it is square. Levels with a side below one cell, as on maps one cell wide, are
-    left out.
+    Level l has squares of side ``floor(2 min(height, width) / (l + 1))``, evenly spaced. A map that is not square has
+    additional regions along the long side. Their number brings the overlap of neighbours in the first level closest to
+    ``overlap``. The whole map is a region only if it is square. Levels with a side below one cell are left out, as on
+    maps one cell wide.
 
     Args:
         height: rows of the map.
         width: columns of the map.
-        levels: scales.
-        overlap: share of a region that its neighbour should cover.
+        levels: the number of levels.
+        overlap: the intended overlap of neighbours, as a share of a region.
 
     Returns:
-        Boxes ``x1 y1 x2 y2`` in cells, x2 and y2 left out: [r, 4], r >= 1, level by level in reading order.
+        Boxes ``x1 y1 x2 y2`` in cells, half-open: [r, 4], r >= 1, in the order of levels, and row by row in each level.
 
     Raises:
-        ValueError: the map or the pyramid is empty.
+        ValueError: the map has no cells, or ``levels`` is below 1.
     """
     if min(height, width, levels) < 1:
         raise ValueError(f"regions need at least one row, column and level, not {height}, {width} and {levels}")
-    extra = _extra(min(height, width), max(height, width), overlap)
+    extra = _extra_regions(min(height, width), max(height, width), overlap)
     boxes = []
     for level in range(1, levels + 1):
         side = 2 * min(height, width) // (level + 1)
@@ -66,10 +66,10 @@ def regions(height: int, width: int, *, levels: int = 3, overlap: float = 0.4) -
 
 
 def pad_regions(boxes: np.ndarray, count: int = MAX_REGIONS) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes [r, 4] padded with empty ones to [count, 4], and which of them are real, [count] bool.
+    """Pads boxes [r, 4] with empty boxes to [count, 4]; also returns the mask [count] of the r boxes.
 
     Raises:
-        ValueError: there are more than ``count``.
+        ValueError: there are more than ``count`` boxes.
     """
     if len(boxes) > count:
         raise ValueError(f"{len(boxes)} regions do not fit into {count}")
@@ -81,61 +81,68 @@ def pad_regions(boxes: np.ndarray, count: int = MAX_REGIONS) -> tuple[np.ndarray
 def max_over_regions(
     features: Float[Array, "h w k"], boxes: Int[Array, "r 4"], valid: Bool[Array, " r"]
 ) -> Float[Array, "r k"]:
-    """Largest value of each channel over each box's cells; zero rows for boxes that are not ``valid``, or empty."""
+    """Computes the maximum of each channel over each box's cells; the row is zero for an invalid or an empty box."""
 
-    def pool(box: Int[Array, "4"], real: Bool[Array, ""]) -> Float[Array, " k"]:
-        return max_pool(features, cell_mask(box, features.shape[:2]) & real)
+    def pool_box(box: Int[Array, "4"], is_valid: Bool[Array, ""]) -> Float[Array, " k"]:
+        return max_pool(features, cell_mask(box, features.shape[:2]) & is_valid)
 
-    return jax.vmap(pool)(boxes, valid)
+    return jax.vmap(pool_box)(boxes, valid)
 
 
-def _extra(short: int, long: int, overlap: float) -> int:
-    """Regions to add along the long side. Of two equally good choices (5 by 9) rounding takes one, as it does there."""
-    shift = (long - short) / (STEPS - 1)
+def _extra_regions(short: int, long: int, overlap: float) -> int:
+    """Returns the number of additional regions along the long side.
+
+    Rounding decides between two equally good numbers (maps of 5 by 9), with the same result as in the released code.
+    """
+    shift = (long - short) / (LONG_SIDE_COUNTS - 1)
     return 1 + int(np.argmin(np.abs((short**2 - short * shift) / short**2 - overlap)))
 
 
 def _offsets(length: int, side: int, count: int) -> list[int]:
-    """Where ``count`` segments of ``side`` cells begin, spread over ``length``; centres rounded down, in doubles."""
+    """Returns the first cells of ``count`` segments of ``side`` cells, evenly spaced over ``length``.
+
+    Centres are computed in doubles and rounded down.
+    """
     shift = (length - side) / (count - 1) if count > 1 else 0.0
     centre = side // 2 - 1
     return [int(np.floor(centre + i * shift)) - centre for i in range(count)]
 
 
 def quantization_unit(maps: list[np.ndarray]) -> float:
-    """The step of `localization.quantize` for a network: an eighth of a typical maximum."""
-    positive = np.concatenate([one[one > 0] for one in maps])
+    """Computes the step of `localization.quantize` for a network: an eighth of a typical maximum of its maps."""
+    positive = np.concatenate([image_maps[image_maps > 0] for image_maps in maps])
     return float(np.percentile(positive, PERCENTILE)) / localization.LEVELS if len(positive) else 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class RmacWindows:
-    """Scores images by the window that is most like a query.
+    """An `RmacWindows` scores images by the window that is most similar to a query.
 
     Attributes:
-        read: gives an image's maps of the layer [h, w, k].
-        whitening: of region vectors.
-        unit: step of the quantised activations.
+        read_maps: a function that returns the feature maps [h, w, k] of an image.
+        whitening: the whitening of region vectors; None: no whitening.
+        unit: the step of quantised activations.
     """
 
-    read: Callable[[int], np.ndarray]
+    read_maps: Callable[[int], np.ndarray]
     whitening: Whitening | None
     unit: float
 
     def search(
         self, maxima: np.ndarray, query: Float[Array, " d"], aspect: float, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Cosines [r] of the query with the R-MAC descriptor of each image's best window, and these descriptors [r, d].
-
-        As in the authors' released code, windows are sought and described in quantised maps.
+        """Finds and describes the best window of each image; quantised maps are used for both, as in the released code.
 
         Args:
-            maxima: [k], maximum of each channel over the query region: what windows are sought with.
+            maxima: [k], the maximum of each channel over the query's box; the best window is most similar to it.
             query: [d], the query's R-MAC descriptor.
-            aspect: rows divided by columns of the query region.
-            rows: [r] images.
+            aspect: rows divided by columns of the query's box.
+            rows: [r], images.
+
+        Returns:
+            Cosines [r] of the query with the R-MAC descriptors of the best windows, and these descriptors [r, d].
         """
-        vectors = np.stack([self._describe(self.read(row), maxima, aspect) for row in rows.tolist()])
+        vectors = np.stack([self._describe(self.read_maps(row), maxima, aspect) for row in rows.tolist()])
         return np.asarray(jnp.asarray(vectors) @ query), vectors
 
     def rerank(
@@ -148,15 +155,15 @@ class RmacWindows:
         count: int,
         expansion: int,
     ) -> np.ndarray:
-        """Re-ranks the first images by their windows' cosine with the mean of the query and the best of these windows.
+        """Re-ranks the best images by the cosines of their best windows with the mean of the query and top windows.
 
         Args:
-            order: [n] images, best first, as the search of whole images ranks them.
-            maxima: as in `search`.
-            query: as in `search`.
-            aspect: as in `search`.
-            count: images to re-rank, 1,000 in the paper.
-            expansion: windows in the mean, 5 in the paper.
+            order: [n], images in the ranking of whole images, the best first.
+            maxima: see `search`.
+            query: see `search`.
+            aspect: see `search`.
+            count: the number of images to re-rank, 1,000 in Tolias et al.
+            expansion: the number of top windows in the mean, 5 in Tolias et al.
         """
         top = order[:count]
         scores, vectors = self.search(maxima, query, aspect, top)
@@ -166,7 +173,7 @@ class RmacWindows:
 
     def _describe(self, features: np.ndarray, maxima: np.ndarray, aspect: float) -> np.ndarray:
         size = np.array(features.shape[:2], np.int32)
-        padded = np.zeros((*bucket_shape(features.shape[:2], CELLS), features.shape[2]), np.float32)
+        padded = np.zeros((*bucket_shape(features.shape[:2], BUCKET_CELLS), features.shape[2]), np.float32)
         padded[: size[0], : size[1]] = features
         quantized, box = _locate(padded, size, jnp.asarray(maxima), jnp.float32(aspect), jnp.float32(self.unit))
         x1, y1, x2, y2 = np.asarray(box).tolist()

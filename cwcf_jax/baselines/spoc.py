@@ -1,4 +1,4 @@
-"""Sum-pooled convolutional features with a centre prior (SPoC; Babenko & Lempitsky 2015)."""
+"""This module pools by sums with a centre prior (SPoC; Babenko & Lempitsky 2015)."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -7,7 +7,7 @@ from cwcf_jax.arrays import Shape, Size, einsum, valid_mask
 
 
 def centre_prior(size: Size, shape: Shape) -> Float[Array, "h w"]:
-    """``exp(-((x - (W-1)/2)^2 + (y - (H-1)/2)^2) / (2 s^2))`` over the valid ``size``, 0 outside it.
+    """Computes ``exp(-((x - (W-1)/2)^2 + (y - (H-1)/2)^2) / (2 s^2))`` over the valid area; 0 outside the valid area.
 
     ``s`` is a third of the distance, in cells, from the centre to the closest border: ``min(H, W) / 6``.
     """
@@ -20,9 +20,9 @@ def centre_prior(size: Size, shape: Shape) -> Float[Array, "h w"]:
 
 
 def spoc_pool(features: Float[Array, "h w k"], size: Size) -> Float[Array, " k"]:
-    """Sum of each channel over the valid cells, each weighted by the centre prior.
+    """Computes the sum of each channel over the valid cells, weighted by the centre prior.
 
-    `pooled.describe` makes the published descriptor of this vector, with a whitening of 256 dimensions.
+    `pooled.describe` computes the published descriptor from this vector, with a whitening of 256 dimensions.
     """
     prior = centre_prior(size, features.shape[:2])
     return einsum("hw,hwk->k", prior, features.astype(jnp.float32))

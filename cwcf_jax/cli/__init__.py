@@ -1,4 +1,4 @@
-"""The command line, ``cwcf``: each command a module here with a function ``main``."""
+"""This package is the command line ``cwcf``. Each command is a module with a function ``main``."""
 
 from cwcf_jax.cli.entry import run
 

@@ -1,4 +1,4 @@
-"""cwcf export."""
+"""This module is the command ``cwcf export``."""
 
 import argparse
 import json
@@ -14,11 +14,11 @@ from cwcf_jax.index import Snapshot
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Writes the file that is asked for; an existing one is replaced at once."""
-    writers: dict[str, Callable[[Snapshot, pathlib.Path], None]] = {".parquet": _parquet, ".faiss": _faiss}
+    """Writes the file, and replaces an existing one in one step."""
+    writers: dict[str, Callable[[Snapshot, pathlib.Path], None]] = {".parquet": _write_parquet, ".faiss": _write_faiss}
     file = arguments.file.expanduser()
     if file.suffix not in writers:
-        raise ValueError(f"{file}: the ending says what is written; known: {', '.join(writers)}")
+        raise ValueError(f"{file}: unknown ending; known: {', '.join(writers)}")
     snapshot = find_index(arguments.index).snapshot()
     with files.replacing(file) as partial:
         writers[file.suffix](snapshot, partial)
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _parquet(snapshot: Snapshot, file: pathlib.Path) -> None:
+def _write_parquet(snapshot: Snapshot, file: pathlib.Path) -> None:
     dim = snapshot.descriptors.shape[1]
     columns = {
         name: [getattr(entry, name) for entry in snapshot.entries]
@@ -40,8 +40,8 @@ def _parquet(snapshot: Snapshot, file: pathlib.Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table(columns), file)
 
 
-def _faiss(snapshot: Snapshot, file: pathlib.Path) -> None:
-    """Inner products of rows of norm 1: cosines."""
+def _write_faiss(snapshot: Snapshot, file: pathlib.Path) -> None:
+    """Writes a flat index of inner products, which are cosines, since descriptors have norm 1."""
     try:
         import faiss
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""cwcf index."""
+"""This module is the command ``cwcf index``."""
 
 import argparse
 import os
@@ -15,52 +15,54 @@ from cwcf_jax.index.whitening import MIN_PICTURES
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Makes the index if there is none, and brings it up to date."""
+    """Creates the index if there is none, and updates it."""
     root = find_root(arguments.folder)
     if isinstance(root, pathlib.Path) and not root.is_dir():
         raise ValueError(f"{root}: no such folder")
-    place = arguments.index.expanduser() if arguments.index else default_folder(root)
-    index = _opened(arguments, root, place)
-    before = time.monotonic()
+    index_folder = arguments.index.expanduser() if arguments.index else default_folder(root)
+    index = _open_or_create(arguments, root, index_folder)
+    start = time.monotonic()
     with ProgressBar() as bar:
         ray = arguments.ray
         if arguments.refit or arguments.rebuild:
             index.rebuild(bar, refit=arguments.refit, ray=ray)
-        found = index.add(arguments.pictures, bar, ray=ray) if arguments.pictures else index.update(bar, ray=ray)
-    seconds = time.monotonic() - before
-    for reason in found.refused:
-        print(f"left out: {reason}", file=sys.stderr)
+        update = index.add(arguments.pictures, bar, ray=ray) if arguments.pictures else index.update(bar, ray=ray)
+    seconds = time.monotonic() - start
+    for message in update.refused:
+        print(f"left out: {message}", file=sys.stderr)
     print(
-        f"{found.added} added, {found.changed} changed, {found.moved} moved, {found.removed} removed, "
-        f"{found.unchanged} unchanged, {len(found.refused)} unreadable; {seconds:.1f} s"
+        f"{update.added} added, {update.changed} changed, {update.moved} moved, {update.removed} removed, "
+        f"{update.unchanged} unchanged, {len(update.refused)} unreadable; {seconds:.1f} s"
     )
     status = index.status()
     if status.whitening == "nothing" and status.pictures >= MIN_PICTURES:
-        print(f"{status.pictures} pictures are enough for a whitening, which finds better: cwcf index --refit")
-    return 1 if found.refused and arguments.strict else 0
+        print(f"{status.pictures} pictures are enough for a whitening, which improves results: cwcf index --refit")
+    return 1 if update.refused and arguments.strict else 0
 
 
-def _opened(arguments: argparse.Namespace, root: Root, place: pathlib.Path) -> Index:
-    if not (place / "index.json").exists():
-        return Index.create(root, _settings(arguments), folder=place)
-    index = Index(place)
+def _open_or_create(arguments: argparse.Namespace, root: Root, index_folder: pathlib.Path) -> Index:
+    if not (index_folder / "index.json").exists():
+        return Index.create(root, _index_config(arguments), folder=index_folder)
+    index = Index(index_folder)
     if index.root != (root.resolve() if isinstance(root, pathlib.Path) else root):
-        raise ValueError(f"{place} is the index of {index.root}, not of {root}")
-    _check_same(arguments, index.settings)
+        raise ValueError(f"{index_folder} is the index of {index.root}, not of {root}")
+    _check_flags(arguments, index.config)
     return index
 
 
-def _settings(arguments: argparse.Namespace) -> IndexConfig:
+def _index_config(arguments: argparse.Namespace) -> IndexConfig:
     weights = arguments.weights or ("" if arguments.network else os.environ.get("CWCF_WEIGHTS", ""))
     network, file = _split(weights) if weights else ("", None)
     if network and arguments.network and network != arguments.network:
-        raise ValueError(f"--weights={weights} are of {network}, --network names {arguments.network}")
+        raise ValueError(
+            f"--weights={weights} are of {network}, --network names {arguments.network}; give one of the two"
+        )
     network = network or arguments.network or ""
-    chosen = {"resize": arguments.resize, "dim": arguments.dim, "num_classes": arguments.nc}
-    chosen |= {"pooling": arguments.pooling, "table": arguments.table, "store": arguments.store}
-    chosen |= {"own_classes": arguments.own, "compact": arguments.compact or None}
-    given = {name: value for name, value in chosen.items() if value is not None}
-    return make_index_config(file, network, **given)
+    fields = {"resize": arguments.resize, "dim": arguments.dim, "num_classes": arguments.nc}
+    fields |= {"pooling": arguments.pooling, "table": arguments.table, "store": arguments.store}
+    fields |= {"own_classes": arguments.own, "compact": arguments.compact or None}
+    choices = {name: value for name, value in fields.items() if value is not None}
+    return make_index_config(file, network, **choices)
 
 
 def _split(weights: str) -> tuple[str, pathlib.Path]:
@@ -68,25 +70,28 @@ def _split(weights: str) -> tuple[str, pathlib.Path]:
     return (network, pathlib.Path(file).expanduser()) if colon else ("", pathlib.Path(weights).expanduser())
 
 
-def _check_same(arguments: argparse.Namespace, settings: IndexConfig) -> None:
-    dim = arguments.dim or None  # 0, all: the index holds how many they were
-    wanted = {"--resize": (arguments.resize, settings.resize), "--dim": (dim, settings.dim)}
-    wanted["--pooling"] = arguments.pooling, settings.pooling
-    wanted |= {"--nc": (arguments.nc, settings.num_classes), "--table": (arguments.table, settings.table)}
-    wanted["--store"] = arguments.store, settings.store
-    wanted["--compact"] = arguments.compact or None, settings.compact or ""
-    wanted["--own"] = arguments.own, settings.own_classes
-    wanted["--network"] = arguments.network, settings.network
+def _check_flags(arguments: argparse.Namespace, config: IndexConfig) -> None:
+    """Raises ValueError if a flag differs from the index config."""
+    dim = arguments.dim or None  # 0 means all dimensions, the index config has their number
+    values = {"--resize": (arguments.resize, config.resize), "--dim": (dim, config.dim)}
+    values["--pooling"] = arguments.pooling, config.pooling
+    values |= {"--nc": (arguments.nc, config.num_classes), "--table": (arguments.table, config.table)}
+    values["--store"] = arguments.store, config.store
+    values["--compact"] = arguments.compact or None, config.compact or ""
+    values["--own"] = arguments.own, config.own_classes
+    values["--network"] = arguments.network, config.network
     if arguments.weights:
-        wanted["--weights"] = str(_split(arguments.weights)[1].resolve()), settings.weights
-    for flag, (asked, held) in wanted.items():
-        if asked is not None and asked != held:
-            made = f"with {flag}={held}" if held else f"without {flag}"
-            raise ValueError(f"the index was made {made}, which cannot be changed; remove its folder to make another")
+        values["--weights"] = str(_split(arguments.weights)[1].resolve()), config.weights
+    for flag, (requested, stored) in values.items():
+        if requested is not None and requested != stored:
+            flags = f"with {flag}={stored}" if stored else f"without {flag}"
+            raise ValueError(
+                f"the index was made {flags}, which cannot be changed; remove its folder to create another index"
+            )
 
 
 class ProgressBar:
-    """Progress with rate and time left, on a terminal alone."""
+    """A `ProgressBar` shows the progress, the rate and the remaining time, if stderr is a terminal."""
 
     def __init__(self) -> None:
         self._what, self._bar = "", tqdm.tqdm(disable=True)
@@ -100,7 +105,7 @@ class ProgressBar:
         self._bar.close()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """See `index.Progress`."""
+        """Implements `index.Progress`."""
         if what != self._what:
             self._bar.close()
             quiet = not sys.stderr.isatty()

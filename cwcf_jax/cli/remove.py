@@ -1,4 +1,4 @@
-"""cwcf remove."""
+"""This module is the command ``cwcf remove``."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from cwcf_jax.cli.finding import find_index
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Takes pictures out."""
+    """Removes pictures from the index."""
     count = find_index(arguments.index).remove(arguments.pictures)
-    print(f"{count} removed; the files are where they were")
+    print(f"{count} removed; the files stay in the folder")
     return 0

@@ -1,4 +1,4 @@
-"""cwcf serve."""
+"""This module is the command ``cwcf serve``."""
 
 import argparse
 import contextlib
@@ -8,7 +8,7 @@ from cwcf_jax.web import serve
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Serves until interrupted."""
+    """Serves an index until the process is interrupted."""
     index = find_index(arguments.index)
     with contextlib.suppress(KeyboardInterrupt):
         serve(

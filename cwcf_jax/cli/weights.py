@@ -1,4 +1,4 @@
-"""``cwcf weights``: what can be downloaded, downloads, and checkpoints of other frameworks' files."""
+"""This module is the command ``cwcf weights``, which lists, downloads and converts weights."""
 
 import argparse
 
@@ -6,5 +6,5 @@ from cwcf_jax.weights import commands
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Return exit code 0; what cannot be done is a ValueError, RuntimeError or OSError."""
+    """Runs the subcommand and returns exit code 0; raises ValueError, RuntimeError or OSError if it fails."""
     return commands.run(arguments)

@@ -1,4 +1,4 @@
-"""Data sets with ground truth: benchmarks as TFDS builders, folders in Oxford layout, folders with a class each."""
+"""This package reads labelled data: benchmarks as TFDS datasets, folders in Oxford layout, and folders by class."""
 
 from cwcf_jax.datasets.oxford import read_dataset, read_oxford
 

@@ -1,4 +1,4 @@
-"""Pictures with a class each: a folder a class, a folder with labels.csv, or a prepared TFDS dataset."""
+"""This module reads pictures with class labels from a folder per class, a folder with labels.csv, or TFDS."""
 
 import csv
 import dataclasses
@@ -16,31 +16,31 @@ from cwcf_jax.images.folders import SUFFIXES
 from cwcf_jax.images.imagesets import DatasetError
 
 TFDS = "tfds:"
-"""What the name of a TFDS dataset starts with: ``tfds:NAME[:SPLIT]``."""
+"""The prefix of a TFDS dataset's name: ``tfds:NAME[:SPLIT]``."""
 
 Example = tuple[np.ndarray, int]
-"""A picture, [height, width, 3] uint8 RGB, and its label."""
+"""A decoded picture, [height, width, 3] uint8 RGB, and its label."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
-    """Pictures in a fixed order, each with a class; random access, as Grain wants it.
+    """A `LabelledImages` is a random-access sequence of pictures with labels, as Grain needs it.
 
     Attributes:
-        name: of the folder, or ``tfds:NAME:SPLIT``.
-        class_names: of the labels; empty where labels are indices of the network's own classes.
-        names: of the pictures, unique; what shares and orders are derived from.
-        labels: of each picture; empty where they are only known once a picture is read (TFDS).
-        stamps: what else tells two states of the data apart, file sizes say; one per picture, or none.
-        read: picture ``i`` of the dataset that this is, or was selected from; ImageError names what cannot be read.
-        rows: which of them these are.
+        name: name of the folder, or ``tfds:NAME:SPLIT``.
+        class_names: class name of each label; empty where labels are indices of the network's own classes.
+        names: unique name of each picture; held-out shares and orders are derived from the names.
+        labels: label of each picture; empty where a label is known only after its picture is read (TFDS).
+        file_sizes: size of each picture's file in bytes, for the fingerprint; empty for TFDS.
+        read: function from a row of the full dataset to picture and label; raises ImageError if it is unreadable.
+        rows: row of each picture in the full dataset.
     """
 
     name: str
     class_names: tuple[str, ...]
     names: tuple[str, ...]
     labels: tuple[int, ...]
-    stamps: tuple[int, ...]
+    file_sizes: tuple[int, ...]
     read: Callable[[int], Example]
     rows: tuple[int, ...]
 
@@ -51,17 +51,21 @@ class LabelledImages:
         return self.read(self.rows[index])
 
     def select(self, indices: Sequence[int]) -> "LabelledImages":
-        """Some of these, in the order given."""
+        """Returns the pictures with these indices, in the order of ``indices``."""
 
         def pick(values: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple(values[i] for i in indices) if values else ()
 
         return dataclasses.replace(
-            self, names=pick(self.names), labels=pick(self.labels), stamps=pick(self.stamps), rows=pick(self.rows)
+            self,
+            names=pick(self.names),
+            labels=pick(self.labels),
+            file_sizes=pick(self.file_sizes),
+            rows=pick(self.rows),
         )
 
     def relabel(self, class_names: tuple[str, ...], labels: dict[int, int]) -> "LabelledImages":
-        """The same pictures with label ``l`` turned into ``labels[l]``, under other class names."""
+        """Returns the same pictures with each label ``l`` replaced by ``labels[l]``, under new class names."""
         read = self.read
 
         def read_relabelled(row: int) -> Example:
@@ -72,28 +76,29 @@ class LabelledImages:
         return dataclasses.replace(self, class_names=class_names, labels=relabelled, read=read_relabelled)
 
     def fingerprint(self) -> str:
-        """sha256 over names, labels, file sizes and class names; pixels are not looked at."""
+        """Returns the sha256 over names, labels, file sizes and class names; pixels are not included."""
         digest = hashlib.sha256("\n".join(self.class_names).encode())
-        for values in (self.names, self.labels, self.stamps):
+        for values in (self.names, self.labels, self.file_sizes):
             digest.update(("\n\n" + "\n".join(map(str, values))).encode())
         return digest.hexdigest()
 
     def counts(self) -> dict[int, int]:
-        """How many pictures each label has, where labels are known."""
-        found, counted = np.unique(np.asarray(self.labels, np.int64), return_counts=True)
-        return dict(zip(found.tolist(), counted.tolist(), strict=True))
+        """Returns the number of pictures of each label; empty where labels are unknown."""
+        labels, counts = np.unique(np.asarray(self.labels, np.int64), return_counts=True)
+        return dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
 
 def read_labelled(source: str | pathlib.Path, *, data_dir: str | None = None) -> LabelledImages:
-    """A labelled dataset from a folder or from TFDS.
+    """Opens a labelled dataset in a folder or in TFDS.
 
     Args:
-        source: a folder with a sub-folder a class (its name, underscores read as spaces, is the class's); a folder
-            with ``labels.csv`` (columns file, index, maybe name) and ``jpg/``; or ``tfds:NAME[:SPLIT]``.
-        data_dir: where TFDS keeps its datasets; None is TFDS's own default.
+        source: a folder with one sub-folder per class (its name is the class name, with underscores read as spaces); a
+            folder with ``labels.csv`` (columns file, index, optionally name) and ``jpg/``; or ``tfds:NAME[:SPLIT]``.
+        data_dir: folder in which TFDS stores datasets; None is TFDS's own default.
 
     Raises:
-        DatasetError: nothing there, nothing labelled in it, or a label that makes no sense; the message names it.
+        DatasetError: the dataset does not exist, has no labelled pictures, or has an invalid label; the message names
+            the folder, line or dataset.
     """
     if isinstance(source, str) and source.startswith(TFDS):
         return _read_tfds(source.removeprefix(TFDS), data_dir)
@@ -104,22 +109,32 @@ def read_labelled(source: str | pathlib.Path, *, data_dir: str | None = None) ->
 
 
 def split_by_name(images: LabelledImages, share: float) -> tuple[LabelledImages, LabelledImages]:
-    """Training and held-out pictures: a picture is held out if the hash of its name falls under ``share``.
+    """Returns training and held-out pictures; a picture is held out if the hash of its name is below ``share``.
 
-    It depends on nothing but the name: a picture stays on its side whatever is added to the dataset.
+    The split of a picture depends on its name alone. It does not change when other pictures are added to the dataset.
+
+    Raises:
+        DatasetError: no picture is left for training, or none is held out.
     """
-    held = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) < share * 2.0**64 for name in images.names]
-    kept = images.select([i for i, out in enumerate(held) if not out])
-    out = images.select([i for i, out in enumerate(held) if out])
-    if not len(kept) or not len(out):
-        raise DatasetError(f"{images.name}: a share of {share:g} leaves {len(kept)} pictures and holds out {len(out)}")
-    return kept, out
+    hashes = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) for name in images.names]
+    is_held_out = [number < share * 2.0**64 for number in hashes]
+    train = images.select([i for i, held_out in enumerate(is_held_out) if not held_out])
+    evaluation = images.select([i for i, held_out in enumerate(is_held_out) if held_out])
+    if not len(train) or not len(evaluation):
+        raise DatasetError(
+            f"{images.name}: a share of {share:g} leaves {len(train)} pictures and holds out {len(evaluation)}"
+        )
+    return train, evaluation
 
 
 def check_readable(images: LabelledImages, workers: int) -> tuple[LabelledImages, tuple[str, ...]]:
-    """The pictures that can be decoded, and why the others cannot; decodes every one."""
+    """Decodes every picture; returns the readable pictures, and the error message of each unreadable one.
 
-    def problem(index: int) -> str | None:
+    Raises:
+        DatasetError: no picture is readable.
+    """
+
+    def error_text(index: int) -> str | None:
         try:
             images[index]
         except ImageError as error:
@@ -127,12 +142,12 @@ def check_readable(images: LabelledImages, workers: int) -> tuple[LabelledImages
         return None
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        problems = list(pool.map(problem, range(len(images))))
-    reasons = tuple(reason for reason in problems if reason is not None)
+        errors = list(pool.map(error_text, range(len(images))))
+    reasons = tuple(reason for reason in errors if reason is not None)
     if len(reasons) == len(images):
         raise DatasetError(f"{images.name}: not one of {len(images)} pictures can be read; the first: {reasons[0]}")
     return (
-        (images.select([i for i, reason in enumerate(problems) if reason is None]), reasons)
+        (images.select([i for i, reason in enumerate(errors) if reason is None]), reasons)
         if reasons
         else (
             images,
@@ -142,20 +157,20 @@ def check_readable(images: LabelledImages, workers: int) -> tuple[LabelledImages
 
 
 def _read_tree(folder: pathlib.Path) -> LabelledImages:
-    kinds = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not kinds:
-        raise DatasetError(f"{folder}: neither labels.csv nor a sub-folder a class is in this folder")
+    class_folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not class_folders:
+        raise DatasetError(f"{folder}: neither labels.csv nor a sub-folder per class is in this folder")
     files, labels = [], []
-    for label, kind in enumerate(kinds):
-        found = sorted(path for path in kind.rglob("*") if _is_picture(path, kind))
-        if not found:
-            raise DatasetError(f"{kind}: no pictures of this class")
-        files += found
-        labels += [label] * len(found)
-    names = tuple(kind.name.replace("_", " ") for kind in kinds)
+    for label, class_folder in enumerate(class_folders):
+        pictures = sorted(path for path in class_folder.rglob("*") if _is_picture(path, class_folder))
+        if not pictures:
+            raise DatasetError(f"{class_folder}: this folder of a class has no pictures; add some or remove the folder")
+        files += pictures
+        labels += [label] * len(pictures)
+    names = tuple(class_folder.name.replace("_", " ") for class_folder in class_folders)
     if len(set(names)) < len(names):
-        raise DatasetError(f"{folder}: two sub-folders mean the same class, underscores being read as spaces")
-    return _of_files(folder, names, files, labels)
+        raise DatasetError(f"{folder}: two sub-folders mean the same class, because underscores are read as spaces")
+    return _from_files(folder, names, files, labels)
 
 
 def _is_picture(path: pathlib.Path, folder: pathlib.Path) -> bool:
@@ -166,7 +181,7 @@ def _is_picture(path: pathlib.Path, folder: pathlib.Path) -> bool:
 def _read_listing(folder: pathlib.Path) -> LabelledImages:
     listing = folder / "labels.csv"
     files: dict[pathlib.Path, int] = {}
-    for line, row in _rows(listing, ("file", "index")):
+    for line, row in _read_rows(listing, ("file", "index")):
         path = folder / "jpg" / row["file"]
         if path in files:
             raise DatasetError(f"{listing}:{line}: {row['file']} is listed twice")
@@ -177,23 +192,23 @@ def _read_listing(folder: pathlib.Path) -> LabelledImages:
         files[path] = int(row["index"])
     if not files:
         raise DatasetError(f"{listing}: no pictures are listed")
-    return _of_files(folder, (), list(files), list(files.values()))
+    return _from_files(folder, (), list(files), list(files.values()))
 
 
-def _rows(listing: pathlib.Path, needed: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
+def _read_rows(listing: pathlib.Path, required: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
     try:
         with listing.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream, restval="")
-            missing = [column for column in needed if column not in (reader.fieldnames or ())]
+            missing = [column for column in required if column not in (reader.fieldnames or ())]
             if missing:
-                raise DatasetError(f"{listing}:1: no column {' nor '.join(missing)}; it needs {', '.join(needed)}")
+                raise DatasetError(f"{listing}:1: no column {' nor '.join(missing)}; it needs {', '.join(required)}")
             for row in reader:
-                yield reader.line_num, {key: (row[key] or "").strip() for key in needed}
+                yield reader.line_num, {key: (row[key] or "").strip() for key in required}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{listing}: cannot be read ({error})") from error
 
 
-def _of_files(
+def _from_files(
     folder: pathlib.Path, class_names: tuple[str, ...], files: Sequence[pathlib.Path], labels: Sequence[int]
 ) -> LabelledImages:
     def read(index: int) -> Example:
@@ -211,12 +226,12 @@ def _of_files(
 
 
 def _read_tfds(text: str, data_dir: str | None) -> LabelledImages:
-    """A prepared dataset in a format that needs no tensorflow, ``array_record``."""
+    """Opens a prepared TFDS dataset in the format ``array_record``, which needs no tensorflow."""
     tfds = import_tfds()
     name, _, split = text.partition(":")
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
-        kinds = _tfds_classes(name, builder.info.features)
+        class_names = _tfds_classes(name, builder.info.features)
         if not builder.info.splits:
             raise DatasetError(
                 f"{TFDS}{name}: not prepared in {builder.data_dir}; prepare it with file_format=array_record "
@@ -226,37 +241,37 @@ def _read_tfds(text: str, data_dir: str | None) -> LabelledImages:
         split = split or "train"
     except DatasetError:
         raise
-    except Exception as error:  # TFDS raises its own kinds, OSError, ValueError, ImportError
+    except Exception as error:  # TFDS raises its own classes, OSError, ValueError, ImportError
         reason = " ".join(str(error).split())
         raise DatasetError(f"{TFDS}{text}: cannot be opened ({type(error).__name__}: {reason[:400]})") from error
-    full = f"{TFDS}{name}:{split}"
+    full_name = f"{TFDS}{name}:{split}"
 
     def read(index: int) -> Example:
         try:
             example = source[index]
             return _as_rgb(np.asarray(example["image"])), int(example["label"])
-        except Exception as error:  # what a damaged record drives the decoder into
-            raise ImageError(f"{full}, record {index}: cannot be read as a picture ({error})") from error
+        except Exception as error:  # the decoder raises nearly anything on damaged records
+            raise ImageError(f"{full_name}, record {index}: cannot be read as a picture ({error})") from error
 
     rows = tuple(range(len(source)))
     if not rows:
-        raise DatasetError(f"{full}: no pictures in this split")
+        raise DatasetError(f"{full_name}: no pictures in this split")
     names = tuple(f"{builder.info.full_name}:{split}:{index}" for index in rows)
-    return LabelledImages(full, kinds, names, (), (), read, rows)
+    return LabelledImages(full_name, class_names, names, (), (), read, rows)
 
 
 def _tfds_classes(name: str, features: Any) -> tuple[str, ...]:
-    """Names of the classes; DatasetError unless the dataset holds pictures with one label each."""
-    there = dict(features) if hasattr(features, "keys") else {}
-    names = getattr(there.get("label"), "names", None)
-    if "image" not in there or not names:
-        listed = ", ".join(sorted(there)) or "nothing"
+    """Returns the class names; raises DatasetError unless the dataset has pictures with one label each."""
+    named_features = dict(features) if hasattr(features, "keys") else {}
+    names = getattr(named_features.get("label"), "names", None)
+    if "image" not in named_features or not names:
+        listed = ", ".join(sorted(named_features)) or "nothing"
         raise DatasetError(f"{TFDS}{name}: needs the features image and label (a ClassLabel), has {listed}")
     return tuple(str(label).replace("_", " ") for label in names)
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:
-    """[height, width, 1, 3 or 4] uint8 as [height, width, 3]; ValueError for anything else."""
+    """Converts [height, width, 1, 3 or 4] uint8 to [height, width, 3]; raises ValueError for other arrays."""
     if image.ndim != 3 or image.dtype != np.uint8 or image.shape[2] not in (1, 3, 4):
         raise ValueError(f"{image.dtype} of shape {image.shape} is not a picture of 8 bits")
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else np.ascontiguousarray(image[..., :3])

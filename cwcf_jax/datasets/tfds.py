@@ -1,4 +1,4 @@
-"""TensorFlow Datasets, which takes two seconds to import and belongs to the extra ``datasets``."""
+"""This module imports TensorFlow Datasets on demand; the import takes two seconds and needs the extra ``datasets``."""
 
 import importlib
 from typing import Any
@@ -7,7 +7,11 @@ from cwcf_jax.images.imagesets import DatasetError
 
 
 def import_tfds() -> Any:
-    """The module `tensorflow_datasets`; raises DatasetError that says how to install it where it is missing."""
+    """Imports and returns the module `tensorflow_datasets`.
+
+    Raises:
+        DatasetError: the package is not installed; the message has the command that installs it.
+    """
     try:
         return importlib.import_module("tensorflow_datasets")
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Eq. 1 to 4 of the paper, whitening and aggregation: pure functions of one image, to be `vmap`-ed by callers."""
+"""This subpackage holds Eq. 1 to 4 of the paper, whitening and aggregation, as pure functions of one image."""
 
 from cwcf_jax.descriptors.aggregation import aggregate, aggregate_prefixes, repeat_dropped, whiten_normalized
 from cwcf_jax.descriptors.cam import (

@@ -1,4 +1,4 @@
-"""From class vectors to one descriptor (section 3.2, "Descriptor Aggregation")."""
+"""This module aggregates class vectors to one descriptor (section 3.2 of the paper, "Descriptor Aggregation")."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,10 @@ from cwcf_jax.descriptors.whitening import Whitening, whiten
 
 
 def whiten_normalized(vectors: Float[Array, "*batch k"], whitening: Whitening | None) -> Float[Array, "*batch d"]:
-    """l2, whitening if any, l2. A zero vector is dropped: it stays zero instead of becoming the whitened mean."""
+    """Normalises vectors to length 1, whitens them if ``whitening`` is not None, and normalises them again.
+
+    A zero vector, which stands for a dropped class, stays zero.
+    """
     unit = l2_normalize(vectors)
     if whitening is None:
         return unit
@@ -18,31 +21,32 @@ def whiten_normalized(vectors: Float[Array, "*batch k"], whitening: Whitening | 
 
 
 def repeat_dropped(vectors: Float[Array, "n k"]) -> Float[Array, "n k"]:
-    """Each zero vector replaced by the nearest one before it that is not zero, as the authors' released code does.
+    """Replaces each zero vector by the last nonzero vector before it, as the authors' released code does.
 
-    Zero vectors before the first other one stay zero; the released code takes the previous image's last vector there.
+    Zero vectors before the first nonzero vector stay zero. The released code uses the previous image's last vector for
+    them.
     """
     present = jnp.any(vectors != 0, axis=-1)
-    places = jax.lax.cummax(jnp.where(present, jnp.arange(vectors.shape[0]), -1))
-    return vectors[jnp.maximum(places, 0)]
+    sources = jax.lax.cummax(jnp.where(present, jnp.arange(vectors.shape[0]), -1))
+    return vectors[jnp.maximum(sources, 0)]
 
 
 def aggregate(vectors: Float[Array, "n k"], whitening: Whitening | None) -> Float[Array, " d"]:
-    """Sum of the embedded class vectors, scaled to norm 1; zero if every one of them is zero.
+    """Whitens class vectors and sums them to a descriptor of norm 1; zero if all class vectors are zero.
 
-    Which classes the rows stand for makes the strategy: the image's own most probable ones (OfA), the query's (OnA) or
-    a list fixed beforehand.
+    The classes of the rows make the strategy: the image's own most probable classes (OfA), the query's classes (OnA)
+    or a predefined list.
     """
     return l2_normalize(jnp.sum(whiten_normalized(vectors, whitening), axis=0))
 
 
-def aggregate_prefixes(embedded: Float[Array, "n d"], counts: tuple[int, ...]) -> Float[Array, "m d"]:
-    """Descriptors of the first ``counts[i]`` classes for every i at the cost of one: a sweep over N_C.
+def aggregate_prefixes(whitened: Float[Array, "n d"], counts: tuple[int, ...]) -> Float[Array, "m d"]:
+    """Computes the descriptors of the first ``counts[i]`` classes for every i, for the cost of one descriptor.
 
     Args:
-        embedded: what `embed` makes of the class vectors, the most probable class first.
-        counts: how many rows to take, each between 1 and n; static.
+        whitened: class vectors from `whiten_normalized`, the most probable class first.
+        counts: values of N_C, each between 1 and n; static.
     """
-    if not counts or min(counts) < 1 or max(counts) > embedded.shape[0]:
-        raise ValueError(f"counts must lie between 1 and {embedded.shape[0]}, not {counts}")
-    return l2_normalize(jnp.cumsum(embedded, axis=0)[jnp.asarray(counts) - 1])
+    if not counts or min(counts) < 1 or max(counts) > whitened.shape[0]:
+        raise ValueError(f"counts must lie between 1 and {whitened.shape[0]}, not {counts}")
+    return l2_normalize(jnp.cumsum(whitened, axis=0)[jnp.asarray(counts) - 1])

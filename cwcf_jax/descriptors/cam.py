@@ -1,4 +1,4 @@
-"""Class activation maps: Eq. 1 of the paper, their normalisation and resizing."""
+"""This module computes class activation maps (CAMs; Eq. 1 of the paper), normalises them and resizes them."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -7,17 +7,17 @@ from cwcf_jax.arrays import Shape, Size, einsum
 
 
 def class_activation_maps(cam_features: Float[Array, "h w c"], kernel: Float[Array, "c n"]) -> Float[Array, "h w n"]:
-    """``CAM_c = sum_k conv_k w_kc`` (Eq. 1) for all n classes in one matrix product; no bias.
+    """Computes ``CAM_c = sum_k conv_k w_kc`` (Eq. 1), without a bias, for all n classes in one matrix product.
 
-    The mean of a map over its valid cells plus the classifier's bias is the class's logit.
+    The logit of a class is the mean of its CAM over the valid cells, plus the classifier's bias.
     """
     return einsum("hwc,cn->hwn", cam_features, kernel)
 
 
 def min_max(maps: Float[Array, "h w n"], valid: Bool[Array, "h w"]) -> Float[Array, "h w n"]:
-    """Each map shifted and scaled to [0, 1] over its valid cells (section 3.2), 0 outside them.
+    """Shifts and scales each map to [0, 1] over the valid cells (section 3.2); 0 outside the valid cells.
 
-    A constant map, one of a single cell included, prefers no cell: it becomes 1 everywhere if positive, otherwise 0.
+    A constant map, or a map of a single cell, becomes 1 everywhere if its value is positive, otherwise 0.
     """
     low, high = _extremes(maps, valid)
     spread = high - low
@@ -26,10 +26,10 @@ def min_max(maps: Float[Array, "h w n"], valid: Bool[Array, "h w"]) -> Float[Arr
 
 
 def max_clip(maps: Float[Array, "h w n"], valid: Bool[Array, "h w"]) -> Float[Array, "h w n"]:
-    """Each map divided by its maximum, then negatives clipped to 0, as the authors' released code does.
+    """Divides each map by its maximum, then sets negative values to 0, as the authors' released code does.
 
-    Dividing by a negative maximum makes weights of 1 and more, largest where the evidence is most negative; the
-    released code does so and this repeats it. A maximum of 0, NaN there, gives a map of 0 here.
+    Division by a negative maximum gives weights of 1 and more, largest where the evidence is most negative. The
+    released code has the same property. A maximum of 0, which makes NaN in the released code, gives a map of 0.
     """
     _, high = _extremes(maps, valid)
     nonzero = high != 0
@@ -38,16 +38,17 @@ def max_clip(maps: Float[Array, "h w n"], valid: Bool[Array, "h w"]) -> Float[Ar
 
 
 def raw(maps: Float[Array, "h w n"], valid: Bool[Array, "h w"]) -> Float[Array, "h w n"]:
-    """The maps as they are, negative evidence included; 0 outside the valid cells."""
+    """Returns the maps without normalisation, negative values included; 0 outside the valid cells."""
     return jnp.where(valid[..., None], maps, 0.0)
 
 
 def has_evidence(maps: Float[Array, "h w n"], valid: Bool[Array, "h w"]) -> Bool[Array, " n"]:
-    """Which maps are positive anywhere in the valid cells."""
+    """Returns, for each map, whether any valid cell is positive."""
     return jnp.any(maps > 0, axis=(0, 1), where=valid[..., None])
 
 
 NORMALIZATIONS = {"min_max": min_max, "max_clip": max_clip, "raw": raw}
+"""The functions that `EncoderConfig.cam_normalization` names."""
 
 
 def _extremes(
@@ -62,10 +63,11 @@ def _extremes(
 def resize_maps(
     maps: Float[Array, "h w n"], size: Size, target_size: Size, target_shape: Shape
 ) -> Float[Array, "h2 w2 n"]:
-    """Bilinear resize of the valid area ``size`` to ``target_size`` inside an array of ``target_shape``.
+    """Resizes the valid area ``size`` bilinearly to ``target_size``, inside an array of ``target_shape``.
 
-    Half-pixel centres, edges repeated, no smoothing when shrinking: `cv2.resize` and
-    `jax.image.resize(antialias=False)`. Sizes may be traced, so one compilation serves a whole bucket.
+    Pixel centres are at half-integers, edges are repeated, and maps are not smoothed before they shrink, as in
+    `cv2.resize` and `jax.image.resize(antialias=False)`. Sizes may be traced, so that all images of a bucket share one
+    compilation.
     """
     rows = _interpolation(size[0], target_size[0], maps.shape[0], target_shape[0])
     columns = _interpolation(size[1], target_size[1], maps.shape[1], target_shape[1])
@@ -73,7 +75,7 @@ def resize_maps(
 
 
 def _interpolation(size: Array, target_size: Array, length: int, target_length: int) -> Float[Array, "h2 h"]:
-    """The matrix that resamples ``size`` of ``length`` cells to ``target_size`` of ``target_length``."""
+    """Computes the matrix that resamples ``size`` of ``length`` cells to ``target_size`` of ``target_length`` cells."""
     step = size.astype(jnp.float32) / target_size.astype(jnp.float32)
     targets = jnp.arange(target_length)
     centres = jnp.clip((targets.astype(jnp.float32) + 0.5) * step - 0.5, 0.0, (size - 1).astype(jnp.float32))

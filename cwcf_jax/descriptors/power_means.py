@@ -1,7 +1,7 @@
-"""Class vectors as generalised means: each channel's power mean over a region, its cells weighted by a class's map.
+"""This module computes class vectors that are power means of each channel over a region, weighted by a CAM.
 
-Source: generalised-mean pooling (GeM) is Radenovic, Tolias & Chum 2018 ("Fine-tuning CNN image retrieval with no human
-annotation"); weighting its cells by class activation maps is this project's.
+Generalised-mean pooling (GeM) is by Radenovic, Tolias & Chum 2018 ("Fine-tuning CNN image retrieval with no human
+annotation"). The weights from class activation maps are this project's own idea.
 """
 
 import math
@@ -16,28 +16,28 @@ from cwcf_jax.arrays import einsum
 def class_power_means(
     features: Float[Array, "h w k"], cams: Float[Array, "h w n"], region: Bool[Array, "h w"], p: float = 3.0
 ) -> Float[Array, "n k"]:
-    """``f_k^c = (sum_ij CAM_ij^c (X_ij^k)^p / sum_ij CAM_ij^c)^(1/p)`` over the region's cells, all classes at once.
+    """Computes ``f_k^c = (sum_ij CAM_ij^c (X_ij^k)^p / sum_ij CAM_ij^c)^(1/p)`` over the region's cells.
 
-    The mean of X under the map for ``p`` = 1, in the limit its maximum where the map is positive. A map's scale changes
-    nothing. The gradient is finite everywhere: it is 0 where the value is 0, for a dead channel or an empty map.
+    For ``p`` = 1, f is the mean of X weighted by the CAM. For large ``p``, f tends to the maximum of X where the CAM is
+    positive. The scale of a CAM has no effect. The gradient is finite everywhere, and 0 where f is 0.
 
     Args:
-        features: X, finite. Negative values count as 0, and values below 1e-38^(1/p) of their channel's largest in the
-            whole map may (at ``p`` = 3 below 1e-12 of it); bfloat16 maps are powered and summed in float32.
+        features: X, finite; bfloat16 is converted to float32. Negative values count as 0. Values below 1e-38^(1/p) of
+            their channel's largest value in the whole map (1e-12 for ``p`` = 3) may count as 0.
         cams: normalised class activation maps; negative values count as 0.
-        region: the cells that count.
+        region: the cells that are pooled.
         p: the exponent; static.
 
     Returns:
-        [n, k] float32, not negative. A map that is 0 over the region, or a region without cells, gives a zero row.
+        [n, k] float32, not negative. The row is zero for a CAM that is 0 over the region, or a region without cells.
 
     Raises:
-        ValueError: ``p`` is below 1, where cells of 0 have no finite gradient, or is not finite.
+        ValueError: ``p`` is not finite, or is below 1, where the gradient is infinite at cells of 0.
     """
     powers, peak = _powers(features, p)
     means = einsum("hwn,hwk->nk", _shares(cams, region), powers)
-    alive = means > 0
-    return jnp.where(alive, peak[None, :] * jnp.where(alive, means, 1.0) ** (1.0 / p), 0.0)
+    positive = means > 0
+    return jnp.where(positive, peak[None, :] * jnp.where(positive, means, 1.0) ** (1.0 / p), 0.0)
 
 
 def power_mean_terms(
@@ -47,24 +47,25 @@ def power_mean_terms(
     direction: Float[Array, " k"],
     p: float = 3.0,
 ) -> Float[Array, "n h w"]:
-    """What each cell adds to the inner product of each row of `class_power_means` with a direction.
+    """Splits the inner product of each row of `class_power_means` with a direction into one term for each cell.
 
-    The share of a cell in a channel is ``f_k^c CAM_ij^c (X_ij^k)^p / sum_ij CAM_ij^c (X_ij^k)^p``, so that the cells of
-    a class sum to the product. Arguments and errors as in `class_power_means`; cells outside the region add 0.
+    The share of a cell in a channel is ``f_k^c CAM_ij^c (X_ij^k)^p / sum_ij CAM_ij^c (X_ij^k)^p``. Therefore the terms
+    of a class sum to the inner product. Terms of cells outside the region are 0. Arguments and errors are those of
+    `class_power_means`.
     """
     powers, peak = _powers(features, p)
     shares = _shares(cams, region)
     means = einsum("hwn,hwk->nk", shares, powers)
-    alive = means > 0
-    factors = jnp.where(alive, (peak * direction)[None, :] * jnp.where(alive, means, 1.0) ** (1.0 / p - 1.0), 0.0)
+    positive = means > 0
+    factors = jnp.where(positive, (peak * direction)[None, :] * jnp.where(positive, means, 1.0) ** (1.0 / p - 1.0), 0.0)
     return jnp.moveaxis(shares, -1, 0) * einsum("hwk,nk->nhw", powers, factors)
 
 
 def _powers(features: Float[Array, "h w k"], p: float) -> tuple[Float[Array, "h w k"], Float[Array, " k"]]:
-    """``(X / peak)^p`` and the peak of each channel.
+    """Computes ``(X / peak)^p`` and the peak of each channel; powers of values up to 1 cannot overflow.
 
-    A constant factor comes out of a power mean, and powers of values up to 1 cannot overflow. The peak is the whole
-    map's and not a region's, so that all regions of an image share the powers.
+    A power mean is proportional to the peak. The peak is the maximum over the whole map, not over a region, so that all
+    regions of an image share the powers.
     """
     if not 1.0 <= p < math.inf:
         raise ValueError(f"the exponent of a generalised mean must be at least 1 and finite, not {p}")
@@ -75,11 +76,11 @@ def _powers(features: Float[Array, "h w k"], p: float) -> tuple[Float[Array, "h 
 
 
 def _shares(cams: Float[Array, "h w n"], region: Bool[Array, "h w"]) -> Float[Array, "h w n"]:
-    """Each map over its sum in the region; 0 everywhere where there is no sum."""
-    # At 0, where every min-max map has a cell, the slope is that of the map itself: `jnp.maximum` would halve it.
+    """Divides each map by its sum over the region; a map without positive cells in the region becomes 0."""
+    # `jnp.maximum` would halve the gradient at 0, and every min-max map has a cell of 0.
     positive = jnp.where(region[..., None] & (cams >= 0), cams.astype(jnp.float32), 0.0)
     peak = jax.lax.stop_gradient(jnp.max(positive, axis=(0, 1), keepdims=True))
-    evident = peak > 0
-    scaled = positive / jnp.where(evident, peak, 1.0)  # sums of the tiniest maps stay normal numbers
+    with_evidence = peak > 0
+    scaled = positive / jnp.where(with_evidence, peak, 1.0)  # sums of very small values stay normal numbers
     total = jnp.sum(scaled, axis=(0, 1), keepdims=True)
-    return scaled / jnp.where(evident, total, 1.0)
+    return scaled / jnp.where(with_evidence, total, 1.0)

@@ -1,4 +1,4 @@
-"""PCA whitening; fitting (float64, on the host) and applying (jitted) are apart."""
+"""This module fits PCA whitenings in float64 on the host, and applies them in float32 inside JAX transformations."""
 
 import dataclasses
 import functools
@@ -18,14 +18,14 @@ from numpy.typing import ArrayLike
 )
 @dataclasses.dataclass(frozen=True)
 class Whitening:
-    """A fitted whitening: a pytree of three arrays.
+    """A `Whitening` is a fitted PCA projection that gives all dimensions the same variance; a pytree of three arrays.
 
     Attributes:
-        mean: [k], subtracted first.
-        projection: [k, d], orthonormal directions, the one of largest variance first.
-        eigenvalues: [d], the (possibly shrunk) variances that are divided out, all positive.
-        fitted_on: a name of the data it was fitted on, for people and results files. The name is no part of the
-            pytree: it compiles nothing again, and what a JAX transformation returns has none.
+        mean: [k], the mean that is subtracted first.
+        projection: [k, d], orthonormal directions, in the order of decreasing variance.
+        eigenvalues: [d], the variances of the directions, possibly regularised, all positive.
+        fitted_on: the name of the whitening images, for people and results files. The name is no part of the pytree:
+            another name causes no compilation, and a whitening from a JAX transformation has no name.
     """
 
     mean: Float[Array, " k"]
@@ -35,36 +35,37 @@ class Whitening:
 
     @property
     def dim(self) -> int:
-        """Dimensions after whitening."""
+        """Returns the number of dimensions after whitening."""
         return self.projection.shape[1]
 
 
 def fit_pca_whitening(vectors: ArrayLike, *, dim: int | None = None, fitted_on: str = "") -> Whitening:
-    """Centred PCA of ``vectors`` [n, k], variances with n - 1 (Jegou & Chum 2012; [13] of the paper).
+    """Fits a whitening by centred PCA, with variances over n - 1 (Jegou & Chum 2012; [13] of the paper).
 
-    Directions without variance are dropped, so fewer than ``dim`` come back when there are too few vectors.
+    Directions without variance are dropped. Therefore too few vectors give fewer than ``dim`` dimensions.
 
     Args:
-        vectors: [n, k], finite, not all equal; zero vectors, which stand for dropped classes, are left out.
-        dim: how many directions to keep, at most; None keeps all that have variance.
-        fitted_on: a name for the data.
+        vectors: [n, k], finite, not all equal; zero vectors, which stand for dropped classes, are ignored.
+        dim: the largest number of directions; None: all directions with variance.
+        fitted_on: the name of the whitening images.
 
     Raises:
-        ValueError: the vectors cannot carry a whitening.
+        ValueError: a whitening cannot be fitted on the vectors, or ``dim`` is below 1.
     """
     mean, eigenvalues, directions = _principal_components(vectors)
-    kept = _kept(eigenvalues, dim)
-    return _whitening(mean, eigenvalues[:kept], directions[:, :kept], fitted_on)
+    count = _num_dimensions(eigenvalues, dim)
+    return _whitening(mean, eigenvalues[:count], directions[:, :count], fitted_on)
 
 
 def fit_shrinkage_whitening(
     vectors: ArrayLike, *, ratio: float = 0.2, dim: int | None = None, fitted_on: str = ""
 ) -> Whitening:
-    """PCA whitening with each eigenvalue drawn to their mean: ``(1 - ratio) lambda + ratio mean(lambda)``.
+    """Fits a PCA whitening with regularised eigenvalues: ``(1 - ratio) lambda + ratio mean(lambda)``.
 
-    Directions that too few vectors describe badly are then not blown up: with ``ratio`` > 0 all k directions stay,
-    those without variance included. ``ratio`` 0 is `fit_pca_whitening`, 1 only centres and rotates.
-    Source: Ledoit & Wolf 2004, with a fixed ratio. Arguments and errors as in `fit_pca_whitening`.
+    The shrinkage ``ratio`` keeps directions of small, badly estimated variance from being scaled up too much. With
+    ``ratio`` > 0 all k directions are kept, also directions without variance. ``ratio`` 0 is `fit_pca_whitening`; 1
+    only centres and rotates. The source is Ledoit & Wolf 2004, here with a fixed ratio. Other arguments and errors are
+    those of `fit_pca_whitening`.
     """
     if not 0.0 <= ratio <= 1.0:
         raise ValueError(f"the shrinkage ratio must lie between 0 and 1, not {ratio}")
@@ -72,18 +73,18 @@ def fit_shrinkage_whitening(
         return fit_pca_whitening(vectors, dim=dim, fitted_on=fitted_on)
     mean, eigenvalues, directions = _principal_components(vectors)
     shrunk = (1.0 - ratio) * np.maximum(eigenvalues, 0.0) + ratio * np.maximum(eigenvalues, 0.0).mean()
-    kept = _kept(shrunk, dim)
-    return _whitening(mean, shrunk[:kept], directions[:, :kept], fitted_on)
+    count = _num_dimensions(shrunk, dim)
+    return _whitening(mean, shrunk[:count], directions[:, :count], fitted_on)
 
 
 @dataclasses.dataclass(frozen=True)
 class WhiteningConfig:
-    """How to fit a whitening, chosen before there are vectors.
+    """A `WhiteningConfig` says how to fit a whitening.
 
     Attributes:
         kind: ``pca`` or ``shrinkage``.
-        dim: dimensions to keep, at most; None keeps all.
-        shrinkage: the ratio of `fit_shrinkage_whitening`.
+        dim: the largest number of dimensions; None: all dimensions.
+        shrinkage: the ratio of `fit_shrinkage_whitening`; unused if ``kind`` is ``pca``.
     """
 
     kind: str = "pca"
@@ -95,14 +96,14 @@ class WhiteningConfig:
             raise ValueError(f"unknown whitening {self.kind!r}; known: pca, shrinkage")
 
     def fit(self, vectors: np.ndarray, fitted_on: str) -> Whitening:
-        """Fits on [n, k] as `fit_pca_whitening` or `fit_shrinkage_whitening` do."""
+        """Fits a whitening on vectors [n, k] by `fit_pca_whitening` or `fit_shrinkage_whitening`."""
         if self.kind == "pca":
             return fit_pca_whitening(vectors, dim=self.dim, fitted_on=fitted_on)
         return fit_shrinkage_whitening(vectors, ratio=self.shrinkage, dim=self.dim, fitted_on=fitted_on)
 
 
 def whiten(vectors: Float[Array, "*batch k"], whitening: Whitening) -> Float[Array, "*batch d"]:
-    """``(vector - mean) projection / sqrt(eigenvalues)``."""
+    """Computes ``(vector - mean) projection / sqrt(eigenvalues)`` for each vector."""
     scaled = whitening.projection * jax.lax.rsqrt(whitening.eigenvalues)[None, :]
     mean = jnp.expand_dims(whitening.mean, tuple(range(vectors.ndim - 1)))
     return jnp.matmul(
@@ -125,12 +126,12 @@ def _principal_components(vectors: ArrayLike) -> tuple[np.ndarray, np.ndarray, n
     mean = data.mean(axis=0)
     centred = data - mean
     eigenvalues, directions = np.linalg.eigh(centred.T @ centred / (data.shape[0] - 1))
-    if _kept(eigenvalues[::-1], None) == 0:
+    if _num_dimensions(eigenvalues[::-1], None) == 0:
         raise ValueError("whitening cannot be fitted on vectors that are all equal")
     return mean, eigenvalues[::-1], directions[:, ::-1]
 
 
-def _kept(eigenvalues: np.ndarray, dim: int | None) -> int:
+def _num_dimensions(eigenvalues: np.ndarray, dim: int | None) -> int:
     if dim is not None and dim < 1:
         raise ValueError(f"whitening keeps at least 1 dimension, not {dim}")
     floor = eigenvalues[0] * len(eigenvalues) * np.finfo(np.float64).eps

@@ -1,4 +1,4 @@
-"""The road of one image up to its descriptor."""
+"""This subpackage computes descriptors from images: network, class activation maps, pooling and aggregation."""
 
 from cwcf_jax.encoder.ahead import compile_ahead
 from cwcf_jax.encoder.arguments import BUCKET_STEPS
@@ -20,7 +20,7 @@ from cwcf_jax.encoder.passes import (
 from cwcf_jax.encoder.placement import replicate
 from cwcf_jax.encoder.regions import (
     GRID_LEVELS,
-    REGIONS,
+    NUM_GRID_REGIONS,
     describe_by_own_classes,
     describe_grid,
     describe_regions,
@@ -34,8 +34,8 @@ __all__ = [
     "BUCKET_STEPS",
     "DTYPES",
     "GRID_LEVELS",
+    "NUM_GRID_REGIONS",
     "POOLINGS",
-    "REGIONS",
     "ClassVectors",
     "Embeddings",
     "EncoderConfig",

@@ -1,4 +1,4 @@
-"""Compiling a pass before it is needed."""
+"""This module compiles a pass before its first batch arrives."""
 
 import inspect
 from collections.abc import Callable
@@ -24,28 +24,29 @@ def compile_ahead(
     whitening: Whitening | None = None,
     boxes: bool = False,
 ) -> None:
-    """Compiles a pass for batches of uint8 images without running it; the call that follows traces nothing.
+    """Compiles a pass for batches of uint8 images without running the pass; a later call need not trace or compile.
 
-    JAX compiles without holding Python's lock, so a thread can call this while the device works.
+    JAX releases Python's global interpreter lock while it compiles. Therefore a thread can call this function while
+    the device is busy.
 
     Args:
         function: `encode`, `class_vectors`, `pool`, `raw_features` or `feature_maps`.
-        model: the model of the call that follows.
+        model: the model of the later call.
         shape: batch, height and width of the images, before they are padded to a bucket.
         num_classes: see `encode`.
-        class_ids: see `encode`; only the shape counts.
-        whitening: see `encode`; only the shapes count.
-        boxes: whether the call that follows has boxes.
+        class_ids: see `encode`; only the shape matters.
+        whitening: see `encode`; only the shapes matter.
+        boxes: whether the later call has boxes.
 
     Raises:
-        ValueError: another function, or what the function itself would refuse.
+        ValueError: ``function`` is another function, or ``function`` itself would refuse the arguments.
     """
-    compiled = passes.COMPILED.get(function)
-    if compiled is None:
+    jitted = passes.JITTED_PASSES.get(function)
+    if jitted is None:
         raise ValueError(f"{getattr(function, '__name__', function)} is no pass that can be compiled ahead")
-    every: dict[str, Any] = {"num_classes": num_classes, "whitening": whitening}
-    options = {name: value for name, value in every.items() if name in inspect.signature(compiled).parameters}
+    all_options: dict[str, Any] = {"num_classes": num_classes, "whitening": whitening}
+    options = {name: value for name, value in all_options.items() if name in inspect.signature(jitted).parameters}
     images = np.zeros((*shape, 3), np.uint8)
-    regions = np.zeros((shape[0], 4), np.float32) if boxes else None
-    arguments = prepare_arguments(model, images, boxes=regions, class_ids=class_ids, **options)
-    compiled.lower(model, arguments, **options).compile()
+    box_array = np.zeros((shape[0], 4), np.float32) if boxes else None
+    arguments = prepare_arguments(model, images, boxes=box_array, class_ids=class_ids, **options)
+    jitted.lower(model, arguments, **options).compile()

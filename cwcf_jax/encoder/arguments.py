@@ -1,4 +1,4 @@
-"""Preparation of a pass's arguments: checked, padded to a bucket, one entry an image."""
+"""This module checks the arguments of a pass and pads its images to a bucket."""
 
 from typing import NamedTuple
 
@@ -15,15 +15,21 @@ from cwcf_jax.encoder.model import Model
 from cwcf_jax.encoder.placement import mesh_of, shard_batch
 
 BUCKET_STEPS = 128, 240
-"""Each side of an image is rounded up to a multiple of one of these pixels; what cameras and screens use mostly is one:
-28 shapes instead of 221 for the 977 images of the development sets, for 7 % more pixels."""
+"""Numbers of pixels; each side of an image is rounded up to the nearest multiple of any of them.
+
+Most sides that cameras and screens use are such multiples. The 977 images of the development sets have 28 buckets
+instead of 221 shapes, with 7 % more pixels.
+"""
 
 
 class Arguments(NamedTuple):
-    """What a compiled pass takes of a batch.
+    """`Arguments` are the arrays of a batch that a compiled pass reads.
 
-    ``images`` [b, h, w, 3] RGB 0-255, padded to a bucket; ``sizes`` [b, 2], valid rows and columns of each; ``boxes``
-    [b, 4], ``x1 y1 x2 y2`` in pixels, or None for whole images; ``class_ids`` [b, n], or None for the image's own.
+    Attributes:
+        images: [b, h, w, 3], RGB, 0-255, padded to a bucket.
+        sizes: [b, 2], valid rows and columns of each image.
+        boxes: [b, 4], ``x1 y1 x2 y2`` in pixels; None: whole images.
+        class_ids: [b, n], the classes to pool; None: each image's own most probable classes.
     """
 
     images: networks.Images
@@ -41,9 +47,9 @@ def prepare_arguments(
     num_classes: int = 1,
     whitening: Whitening | None = None,
 ) -> Arguments:
-    """Checks shapes, pads concrete images to their bucket, gives every image its own size, box and classes.
+    """Checks shapes and ranges, pads concrete images to their bucket, and broadcasts sizes and classes to all images.
 
-    Arguments and errors as in `encode`.
+    Arguments and errors are those of `encode`.
     """
     if not isinstance(images, jax.Array):
         try:
@@ -56,32 +62,32 @@ def prepare_arguments(
     if images.dtype != np.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f"images must be uint8 or floating point with values 0-255, not {images.dtype}")
     batch, height, width = images.shape[:3]
-    classes = model.network.spec.num_labels
+    num_labels = model.network.spec.num_labels
     check_classes(model, num_classes if class_ids is None else 1, whitening)
     if sizes is None:
         sizes = np.tile(np.array([[height, width]], np.int32), (batch, 1))
-    sizes = _batched("sizes", sizes, jnp.int32, (batch, 2))
+    sizes = _checked_array("sizes", sizes, jnp.int32, (batch, 2))
     if not _traced(sizes) and not np.all((np.asarray(sizes) >= 1) & (np.asarray(sizes) <= [height, width])):
         raise ValueError(f"sizes must lie between 1 and the image's {height} x {width}, not {sizes.tolist()}")
-    boxes = None if boxes is None else _batched("boxes", boxes, jnp.float32, (batch, 4))
+    boxes = None if boxes is None else _checked_array("boxes", boxes, jnp.float32, (batch, 4))
     if boxes is not None and not _traced(boxes) and not np.isfinite(boxes).all():
         raise ValueError(f"boxes must be finite, not {boxes.tolist()}")
-    class_ids = None if class_ids is None else _classes(class_ids, batch, classes)
+    class_ids = None if class_ids is None else _broadcast_classes(class_ids, batch, num_labels)
     if not _traced(images):
         bucket = bucket_shape((height, width), *BUCKET_STEPS)
-        widths = ((0, 0), (0, bucket[0] - height), (0, bucket[1] - width), (0, 0))
+        padding = ((0, 0), (0, bucket[0] - height), (0, bucket[1] - width), (0, 0))
         if bucket != (height, width):
-            images = np.pad(images, widths) if _on_host(images) else jnp.pad(images, widths)
+            images = np.pad(images, padding) if _on_host(images) else jnp.pad(images, padding)
         if (mesh := mesh_of(model)) and not any(map(_traced, (sizes, boxes, class_ids))):
             return Arguments(*shard_batch(mesh, (images, sizes, boxes, class_ids)))
     return Arguments(jnp.asarray(images), sizes, boxes, class_ids)
 
 
 def check_classes(model: Model, num_classes: int, whitening: Whitening | None) -> None:
-    """ValueError if the model has not so many classes, or features that the whitening was not fitted on."""
-    classes = model.network.spec.num_labels
-    if not 1 <= num_classes <= classes:
-        raise ValueError(f"num_classes must lie between 1 and {classes}, not {num_classes}")
+    """Raises ValueError if the model has fewer than ``num_classes`` classes, or if the whitening has other channels."""
+    num_labels = model.network.spec.num_labels
+    if not 1 <= num_classes <= num_labels:
+        raise ValueError(f"num_classes must lie between 1 and {num_labels}, not {num_classes}")
     if whitening is not None and whitening.mean.shape[0] != model.feature_dim:
         raise ValueError(
             f"the whitening is for vectors of {whitening.mean.shape[0]} channels; "
@@ -90,32 +96,32 @@ def check_classes(model: Model, num_classes: int, whitening: Whitening | None) -
 
 
 def _on_host(images: np.ndarray | Array) -> bool:
-    """Whether numpy can pad them without moving them; on an accelerator each size compiles a small pad instead."""
+    """Returns whether the images are in host memory, where numpy pads them; accelerators compile each size of pad."""
     if not isinstance(images, jax.Array):
         return True
     return len(images.devices()) == 1 and next(iter(images.devices())).platform == "cpu"
 
 
 def _traced(value: object) -> bool:
-    """Whether a transformation of the caller's is under way, so that values cannot be looked at."""
+    """Returns whether a value is traced by a JAX transformation, so that its numbers cannot be checked."""
     return isinstance(value, jax.core.Tracer)
 
 
-def _batched(name: str, values: ArrayLike, dtype: type, shape: tuple[int, ...]) -> Array:
+def _checked_array(name: str, values: ArrayLike, dtype: type, shape: tuple[int, ...]) -> Array:
     array = jnp.asarray(values, dtype)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, not {array.shape}")
     return array
 
 
-def _classes(class_ids: ArrayLike, batch: int, classes: int) -> Array:
+def _broadcast_classes(class_ids: ArrayLike, batch: int, num_labels: int) -> Array:
     array = jnp.asarray(class_ids)
     if not jnp.issubdtype(array.dtype, jnp.integer) or array.size == 0:
         raise ValueError(
-            f"class_ids must be at least one 0-based index below {classes}, not {array.dtype}{array.shape}"
+            f"class_ids must be at least one 0-based index below {num_labels}, not {array.dtype}{array.shape}"
         )
-    if not _traced(array) and not np.all((np.asarray(array) >= 0) & (np.asarray(array) < classes)):
-        raise ValueError(f"class_ids must be 0-based indices below {classes}")
+    if not _traced(array) and not np.all((np.asarray(array) >= 0) & (np.asarray(array) < num_labels)):
+        raise ValueError(f"class_ids must be 0-based indices below {num_labels}")
     array = array.astype(jnp.int32)
     if array.ndim == 1:
         array = jnp.broadcast_to(array, (batch, array.shape[0]))

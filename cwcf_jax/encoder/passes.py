@@ -1,9 +1,9 @@
-"""From images to descriptors: the only place that knows the order of section 3 of the paper.
+"""This module computes descriptors from images, in the order of section 3 of the paper.
 
-`encode`, `class_vectors` and `pool` are pure functions of a `Model` and an image batch. Each is one compiled pass:
-preprocessing, network, class activation maps, weighting, pooling, whitening, aggregation. Called with concrete images
-they pad them to a bucket, so that the number of compilations is the number of buckets and not of image sizes; called
-inside another transformation they take the shape they are given.
+`encode`, `class_vectors` and `pool` are pure functions of a `Model` and a batch of images. Each function is one
+compiled pass: preprocessing, network, class activation maps, weighting, pooling, whitening, aggregation. A pass pads
+concrete images to a bucket, so that images of many sizes share one compilation. Inside another JAX transformation, a
+pass does not pad its images.
 """
 
 import dataclasses
@@ -23,9 +23,12 @@ from cwcf_jax.encoder.model import Model
 
 
 class ClassVectors(NamedTuple):
-    """Class vectors before aggregation (Eq. 4), the most probable class first unless the classes were given.
+    """`ClassVectors` are the class vectors of images before whitening and aggregation (Eq. 4).
 
-    ``vectors`` [b, n, k]; ``class_ids`` [b, n]; ``probabilities`` [b, n], the softmax over all classes.
+    Attributes:
+        vectors: [b, n, k], the class vectors.
+        class_ids: [b, n], the class of each vector: the most probable class first, or the order of the caller's list.
+        probabilities: [b, n], the softmax over all classes, at ``class_ids``.
     """
 
     vectors: Float[Array, "*b n k"]
@@ -34,9 +37,13 @@ class ClassVectors(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """What a network leaves of an image for everything that follows, and how much of it is valid.
+    """`Maps` are the network's outputs that all later steps need: feature maps of two layers, and their valid areas.
 
-    ``features`` [b, h, w, k]; ``cam_features`` [b, h2, w2, c]; ``feature_size``, ``cam_size`` [b, 2].
+    Attributes:
+        features: [b, h, w, k], feature maps of the feature layer.
+        cam_features: [b, h2, w2, c], feature maps of the CAM layer.
+        feature_size: [b, 2], valid rows and columns of ``features``.
+        cam_size: [b, 2], valid rows and columns of ``cam_features``.
     """
 
     features: Float[Array, "*b h w k"]
@@ -46,18 +53,21 @@ class Maps(NamedTuple):
 
 
 class PooledFeatures(NamedTuple):
-    """All that one pass leaves of an image when its maps are gone.
+    """`PooledFeatures` are the pooled vectors of a batch of images, without their feature maps.
 
-    ``sums`` [b, k], the raw features; ``channel_weights`` [b, k] (Eq. 3); ``class_sums`` [b, n, k], Eq. 4 without the
-    channel weight, or with the pooling ``gem`` the power means, which are class vectors already; ``class_ids`` [b, n];
-    ``logits`` [b, classes], of the region where there is one.
+    Attributes:
+        sums: [b, k], the raw features, summed without CAMs.
+        channel_weights: [b, k], Eq. 3.
+        class_sums: [b, n, k], Eq. 4 without the channel weights; with pooling ``gem`` the power means.
+        class_ids: [b, n], the classes of ``class_sums``.
+        logits: [b, num_labels], the classifier's outputs for the image's box, or for the whole image without a box.
     """
 
     sums: Float[Array, "*b k"]
     channel_weights: Float[Array, "*b k"]
     class_sums: Float[Array, "*b n k"]
     class_ids: Int[Array, "*b n"]
-    logits: Float[Array, "*b classes"]
+    logits: Float[Array, "*b num_labels"]
 
 
 def encode(
@@ -70,24 +80,25 @@ def encode(
     sizes: ArrayLike | None = None,
     boxes: ArrayLike | None = None,
 ) -> Float[Array, "b d"]:
-    """One descriptor an image: section 3 of the paper from pixels to the aggregated vector.
+    """Computes one descriptor for each image: section 3 of the paper, from pixels to the aggregated vector.
 
     Args:
-        model: from `load`.
+        model: a model from `load`.
         images: [b, h, w, 3], RGB, uint8 or float 0-255.
-        num_classes: N_C, how many of the image's own most probable classes to aggregate (OfA).
-        class_ids: [n] or [b, n] integers, the classes to aggregate instead (OnA: the query's; or a predefined list).
-        whitening: fitted on l2-normalised class vectors; None leaves it out.
-        sizes: [b, 2], valid rows and columns of each image where the batch is padded; None: all.
-        boxes: [b, 4], regions of interest ``x1 y1 x2 y2`` in pixels, cut on the maps; classes and channel weights are
-            then the region's. None: whole images.
+        num_classes: N_C, the number of the image's own most probable classes to aggregate (OfA).
+        class_ids: [n] or [b, n] integers, the classes to aggregate (OnA: the query's classes; or a predefined list);
+            None: each image's own most probable classes.
+        whitening: a whitening that was fitted on l2-normalised class vectors; None: no whitening.
+        sizes: [b, 2], valid rows and columns of each image of a padded batch; None: all rows and columns are valid.
+        boxes: [b, 4], boxes ``x1 y1 x2 y2`` in pixels. A box selects cells of the feature maps; classes and channel
+            weights are computed from those cells. None: whole images.
 
     Returns:
-        [b, d] float32, rows of norm 1; d is the whitening's dimension, or the feature layer's channels. An image
-        without any evidence (a network dead on it) gives a row of zeros, never NaN.
+        [b, d] float32, rows of norm 1; d is the whitening's dimension, or the number of channels of the feature layer.
+        The row is zero, never NaN, for an image without evidence for any of the classes.
 
     Raises:
-        ValueError: images, sizes, boxes or classes of the wrong shape or range.
+        ValueError: images, sizes, boxes or classes have a wrong shape or range.
     """
     arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes, whitening)
     return _encode(model, arguments, whitening=whitening, num_classes=num_classes)
@@ -102,7 +113,7 @@ def class_vectors(
     sizes: ArrayLike | None = None,
     boxes: ArrayLike | None = None,
 ) -> ClassVectors:
-    """The class vectors that `encode` whitens and sums, with their classes. Arguments and errors as there."""
+    """Computes the class vectors that `encode` whitens and sums. Arguments and errors: see `encode`."""
     arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes)
     return _class_vectors(model, arguments, num_classes=num_classes)
 
@@ -116,18 +127,21 @@ def pool(
     sizes: ArrayLike | None = None,
     boxes: ArrayLike | None = None,
 ) -> PooledFeatures:
-    """What `class_vectors` is made of, and the raw features beside it. Arguments and errors as in `encode`."""
+    """Computes the pooled vectors that class vectors are the product of, and the raw features.
+
+    Arguments and errors are those of `encode`.
+    """
     arguments = prepare_arguments(model, images, sizes, boxes, class_ids, num_classes)
     return _pool(model, arguments, num_classes=num_classes)
 
 
 def raw_features(model: Model, images: ArrayLike, *, sizes: ArrayLike | None = None) -> Float[Array, "b k"]:
-    """Sum-pooled features without CAMs, the paper's baseline. Arguments and errors as in `encode`."""
+    """Computes sum-pooled features without CAMs, the paper's baseline. Arguments and errors: see `encode`."""
     return _raw_features(model, prepare_arguments(model, images, sizes))
 
 
 def feature_maps(model: Model, images: ArrayLike, *, sizes: ArrayLike | None = None) -> Maps:
-    """The maps that `pool` is made of, float32. Arguments and errors as in `encode`."""
+    """Computes the feature maps that `pool` pools, in float32. Arguments and errors: see `encode`."""
     return _feature_maps(model, prepare_arguments(model, images, sizes))
 
 
@@ -136,7 +150,7 @@ def _encode(
     model: Model, arguments: Arguments, *, whitening: Whitening | None, num_classes: int
 ) -> Float[Array, "b d"]:
     vectors = _class_vectors(model, arguments, num_classes=num_classes).vectors
-    return jax.vmap(lambda of_image: descriptors.aggregate(of_image, whitening))(vectors)
+    return jax.vmap(lambda image_vectors: descriptors.aggregate(image_vectors, whitening))(vectors)
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")
@@ -169,18 +183,21 @@ def _feature_maps(model: Model, arguments: Arguments) -> Maps:
     return maps._replace(features=features, cam_features=cam_features)
 
 
-COMPILED = {
+JITTED_PASSES = {
     encode: _encode,
     class_vectors: _class_vectors,
     pool: _pool,
     raw_features: _raw_features,
     feature_maps: _feature_maps,
 }
-"""The compiled function that each pass calls with the model, the prepared arguments and some options by name."""
+"""The jitted function of each pass, which is called with the model, an `Arguments` and options by keyword."""
 
 
 def _network_maps(model: Model, images: networks.Images, sizes: networks.Sizes) -> Maps:
-    """In the type that the network computes in: what follows sums in float32, and multiplies bfloat16 faster."""
+    """Runs the network, and returns its maps in the config's dtype; later steps sum in float32.
+
+    Maps in bfloat16 stay so, because accelerators multiply bfloat16 faster.
+    """
     network, config = model.network, model.config
     preprocessing = network.spec.preprocessing
     if config.pixel_mean is not None:
@@ -204,10 +221,21 @@ def pool_maps(
     *,
     num_classes: int,
 ) -> PooledFeatures:
-    """Section 3 for one image, from its two maps."""
-    region = _region(model, box, image_size, maps.feature_size, maps.features.shape[:2], model.feature_layer.stride)
+    """Pools the feature maps of one image (section 3 of the paper), without whitening and aggregation.
+
+    Args:
+        model: the model that computed the maps.
+        maps: the maps of one image, without a batch axis.
+        image_size: height and width of the image in pixels.
+        box: a box ``x1 y1 x2 y2`` in pixels; None: the whole image.
+        class_ids: [n], the classes to pool; None: the most probable classes of the box or image.
+        num_classes: N_C, the number of most probable classes; ignored if ``class_ids`` is not None.
+    """
+    region = _region_mask(
+        model, box, image_size, maps.feature_size, maps.features.shape[:2], model.feature_layer.stride
+    )
     cam_shape = maps.cam_features.shape[:2]
-    cam_region = _region(model, box, image_size, maps.cam_size, cam_shape, model.cam_layer.stride)
+    cam_region = _region_mask(model, box, image_size, maps.cam_size, cam_shape, model.cam_layer.stride)
     logits = descriptors.mean_pool(maps.cam_features, cam_region)
     classifier = model.network.spec.classifier
     if classifier is not None:
@@ -225,16 +253,16 @@ def pool_maps(
     )
 
 
-def most_probable(scores: Float[Array, " classes"], count: int) -> Int[Array, " n"]:
-    """The classes of the highest scores, equal ones in order: a sort, which unlike `jax.lax.top_k` XLA can share out.
+def most_probable(scores: Float[Array, " num_labels"], count: int) -> Int[Array, " n"]:
+    """Returns the ``count`` classes of the highest scores, in decreasing order; equal scores in the order of classes.
 
-    With `top_k` the devices of a `spread` model would wait for one another.
+    XLA can divide a sort, but not `jax.lax.top_k`, among the devices of a model from `replicate`.
     """
     return jnp.argsort(-scores, stable=True)[:count]
 
 
 def pooled_vectors(model: Model, pooled: PooledFeatures) -> ClassVectors:
-    """The class vectors of one image, from what is left of it."""
+    """Computes the class vectors of one image from its pooled features."""
     vectors = weighted_vectors(model, pooled.class_sums, pooled.channel_weights)
     return ClassVectors(vectors, pooled.class_ids, jax.nn.softmax(pooled.logits)[pooled.class_ids])
 
@@ -242,7 +270,7 @@ def pooled_vectors(model: Model, pooled: PooledFeatures) -> ClassVectors:
 def pool_classes(
     model: Model, features: Float[Array, "h w k"], cams: Float[Array, "h w n"], region: Bool[Array, "h w"]
 ) -> Float[Array, "n k"]:
-    """What is pooled of a region for each class: sums or power means, as the model's config says."""
+    """Pools a region for each class: sums or power means, according to the model's config."""
     if model.config.pooling == "gem":
         return descriptors.class_power_means(features, cams, region, model.config.gem_p)
     return descriptors.class_sums(features, cams, region)
@@ -251,13 +279,13 @@ def pool_classes(
 def weighted_vectors(
     model: Model, pooled: Float[Array, "n k"], channel_weights: Float[Array, " k"]
 ) -> Float[Array, "n k"]:
-    """Class vectors from their two parts, with or without channel weights and repeated vectors as the config says."""
+    """Computes class vectors from pooled vectors; the config decides on channel weights and repeated vectors."""
     vectors = descriptors.class_vectors(pooled, channel_weights if model.config.weights_channels else None)
     return descriptors.repeat_dropped(vectors) if model.config.repeat_dropped else vectors
 
 
 def class_maps(model: Model, maps: Maps, class_ids: Int[Array, " n"]) -> Float[Array, "h w n"]:
-    """The class activation maps of one image as its features are weighted by them: normalised, at their resolution."""
+    """Computes the CAMs of one image as weights of the feature maps: normalised, in the feature maps' resolution."""
     spec = model.network.spec
     valid = valid_mask(maps.cam_size, maps.cam_features.shape[:2])
     if spec.classifier is not None:
@@ -265,16 +293,16 @@ def class_maps(model: Model, maps: Maps, class_ids: Int[Array, " n"]) -> Float[A
         cams = descriptors.class_activation_maps(maps.cam_features, kernel[:, class_ids])
     else:
         cams = maps.cam_features[..., class_ids].astype(jnp.float32)
-    evident = descriptors.has_evidence(cams, valid)
+    with_evidence = descriptors.has_evidence(cams, valid)
     cams = descriptors.NORMALIZATIONS[model.config.cam_normalization](cams, valid)
     if model.config.drop_negative:
-        cams = jnp.where(evident[None, None, :], cams, 0.0)
+        cams = jnp.where(with_evidence[None, None, :], cams, 0.0)
     if model.feature_layer.stride != model.cam_layer.stride:
         cams = descriptors.resize_maps(cams, maps.cam_size, maps.feature_size, maps.features.shape[:2])
     return cams
 
 
-def _region(
+def _region_mask(
     model: Model, box: Float[Array, "4"] | None, image_size: Size, map_size: Size, shape: Shape, stride: int
 ) -> Bool[Array, "h w"]:
     if box is None:

@@ -1,4 +1,4 @@
-"""One model on several devices, each with its share of every batch."""
+"""This module puts a model on several devices, and divides each batch among the devices."""
 
 from typing import Any
 
@@ -10,35 +10,37 @@ from jaxtyping import Array
 from cwcf_jax.encoder.model import Model
 
 AXIS = "batch"
-EVERYWHERE, SHARED_OUT = PartitionSpec(), PartitionSpec(AXIS)  # type: ignore[no-untyped-call]
+"""The name of the mesh's only axis."""
+
+REPLICATED, SHARDED = PartitionSpec(), PartitionSpec(AXIS)  # type: ignore[no-untyped-call]
 
 
 def replicate(model: Model, mesh: Mesh | None = None) -> Model:
-    """Puts a model's weights on every device of a mesh; the batches it encodes from then on are shared out among them.
+    """Copies a model's parameters to every device of a mesh; each batch of the new model is divided among the devices.
 
-    Nothing else changes: `encode` and the like take batches as before and return arrays spread over the devices. A
-    batch that cannot be shared out evenly is computed on each of them, to the same result.
+    `encode` and the other passes accept the same arguments as before, and return arrays that are sharded over the
+    devices. Each device computes the whole of a batch that cannot be divided evenly; the results are the same.
 
     Args:
-        model: from `load`.
-        mesh: one axis, `AXIS`; None: all accelerators of this process, if there are several. Over the devices of
-            several processes (`jax.distributed`) each process hands over its own images, as many as the others, and
-            finds their results in its own shards.
+        model: a model from `load`.
+        mesh: a mesh with one axis, `AXIS`; None: all accelerators of this process, if there are several. On a mesh of
+            several processes (`jax.distributed`), each process passes its own images to `encode`, the same number in
+            all processes. The results are in the shards of the same process.
 
     Raises:
-        ValueError: a mesh of other axes.
+        ValueError: the mesh has other axes.
     """
     if mesh is None:
         if jax.default_backend() == "cpu" or jax.local_device_count() == 1:
             return model
         mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
     if mesh.axis_names != (AXIS,):
-        raise ValueError(f"a model is spread over a mesh of one axis, {AXIS!r}, not {mesh.axis_names}")
-    return jax.tree.map(lambda leaf: _place(leaf, mesh, EVERYWHERE), model)
+        raise ValueError(f"a model needs a mesh of one axis, {AXIS!r}, not {mesh.axis_names}")
+    return jax.tree.map(lambda leaf: _place(leaf, mesh, REPLICATED), model)
 
 
 def mesh_of(model: Model) -> Mesh | None:
-    """What `spread` spread it over; None for a model that is on one device, or placed otherwise."""
+    """Returns the mesh of a model from `replicate`; None for a model on one device or with another sharding."""
     sharding = getattr(jax.tree.leaves(model.params)[0], "sharding", None)
     if not isinstance(sharding, NamedSharding) or sharding.mesh.axis_names != (AXIS,):
         return None
@@ -47,21 +49,23 @@ def mesh_of(model: Model) -> Mesh | None:
 
 
 def shard_batch(mesh: Mesh, batch: Any) -> Any:
-    """Puts a pytree of arrays, whose first axis is the images of a batch, onto the devices of a mesh.
+    """Divides a pytree of arrays among the devices of a mesh along the arrays' first axis, the images of a batch.
 
     Raises:
-        ValueError: several processes, and images that cannot be shared out evenly among a process's devices.
+        ValueError: a mesh of several processes, and a number of images that is no multiple of a process's devices.
     """
     count = jax.tree.leaves(batch)[0].shape[0]
     local = mesh.local_mesh.devices.size
     if count % local and local != mesh.devices.size:
-        raise ValueError(f"{count} images cannot be shared out among a process's {local} devices; fill the batch up")
-    spec = EVERYWHERE if count % local else SHARED_OUT
+        raise ValueError(
+            f"{count} images cannot be divided among a process's {local} devices; pad the batch with images"
+        )
+    spec = REPLICATED if count % local else SHARDED
     return jax.tree.map(lambda array: _place(array, mesh, spec), batch)
 
 
 def _place(values: Array | np.ndarray, mesh: Mesh, spec: PartitionSpec) -> Array:
-    """The same on every process, or each process's share; what is placed so already stays where it is."""
+    """Moves an array, or this process's share of an array, to the mesh; an array with that sharding is not moved."""
     sharding = NamedSharding(mesh, spec)
     if isinstance(values, jax.Array) and (
         not values.is_fully_addressable or values.sharding.is_equivalent_to(sharding, values.ndim)

@@ -1,4 +1,4 @@
-"""Descriptors of regions under a query's classes (section 4.5 of the paper), from stored maps: no network pass."""
+"""This module describes regions (section 4.5 of the paper) from stored maps, without a run of the network."""
 
 import functools
 
@@ -13,44 +13,49 @@ from cwcf_jax.encoder.model import Model
 from cwcf_jax.encoder.passes import Maps, class_maps, pool_classes, pool_maps, pooled_vectors, weighted_vectors
 
 GRID_LEVELS = 2, 3, 4
-"""Of the windows that are described where an image's maps are not kept."""
+"""The levels of the windows that a compact index describes, because it keeps no maps; see `regions.grid_boxes`."""
 
-REGIONS = sum(level * level for level in GRID_LEVELS)
+NUM_GRID_REGIONS = sum(level * level for level in GRID_LEVELS)
+"""The number of windows of `GRID_LEVELS`."""
 
 
 @jax.jit
 def heat_maps(model: Model, maps: Maps, class_ids: Int[Array, " n"]) -> Float[Array, "b h w"]:
-    """The mean of the given classes' normalised activation maps, for each image of a batch; n is 2 in the paper."""
-    return jax.vmap(lambda one: jnp.mean(class_maps(model, one, class_ids), axis=-1))(maps)
+    """Computes the mean of the normalised CAMs of n classes for each image of a batch; n is 2 in the paper."""
+    return jax.vmap(lambda image_maps: jnp.mean(class_maps(model, image_maps, class_ids), axis=-1))(maps)
 
 
 @jax.jit
 def describe_regions(
     model: Model, maps: Maps, class_ids: Int[Array, " n"], boxes: Int[Array, "b t 4"], whitening: Whitening | None
 ) -> Float[Array, "b t d"]:
-    """A descriptor of each region under the given classes.
+    """Computes a descriptor of each region under the classes of a query.
 
-    The maps are normalised over the whole image and cut; the channel weights are the region's own.
+    CAMs are normalised over the whole image and then cropped. Channel weights are computed from each region alone.
 
     Args:
-        model: whose maps they are.
-        maps: of b images.
+        model: the model that computed the maps.
+        maps: the maps of b images.
         class_ids: the N_C most probable classes of the query.
-        boxes: t regions of each image, ``x1 y1 x2 y2`` in cells of the feature map, ``x2`` and ``y2`` not included.
-        whitening: of class vectors.
+        boxes: t regions of each image, ``x1 y1 x2 y2`` in cells of the feature map, ``x2`` and ``y2`` exclusive.
+        whitening: the whitening of the class vectors; None: no whitening.
     """
 
-    def one_image(one: Maps, cut: Int[Array, "t 4"]) -> Float[Array, "t d"]:
-        cams = class_maps(model, one, class_ids)
-        return jax.vmap(lambda cells: descriptors.aggregate(_vectors(model, one, cams, cells), whitening))(cut)
+    def describe_image(image_maps: Maps, image_boxes: Int[Array, "t 4"]) -> Float[Array, "t d"]:
+        cams = class_maps(model, image_maps, class_ids)
 
-    return jax.vmap(one_image)(maps, boxes)
+        def describe_region(box: Int[Array, "4"]) -> Float[Array, " d"]:
+            return descriptors.aggregate(_vectors(model, image_maps, cams, box), whitening)
+
+        return jax.vmap(describe_region)(image_boxes)
+
+    return jax.vmap(describe_image)(maps, boxes)
 
 
 def describe_grid(model: Model, maps: Maps, whitening: Whitening | None, *, num_classes: int) -> Float[Array, "b t d"]:
-    """Descriptors of each image, first, and of the `REGIONS` windows of its `grid`, each under its own classes (OfA).
+    """Describes each image and then the `REGIONS` windows of the image's `grid`, each under its own classes (OfA).
 
-    Arguments as in `describe_by_own_classes`.
+    Arguments are those of `describe_by_own_classes`.
     """
     sizes = [(height, width) for height, width in np.asarray(maps.feature_size).tolist()]
     boxes = jnp.asarray(np.stack([grid(size) for size in sizes]))
@@ -58,7 +63,7 @@ def describe_grid(model: Model, maps: Maps, whitening: Whitening | None, *, num_
 
 
 def grid(size: tuple[int, int]) -> Int[np.ndarray, "t 4"]:
-    """The boxes of `describe_grid` in cells of a feature map of some rows and columns, see `regions.grid_boxes`."""
+    """Returns the boxes of `describe_grid` in cells of a feature map with ``size`` rows and columns."""
     return regions.grid_boxes(size, (1, *GRID_LEVELS))
 
 
@@ -66,28 +71,31 @@ def grid(size: tuple[int, int]) -> Int[np.ndarray, "t 4"]:
 def describe_by_own_classes(
     model: Model, maps: Maps, boxes: Int[Array, "b t 4"], whitening: Whitening | None, *, num_classes: int
 ) -> Float[Array, "b t d"]:
-    """A descriptor of each region under its own most probable classes: what `encode` makes of a box (OfA).
+    """Computes a descriptor of each region under its own most probable classes (OfA), as `encode` does for a box.
 
-    Arguments as in `describe_regions`; ``num_classes``: N_C.
+    Arguments are those of `describe_regions`; ``num_classes`` is N_C.
     """
     stride = model.feature_layer.stride
 
-    def one_image(one: Maps, cut: Int[Array, "t 4"]) -> Float[Array, "t d"]:
-        def one_region(cells: Int[Array, "4"]) -> Float[Array, " d"]:
-            pixels = (cells * stride).astype(jnp.float32)
-            pooled = pool_maps(model, one, one.feature_size * stride, pixels, None, num_classes=num_classes)
+    def describe_image(image_maps: Maps, image_boxes: Int[Array, "t 4"]) -> Float[Array, "t d"]:
+        def describe_region(box: Int[Array, "4"]) -> Float[Array, " d"]:
+            pixels, image_size = (box * stride).astype(jnp.float32), image_maps.feature_size * stride
+            pooled = pool_maps(model, image_maps, image_size, pixels, None, num_classes=num_classes)
             return descriptors.aggregate(pooled_vectors(model, pooled).vectors, whitening)
 
-        return jax.lax.map(one_region, cut)
+        return jax.lax.map(describe_region, image_boxes)
 
-    return jax.vmap(one_image)(maps, boxes)
+    return jax.vmap(describe_image)(maps, boxes)
 
 
 @jax.jit
 def region_vectors(
     model: Model, maps: Maps, class_ids: Int[Array, " n"], cells: Int[Array, "4"], whitening: Whitening | None
 ) -> Float[Array, "n d"]:
-    """The class vectors of one region of one image, no batch axis, whose sum is its row of `describe_regions`."""
+    """Computes the whitened class vectors of one region of one image, without a batch axis.
+
+    The normalised sum of the vectors is the region's descriptor in `describe_regions`.
+    """
     return descriptors.whiten_normalized(_vectors(model, maps, class_maps(model, maps, class_ids), cells), whitening)
 
 

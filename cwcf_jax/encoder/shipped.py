@@ -1,4 +1,4 @@
-"""The whitening that comes with the library, for a model that it was fitted for."""
+"""This module returns the whitening that ships with the library for a model."""
 
 import dataclasses
 from typing import Any
@@ -10,55 +10,57 @@ from cwcf_jax.weights import whitenings
 
 
 class NoWhiteningError(ValueError):
-    """No whitening that comes with the library fits a model; the message says why, and what to do."""
+    """Raised when the library ships no whitening for a model; the message says why, and what to do."""
 
 
 def shipped_whitening(model: Model, *, dim: int | None = None) -> Whitening:
-    """The whitening that comes with the library for a model's class vectors, fitted on photographs of other things.
+    """Returns the whitening that ships with the library for a model's class vectors.
 
         model = cwcf_jax.load("efficientnet_lite2")
         descriptors = cwcf_jax.encode(model, images, num_classes=8, whitening=cwcf_jax.shipped_whitening(model))
 
-    There is one for each EfficientNet-Lite, for class vectors of pooling ``gem``;
-    docs/collections.md says what it is worth, and `Whitening.fitted_on` what it was fitted on.
+    The library ships one whitening for each EfficientNet-Lite, for class vectors of pooling ``gem``. The whitening
+    images are general photographs, which `Whitening.fitted_on` names. docs/collections.md lists the gain in mAP.
 
     Args:
-        model: from `load`. Its weights may come from any file, as long as they are those that the whitening was fitted
-            for, number for number.
-        dim: dimensions kept, at most, those of largest variance first; None: as many as the layer has channels.
+        model: a model from `load`. The whitening was fitted for certain parameters, and the model must have exactly the
+            same numbers; the file that the numbers were read from does not matter.
+        dim: the largest number of dimensions, in the order of decreasing variance; None: all channels of the layer.
 
     Raises:
-        NoWhiteningError: none comes for this network, or it is for other weights, another layer or other class vectors;
-            a ValueError.
+        NoWhiteningError: the library has no whitening for this network, or the whitening is for other parameters,
+            another layer or other class vectors; a ValueError.
         ValueError: ``dim`` is below 1.
     """
     if dim is not None and dim < 1:
         raise ValueError(f"whitening keeps at least 1 dimension, not {dim}")
-    name, known = model.network.spec.name, whitenings.shipped()
-    if name not in known:
-        raise NoWhiteningError(f"no whitening comes with the library for {name}, only for {', '.join(known)}; {_FIT}")
-    record = whitenings.read_record(known[name])
-    wanted, given = record.encoder, vector_settings(model.config)
-    others = {field: value for field, value in wanted.items() if given[field] != value}
-    if others:
-        faults = ", ".join(f"{field}={value!r} (here {given[field]!r})" for field, value in others.items())
+    name, paths = model.network.spec.name, whitenings.shipped()
+    if name not in paths:
+        known = ", ".join(paths)
+        raise NoWhiteningError(f"the library has no whitening for {name}, only for {known}; {_ADVICE}")
+    record = whitenings.read_record(paths[name])
+    expected, actual = record.encoder, vector_settings(model.config)
+    differing = {field: value for field, value in expected.items() if actual[field] != value}
+    if differing:
+        reasons = ", ".join(f"{field}={value!r} (here {actual[field]!r})" for field, value in differing.items())
         raise NoWhiteningError(
-            f"the whitening that comes for {name} is for {faults}: load the model so, or else {_FIT}"
+            f"the library's whitening of {name} is for {reasons}; load the model with these settings, or {_ADVICE}"
         )
     if networks.fingerprint_params(model.params) != record.params:
         raise NoWhiteningError(
-            f"the whitening that comes for {name} is for other weights than these, those of the file with sha256 "
-            f"{record.weights[:12]}...: load them, or else {_FIT}"
+            f"the library's whitening of {name} is for other weights than the model's: load the weights file with "
+            f"sha256 {record.weights[:12]}..., or {_ADVICE}"
         )
-    found, _ = whitenings.read(known[name])
-    return dataclasses.replace(found, projection=found.projection[:, :dim], eigenvalues=found.eigenvalues[:dim])
+    whitening, _ = whitenings.read(paths[name])
+    projection, eigenvalues = whitening.projection[:, :dim], whitening.eigenvalues[:dim]
+    return dataclasses.replace(whitening, projection=projection, eigenvalues=eigenvalues)
 
 
-_FIT = "fit one with cwcf_jax.fit_shrinkage_whitening on class vectors of pictures of other things"
+_ADVICE = "fit one with cwcf_jax.fit_shrinkage_whitening on class vectors of other pictures"
 
 
 def vector_settings(config: EncoderConfig) -> dict[str, Any]:
-    """What an image's class vectors depend on beside the weights and the image, as JSON keeps it."""
+    """Returns the fields of an encoder config that class vectors depend on, in JSON types."""
     mean = config.pixel_mean
     return {
         "feature_layer": config.feature_layer,

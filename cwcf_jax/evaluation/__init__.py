@@ -1,4 +1,4 @@
-"""How good a ranking is: protocols, descriptors of whole benchmarks, rankings, metrics and confidence intervals."""
+"""This package measures rankings: protocols, descriptors of benchmarks, rankings, metrics and confidence intervals."""
 
 from cwcf_jax.evaluation.intervals import interval, paired_difference
 from cwcf_jax.evaluation.metrics import average_precision, difficulty, mean_average_precision, precision_at, recall_at

@@ -1,7 +1,7 @@
-"""A benchmark from its pooled rows: whitenings, and descriptors for every method.
+"""This module computes the whitenings and the descriptors of a benchmark, for every method, from its pooled rows.
 
-Everything here starts from `PooledRows`; no network runs. Descriptors come for several N_C at once, as prefixes of
-one cumulative sum over the classes.
+All functions start from `PooledRows`; no network runs. Descriptors are computed for several N_C at once, as prefixes
+of one cumulative sum over the classes.
 """
 
 import dataclasses
@@ -17,41 +17,47 @@ from cwcf_jax.arrays import l2_normalize
 from cwcf_jax.descriptors import Whitening, WhiteningConfig, aggregate_prefixes, repeat_dropped, whiten_normalized
 from cwcf_jax.store import PooledRows
 
-CHUNK = 128
-"""Images that are whitened in one call."""
+CHUNK_IMAGES = 128
+"""The number of images that are whitened in one call."""
 
-QUERIES = 16
-"""Queries whose adapted databases (OnA) are made together."""
+BLOCK_QUERIES = 16
+"""The number of queries whose OnA databases are computed together."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetRows:
-    """The rows of one dataset: its images, and its queries' regions if it has any."""
+    """A `DatasetRows` holds the pooled rows of one dataset.
+
+    Attributes:
+        name: name of the dataset.
+        images: rows of the dataset's images.
+        queries: rows of the regions of the dataset's queries; None: the dataset has no queries.
+    """
 
     name: str
     images: PooledRows
     queries: PooledRows | None = None
 
     def stores(self) -> Iterator[PooledRows]:
-        """Both, the images first."""
+        """Yields the rows of the images, then those of the queries if the dataset has queries."""
         yield self.images
         if self.queries is not None:
             yield self.queries
 
 
 def top_classes(store: PooledRows, count: int) -> np.ndarray:
-    """[n, count] int, the most probable classes of each row, the lower index first among equals."""
+    """Returns the most probable classes of each row, [n, count] int, the lower index first among equals."""
     return np.argsort(-store.logits, axis=1, kind="stable")[:, :count]
 
 
 def raw_vectors(store: PooledRows, *, channel_weighting: bool) -> np.ndarray:
-    """[n, k], sum-pooled features of each row, l2-normalised: the paper's baselines."""
+    """Returns the l2-normalised sum-pooled features of each row, [n, k]: the paper's baselines."""
     sums = store.sums * store.channel_weights if channel_weighting else np.asarray(store.sums)
     return np.asarray(l2_normalize(jnp.asarray(sums)))
 
 
 def fit_on_raw(collections: Sequence[DatasetRows], config: WhiteningConfig, *, channel_weighting: bool) -> Whitening:
-    """A whitening for the baselines, fitted on every image and query of the collections."""
+    """Fits a whitening for the paper's baselines on every image and query of the collections."""
     vectors = [
         raw_vectors(store, channel_weighting=channel_weighting)[store.done]
         for collection in collections
@@ -63,22 +69,22 @@ def fit_on_raw(collections: Sequence[DatasetRows], config: WhiteningConfig, *, c
 def fit_on_classes(
     collections: Sequence[DatasetRows], config: WhiteningConfig, count: int, class_ids: np.ndarray | None = None
 ) -> Whitening:
-    """A whitening fitted on N_pca = ``count`` l2-normalised class vectors of every image and query, at its first scale.
+    """Fits a whitening on N_pca = ``count`` l2-normalised class vectors of every image and query, at the first scale.
 
-    The classes are each row's most probable ones, or the first ``count`` of ``class_ids``.
+    The classes are the most probable classes of each row, or the first ``count`` of ``class_ids``.
     """
     vectors = []
     for collection in collections:
         for store in collection.stores():
             rows = np.flatnonzero(store.done)
-            chosen = top_classes(store, count)[rows] if class_ids is None else class_ids[:count]
-            found = store.class_vectors(rows, chosen)
-            vectors.append(np.asarray(l2_normalize(jnp.asarray(found.reshape(-1, found.shape[-1])))))
+            row_classes = top_classes(store, count)[rows] if class_ids is None else class_ids[:count]
+            class_vectors = store.class_vectors(rows, row_classes)
+            vectors.append(np.asarray(l2_normalize(jnp.asarray(class_vectors.reshape(-1, class_vectors.shape[-1])))))
     return config.fit(np.concatenate(vectors), f"{_names(collections)}, N_pca {count}")
 
 
 def describe_raw(store: PooledRows, whitening: Whitening | None, *, channel_weighting: bool) -> Float[Array, "n d"]:
-    """Descriptors of the paper's baselines, one a row."""
+    """Computes the descriptor of each row by the paper's baselines."""
     return whiten_normalized(jnp.asarray(raw_vectors(store, channel_weighting=channel_weighting)), whitening)
 
 
@@ -90,22 +96,24 @@ def describe(
     *,
     repeat: bool = False,
 ) -> Float[Array, "m n d"]:
-    """Descriptors of every row for each N_C of ``counts``: OfA, or a list of classes fixed beforehand.
+    """Computes the descriptors of every row for each N_C of ``counts``: OfA, or a list of classes fixed beforehand.
 
-    Class vectors of several scales are whitened one by one and summed; a class is dropped where it is at all of them.
+    The class vectors of several scales are whitened one by one and summed. A class is dropped where it is dropped at
+    all scales.
 
     Args:
-        store: of n rows.
-        whitening: applied to each class vector.
+        store: pooled rows of n images or queries.
+        whitening: whitening of each class vector; None: class vectors are normalised only.
         counts: the m values of N_C.
-        class_ids: [max(counts)] or more, the classes for all rows; None: each row's own most probable ones (OfA).
-        repeat: whether a dropped class's vector is replaced by that of the class before it.
+        class_ids: shape [max(counts)] or longer; the classes for all rows; None: each row's most probable classes
+            (OfA).
+        repeat: whether the vector of a dropped class is replaced by the vector of the class before it.
     """
     most = max(counts)
-    own = top_classes(store, most) if class_ids is None else np.tile(class_ids[:most], (store.length, 1))
+    classes = top_classes(store, most) if class_ids is None else np.tile(class_ids[:most], (store.length, 1))
     parts = []
     for rows in _chunks(store):
-        vectors = [_padded(scale.class_vectors(rows, own[rows])) for scale in store.scales]
+        vectors = [_pad_chunk(scale.class_vectors(rows, classes[rows])) for scale in store.scales]
         parts.append(_aggregate_all(vectors, whitening, counts, repeat)[:, : rows.stop - rows.start])
     return jnp.concatenate(parts, axis=1)
 
@@ -118,62 +126,64 @@ def describe_online(
     *,
     repeat: bool = False,
 ) -> Iterator[Float[Array, "m n d"]]:
-    """OnA: `describe` under each query's classes, ``class_ids`` [q, max(counts)], one query after another.
+    """Yields the result of `describe` for each query, under its classes ``class_ids`` [q, max(counts)]: OnA.
 
-    Queries share classes, so the class vectors of `QUERIES` queries are read and whitened once.
+    Queries share classes, so the class vectors of `BLOCK_QUERIES` queries are read and whitened once.
     """
-    for block in np.split(class_ids[:, : max(counts)], range(QUERIES, len(class_ids), QUERIES)):
-        union, chosen = np.unique(block, return_inverse=True)
-        chosen = chosen.reshape(block.shape)
-        filled = np.pad(union, (0, -len(union) % CHUNK))  # class 0 fills up, so that few shapes get compiled
+    for block in np.split(class_ids[:, : max(counts)], range(BLOCK_QUERIES, len(class_ids), BLOCK_QUERIES)):
+        union, columns = np.unique(block, return_inverse=True)
+        columns = columns.reshape(block.shape)
+        padded = np.pad(union, (0, -len(union) % CHUNK_IMAGES))  # class 0 is the padding: few shapes get compiled
         parts = []
         for rows in _chunks(store):
-            embedded = sum_scales([_padded(scale.class_vectors(rows, filled)) for scale in store.scales], whitening)
-            parts.append(_aggregate_chosen(embedded, chosen, counts, repeat)[:, :, : rows.stop - rows.start])
+            embedded = sum_scales([_pad_chunk(scale.class_vectors(rows, padded)) for scale in store.scales], whitening)
+            parts.append(_aggregate_columns(embedded, columns, counts, repeat)[:, :, : rows.stop - rows.start])
         yield from jnp.concatenate(parts, axis=2)
 
 
 def _chunks(store: PooledRows) -> Iterator[slice]:
-    for start in range(0, store.length, CHUNK):
-        yield slice(start, min(start + CHUNK, store.length))
+    for start in range(0, store.length, CHUNK_IMAGES):
+        yield slice(start, min(start + CHUNK_IMAGES, store.length))
 
 
-def _padded(vectors: np.ndarray) -> np.ndarray:
-    return np.pad(vectors, ((0, CHUNK - len(vectors)), (0, 0), (0, 0))) if len(vectors) < CHUNK else vectors
+def _pad_chunk(vectors: np.ndarray) -> np.ndarray:
+    if len(vectors) == CHUNK_IMAGES:
+        return vectors
+    return np.pad(vectors, ((0, CHUNK_IMAGES - len(vectors)), (0, 0), (0, 0)))
 
 
 @jax.jit
 def sum_scales(vectors: Sequence[Float[Array, "n c k"]], whitening: Whitening | None) -> Float[Array, "n c d"]:
-    """Whitened class vectors of images, the sum of those of each scale."""
-    return functools.reduce(jnp.add, [whiten_normalized(of_scale, whitening) for of_scale in vectors])
+    """Returns the whitened class vectors of n images, summed over the scales."""
+    return functools.reduce(jnp.add, [whiten_normalized(scale_vectors, whitening) for scale_vectors in vectors])
 
 
 @functools.partial(jax.jit, static_argnames=("counts", "repeat"))
 def _aggregate_all(
     vectors: Sequence[Float[Array, "n c k"]], whitening: Whitening | None, counts: tuple[int, ...], repeat: bool
 ) -> Float[Array, "m n d"]:
-    def one_image(one: Float[Array, "c d"]) -> Float[Array, "m d"]:
-        return aggregate_prefixes(repeat_dropped(one) if repeat else one, counts)
+    def aggregate_image(image_vectors: Float[Array, "c d"]) -> Float[Array, "m d"]:
+        return aggregate_prefixes(repeat_dropped(image_vectors) if repeat else image_vectors, counts)
 
-    return jnp.swapaxes(jax.vmap(one_image)(sum_scales(vectors, whitening)), 0, 1)
+    return jnp.swapaxes(jax.vmap(aggregate_image)(sum_scales(vectors, whitening)), 0, 1)
 
 
 @functools.partial(jax.jit, static_argnames=("counts", "repeat"))
-def _aggregate_chosen(
-    embedded: Float[Array, "n c d"], chosen: Int[Array, "q most"], counts: tuple[int, ...], repeat: bool
+def _aggregate_columns(
+    embedded: Float[Array, "n c d"], columns: Int[Array, "q most"], counts: tuple[int, ...], repeat: bool
 ) -> Float[Array, "q m n d"]:
-    def one_query(positions: Int[Array, " most"]) -> Float[Array, "m n d"]:
-        def one_image(one: Float[Array, "c d"]) -> Float[Array, "m d"]:
-            rows = one[positions]  # a dropped class's row stays zero when it is whitened
-            return aggregate_prefixes(repeat_dropped(rows) if repeat else rows, counts)
+    def aggregate_for_query(query_columns: Int[Array, " most"]) -> Float[Array, "m n d"]:
+        def aggregate_image(image_vectors: Float[Array, "c d"]) -> Float[Array, "m d"]:
+            chosen = image_vectors[query_columns]  # whitening leaves the zero vector of a dropped class zero
+            return aggregate_prefixes(repeat_dropped(chosen) if repeat else chosen, counts)
 
-        return jnp.swapaxes(jax.vmap(one_image)(embedded), 0, 1)
+        return jnp.swapaxes(jax.vmap(aggregate_image)(embedded), 0, 1)
 
-    return jax.lax.map(one_query, chosen)
+    return jax.lax.map(aggregate_for_query, columns)
 
 
 def count_dropped(store: PooledRows, count: int) -> int:
-    """How many of the rows' ``count`` most probable classes are dropped for want of evidence."""
+    """Counts the classes dropped for lack of evidence among the ``count`` most probable classes of each row."""
     classes, done = top_classes(store, count), store.done
     total = 0
     for rows in _chunks(store):
@@ -183,10 +193,10 @@ def count_dropped(store: PooledRows, count: int) -> int:
 
 
 def class_votes(collections: Sequence[DatasetRows], *, top: int = 64) -> tuple[np.ndarray, int]:
-    """In how many rows each class is among the ``top`` most probable ones, and of how many rows.
+    """Counts the rows in which each class is among the ``top`` most probable classes, and the rows counted over.
 
-    Counted over each collection's query regions (the paper's rule for Paris6k, section 4.3) or, where it has none, over
-    its images.
+    The rows are the query regions of each collection (the paper's rule for Paris6k, section 4.3), or the images of a
+    collection without queries.
     """
     votes, voters = np.zeros(collections[0].images.logits.shape[1], np.int64), 0
     for collection in collections:
@@ -197,12 +207,12 @@ def class_votes(collections: Sequence[DatasetRows], *, top: int = 64) -> tuple[n
 
 
 def most_voted(votes: np.ndarray, count: int) -> np.ndarray:
-    """The ``count`` classes with most votes, most first, equal ones by index."""
+    """Returns the ``count`` classes with the most votes, most first; classes with equal votes are ordered by index."""
     return np.argsort(-votes, kind="stable")[:count]
 
 
 def frequent_classes(collections: Sequence[DatasetRows], *, count: int, top: int = 64) -> np.ndarray:
-    """The ``count`` classes that `class_votes` finds most often, most frequent first: the list of section 4.3."""
+    """Returns the ``count`` classes that `class_votes` counts most often, most frequent first: see section 4.3."""
     return most_voted(class_votes(collections, top=top)[0], count)
 
 

@@ -1,27 +1,30 @@
-"""How far a mean over queries can be trusted: percentile bootstrap (Efron 1979), queries being what is resampled."""
+"""This module computes confidence intervals of a mean over queries by the percentile bootstrap (Efron 1979).
+
+The bootstrap resamples the queries.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-BLOCK = 1000
-"""Samples that are drawn at once."""
+BLOCK_SAMPLES = 1000
+"""The number of samples that are drawn at once."""
 
 
 def interval(
     per_query: ArrayLike, *, confidence: float = 0.95, samples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
-    """Low and high end of the confidence interval of the mean.
+    """Computes the low and the high end of the confidence interval of the mean.
 
     Args:
-        per_query: [q], one value of each query, average precision for instance; finite, at least 2.
-        confidence: between 0 and 1.
+        per_query: shape [q], q >= 2; one finite value for each query, average precision for instance.
+        confidence: probability that the interval covers the mean, between 0 and 1.
         samples: how often q queries are drawn with replacement, at least 1.
-        seed: equal seeds give equal intervals.
+        seed: seed of the draws; equal seeds give equal intervals.
 
     Raises:
         ValueError: an argument is outside its range.
     """
-    from scipy import stats  # type: ignore[import-untyped]  # here: it takes a second to import
+    from scipy import stats  # type: ignore[import-untyped]  # imported late: the import takes a second
 
     values = _values(per_query)
     if not 0.0 < confidence < 1.0:
@@ -32,7 +35,7 @@ def interval(
         (values,),
         np.mean,
         n_resamples=samples,
-        batch=BLOCK,
+        batch=BLOCK_SAMPLES,
         confidence_level=confidence,
         method="percentile",
         rng=np.random.default_rng(seed),
@@ -43,15 +46,20 @@ def interval(
 def paired_difference(
     first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95, samples: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of ``first - second`` and both ends of its confidence interval.
+    """Computes the mean of ``first - second`` and both ends of the mean's confidence interval.
 
-    Both methods are taken at the queries that were drawn, so what makes a query hard for either cancels. Arguments and
-    errors as in `interval`; ValueError too if the two do not hold as many queries.
+    Each sample compares both methods on the same queries, so the difficulty of a query cancels. Arguments and errors
+    are those of `interval`.
+
+    Raises:
+        ValueError: the two methods have different numbers of queries.
     """
-    ours, theirs = _values(first), _values(second)
-    if len(ours) != len(theirs):
-        raise ValueError(f"values of {len(ours)} queries cannot be paired with values of {len(theirs)}")
-    difference = ours - theirs
+    first_values, second_values = _values(first), _values(second)
+    if len(first_values) != len(second_values):
+        raise ValueError(
+            f"values of {len(first_values)} queries cannot be paired with values of {len(second_values)} queries"
+        )
+    difference = first_values - second_values
     low, high = interval(difference, confidence=confidence, samples=samples, seed=seed)
     return float(difference.mean()), low, high
 

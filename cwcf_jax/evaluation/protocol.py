@@ -1,4 +1,4 @@
-"""An evaluation protocol: every choice that changes a published number and is not the method itself."""
+"""This module defines protocols: all choices that change a published number and are not part of the method itself."""
 
 import dataclasses
 from typing import Any
@@ -26,44 +26,50 @@ CHOICES = {
     "region_rows": ("query", "kept"),
     "whitening": ("pca", "shrinkage"),
 }
-"""The values of those fields of a `ProtocolConfig` that have a few."""
+"""The allowed values of the fields of a `ProtocolConfig` that have a fixed list of values."""
 
 CLASS_CROP = Resize("multiple", 16)
-"""What the authors' code makes of a query's pixels to find its classes."""
+"""The resize that the authors' code applies to a query's crop before the crop is classified."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ProtocolConfig:
-    """Each field switches alone.
+    """A `ProtocolConfig` holds one choice a field; each field can be changed without the others.
 
     Attributes:
-        name: of the preset it started from.
-        resize: ``none``, ``min720``, ``max1024``, ``squash1024x720``.
-        scales: what every picture is multiplied by after that, with commas: the network sees it at each. The whitened
-            class vectors of all scales are summed; classes and the maps of regions are those of the first scale.
-        pixel_mean: ``network`` subtracts each channel's mean from that channel; ``reversed`` subtracts the list in
-            reversed order, as the authors' code does by accident.
+        name: name of the preset that the config started from.
+        resize: resize of every picture: ``none``, ``min720``, ``max1024``, ``squash1024x720``.
+        scales: factors by which the resized pictures are scaled, separated by commas. The network runs at each scale,
+            and the whitened class vectors of all scales are summed. The first scale gives the classes and the maps of
+            regions.
+        pixel_mean: ``network`` subtracts each channel's mean from this channel; ``reversed`` subtracts the list of
+            means in reversed order, as the authors' code does by accident.
         cam_normalization: ``min_max``, ``max_clip`` (the authors' code) or ``raw``.
-        negative_maps: what becomes of a class whose map is nowhere positive: ``drop`` or ``scale`` like any other.
-        pooling: what a class vector is: ``sum`` (Eq. 4 with its channel weights) or ``gem``, a power mean with p = 3
-            and without them (`encoder.EncoderConfig`).
-        bad_vectors: what becomes of a class vector without evidence: ``drop``, or ``repeat`` the one before it.
-        query_classes: those of the ``region``, or of the box's pixels passed alone at native scale, ``crop``.
-        query_features: the cells that the box touches, ``region``; whole strides of it as in the authors' code,
-            ``floor``; or the box's pixels as an image of their own, ``crop``.
+        negative_maps: treatment of a class whose CAM is nowhere positive: ``drop`` the class, or ``scale`` the CAM
+            like any other.
+        pooling: pooling of class vectors: ``sum`` (Eq. 4, with channel weights) or ``gem``, a power mean with p = 3
+            without channel weights (`encoder.EncoderConfig`).
+        bad_vectors: treatment of a class vector without evidence: ``drop`` the vector, or ``repeat`` the vector before
+            it.
+        query_classes: pixels that give the query's classes: the ``region`` of the whole image, or the ``crop``, which
+            is the box's pixels passed alone at native scale.
+        query_features: cells that give the query's features: the cells that the box touches, ``region``; whole strides
+            of the box as in the authors' code, ``floor``; or the box's pixels as a separate image, ``crop``.
         query_boxes: ``scaled`` with the resize, or left in ``original`` pixels as in the authors' code.
-        query_row: the query's own picture is ``ranked`` like any other, or always ``first``, as where the released code
-            overwrites its row with the query.
-        expansion_rows: what expansion sums: rows as they were ``searched``, or those of the ``images`` even where the
-            query stood in for one.
-        thresholds: of the heat map, in percent of its maximum, for regions of section 4.5; ascending, with commas.
-        region: ``component``, the box of the largest connected component, or ``contour``, of the largest outline.
-        min_region: cells that both sides of a region must have; images without such a region come last.
-        region_rows: regions that won stand in for their images in this ``query``'s expansion, or are ``kept`` for every
-            later query's search too, as the authors' code does by accident (OfA).
+        query_row: the query's own picture is ``ranked`` like any other, or always ``first``, as in the released code,
+            which overwrites the picture's row with the query.
+        expansion_rows: rows that query expansion sums: the rows as they were ``searched``, or the rows of the
+            ``images``, even where the query replaced a row in the search.
+        thresholds: thresholds of the heat map for regions (section 4.5), in percent of the maximum; ascending,
+            separated by commas.
+        region: rule for a region: ``component``, the box of the largest connected component, or ``contour``, the box
+            of the largest outline.
+        min_region: smallest height and width of a region in cells; images without such a region are ranked last.
+        region_rows: best regions replace the rows of their images in the expansion of this ``query``, or are ``kept``
+            for the searches of all later queries too, as the authors' code does by accident (OfA).
         whitening: ``pca`` or ``shrinkage``.
-        whitening_dim: dimensions kept, at most; 0: all that have variance.
-        shrinkage: ratio of the shrinkage whitening.
+        whitening_dim: largest number of dimensions kept; 0: all dimensions with variance.
+        shrinkage: weight of the mean variance in a shrinkage whitening, 0 to 1.
     """
 
     name: str
@@ -102,10 +108,13 @@ class ProtocolConfig:
             if getattr(self, field) not in known:
                 raise ValueError(f"unknown {field} {getattr(self, field)!r}; known: {', '.join(known)}")
         if self.pooling == "gem" and self.cam_normalization == "raw":
-            raise ValueError("negative values of raw maps cannot weight a power mean: pooling=gem needs others")
+            raise ValueError(
+                "negative values of raw maps cannot weight a power mean: choose cam_normalization min_max or max_clip"
+                " for pooling=gem"
+            )
 
     def replace(self, **changes: Any) -> "ProtocolConfig":
-        """A copy with some fields changed; ValueError for a field there is not."""
+        """Returns a copy with some fields changed; raises ValueError for an unknown field."""
         known = {field.name for field in dataclasses.fields(self)}
         unknown = changes.keys() - known
         if unknown:
@@ -113,13 +122,13 @@ class ProtocolConfig:
         return dataclasses.replace(self, **changes)
 
     def __str__(self) -> str:
-        """The preset's name and what was changed of it."""
+        """Returns the preset's name and the fields that differ from the preset."""
         preset = dataclasses.asdict(PROTOCOLS.get(self.name, self))
         changed = [f"{field}={value}" for field, value in dataclasses.asdict(self).items() if value != preset[field]]
         return " + ".join([self.name, *changed])
 
     def model_options(self, mean: tuple[float, float, float]) -> dict[str, Any]:
-        """The options of `encoder.load` that follow from it, for a network with this pixel mean."""
+        """Returns the options of `encoder.load` under this protocol, for a network with the pixel mean ``mean``."""
         return {
             "cam_normalization": self.cam_normalization,
             "drop_negative": self.negative_maps == "drop",
@@ -130,7 +139,7 @@ class ProtocolConfig:
         }
 
     def image_scales(self) -> tuple[float, ...]:
-        """The scales as numbers, the one that classes and maps are of first."""
+        """Returns the scales as numbers; raises ValueError if `scales` is malformed."""
         try:
             scales = tuple(float(text) for text in self.scales.split(","))
         except ValueError:
@@ -140,14 +149,14 @@ class ProtocolConfig:
         return scales
 
     def extractions(self, batch_size: int) -> tuple[ExtractionConfig, ...]:
-        """How pictures become rows of a store, at each scale."""
-        one = self.extraction(batch_size)
+        """Returns the extraction config of each scale: how pictures become rows of a store."""
+        first = self.extraction(batch_size)
         return tuple(
-            dataclasses.replace(one, resize=Resize.parse(self.resize).scaled(scale)) for scale in self.image_scales()
+            dataclasses.replace(first, resize=Resize.parse(self.resize).scaled(scale)) for scale in self.image_scales()
         )
 
     def extraction(self, batch_size: int) -> ExtractionConfig:
-        """How pictures become rows of a store, at the first scale."""
+        """Returns the extraction config of the first scale: how pictures become rows of a store."""
         return ExtractionConfig(
             Resize.parse(self.resize).scaled(self.image_scales()[0]),
             scale_boxes=self.query_boxes == "scaled",
@@ -157,7 +166,7 @@ class ProtocolConfig:
         )
 
     def fractions(self) -> tuple[float, ...]:
-        """The thresholds as shares of a heat map's maximum."""
+        """Returns the thresholds as shares of a heat map's maximum; raises ValueError if `thresholds` is malformed."""
         try:
             shares = tuple(float(text) / 100 for text in self.thresholds.split(","))
         except ValueError:
@@ -167,22 +176,22 @@ class ProtocolConfig:
         return shares
 
     def search_config(self, config: SearchConfig) -> SearchConfig:
-        """Add to a search what the protocol says of the row of the query's own picture."""
+        """Returns a copy of ``config`` that treats the row of the query's own picture as the protocol says."""
         pinned = self.query_row == "first"
         expand_images = pinned and config.expansion > 0 and self.expansion_rows == "images"
         return dataclasses.replace(config, pin_query_row=pinned, expand_images=expand_images)
 
     def region_config(self) -> RegionConfig:
-        """How regions are found in re-ranking."""
+        """Returns the config of the regions in re-ranking."""
         return RegionConfig(fractions=self.fractions(), rule=self.region, minimum=self.min_region)
 
     def whitening_config(self) -> WhiteningConfig:
-        """How whitenings are fitted."""
+        """Returns the config of the whitenings."""
         return WhiteningConfig(self.whitening, self.whitening_dim or None, self.shrinkage)
 
 
 PAPER = ProtocolConfig("paper")
-"""The paper's text: section 4.1, and section 3.2 for what it says of maps."""
+"""The protocol of the paper's text: section 4.1, and section 3.2 for the maps."""
 
 AUTHORS_CODE = ProtocolConfig(
     "authors_code",
@@ -201,22 +210,22 @@ AUTHORS_CODE = ProtocolConfig(
     min_region=5,
     region_rows="kept",
 )
-"""What the authors' released code does."""
+"""The protocol of the authors' released code."""
 
 DEVELOPMENT = ProtocolConfig("development", resize="none", whitening_dim=256)
-"""For the development sets, whose pictures are small and whose whitening images are too few for all dimensions."""
+"""The protocol of the development sets: small pictures, and too few whitening images for all dimensions."""
 
 BEST = ProtocolConfig("best", resize="none", pooling="gem", whitening="shrinkage")
-"""What gives frozen features their best figures: power means, and a whitening of all dimensions with shrinkage .2.
+"""The protocol with the best mAP for frozen features: power means, and a whitening of all dimensions, shrinkage .2.
 
-Pictures keep their stored size. N_C and N_pca are no part of a protocol; it is meant for N_C 8 and N_pca 32.
+Pictures keep their stored size. N_C and N_pca are not part of a protocol; this protocol is meant for N_C 8, N_pca 32.
 """
 
 PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, AUTHORS_CODE, DEVELOPMENT, BEST)}
 
 
 def get(name: str) -> ProtocolConfig:
-    """The preset called ``name``; ValueError lists the known ones."""
+    """Returns the preset called ``name``; raises ValueError, which lists the known presets, if there is none."""
     if name not in PROTOCOLS:
         raise ValueError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]

@@ -1,4 +1,4 @@
-"""Rankings of a benchmark's images for all its queries, several values of N_C at once."""
+"""This module ranks a benchmark's images for all queries, for several values of N_C at once."""
 
 import dataclasses
 import functools
@@ -17,17 +17,17 @@ from cwcf_jax.search.pipeline import Database, Reranker, SearchConfig
 
 @dataclasses.dataclass(frozen=True)
 class MethodDescriptors:
-    """A method's descriptors for m values of N_C.
+    """A `MethodDescriptors` holds the descriptors of one method for m values of N_C.
 
     Attributes:
-        method: its name in results files.
-        counts: the values; None where the method has no N_C.
-        npca: N_pca of its whitening.
-        queries: [m, q, d].
-        databases: [m, n, d] for each query in turn; the same array where it does not depend on the query.
-        whitening: of its class vectors, for regions.
-        online: ``databases`` once more, under each query's classes, where the best images of a search are scored anew
-            under these.
+        method: name of the method in results files.
+        counts: the m values of N_C; None where the method has no N_C.
+        npca: N_pca of the method's whitening; None where the method has no N_pca.
+        queries: shape [m, q, d]; descriptors of the queries.
+        databases: one array [m, n, d] for each query; the same array where the database does not depend on the query.
+        whitening: whitening of class vectors, for the descriptors of regions.
+        online: databases like ``databases`` under each query's classes (OnA), for searches that score the best images
+            anew; None: no search does so.
     """
 
     method: str
@@ -42,15 +42,15 @@ class MethodDescriptors:
 def select_images(
     databases: Iterable[jax.Array], images: Int[np.ndarray, " r"], *, neighbours: int = 0, alpha: float = 0.0
 ) -> Iterator[Float[Array, "m r d"]]:
-    """Reduce databases [m, n, d] to some of their images, and expand these by one another.
+    """Reduces databases [m, n, d] to some of their images, and expands these images by one another.
 
-    An array that comes several times in a row is reduced once, and its result is one array, too.
+    An array that is repeated for several consecutive queries is reduced once, and the result is repeated too.
 
     Args:
-        databases: of each query in turn.
-        images: the r images that stay, ascending.
+        databases: one database for each query.
+        images: rows of the r images that are kept, ascending.
         neighbours: number of nearest rows that each row is expanded by, see `augment_database`; 0: none.
-        alpha: exponent of their weights.
+        alpha: exponent of the neighbours' weights.
     """
     last: jax.Array | None = None
     for database in databases:
@@ -75,30 +75,33 @@ def rank_images(
     rerankers: Callable[[int], Reranker] | None = None,
     keep_regions: bool = False,
 ) -> dict[tuple[int, SearchConfig], Int[np.ndarray, "q n"]]:
-    """Rank all images for each of q queries, under every configuration and each of m settings of the descriptors.
+    """Ranks all images for each of q queries, under every search config and each of m settings of the descriptors.
 
     Args:
-        queries: descriptors of norm 1.
-        databases: [m, n, d] for each query in turn; the same array where it does not depend on the query.
-        configs: what follows each first search.
-        query_rows: of each query, the row of its own picture, or `pipeline.NOWHERE`.
-        online: [m, n, d] for each query in turn, under its classes; where a configuration scores the best anew by them.
-        rerankers: gives the `Reranker` of the i-th query, where a configuration re-ranks.
-        keep_regions: whether regions that won stand in for their images in all later searches of the same
-            configuration, as the authors' code does by accident; only where that configuration expands.
+        queries: descriptors of the queries, norm 1.
+        databases: one array [m, n, d] for each query; the same array where the database does not depend on the query.
+        configs: search configs.
+        query_rows: database row of each query's own picture, or `pipeline.NOWHERE`.
+        online: one array [m, n, d] for each query, under the query's classes (OnA); for configs with ``online``.
+        rerankers: function that returns the `Reranker` of the i-th query; for configs that re-rank.
+        keep_regions: whether the best regions replace their images in all later searches under the same config, as in
+            the authors' code, by accident; only for configs with query expansion.
 
     Returns:
-        By setting and configuration, each query's rows, best first.
+        Rankings by setting and config, each [q, n]: the database rows of each query, best first.
 
     Raises:
-        ValueError: ``online`` or ``rerankers`` is missing where a configuration needs it.
+        ValueError: ``online`` or ``rerankers`` is missing where a config needs it.
     """
     if online is None and (needing := [config for config in configs if config.online]):
-        raise ValueError(f"scores under the query's classes need descriptors under them: {needing[0]}")
+        raise ValueError(
+            "scores under the query's classes need descriptors under the same classes: pass `online` to rank by"
+            f" {needing[0]}"
+        )
     runs = [_RankingRun(config, rerankers, keep_regions) for config in configs]
     rankings: dict[tuple[int, SearchConfig], list[np.ndarray]] = {}
-    second = itertools.repeat(None, len(query_rows)) if online is None else online
-    for i, (query_row, database, adapted) in enumerate(zip(query_rows, databases, second, strict=True)):
+    online_databases = itertools.repeat(None, len(query_rows)) if online is None else online
+    for i, (query_row, database, adapted) in enumerate(zip(query_rows, databases, online_databases, strict=True)):
         for run in runs:
             for m, rows in enumerate(run.rank(i, queries[:, i], database, query_row, adapted)):
                 rankings.setdefault((m, run.config), []).append(rows)
@@ -106,26 +109,26 @@ def rank_images(
 
 
 class _RankingRun:
-    """One configuration, query after query."""
+    """A `_RankingRun` ranks the images under one search config, query after query."""
 
     def __init__(self, config: SearchConfig, rerankers: Callable[[int], Reranker] | None, keep: bool) -> None:
         if config.rerank and rerankers is None:
-            raise ValueError(f"re-ranking needs rerankers: {config}")
+            raise ValueError(f"re-ranking needs rerankers: pass `rerankers` to rank by {config}")
         self.config = config
         self._rerankers = rerankers
         self._keep = keep and config.expansion > 0
-        self._kept: dict[int, Database] = {}
+        self._kept_databases: dict[int, Database] = {}
 
     def rank(
         self, i: int, queries: jax.Array, databases: jax.Array, query_row: int, online: jax.Array | None
     ) -> Int[np.ndarray, "m n"]:
-        """Rows for the m settings of the i-th query."""
+        """Ranks the images for the i-th query: the rows under each of the m settings, best first."""
         online = online if self.config.online else None
         if self._rerankers is None or not self.config.rerank:
             return np.asarray(_rank_settings(queries, databases, query_row, online, config=self.config))
         rankings = []
         for m, query in enumerate(queries):
-            database = self._kept.get(m, Database(databases[m]))
+            database = self._kept_databases.get(m, Database(databases[m]))
             ranking, regions = pipeline.search(
                 query,
                 database,
@@ -136,7 +139,7 @@ class _RankingRun:
                 online=None if online is None else Database(online[m]).vectors,
             )
             if self._keep and regions is not None:
-                self._kept[m] = database.replace(regions.rows, regions.vectors)
+                self._kept_databases[m] = database.replace(regions.rows, regions.vectors)
             rankings.append(np.asarray(ranking.rows))
         return np.stack(rankings)
 
@@ -149,7 +152,7 @@ def _rank_settings(
     online: Float[Array, "m n d"] | None,
     config: SearchConfig,
 ) -> Int[Array, "m n"]:
-    """`search.pipeline.search` for m settings of one query at once; without re-ranking."""
+    """Runs `search.pipeline.search` without re-ranking, for the m settings of one query at once."""
 
     def rank(
         query: Float[Array, " d"], descriptors: Float[Array, "n d"], adapted: Float[Array, "n d"] | None

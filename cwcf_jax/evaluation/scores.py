@@ -1,4 +1,4 @@
-"""How good the rankings of a benchmark's queries are, and how two methods compare on the same queries."""
+"""This module scores the rankings of a benchmark's queries, and compares two methods on the same queries."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,23 +17,23 @@ from cwcf_jax.evaluation.metrics import (
 )
 from cwcf_jax.images import BenchmarkQuery
 
-RECALLS = (10, 100)
-"""Numbers of images at which recall is taken."""
+RECALL_CUTOFFS = (10, 100)
+"""The numbers of first images at which recall is computed."""
 
-PRECISIONS = (1, 5, 10)
-"""Numbers of images at which the revisited benchmarks take precision."""
+PRECISION_CUTOFFS = (1, 5, 10)
+"""The numbers of first images at which the revisited benchmarks compute precision."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Metrics of one method on a benchmark.
+    """A `Scores` holds the metrics of one method on a benchmark.
 
     Attributes:
         map: mean average precision over the queries that have positives.
-        low: of the 95 % bootstrap interval of ``map`` over queries; None where there is one query.
-        high: likewise.
-        per_query: average precision of each query, by its name.
-        metrics: mean recall, and what the revisited protocol adds, by name.
+        low: low end of the 95 % bootstrap interval of ``map`` over queries; None if there is only one query.
+        high: high end of this interval, or None.
+        per_query: average precision by name of the query.
+        metrics: mean recall by name of the metric, and the metrics that the revisited protocol adds.
     """
 
     map: float
@@ -44,12 +44,12 @@ class Scores:
 
 
 def score(rankings: Mapping[str, Sequence[int]], queries: Sequence[BenchmarkQuery], *, revisited: bool) -> Scores:
-    """Score rankings against the ground truth.
+    """Scores rankings against the ground truth.
 
     Args:
-        rankings: each query's images, best first, by the query's name.
-        queries: with the ground truth.
-        revisited: whether the benchmark is a revisited one, of easy and hard images.
+        rankings: images of each query, best first, by name of the query.
+        queries: queries with their ground truth.
+        revisited: whether the benchmark is a revisited one, with easy and hard images.
 
     Raises:
         ValueError: no query has positives.
@@ -62,7 +62,7 @@ def score(rankings: Mapping[str, Sequence[int]], queries: Sequence[BenchmarkQuer
     low, high = interval(values) if len(values) > 1 else (None, None)
     metrics = {
         f"recall@{k}": _mean([recall_at(ranking, truth.positives, truth.junk, k) for ranking, truth in judged])
-        for k in RECALLS
+        for k in RECALL_CUTOFFS
     }
     if revisited:
         metrics |= _revisited([(ranking, truths[name]) for name, ranking in rankings.items()])
@@ -70,25 +70,31 @@ def score(rankings: Mapping[str, Sequence[int]], queries: Sequence[BenchmarkQuer
 
 
 def _revisited(ranked: Sequence[tuple[Sequence[int], BenchmarkQuery]]) -> dict[str, float]:
-    """Mean average precision and precisions under each setup in which a query has positives."""
+    """Computes the mean average precision and the mean precisions under each setup in which a query has positives."""
     metrics: dict[str, float] = {}
     for setup in SETUPS:
         judged = []
         for ranking, query in ranked:
             hard = query.hard or frozenset()
             positives, junk = difficulty(query.positives - hard, hard, query.junk, setup)
-            if positives:  # as in the released evaluation, a query without is no part of the mean
+            if positives:  # as in the released evaluation, queries without positives do not count in the mean
                 judged.append((ranking, positives, junk))
         if not judged:
             continue
         metrics[f"map_{setup}"] = _mean([average_precision(*query) for query in judged])
-        for k in PRECISIONS:
+        for k in PRECISION_CUTOFFS:
             metrics[f"mp@{k}_{setup}"] = _mean([precision_at(*query, k) for query in judged])
     return metrics
 
 
 class Comparison(NamedTuple):
-    """Difference of two methods in mAP, and its 95 % bootstrap interval; None where fewer than 2 queries are common."""
+    """A `Comparison` holds the difference of two methods in mAP, and the 95 % bootstrap interval of the difference.
+
+    Attributes:
+        difference: mAP of the first method minus mAP of the second.
+        low: low end of the interval; None if the methods have fewer than 2 queries in common.
+        high: high end of the interval, or None.
+    """
 
     difference: float
     low: float | None
@@ -96,11 +102,13 @@ class Comparison(NamedTuple):
 
 
 def compare(first: Mapping[str, float], second: Mapping[str, float]) -> Comparison:
-    """Subtract the mAP of the second method from that of the first, paired over the queries that both have.
+    """Subtracts the mAP of the second method from the mAP of the first, paired over the common queries.
+
+    With fewer than 2 common queries, the mAP of each method is the mean over all of its queries.
 
     Args:
-        first: average precision of each query, by its name.
-        second: likewise. With fewer than 2 common queries, all queries of each are averaged.
+        first: average precision of the first method by name of the query.
+        second: average precision of the second method by name of the query.
     """
     names = [name for name in first if name in second]
     if len(names) < 2:

@@ -1,6 +1,6 @@
-"""Images through the network into a store: once, resumably, leaving out what cannot be read."""
+"""This package passes images through a network into a store; it can be resumed, and skips unreadable pictures."""
 
-from cwcf_jax.extraction.config import EXTRACTION, ExtractionConfig, fingerprint, fingerprint_files
+from cwcf_jax.extraction.config import EXTRACTION_VERSION, ExtractionConfig, fingerprint, fingerprint_files
 from cwcf_jax.extraction.filling import (
     Filler,
     compile_model_maps,
@@ -15,7 +15,7 @@ from cwcf_jax.extraction.precompiler import Precompiler
 from cwcf_jax.extraction.streaming import Progress, compute_batches, ignore, pass_pictures, read_pictures
 
 __all__ = [
-    "EXTRACTION",
+    "EXTRACTION_VERSION",
     "ExtractionConfig",
     "Filler",
     "Precompiler",

@@ -1,4 +1,4 @@
-"""Joins a Ray cluster, and shares out tasks among actors on it."""
+"""This module joins a Ray cluster and distributes tasks among actors on the cluster."""
 
 import dataclasses
 import functools
@@ -17,21 +17,30 @@ Item = TypeVar("Item")
 Task = TypeVar("Task")
 
 CONNECT_TIMEOUT_S = 10.0
-"""Seconds until an address counts as one where nobody is."""
+"""The time after which an address counts as unreachable."""
 
-AHEAD = 2
-"""Tasks that an actor has at once, so that it need not wait for the next."""
+TASKS_PER_ACTOR = 2
+"""The number of tasks that an actor has at once, so that it need not wait for the next task."""
 
 MAX_LOSSES_PER_ACTOR = 5
-"""Tasks an actor that may be lost while none is finished; after that something is wrong with the work itself."""
+"""The number of tasks per actor that may be lost while no task is finished.
+
+More losses mean that the work itself fails.
+"""
 
 WARN_AFTER_S = 60.0
-"""Seconds until a warning says that the cluster is full."""
+"""The time without a free actor after which a warning is logged."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ActorResources:
-    """What a cluster computes on: GPUs, or where it has none, nodes; how many, and what an actor needs for one."""
+    """An `ActorResources` says how many actors a cluster runs, and what each actor needs.
+
+    Attributes:
+        count: number of actors: one for each GPU, or one for each node of a cluster without GPUs.
+        gpus: number of GPUs of an actor, 1 or 0.
+        cpus: number of CPUs of an actor; 0 where it has a GPU.
+    """
 
     count: int
     gpus: int
@@ -39,26 +48,27 @@ class ActorResources:
 
 
 def join(address: str) -> ActorResources:
-    """Joins a cluster: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; ``local`` starts one on this machine.
+    """Joins a cluster at ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``, or starts one on this machine (``local``).
 
     Raises:
-        ConnectionError: there is none at the address.
+        ConnectionError: no cluster answers at the address.
     """
     if not ray.is_initialized():
         _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
-        with warnings.catch_warnings():  # LanceDB's, of forks; Ray's programs are other processes at once
+        with warnings.catch_warnings():  # LanceDB warns of forks, but forks by Ray start other programs at once
             warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     if gpus := int(resources.get("GPU", 0)):
         return ActorResources(gpus, gpus=1, cpus=0)
     nodes: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
-    cpus = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
-    return ActorResources(len([one for one in cpus if one]), gpus=0, cpus=min(one for one in cpus if one))
+    node_cpus = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
+    node_cpus = [cpus for cpus in node_cpus if cpus]
+    return ActorResources(len(node_cpus), gpus=0, cpus=min(node_cpus))
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself would try for minutes."""
+    """Checks that a cluster answers at an address; Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
         try:
@@ -68,24 +78,24 @@ def _check_answers(address: str) -> None:
 
 
 class ActorPool:
-    """Actors that share out tasks; one that is lost is replaced, and what it had is given to others.
+    """An `ActorPool` distributes tasks among actors; a lost actor is replaced, and other actors run its tasks.
 
-    `ray.util.ActorPool` over actors that Ray restarts was tried: where a node was lost and none came in its place, the
-    task that its actor had waited for good (39 of 40 tasks were done), while the other actors had nothing to do.
+    `ray.util.ActorPool` over actors that Ray restarts is no alternative: if a node is lost and not replaced, the tasks
+    of its actor wait forever, while the other actors are idle (measured: 39 of 40 tasks finished).
     """
 
-    def __init__(self, devices: ActorResources, kind: type, *arguments: Any) -> None:
-        """Starts an actor on each device.
+    def __init__(self, resources: ActorResources, actor_class: type, *arguments: Any) -> None:
+        """Starts the actors.
 
         Args:
-            devices: of the cluster.
-            kind: class of the actors; its method ``ready()`` returns as soon as an actor is there.
-            arguments: of the class.
+            resources: number of actors, and the resources that each needs.
+            actor_class: class of the actors; its method ``ready()`` returns as soon as an actor is started.
+            arguments: arguments of the class.
         """
-        remote: Any = ray.remote(kind)
-        remote = remote.options(num_gpus=devices.gpus, num_cpus=devices.cpus)
-        self._make = functools.partial(remote.remote, *arguments)
-        self._actors = [self._make() for _ in range(devices.count)]
+        remote: Any = ray.remote(actor_class)
+        remote = remote.options(num_gpus=resources.gpus, num_cpus=resources.cpus)
+        self._start_actor = functools.partial(remote.remote, *arguments)
+        self._actors = [self._start_actor() for _ in range(resources.count)]
 
     def close(self) -> None:
         """Ends the actors."""
@@ -93,42 +103,49 @@ class ActorPool:
             ray.kill(actor)
         self._actors = []
 
-    def split(self, items: Sequence[Item], most: int) -> list[Sequence[Item]]:
-        """Cuts items into pieces of ``most`` at most, smaller where that keeps every actor busy."""
-        size = max(1, min(most, -(-len(items) // (AHEAD * len(self._actors)))))
+    def split(self, items: Sequence[Item], max_size: int) -> list[Sequence[Item]]:
+        """Splits items into pieces of at most ``max_size`` items, smaller if this keeps every actor busy."""
+        size = max(1, min(max_size, -(-len(items) // (TASKS_PER_ACTOR * len(self._actors)))))
         return [items[start : start + size] for start in range(0, len(items), size)]
 
     def map(self, start: Callable[[Any, Task], Any], tasks: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
-        """Yields tasks with their results as they are done; raises what a task itself raises.
+        """Yields tasks with their results as they finish; raises the errors that a task raises.
 
-        An actor gets work once it answers, so that no task waits with an actor for which there is no node.
+        An actor gets tasks only after it has answered, so that no task waits for an actor without a node.
+
+        Args:
+            start: function that starts a task on an actor and returns the reference of the result.
+            tasks: tasks of any kind.
 
         Raises:
-            RuntimeError: a task was lost again and again.
+            RuntimeError: too many actors were lost with their tasks.
         """
-        waiting, lost = deque(tasks), 0
-        given: dict[Any, tuple[Any, Task]] = {}
-        arriving = {actor.ready.remote(): actor for actor in self._actors}
-        while waiting or given:
-            if not given and not ray.wait([*arriving], timeout=WARN_AFTER_S)[0]:
-                logging.warning("the cluster has had no room for an actor for %g s; still waiting", WARN_AFTER_S)
-            (done, *_), _ = ray.wait([*arriving, *given])
-            actor, task = (arriving.pop(done), None) if done in arriving else given.pop(done)
+        pending, lost = deque(tasks), 0
+        running: dict[Any, tuple[Any, Task]] = {}
+        starting = {actor.ready.remote(): actor for actor in self._actors}
+        while pending or running:
+            if not running and not ray.wait([*starting], timeout=WARN_AFTER_S)[0]:
+                logging.warning(
+                    "no actor has started within %g s, since the cluster has no free resources; still waiting",
+                    WARN_AFTER_S,
+                )
+            (finished, *_), _ = ray.wait([*starting, *running])
+            actor, task = (starting.pop(finished), None) if finished in starting else running.pop(finished)
             try:
-                found = ray.get(done)
+                result = ray.get(finished)
             except (exceptions.RayActorError, exceptions.ObjectLostError) as error:
-                waiting.extendleft([] if task is None else [task])
+                pending.extendleft([] if task is None else [task])
                 lost += 1
                 if lost > MAX_LOSSES_PER_ACTOR * len(self._actors):
                     raise RuntimeError(f"{lost} tasks were lost with their actors: {error}") from error
                 if actor in self._actors:
                     self._actors.remove(actor)
-                    self._actors.append(replacement := self._make())
-                    arriving[replacement.ready.remote()] = replacement
+                    self._actors.append(replacement := self._start_actor())
+                    starting[replacement.ready.remote()] = replacement
                 continue
-            busy = sum(other is actor for other, _ in given.values())
-            for following in [waiting.popleft() for _ in range(min(AHEAD - busy, len(waiting)))]:
-                given[start(actor, following)] = actor, following
+            num_running = sum(other is actor for other, _ in running.values())
+            for new_task in [pending.popleft() for _ in range(min(TASKS_PER_ACTOR - num_running, len(pending)))]:
+                running[start(actor, new_task)] = actor, new_task
             if task is not None:
                 lost = 0
-                yield task, found
+                yield task, result

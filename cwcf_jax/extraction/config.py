@@ -1,4 +1,4 @@
-"""How pictures become rows of a store, and what such rows depend on."""
+"""This module defines how pictures are read for a store, and the fingerprint of the stored rows."""
 
 import dataclasses
 import hashlib
@@ -9,21 +9,20 @@ import jax
 from cwcf_jax.encoder import Model
 from cwcf_jax.images import ImageSet, Resize
 
-EXTRACTION = 2
-"""To be counted up by every change of code that changes what a pass leaves: older stores are then refused."""
+EXTRACTION_VERSION = 2
+"""The version of the extraction code: increase it whenever stored rows change, so that older stores are refused."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtractionConfig:
-    """How images become rows of a store.
+    """An `ExtractionConfig` says how images become rows of a store.
 
     Attributes:
-        resize: applied to every picture before the network.
-        scale_boxes: whether query boxes follow the resize; the authors' code leaves them in original pixels.
-        batch_size: pictures in one pass; 0 chooses 1 on a CPU, where batches gain nothing, and elsewhere 16 a device.
-        crop_queries: whether a query is its box's pixels, an image of its own, and not a region of its picture.
-        crop_classes: the resize under which a query's box becomes the image that its classes are found in; None: its
-            classes are those of its region.
+        resize: resize of every picture before the network.
+        scale_boxes: whether query boxes are scaled with the resize; the authors' code leaves them in original pixels.
+        batch_size: number of pictures in one pass; 0: 1 on a CPU, where batches gain nothing, otherwise 16 a device.
+        crop_queries: whether a query is the crop of its box, as a separate image, instead of a region of its picture.
+        crop_classes: resize of the crop that gives the query's classes; None: the query's region gives the classes.
     """
 
     resize: Resize
@@ -32,32 +31,33 @@ class ExtractionConfig:
     crop_queries: bool = False
     crop_classes: Resize | None = None
 
-    def rows(self) -> int:
-        """Pictures in one pass."""
+    def pass_size(self) -> int:
+        """Returns the number of pictures in one pass."""
         return self.batch_size or (1 if jax.default_backend() == "cpu" else 16 * jax.local_device_count())
 
 
 def fingerprint(
     model: Model, images: ImageSet, extraction: ExtractionConfig, *, weights: str, files: str, queries: bool
 ) -> dict[str, Any]:
-    """Everything that a pass over a dataset's images, or over its queries, depends on.
+    """Returns the fingerprint of the rows of a dataset's images, or of the dataset's queries.
 
     Args:
-        model: that makes the pass.
-        images: the dataset.
-        extraction: how its pictures are read.
+        model: model that computes the rows.
+        images: dataset.
+        extraction: config of the extraction.
         weights: `networks.fingerprint` of the model's weights.
         files: `fingerprint_files` of the dataset.
         queries: whether the rows are the queries' regions instead of the images.
     """
     spec = model.network.spec
-    config = dataclasses.asdict(model.config) | {"channel_weighting": True, "repeat_dropped": False}  # applied to rows
-    if not queries:  # regions are cut from queries alone
+    # Channel weighting and repeated vectors are applied to stored rows, so that rows do not depend on them.
+    config = dataclasses.asdict(model.config) | {"channel_weighting": True, "repeat_dropped": False}
+    if not queries:  # only queries have regions
         config["region_cells"] = "touched"
-    if model.config.pooling == "sum":  # stores from before there was a choice stay good
+    if model.config.pooling == "sum":  # keeps stores valid that were written before there were power means
         del config["pooling"], config["gem_p"]
     return {
-        "extraction": EXTRACTION,
+        "extraction": EXTRACTION_VERSION,
         "weights": weights,
         "network": spec.name,
         "preprocessing": dataclasses.asdict(spec.preprocessing) | {"resize": str(extraction.resize)},
@@ -68,10 +68,10 @@ def fingerprint(
 
 
 def fingerprint_files(images: ImageSet) -> str:
-    """sha256 over names and contents; a file that cannot be read counts as empty, `fill_store` reports it."""
+    """Computes the sha256 over names and contents of a dataset's files; an unreadable file counts as zeros."""
     digest = hashlib.sha256()
-    own = [(query.name, query.picture) for query in images.queries if query.picture is not None]
-    for name, path in [*zip(images.names, images.paths, strict=True), *own]:
+    query_pictures = [(query.name, query.picture) for query in images.queries if query.picture is not None]
+    for name, path in [*zip(images.names, images.paths, strict=True), *query_pictures]:
         digest.update(name.encode() + b"\0")
         try:
             with path.open("rb") as file:
@@ -83,5 +83,5 @@ def fingerprint_files(images: ImageSet) -> str:
 
 def _fingerprint_regions(images: ImageSet, extraction: ExtractionConfig) -> str:
     regions = [(query.name, query.image, query.box) for query in images.queries]
-    how = (extraction.scale_boxes, extraction.crop_queries, str(extraction.crop_classes))
-    return hashlib.sha256(repr((regions, how)).encode()).hexdigest()
+    options = (extraction.scale_boxes, extraction.crop_queries, str(extraction.crop_classes))
+    return hashlib.sha256(repr((regions, options)).encode()).hexdigest()

@@ -1,7 +1,8 @@
-"""A dataset's pictures through the network into a store: resumably, leaving out what cannot be read.
+"""This module passes a dataset's pictures through a network into a store; it can be resumed.
 
-`fill_rows` and `fill_maps` fill stores with whatever a function computes, `fill_store` and `Filler` with what a model
-computes. All of them, and an index, go through `streaming.pass_pictures`.
+`fill_rows` and `fill_maps` fill stores with the results of any function, `fill_store` and `Filler` with those of a
+model. Pictures that cannot be read are skipped and reported. All functions, and an index, use
+`streaming.pass_pictures`.
 """
 
 import dataclasses
@@ -25,26 +26,26 @@ from cwcf_jax.store import PooledStore
 
 @runtime_checkable
 class RowSink(Protocol):
-    """Takes a row of each picture: a `RowStore`, or who carries the rows to one."""
+    """A `RowSink` stores a row for each picture: a `RowStore`, or an object that collects rows for one."""
 
     length: int
 
     def missing(self) -> np.ndarray:
-        """Indices of the rows that it lacks."""
+        """Returns the indices of the missing rows."""
 
     def write(self, index: int, /, **rows: np.ndarray) -> None:
-        """Takes one row of each field."""
+        """Writes one row of each field."""
 
 
 @runtime_checkable
 class MapSink(Protocol):
-    """Takes the maps of each picture: a `MapStore`, or who carries the maps to one."""
+    """A `MapSink` stores the maps of each picture: a `MapStore`, or an object that collects maps for one."""
 
     def missing(self, rows: Sequence[int], /) -> Sequence[int] | np.ndarray:
-        """Those of the pictures whose maps it lacks."""
+        """Returns the pictures without maps."""
 
     def write(self, index: int, /, **maps: np.ndarray) -> None:
-        """Takes the maps [h, w, c] of one picture."""
+        """Writes the maps [h, w, c] of one picture."""
 
 
 def open_store(
@@ -57,17 +58,19 @@ def open_store(
     files: str,
     queries: bool,
 ) -> PooledStore:
-    """The store for a dataset's images, or for its queries, under its `fingerprint`; arguments as there.
+    """Opens the store of a dataset's images, or of the dataset's queries, in ``folder``.
+
+    The other arguments are those of `fingerprint`, whose result is the fingerprint of the store.
 
     Raises:
         StaleStoreError, StoreBusyError: see `PooledStore`.
     """
-    conditions = fingerprint(model, images, extraction, weights=weights, files=files, queries=queries)
+    store_fingerprint = fingerprint(model, images, extraction, weights=weights, files=files, queries=queries)
     length = len(images.queries) if queries else len(images)
     classes = model.network.spec.num_labels
     return PooledStore(
         folder,
-        conditions,
+        store_fingerprint,
         length=length,
         classes=classes,
         dim=model.feature_dim,
@@ -78,18 +81,18 @@ def open_store(
 def fill_store(
     store: RowSink, model: Model, images: ImageSet, extraction: ExtractionConfig, *, queries: bool, progress: Progress
 ) -> list[str]:
-    """Fills a store with `encoder.pool` over all classes, and says which pictures were left out and why."""
-    everything = jnp.arange(model.network.spec.num_labels)
+    """Fills a store with `encoder.pool` over all classes; returns why pictures were left out, one reason for each."""
+    all_classes = jnp.arange(model.network.spec.num_labels)
     logits, refused = _crop_logits(store, model, images, extraction) if queries else ({}, {})
     boxes = queries and not extraction.crop_queries
 
     def compile_bucket(bucket: Shape) -> None:
-        shape = extraction.rows(), *bucket
-        encoder.compile_ahead(encoder.pool, model, shape, class_ids=everything, boxes=boxes)
+        shape = extraction.pass_size(), *bucket
+        encoder.compile_ahead(encoder.pool, model, shape, class_ids=all_classes, boxes=boxes)
 
-    def pooled(batch: Batch, boxes: np.ndarray | None) -> dict[str, Array | np.ndarray]:
-        found = encoder.pool(model, batch.images, sizes=batch.sizes, boxes=boxes, class_ids=everything)
-        rows: dict[str, Array | np.ndarray] = {**found._asdict()}
+    def pool(batch: Batch, boxes: np.ndarray | None) -> dict[str, Array | np.ndarray]:
+        features = encoder.pool(model, batch.images, sizes=batch.sizes, boxes=boxes, class_ids=all_classes)
+        rows: dict[str, Array | np.ndarray] = {**features._asdict()}
         del rows["class_ids"]
         if logits:
             rows["logits"] = np.stack([logits[index] for index in _padded_indices(batch)])
@@ -99,7 +102,7 @@ def fill_store(
         store,
         images,
         extraction,
-        pooled,
+        pool,
         queries=queries,
         refused=refused,
         compile_bucket=compile_bucket,
@@ -118,35 +121,38 @@ def fill_rows(
     compile_bucket: Callable[[Shape], object] = ignore,
     progress: Progress,
 ) -> list[str]:
-    """Fills what a store lacks with what ``compute`` makes of it, and says what was left out and why.
+    """Fills the missing rows of a store with the results of ``compute``.
 
     Args:
-        store: of the dataset's images, or of its queries.
-        images: the dataset.
-        extraction: how its pictures are read.
-        compute: called with batches and with their queries' boxes in pixels of the batch, None where whole pictures are
-            meant; returns a row of every field for each picture of the batch, perhaps still in the making.
+        store: store of the dataset's images, or of the dataset's queries.
+        images: dataset.
+        extraction: config of the extraction.
+        compute: function of a batch and of the queries' boxes in pixels of the batch, or None for whole pictures. It
+            returns a row of every field for each picture of the batch; the arrays may still be in computation.
         queries: whether the store's rows are the queries.
-        refused: rows that are left out, and why.
+        refused: reasons for leaving rows out, by row.
         compile_bucket: see `pass_pictures`.
-        progress: called with how many more are finished.
+        progress: function that is called with the number of newly finished rows.
+
+    Returns:
+        Reasons why pictures were left out, one for each.
     """
     refused = refused or {}
     missing = [row for row in store.missing().tolist() if row not in refused]
     progress(store.length - len(missing))
-    cut = queries and not extraction.crop_queries
+    with_boxes = queries and not extraction.crop_queries
     pictures, crops = _pictures(images, extraction, queries=queries)
     unreadable = pass_pictures(
         pictures,
         missing,
         extraction,
-        lambda batch: compute(batch, _scale_boxes(images, batch, extraction) if cut else None),
+        lambda batch: compute(batch, _scale_boxes(images, batch, extraction) if with_boxes else None),
         lambda index, rows: store.write(index, **rows),
         crops=crops,
         compile_bucket=compile_bucket,
         progress=progress,
     )
-    return [*refused.values(), *(one.reason for one in unreadable)]
+    return [*refused.values(), *(picture.reason for picture in unreadable)]
 
 
 def fill_maps(
@@ -160,17 +166,20 @@ def fill_maps(
     compile_bucket: Callable[[Shape], object] = ignore,
     progress: Progress,
 ) -> list[str]:
-    """Keeps the maps of those of the given images whose maps are not there yet; says what was left out and why.
+    """Writes the missing maps of some images to a store.
 
     Args:
-        store: of the dataset's images, or of its queries, by their indices.
-        images: the dataset.
-        extraction: how its pictures are read.
+        store: store of the maps of the dataset's images, or of the dataset's queries, by index.
+        images: dataset.
+        extraction: config of the extraction.
         rows: indices of images or queries.
-        compute: maps [b, h, w, c] of a batch by name, and how much of each is valid [b, 2].
+        compute: function that returns maps [b, h, w, c] of a batch by name, each with the valid sizes [b, 2].
         queries: whether the store's rows are the queries.
         compile_bucket: see `pass_pictures`.
-        progress: called with how many more are finished.
+        progress: function that is called with the number of newly finished images.
+
+    Returns:
+        Reasons why pictures were left out, one for each.
     """
     missing = np.asarray(store.missing(rows.tolist())).tolist()
     progress(len(rows) - len(missing))
@@ -180,40 +189,40 @@ def fill_maps(
         missing,
         extraction,
         compute,
-        lambda index, made: store.write(index, **crop_maps(made)),
+        lambda index, maps: store.write(index, **crop_maps(maps)),
         crops=crops,
         compile_bucket=compile_bucket,
         progress=progress,
     )
-    return [one.reason for one in unreadable]
+    return [picture.reason for picture in unreadable]
 
 
 def model_maps(model: Model, batch: Batch) -> dict[str, tuple[Array, Array]]:
-    """Computes for `fill_maps` what `reranking` reads."""
+    """Computes the maps that `search.reranking` reads, for `fill_maps`."""
     maps = encoder.feature_maps(model, batch.images, sizes=batch.sizes)
     return {"features": (maps.features, maps.feature_size), "cam_features": (maps.cam_features, maps.cam_size)}
 
 
 def compile_model_maps(model: Model, extraction: ExtractionConfig, bucket: Shape) -> None:
     """Compiles `model_maps` for the pictures of a bucket."""
-    encoder.compile_ahead(encoder.feature_maps, model, (extraction.rows(), *bucket))
+    encoder.compile_ahead(encoder.feature_maps, model, (extraction.pass_size(), *bucket))
 
 
-def crop_maps(made: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The valid part [h, w, c] of each padded map of one picture, which comes with its valid size [2]."""
-    return {name: maps[: size[0], : size[1]] for name, (maps, size) in made.items()}
+def crop_maps(padded: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Crops each padded map of one picture to the valid size [2] that comes with the map."""
+    return {name: maps[: size[0], : size[1]] for name, (maps, size) in padded.items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class Filler:
-    """Fills stores by a model in this process; `ray_filling.RayFiller` does the same on a cluster."""
+    """A `Filler` fills stores by a model in this process; `ray_filling.RayFiller` does the same on a cluster."""
 
     model: Model
 
     def fill_store(
         self, store: PooledStore, images: ImageSet, extraction: ExtractionConfig, *, queries: bool, progress: Progress
     ) -> list[str]:
-        """See `fill_store`."""
+        """Fills a store by the model, see `fill_store`."""
         return fill_store(store, self.model, images, extraction, queries=queries, progress=progress)
 
     def fill_maps(
@@ -225,7 +234,7 @@ class Filler:
         *,
         progress: Progress,
     ) -> list[str]:
-        """See `fill_maps`, with `model_maps`."""
+        """Writes missing maps by `model_maps`, see `fill_maps`."""
         compute = functools.partial(model_maps, self.model)
         compile_bucket = functools.partial(compile_model_maps, self.model, extraction)
         return fill_maps(store, images, extraction, rows, compute, compile_bucket=compile_bucket, progress=progress)
@@ -234,7 +243,7 @@ class Filler:
 def _pictures(
     images: ImageSet, extraction: ExtractionConfig, *, queries: bool
 ) -> tuple[Sequence[Picture], Sequence[Box] | None]:
-    """Pictures of the dataset, or of its queries, and which part of each is read."""
+    """Returns the pictures of the dataset, or of its queries, and the crop of each; None: whole pictures are read."""
     if not queries:
         return images.paths, None
     return images.query_pictures(), [query.box for query in images.queries] if extraction.crop_queries else None
@@ -243,32 +252,32 @@ def _pictures(
 def _crop_logits(
     store: RowSink, model: Model, images: ImageSet, extraction: ExtractionConfig
 ) -> tuple[dict[int, np.ndarray], dict[int, str]]:
-    """The logits of the missing queries' boxes, each an image of its own, and why some have none."""
+    """Computes the logits of the missing queries' crops; returns them, and the reasons where there are none."""
     logits: dict[int, np.ndarray] = {}
     if extraction.crop_classes is None:
         return logits, {}
-    alone = dataclasses.replace(extraction, resize=extraction.crop_classes, crop_queries=True)
-    pictures, crops = _pictures(images, alone, queries=True)
+    crop_extraction = dataclasses.replace(extraction, resize=extraction.crop_classes, crop_queries=True)
+    pictures, crops = _pictures(images, crop_extraction, queries=True)
     unreadable = pass_pictures(
         pictures,
         store.missing().tolist(),
-        alone,
+        crop_extraction,
         lambda batch: encoder.pool(model, batch.images, sizes=batch.sizes, num_classes=1).logits,
         logits.__setitem__,
         crops=crops,
     )
-    return logits, {one.index: one.reason for one in unreadable}
+    return logits, {picture.index: picture.reason for picture in unreadable}
 
 
 def _padded_indices(batch: Batch) -> list[int]:
-    """An index for every row of the batch; rows that fill it up repeat the last picture."""
+    """Returns an index for every row of the batch; rows that fill the batch up repeat the last picture."""
     return list(batch.indices) + [batch.indices[-1]] * (len(batch.sizes) - len(batch.indices))
 
 
 def _scale_boxes(images: ImageSet, batch: Batch, extraction: ExtractionConfig) -> np.ndarray:
-    """Boxes of the batch's queries in resized pixels."""
-    chosen = np.array([images.queries[index].box for index in _padded_indices(batch)], np.float32)
+    """Returns the boxes of the batch's queries, in resized pixels if ``extraction.scale_boxes``."""
+    boxes = np.array([images.queries[index].box for index in _padded_indices(batch)], np.float32)
     if not extraction.scale_boxes:
-        return chosen
+        return boxes
     scale = (batch.sizes / batch.original_sizes)[:, [1, 0, 1, 0]]
-    return (chosen * scale).astype(np.float32)
+    return (boxes * scale).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Compilation while the device works."""
+"""This module compiles passes in threads while the device works."""
 
 import concurrent.futures
 import threading
@@ -13,31 +13,31 @@ from cwcf_jax.images.batches import DECODERS
 Result = TypeVar("Result")
 
 THREADS = max(1, DECODERS // 4)
-"""Compilations at once; each is one thread's work mostly."""
+"""The number of concurrent compilations; a compilation uses about one thread."""
 
 
 class Precompiler:
-    """Compiles the pass of each bucket as soon as a picture of it is decoded."""
+    """A `Precompiler` compiles the pass of each bucket as soon as a picture of the bucket is decoded."""
 
     def __init__(self, compile_bucket: Callable[[Shape], object]) -> None:
-        """``compile_bucket``: called once a bucket, in a thread."""
-        self._compile, self._begun = compile_bucket, dict[Shape, concurrent.futures.Future[object]]()
+        """Starts no thread yet; ``compile_bucket`` is called once for each bucket, in a thread."""
+        self._compile, self._futures = compile_bucket, dict[Shape, concurrent.futures.Future[object]]()
         self._pool, self._lock = concurrent.futures.ThreadPoolExecutor(THREADS), threading.Lock()
 
     def request(self, bucket: Shape) -> None:
-        """For `images.read_batches`."""
+        """Starts to compile the pass of a bucket, unless that was started before; called by `images.read_batches`."""
         with self._lock:
-            if bucket not in self._begun:
-                self._begun[bucket] = self._pool.submit(self._compile, bucket)
+            if bucket not in self._futures:
+                self._futures[bucket] = self._pool.submit(self._compile, bucket)
 
     def wrap(self, compute: Callable[[Batch], Result]) -> Callable[[Batch], Result]:
-        """For `compute_batches`: ``compute``, once its batch's bucket is compiled; errors of that are raised there."""
+        """Returns ``compute`` for `compute_batches`, which first waits for the compilation and raises its errors."""
 
-        def compiled(batch: Batch) -> Result:
-            self._begun[batch.images.shape[1:3]].result()
+        def wait_and_compute(batch: Batch) -> Result:
+            self._futures[batch.images.shape[1:3]].result()
             return compute(batch)
 
-        return compiled
+        return wait_and_compute
 
     def __enter__(self) -> "Precompiler":
         return self

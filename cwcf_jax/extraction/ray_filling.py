@@ -1,6 +1,6 @@
-"""Does on a Ray cluster what `Filler` does in one process: actors compute rows and maps, this process writes them.
+"""This module fills stores on a Ray cluster: actors compute rows and maps, and this process writes them.
 
-The pictures must have the same paths on every node; the weights travel.
+The pictures must have the same paths on every node. The weights are sent to the nodes.
 """
 
 import dataclasses
@@ -20,21 +20,21 @@ from cwcf_jax.extraction.streaming import Progress, ignore
 from cwcf_jax.images import ImageSet, absolute
 from cwcf_jax.store import MapStore, PooledStore
 
-CHUNK = 16
-"""Pictures of a task, at most: a row of 1,000 classes has 2 MB, and all of a task's wait in memory."""
+TASK_PICTURES = 16
+"""The largest number of pictures in a task; all rows of a task are in memory, 2 MB a row for 1,000 classes."""
 
 
 class RayFiller:
-    """A model on as many actors as the cluster has GPUs, or nodes where it has none."""
+    """A `RayFiller` fills stores on a cluster, with one actor for each GPU, or for each node if there are no GPUs."""
 
     def __init__(self, address: str, model: Model) -> None:
-        """``address`` and errors: see `cluster.join`."""
-        self.model, self._devices = model, cluster.join(address)
+        """Joins the cluster at an address; address and errors as in `cluster.join`."""
+        self.model, self._resources = model, cluster.join(address)
 
     @functools.cached_property
     def _pool(self) -> cluster.ActorPool:
-        """Starts the actors when there is something to do."""
-        return cluster.ActorPool(self._devices, FillingActor, ray.put(jax.device_get(self.model)))
+        """Starts the actors at the first task."""
+        return cluster.ActorPool(self._resources, FillingActor, ray.put(jax.device_get(self.model)))
 
     def close(self) -> None:
         """Ends the actors."""
@@ -44,7 +44,7 @@ class RayFiller:
     def fill_store(
         self, store: PooledStore, images: ImageSet, extraction: ExtractionConfig, *, queries: bool, progress: Progress
     ) -> list[str]:
-        """See `extraction.fill_store`."""
+        """Fills a store by the actors, see `extraction.fill_store`."""
         missing = store.missing().tolist()
         progress(store.length - len(missing))
         return self._fill("fill_store", store.write, images, missing, (extraction, queries), progress)
@@ -52,7 +52,7 @@ class RayFiller:
     def fill_maps(
         self, store: MapStore, images: ImageSet, extraction: ExtractionConfig, rows: np.ndarray, *, progress: Progress
     ) -> list[str]:
-        """See `extraction.fill_maps`, with `extraction.model_maps`."""
+        """Writes missing maps by `extraction.model_maps` on the actors, see `extraction.fill_maps`."""
         missing = store.missing(rows.tolist())
         progress(len(rows) - len(missing))
         return self._fill("fill_maps", store.write, images, missing, (extraction,), progress)
@@ -74,7 +74,7 @@ class RayFiller:
         def start(actor: Any, task: Sequence[int]) -> Any:
             return getattr(actor, method).remote(shared, task, *arguments)
 
-        for task, (rows, refused) in self._pool.map(start, self._pool.split(missing, CHUNK)):
+        for task, (rows, refused) in self._pool.map(start, self._pool.split(missing, TASK_PICTURES)):
             for index, row in rows.items():
                 write(index, **row)
             progress(len(task))
@@ -83,52 +83,57 @@ class RayFiller:
 
 
 class FillingActor:
-    """Computes rows and maps on one device of the cluster."""
+    """A `FillingActor` computes rows and maps on one device of the cluster."""
 
     def __init__(self, model: Model) -> None:
         compilation_cache.enable()
         self._model = encoder.replicate(model)
 
     def ready(self) -> None:
-        """Answers when the actor is there."""
+        """Returns as soon as the actor is started."""
 
     def fill_store(
-        self, images: ImageSet, wanted: Sequence[int], extraction: ExtractionConfig, queries: bool
+        self, images: ImageSet, indices: Sequence[int], extraction: ExtractionConfig, queries: bool
     ) -> tuple[dict[int, dict[str, np.ndarray]], list[str]]:
-        """Rows of a `PooledStore`, and why some are missing."""
-        collector = Collector(wanted)
+        """Computes rows of a `PooledStore`; returns them, and the reasons for missing rows."""
+        collector = Collector(indices)
         left_out = filling.fill_store(collector, self._model, images, extraction, queries=queries, progress=ignore)
         return collector.rows, left_out
 
     def fill_maps(
-        self, images: ImageSet, wanted: Sequence[int], extraction: ExtractionConfig
+        self, images: ImageSet, indices: Sequence[int], extraction: ExtractionConfig
     ) -> tuple[dict[int, dict[str, np.ndarray]], list[str]]:
-        """Rows of a `MapStore`, and why some are missing."""
-        collector = Collector(wanted)
+        """Computes maps for a `MapStore`; returns them, and the reasons for missing maps."""
+        collector = Collector(indices)
         filler = filling.Filler(self._model)
-        left_out = filler.fill_maps(collector, images, extraction, np.array(wanted), progress=ignore)
+        left_out = filler.fill_maps(collector, images, extraction, np.array(indices), progress=ignore)
         return collector.rows, left_out
 
 
 class Collector:
-    """Collects in memory the rows that a store on another machine lacks: a `RowSink` and a `MapSink`."""
+    """A `Collector` is a `RowSink` and a `MapSink` that collects rows in memory for a store on another machine.
 
-    def __init__(self, wanted: Sequence[int]) -> None:
-        self.length, self.rows = len(wanted), dict[int, dict[str, np.ndarray]]()
-        self._wanted = np.array(wanted)
+    Attributes:
+        length: number of rows to collect.
+        rows: collected rows by index.
+    """
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        self.length, self.rows = len(indices), dict[int, dict[str, np.ndarray]]()
+        self._indices = np.array(indices)
 
     def missing(self, among: Sequence[int] | None = None) -> np.ndarray:
-        """All rows that the store lacks."""
+        """Returns all rows that the store lacks."""
         del among
-        return self._wanted
+        return self._indices
 
     def write(self, index: int, /, **row: np.ndarray) -> None:
-        """Keeps a row."""
+        """Collects a row."""
         self.rows[index] = row
 
 
 def _absolute(images: ImageSet) -> ImageSet:
-    """With paths that mean the same wherever a process was started."""
+    """Returns the dataset with absolute paths, which do not depend on a process's working directory."""
     queries = [
         query if query.picture is None else dataclasses.replace(query, picture=absolute(query.picture))
         for query in images.queries

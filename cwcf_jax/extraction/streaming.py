@@ -1,4 +1,4 @@
-"""From files to what the device makes of them, with neither waiting for the other."""
+"""This module decodes pictures and computes batches on the device at the same time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -15,11 +15,11 @@ from cwcf_jax.images import Batch, Box, Picture, Unreadable, read_batches
 Result = TypeVar("Result")
 
 Progress = Callable[[int], object]
-"""Called with how many more images are finished."""
+"""A function that is called with the number of newly finished images."""
 
 
 def ignore(argument: object) -> None:
-    """Reports no progress, compiles no bucket."""
+    """Does nothing; for arguments that would report progress or compile a bucket."""
     del argument
 
 
@@ -34,26 +34,26 @@ def pass_pictures(
     compile_bucket: Callable[[Shape], object] = ignore,
     progress: Progress = ignore,
 ) -> list[Unreadable]:
-    """Reads pictures, computes batches of them and keeps what becomes of each, all three at once.
+    """Reads pictures, computes batches of pictures and keeps each picture's result, all three at the same time.
 
     Args:
-        pictures: a list of them.
-        indices: which of the list.
-        extraction: how they are read.
-        compute: a pytree of arrays [b, ...] of each batch, perhaps still in the making.
-        keep: takes the index of a picture and its part of what was computed, a pytree of numpy arrays [...].
-        crops: the box of each picture of the list that is read instead of the whole.
-        compile_bucket: compiles ``compute`` for a padded height and width before the first batch of it is there.
-        progress: called with how many more are kept, or cannot be read.
+        pictures: list of pictures.
+        indices: indices of the pictures that are passed.
+        extraction: config of the extraction.
+        compute: function that returns a pytree of arrays [b, ...] for a batch; they may still be in computation.
+        keep: function that is called with a picture's index and its part of the result, a pytree of numpy arrays [...].
+        crops: box of each picture in the list that is read; None: whole pictures are read.
+        compile_bucket: function that compiles ``compute`` for a padded height and width, before the first such batch.
+        progress: function that is called with the number of pictures that were newly kept or found unreadable.
 
     Returns:
-        The pictures that cannot be read, and why.
+        Unreadable pictures, with the reasons.
     """
     unreadable: list[Unreadable] = []
     with Precompiler(compile_bucket) as precompiler:
         batches = read_pictures(pictures, indices, extraction, crops, precompiler.request)
-        for batch, made in compute_batches(batches, precompiler.wrap(compute), unreadable, progress):
-            arrays = jax.tree.map(np.asarray, made)
+        for batch, results in compute_batches(batches, precompiler.wrap(compute), unreadable, progress):
+            arrays = jax.tree.map(np.asarray, results)
             for row, index in enumerate(batch.indices):
                 keep(index, jax.tree.map(lambda array, row=row: array[row], arrays))
     return unreadable
@@ -64,17 +64,25 @@ def read_pictures(
     indices: Iterable[int],
     extraction: ExtractionConfig,
     crops: Sequence[Box] | None = None,
-    coming: Callable[[Shape], object] | None = None,
+    on_bucket: Callable[[Shape], object] | None = None,
 ) -> Iterator[Batch | Unreadable]:
-    """`images.read_batches` as an extraction and the encoder's buckets want it."""
+    """Reads batches by `images.read_batches`, with the options of an extraction and the encoder's buckets.
+
+    Args:
+        pictures: list of pictures.
+        indices: indices of the pictures that are read.
+        extraction: config of the extraction.
+        crops: box of each picture in the list that is read; None: whole pictures are read.
+        on_bucket: function that is called with the bucket of each decoded picture.
+    """
     return read_batches(
         pictures,
         indices,
         resize=extraction.resize,
-        batch_size=extraction.rows(),
+        batch_size=extraction.pass_size(),
         steps=encoder.BUCKET_STEPS,
         crops=crops,
-        coming=coming,
+        coming=on_bucket,
     )
 
 
@@ -84,25 +92,25 @@ def compute_batches(
     unreadable: list[Unreadable],
     progress: Progress,
 ) -> Iterator[tuple[Batch, Result]]:
-    """Yields batches with what is computed of them; the device has the next one before this result is waited for.
+    """Yields batches with their results; each next batch is sent to the device before a result is yielded.
 
     Args:
-        batches: to go through.
-        compute: returns arrays that may still be in the making.
-        unreadable: gets what cannot be read.
-        progress: called with how many more pictures the caller is done with.
+        batches: batches and unreadable pictures.
+        compute: function that returns the result of a batch; arrays may still be in computation.
+        unreadable: list that unreadable pictures are appended to.
+        progress: function that is called with the number of pictures that the caller has newly finished.
     """
-    waiting = None
+    previous = None
     for batch in batches:
         if isinstance(batch, Unreadable):
             unreadable.append(batch)
             progress(1)
             continue
-        begun = batch, compute(batch)
-        if waiting is not None:
-            yield waiting
-            progress(len(waiting[0].indices))
-        waiting = begun
-    if waiting is not None:
-        yield waiting
-        progress(len(waiting[0].indices))
+        current = batch, compute(batch)
+        if previous is not None:
+            yield previous
+            progress(len(previous[0].indices))
+        previous = current
+    if previous is not None:
+        yield previous
+        progress(len(previous[0].indices))

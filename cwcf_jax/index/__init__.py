@@ -1,10 +1,10 @@
-"""A folder of photographs that can be searched: kept in step with the folder, searched by a region of a picture.
+"""This package indexes a folder of photographs and searches the index with a picture or a region of a picture.
 
-    index = Index.create("photographs", settings_for("googlenet_bvlc.npz"))
+    index = Index.create("photographs", make_index_config("googlenet_bvlc.npz"))
     index.update()
     hits = index.search("church.jpg", box=(40, 10, 300, 420))
 
-Needs the extra ``index``.
+It needs the extra ``index``.
 """
 
 from cwcf_jax.index.changes import Update
@@ -13,14 +13,14 @@ from cwcf_jax.index.index import Index, Status, default_folder
 from cwcf_jax.index.index_config import IndexConfig, make_index_config
 from cwcf_jax.index.queries import PreparedQuery, QueryDescription
 from cwcf_jax.index.query_config import AGGREGATIONS, QueryConfig
-from cwcf_jax.index.reader import NAME
+from cwcf_jax.index.reader import FOLDER_NAME
 from cwcf_jax.index.search import Hit, Searcher
 from cwcf_jax.index.table import LanceStore, Snapshot, TableEntry, TableStore
 from cwcf_jax.index.updater import Progress
 
 __all__ = [
     "AGGREGATIONS",
-    "NAME",
+    "FOLDER_NAME",
     "ClassPair",
     "Explanation",
     "Hit",

@@ -1,7 +1,7 @@
-"""Pictures into what an index keeps of them: maps first, one by one, then all that follows from maps.
+"""This module encodes pictures for an index: first their maps, then the descriptors and class vectors from the maps.
 
-The network sees a picture once. Whatever a killed run had finished is found again by the picture's content; another
-whitening needs no pass.
+A picture goes through the network once. Maps are stored under the picture's content, so that an update that was killed
+does not repeat finished pictures, and a new whitening needs no pass.
 """
 
 import dataclasses
@@ -27,10 +27,13 @@ from cwcf_jax.store import ClassVectorStore, Location, MapStore, StoreConfig, wr
 
 @dataclasses.dataclass(frozen=True)
 class EncodedPicture:
-    """What an index keeps of a picture besides its maps.
+    """An `EncodedPicture` holds everything that an index stores of a picture, except its maps.
 
-    ``descriptor`` [d]; ``values`` [classes, d] int8 and ``scales`` [classes], its class vectors, 0 for those that are
-    not kept; in a compact index [regions, d] and [regions], the descriptors of its regions.
+    Attributes:
+        descriptor: shape [d]; the descriptor of the picture.
+        values: shape [classes, d], int8; the class vectors, 0 for classes that are not stored. In a compact index,
+            shape [regions, d]; the descriptors of the regions.
+        scales: shape [classes] or [regions]; the quantization step of each row of ``values``.
     """
 
     descriptor: np.ndarray
@@ -38,17 +41,20 @@ class EncodedPicture:
     scales: np.ndarray
 
 
-def keep_maps(
+def write_maps(
     maps: MapStore, model: Model, extraction: ExtractionConfig, files: Mapping[str, Picture], progress: Progress
 ) -> dict[str, str]:
-    """The maps of pictures that are not there yet; returns why some have none.
+    """Computes and stores the maps of all pictures that have no maps yet.
 
     Args:
-        maps: where they go.
-        model: that makes the pass.
+        maps: the map store.
+        model: the model that computes the maps.
         extraction: how pictures are read.
-        files: content -> a file with it.
-        progress: called with how many more are finished.
+        files: for each content, a file with this content.
+        progress: function that is called with the number of pictures finished since the last call.
+
+    Returns:
+        For the content of each unreadable picture, a message.
     """
     missing = maps.missing(list(files))
     progress(len(files) - len(missing))
@@ -57,16 +63,16 @@ def keep_maps(
         range(len(missing)),
         extraction,
         functools.partial(model_maps, model),
-        lambda index, made: maps.write(missing[index], **crop_maps(made)),
+        lambda index, image_maps: maps.write(missing[index], **crop_maps(image_maps)),
         compile_bucket=functools.partial(compile_model_maps, model, extraction),
         progress=progress,
     )
-    return {missing[one.index]: one.reason for one in unreadable}
+    return {missing[picture.index]: picture.reason for picture in unreadable}
 
 
 @dataclasses.dataclass(frozen=True)
 class _VerifiedPicture:
-    """A picture that opens only while its file holds the content that it is known by."""
+    """A `_VerifiedPicture` is a picture that opens only if its file still has the content of the listing."""
 
     file: Picture
     content: str
@@ -83,75 +89,85 @@ class _VerifiedPicture:
 
 
 def describe(
-    maps: MapStore, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int, own: int = 0
+    maps: MapStore, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int, own_classes: int = 0
 ) -> dict[str, EncodedPicture]:
-    """Descriptors and class vectors of pictures from their kept maps; ``own``: see `store.StoreConfig`."""
-    found: dict[str, EncodedPicture] = {}
-    for places, made in reranking.map_batches(maps.read, contents):
-        described = _described(model, made, whitening, num_classes=num_classes, own=own)
-        descriptors, values, scales = map(np.asarray, described)
-        for i, place in enumerate(places):
-            found[contents[place]] = EncodedPicture(descriptors[i], values[i], scales[i])
-    return found
+    """Computes descriptors and class vectors of pictures from their stored maps.
+
+    Args:
+        maps: the map store.
+        contents: contents of the pictures.
+        model: the model that computed the maps.
+        whitening: the whitening of the class vectors.
+        num_classes: N_C, number of classes of a descriptor.
+        own_classes: number of each picture's most probable classes with stored class vectors; 0: all classes.
+    """
+    pictures: dict[str, EncodedPicture] = {}
+    for indices, batch in reranking.map_batches(maps.read, contents):
+        encoded = _encode_batch(model, batch, whitening, num_classes=num_classes, own_classes=own_classes)
+        descriptors, values, scales = map(np.asarray, encoded)
+        for row, index in enumerate(indices):
+            pictures[contents[index]] = EncodedPicture(descriptors[row], values[row], scales[row])
+    return pictures
 
 
 def describe_compactly(
     maps: MapStore, contents: Sequence[str], model: Model, whitening: Whitening, num_classes: int
 ) -> dict[str, EncodedPicture]:
-    """Descriptors of pictures and of their regions, each under its own classes, from their kept maps."""
-    found: dict[str, EncodedPicture] = {}
-    for places, made in reranking.map_batches(maps.read, contents):
-        described = np.asarray(encoder.describe_grid(model, made, whitening, num_classes=num_classes))
-        values, scales = quantize(described[:, 1:])
-        for i, place in enumerate(places):
-            found[contents[place]] = EncodedPicture(described[i, 0], values[i], scales[i])
-    return found
+    """Computes descriptors of pictures and of their regions, each under its own classes, from the stored maps."""
+    pictures: dict[str, EncodedPicture] = {}
+    for indices, batch in reranking.map_batches(maps.read, contents):
+        descriptors = np.asarray(encoder.describe_grid(model, batch, whitening, num_classes=num_classes))
+        values, scales = quantize(descriptors[:, 1:])
+        for row, index in enumerate(indices):
+            pictures[contents[index]] = EncodedPicture(descriptors[row, 0], values[row], scales[row])
+    return pictures
 
 
 @dataclasses.dataclass(frozen=True)
 class VectorBlock:
-    """Pictures whose class vectors follow one another in a fragment of a store.
+    """A `VectorBlock` names pictures with consecutive rows in one fragment of a class-vector store.
 
     Attributes:
-        vectors: the store, where a writer reserved their rows.
-        first: row of the first.
-        contents: of the pictures, distinct.
+        vectors: location of the class-vector store, where a writer reserved the rows.
+        first_row: row of the first picture.
+        contents: distinct contents of the pictures.
     """
 
     vectors: Location
-    first: int
+    first_row: int
     contents: tuple[str, ...]
 
 
-def choose_layout(classes: int, dim: int, fragment: int, settings: IndexConfig) -> StoreConfig:
-    """Of class vectors; in a compact index of the descriptors of regions, which lie where classes do otherwise."""
-    if settings.compact:
-        return StoreConfig(tuple(range(encoder.REGIONS)), dim, "int8", fragment)
-    own = settings.own_classes if settings.own_classes < classes else 0
-    return StoreConfig(tuple(range(classes)), dim, "int8", fragment, own)
+def choose_layout(classes: int, dim: int, fragment: int, config: IndexConfig) -> StoreConfig:
+    """Returns the layout of the class-vector store; a compact index stores regions in place of classes."""
+    if config.compact:
+        return StoreConfig(tuple(range(encoder.NUM_GRID_REGIONS)), dim, "int8", fragment)
+    own_classes = config.own_classes if config.own_classes < classes else 0
+    return StoreConfig(tuple(range(classes)), dim, "int8", fragment, own_classes)
 
 
-def keep_vectors(
-    maps: MapStore, part: VectorBlock, model: Model, whitening: Whitening, num_classes: int, *, compact: bool
+def write_vectors(
+    maps: MapStore, block: VectorBlock, model: Model, whitening: Whitening, num_classes: int, *, compact: bool
 ) -> Float[np.ndarray, "n d"]:
-    """Writes the class vectors of pictures whose maps are kept; returns their descriptors.
+    """Writes the class vectors of pictures with stored maps, and returns the descriptors of the pictures.
 
-    ``compact``: the descriptors of their regions instead.
+    If ``compact``, the descriptors of the regions are written in place of the class vectors.
     """
     if compact:
-        described = describe_compactly(maps, part.contents, model, whitening, num_classes)
+        encoded = describe_compactly(maps, block.contents, model, whitening, num_classes)
     else:
-        own = ClassVectorStore(part.vectors).layout.own
-        described = describe(maps, part.contents, model, whitening, num_classes, own)
-    found = [described[content] for content in part.contents]
-    values, scales = np.stack([one.values for one in found]), np.stack([one.scales for one in found])
-    write_images(part.vectors, part.first, values, scales)
-    return np.stack([one.descriptor for one in found])
+        own_classes = ClassVectorStore(block.vectors).layout.own
+        encoded = describe(maps, block.contents, model, whitening, num_classes, own_classes)
+    pictures = [encoded[content] for content in block.contents]
+    values = np.stack([picture.values for picture in pictures])
+    scales = np.stack([picture.scales for picture in pictures])
+    write_images(block.vectors, block.first_row, values, scales)
+    return np.stack([picture.descriptor for picture in pictures])
 
 
-@functools.partial(jax.jit, static_argnames=("num_classes", "own"))
-def _described(
-    model: Model, maps: Maps, whitening: Whitening, *, num_classes: int, own: int
+@functools.partial(jax.jit, static_argnames=("num_classes", "own_classes"))
+def _encode_batch(
+    model: Model, maps: Maps, whitening: Whitening, *, num_classes: int, own_classes: int
 ) -> tuple[Float[Array, "b d"], Array, Float[Array, "b n"]]:
-    embedded = encoder.embed_maps(model, maps, num_classes=num_classes, whitening=whitening, own=own)
+    embedded = encoder.embed_maps(model, maps, num_classes=num_classes, whitening=whitening, own_classes=own_classes)
     return embedded.descriptors, *quantize(embedded.vectors)

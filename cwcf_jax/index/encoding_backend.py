@@ -1,4 +1,4 @@
-"""Who encodes the pictures of an index: the process that updates it, or others for it."""
+"""This module defines encoding backends, which encode the pictures of an index: in this process or elsewhere."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
@@ -18,42 +18,55 @@ from cwcf_jax.store import Location, MapStore
 
 @runtime_checkable
 class EncodingBackend(Protocol):
-    """What an update needs of them. Work that is done twice changes nothing: all of it goes by content.
+    """An `EncodingBackend` encodes pictures during an update.
+
+    A picture that is encoded twice changes nothing, since all results are stored under the picture's content.
 
     Attributes:
-        window: pictures that keep all of them busy.
+        window: number of pictures that keep all workers of the backend busy.
     """
 
     window: int
 
-    def keep_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
-        """See `encoding.keep_maps`."""
+    def write_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
+        """Computes and stores maps, see `encoding.write_maps`."""
 
-    def keep_vectors(
-        self, parts: Sequence[VectorBlock], whitening: Whitening
+    def write_vectors(
+        self, blocks: Sequence[VectorBlock], whitening: Whitening
     ) -> Iterator[tuple[VectorBlock, Float[np.ndarray, "n d"]]]:
-        """See `encoding.keep_vectors`: parts of distinct fragments, in any order."""
+        """Writes the class vectors of blocks of distinct fragments, and yields blocks and descriptors in any order.
+
+        See `encoding.write_vectors`.
+        """
 
 
 class LocalEncoding:
-    """This process, on its own devices."""
+    """A `LocalEncoding` is an `EncodingBackend` in this process, on its own devices."""
 
     window = 0
 
-    def __init__(self, maps: Location, model: Callable[[], Model], settings: IndexConfig) -> None:
-        """``maps``: where they are kept; the model is loaded when it is needed."""
-        self._maps, self._model, self._settings = MapStore(maps), model, settings
+    def __init__(self, maps: Location, model: Callable[[], Model], config: IndexConfig) -> None:
+        """Opens the map store.
 
-    def keep_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
-        """See `EncodingBackend`."""
-        extraction = ExtractionConfig(Resize.parse(self._settings.resize))
-        return encoding.keep_maps(self._maps, self._model(), extraction, files, progress)
+        Args:
+            maps: location of the map store.
+            model: function that loads the model; it is called when the model is needed.
+            config: the index config.
+        """
+        self._maps, self._load_model, self._config = MapStore(maps), model, config
 
-    def keep_vectors(
-        self, parts: Sequence[VectorBlock], whitening: Whitening
+    def write_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
+        """Implements `EncodingBackend`."""
+        extraction = ExtractionConfig(Resize.parse(self._config.resize))
+        return encoding.write_maps(self._maps, self._load_model(), extraction, files, progress)
+
+    def write_vectors(
+        self, blocks: Sequence[VectorBlock], whitening: Whitening
     ) -> Iterator[tuple[VectorBlock, Float[np.ndarray, "n d"]]]:
-        """See `EncodingBackend`."""
-        for part in parts:
-            count, compact = self._settings.num_classes, self._settings.compact
-            found = encoding.keep_vectors(self._maps, part, self._model(), whitening, count, compact=compact)
-            yield part, found
+        """Implements `EncodingBackend`."""
+        count, compact = self._config.num_classes, self._config.compact
+        for block in blocks:
+            yield (
+                block,
+                encoding.write_vectors(self._maps, block, self._load_model(), whitening, count, compact=compact),
+            )

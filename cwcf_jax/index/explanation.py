@@ -1,4 +1,4 @@
-"""Why a picture was found: its score over pairs of classes, and over the cells of its maps."""
+"""This module explains the score of a hit: by pairs of classes, and by the cells of the picture's feature map."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from cwcf_jax.search import class_pairs
 
 
 class ClassPair(NamedTuple):
-    """A class of the query, a class of the picture, and what the two add to the score."""
+    """A `ClassPair` is a class of the query, a class of the picture, and the share that the two add to the score."""
 
     query: str
     picture: str
@@ -25,15 +25,15 @@ class ClassPair(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """A score taken apart.
+    """An `Explanation` divides the score of a hit into shares.
 
     Attributes:
-        score: what is explained: of the region where there is one, of the picture otherwise, before expansion and
-            before a ranking by shared neighbours.
-        pairs: the pairs that add most, largest first.
-        rest: what all other pairs add.
-        cells: [h, w], what each cell of the picture's feature map adds.
-        constant: what does not depend on where one looks; with ``cells`` it sums to the score.
+        score: the explained score, before query expansion and before k-reciprocal re-ranking. For a hit with a region,
+            the score of the region; otherwise the score of the picture.
+        pairs: the class pairs with the largest shares, largest first.
+        rest: sum of the shares of all other pairs.
+        cells: shape [h, w]; the share of each cell of the picture's feature map.
+        constant: the part of the score that belongs to no cell; ``cells`` and ``constant`` sum to the score.
     """
 
     score: float
@@ -44,43 +44,56 @@ class Explanation:
 
 
 def explain(
-    searcher: Searcher, query: QueryDescription, hit: Hit, options: QueryConfig, *, count: int = 12
+    searcher: Searcher, query: QueryDescription, hit: Hit, query_config: QueryConfig, *, count: int = 12
 ) -> Explanation:
-    """Takes apart the score of a hit of `Searcher.search` with the same query and options; KeyError if it is gone.
+    """Explains the score of a hit of `Searcher.search`.
 
-    An expanded query has no classes of its own: its hits are explained by the query before. Ranks by shared neighbours
-    are no sum over classes: what is explained is the cosine before. With `QueryConfig.online` every hit is explained
-    under the query's classes, those behind the best as well.
+    An expanded query has no classes: its hits are explained by the query before expansion. A score of k-reciprocal
+    re-ranking is no sum over classes: the cosine before this step is explained. With `QueryConfig.online`, every hit is
+    explained under the query's classes, also the hits behind the best ones.
+
+    Args:
+        searcher: the searcher that found the hit.
+        query: the query of the search.
+        hit: the hit.
+        query_config: the query config of the search.
+        count: number of class pairs in the explanation.
+
+    Raises:
+        KeyError: the picture is no longer in the index.
     """
     model, whitening = searcher.index.model, searcher.whitening
-    entry = searcher.held().entry(hit.entry.path)
-    maps = queries.one_image(searcher.maps(entry))
-    one = jax.tree.map(lambda part: part[0], maps)
-    descriptor, asked, asked_vectors, cells = query.descriptor, query.class_ids, query.vectors, None
+    entry = searcher.ranker().entry(hit.entry.path)
+    maps = queries.as_batch(searcher.maps(entry))
+    image_maps = jax.tree.map(lambda array: array[0], maps)
+    descriptor, query_classes, query_vectors, cells = query.descriptor, query.class_ids, query.vectors, None
     if hit.cells is not None:
-        config, descriptor = region_query(query)
-        asked, asked_vectors = asked[: config.num_classes], asked_vectors[: config.num_classes]
+        region_config, descriptor = region_query(query)
+        query_classes = query_classes[: region_config.num_classes]
+        query_vectors = query_vectors[: region_config.num_classes]
         cells = jnp.asarray(hit.cells, jnp.int32)
-        shown = asked
-        vectors = encoder.region_vectors(model, one, jnp.asarray(shown, jnp.int32), cells, whitening)
+        picture_classes = query_classes
+        vectors = encoder.region_vectors(model, image_maps, jnp.asarray(picture_classes, jnp.int32), cells, whitening)
     else:
         prepared = PreparedQuery(maps, entry.height, entry.width)
-        own = _kept_classes(searcher, prepared, asked) if options.by_query or options.online else None
-        if own == []:
-            height, width = np.asarray(one.feature_size).tolist()
+        under_query_classes = query_config.by_query or query_config.online
+        class_ids = _stored_classes(searcher, prepared, query_classes) if under_query_classes else None
+        if class_ids == []:
+            height, width = np.asarray(image_maps.feature_size).tolist()
             return Explanation(0.0, (), 0.0, np.zeros((height, width), np.float32), 0.0)
-        most = searcher.index.settings.num_classes
-        picture = queries.describe(model, whitening, prepared, num_classes=most, class_ids=own)
-        shown, vectors = picture.class_ids, picture.vectors
-    evidence = encoder.explain(model, one, jnp.asarray(shown, jnp.int32), whitening, descriptor, cells)
-    shares = np.asarray(class_pairs(asked_vectors, vectors))
+        num_classes = searcher.index.config.num_classes
+        picture = queries.describe(model, whitening, prepared, num_classes=num_classes, class_ids=class_ids)
+        picture_classes, vectors = picture.class_ids, picture.vectors
+    class_ids_array = jnp.asarray(picture_classes, jnp.int32)
+    evidence = encoder.explain(model, image_maps, class_ids_array, whitening, descriptor, cells)
+    shares = np.asarray(class_pairs(query_vectors, vectors))
     best = np.argsort(-shares, axis=None, kind="stable")[:count]
     names = networks.class_names(model.network.spec)
     pairs = tuple(
-        ClassPair(names[asked[row]], names[shown[column]], float(shares[row, column]))
+        ClassPair(names[query_classes[row]], names[picture_classes[column]], float(shares[row, column]))
         for row, column in zip(*np.unravel_index(best, shares.shape), strict=True)
     )
-    height, width = np.asarray(one.feature_size).tolist()
+    height, width = np.asarray(image_maps.feature_size).tolist()
     total = float(shares.sum())
     return Explanation(
         score=total,
@@ -91,10 +104,10 @@ def explain(
     )
 
 
-def _kept_classes(searcher: Searcher, picture: PreparedQuery, asked: np.ndarray) -> list[int]:
-    """Those of a query's classes whose vectors the index keeps of a picture: what OnA sums."""
-    model, own = searcher.index.model, searcher.index.settings.own_classes
-    if not 0 < own < model.network.spec.num_labels:
-        return list(asked.tolist())
-    kept = queries.describe(model, searcher.whitening, picture, num_classes=own).class_ids
-    return [one for one in asked.tolist() if one in kept]
+def _stored_classes(searcher: Searcher, picture: PreparedQuery, query_classes: np.ndarray) -> list[int]:
+    """Returns the query's classes for which the index stores a class vector of the picture; OnA sums these."""
+    model, own_classes = searcher.index.model, searcher.index.config.own_classes
+    if not 0 < own_classes < model.network.spec.num_labels:
+        return list(query_classes.tolist())
+    stored = queries.describe(model, searcher.whitening, picture, num_classes=own_classes).class_ids
+    return [class_id for class_id in query_classes.tolist() if class_id in stored]

@@ -1,4 +1,4 @@
-"""What an index was made with; written once, and what its whitening is."""
+"""This module defines the index config, and the header file that stores it in the index."""
 
 import dataclasses
 import json
@@ -11,32 +11,35 @@ from cwcf_jax.images import Resize
 from cwcf_jax.weights import finding, whitenings
 from cwcf_jax.weights.installed import DEFAULT_NETWORK
 
-FORMAT = 1
-FILE = "index.json"
+HEADER_FORMAT = 1
+HEADER_FILE = "index.json"
 
-NUM_CLASSES = 8
-"""N_C of a new index of power means (docs/development_benchmark.md)."""
+HEADER_KEYS = {"config": "settings"}
+"""Fields of `Header` that have another key in the header file."""
+
+GEM_NUM_CLASSES = 8
+"""The default N_C of an index of power means (docs/development_benchmark.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class IndexConfig:
-    """How the pictures of an index are described; fixed when it is made.
+    """An `IndexConfig` says how the pictures of an index are described; it is fixed when the index is created.
 
     Attributes:
-        network: a key of `networks.NETWORKS`.
-        weights: its file or checkpoint, an absolute path; empty: whatever `weights.finding.find` finds, each time anew.
-        feature_layer: whose maps are pooled; empty: the network's default.
-        resize: applied to every picture, see `images.Resize`.
-        pooling: what a class vector is, see `encoder.EncoderConfig`.
-        num_classes: N_C, classes of an offline descriptor and of a query.
-        dim: numbers of a descriptor, at most as many as the layer has channels; 0: as many.
-        table: address of the database that keeps pictures and descriptors: ``postgresql://...``, or what LanceDB takes,
-            such as ``s3://bucket/folder``; empty: a LanceDB in the store. It must not hold a password; libpq finds that
-            in ``~/.pgpass`` or ``PGPASSWORD``.
-        store: address of all that grows with the pictures, maps, class vectors and the table: ``s3://bucket/folder`` or
-            ``gs://bucket/folder``, of this index alone; empty: inside the index.
-        own_classes: classes of a picture, its most probable ones, whose vectors are kept for OnA; 0: all.
-        compact: whether descriptors of pictures and of some of their regions are all that is kept.
+        network: name of the network, a key of `networks.NETWORKS`.
+        weights: absolute path of a file of weights or a checkpoint; empty: `weights.finding.find` is called each time.
+        feature_layer: name of the feature layer; empty: the network's default.
+        resize: resizing of every picture, see `images.Resize`.
+        pooling: kind of class vectors, see `encoder.EncoderConfig`.
+        num_classes: N_C, number of classes of an OfA descriptor and of a query.
+        dim: number of dimensions of a descriptor, at most the number of channels of the feature layer; 0: all.
+        table: address of the database of pictures and descriptors: ``postgresql://...``, or a LanceDB address such as
+            ``s3://bucket/folder``; empty: a LanceDB in the store. The address must not contain a password; libpq reads
+            passwords from ``~/.pgpass`` or ``PGPASSWORD``.
+        store: address of the maps, class vectors and table of this index alone, such as ``s3://bucket/folder`` or
+            ``gs://bucket/folder``; empty: inside the index folder.
+        own_classes: number of each picture's most probable classes with stored class vectors, for OnA; 0: all classes.
+        compact: whether only descriptors of pictures and of some of their regions are stored.
     """
 
     network: str
@@ -66,23 +69,25 @@ class IndexConfig:
 
 
 def make_index_config(weights: str | pathlib.Path | None = None, network: str = "", **choices: Any) -> IndexConfig:
-    """Settings for weights whose record says which network they are of, unless ``network`` does.
+    """Returns an index config with the defaults that suit a network.
 
-    Where nothing else is said, class vectors are those that the network's shipped whitening is for
-    (`encoder.shipped_whitening`), or else what `encoder.load` makes of the network. Power means, asked for or not, come
-    with N_C 8 and all dimensions; sums with the defaults of `IndexConfig`.
+    The default pooling is the pooling of the network's shipped whitening (`encoder.shipped_whitening`); without a
+    shipped whitening, the default of `encoder.load`. With power means, the defaults are N_C 8 and all dimensions; with
+    sums, the defaults of `IndexConfig`.
 
     Args:
-        weights: a file or checkpoint; None: those that `weights.finding.find` finds.
-        network: of the weights; empty: the one that their record names, or, without weights, the default network.
+        weights: path of a file of weights or a checkpoint; None: the weights that `weights.finding.find` finds.
+        network: name of the network; empty: the network in the provenance record of the weights, or the default network
+            if there are no weights.
         **choices: further fields of `IndexConfig`.
 
     Raises:
-        ValueError: nothing says of which network the weights are; FileNotFoundError: no such weights.
+        ValueError: neither the weights nor ``network`` name a network.
+        FileNotFoundError: the weights do not exist.
     """
     if weights is None:
         name = networks.get(network or DEFAULT_NETWORK).spec.name
-        return IndexConfig(name, **_suited(name, choices))
+        return IndexConfig(name, **_add_defaults(name, choices))
     path = pathlib.Path(weights).resolve()
     if not path.exists():
         raise FileNotFoundError(f"{weights}: no such weights; `cwcf weights list` names what can be downloaded")
@@ -90,98 +95,102 @@ def make_index_config(weights: str | pathlib.Path | None = None, network: str = 
     name = network or (record.network if record else "")
     if not name:
         raise ValueError(f"{weights} does not say which network it is of; name it: {', '.join(networks.NETWORKS)}")
-    return IndexConfig(name, str(path), **_suited(name, choices))
+    return IndexConfig(name, str(path), **_add_defaults(name, choices))
 
 
-def _suited(network: str, choices: dict[str, Any]) -> dict[str, Any]:
-    """The choices with what suits power means where these were chosen, or are the network's own."""
+def _add_defaults(network: str, choices: dict[str, Any]) -> dict[str, Any]:
+    """Returns the choices with the network's default pooling and the defaults of this pooling."""
     file = whitenings.shipped().get(network)
-    own = whitenings.read_record(file).encoder["pooling"] if file else networks.get(network).spec.pooling
-    pooling = choices.get("pooling", own)
-    suited = {"pooling": pooling, "num_classes": NUM_CLASSES, "dim": 0}
-    return suited | choices if pooling == "gem" else {"pooling": pooling} | choices
+    default = whitenings.read_record(file).encoder["pooling"] if file else networks.get(network).spec.pooling
+    pooling = choices.get("pooling", default)
+    gem_defaults = {"pooling": pooling, "num_classes": GEM_NUM_CLASSES, "dim": 0}
+    return gem_defaults | choices if pooling == "gem" else {"pooling": pooling} | choices
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """``index.json``.
+    """A `Header` is the content of the file ``index.json``.
 
     Attributes:
-        root: the folder whose pictures these are; relative to the index where that lies inside it; or its address.
-        settings: how they are described.
+        root: path or address of the folder of photographs; a relative path starts at the index folder.
+        config: the index config.
         weights: fingerprint of the weights, see `load_model`.
-        generation: the folder with the whitening and all that was made with it; 0 before there is one.
-        removed: paths that stay out until they are added by name.
+        generation: number of the current generation; 0: no generation yet.
+        removed: paths of removed pictures, which an update does not add.
     """
 
     root: str
-    settings: IndexConfig
+    config: IndexConfig
     weights: str
     generation: int = 0
     removed: tuple[str, ...] = ()
 
     def conditions(self) -> dict[str, str]:
-        """What the maps of its pictures depend on."""
-        return {"weights": self.weights, "layer": self.settings.feature_layer, "resize": self.settings.resize}
+        """Returns everything that the maps of the pictures depend on."""
+        return {"weights": self.weights, "layer": self.config.feature_layer, "resize": self.config.resize}
 
     def write(self, folder: pathlib.Path) -> None:
-        """Replaces the file at once; the generation that it names is on the disk already."""
-        files.write_json(folder / FILE, {"format": FORMAT, **dataclasses.asdict(self)})
+        """Replaces the header file in one step; the files of its generation must be on the disk already."""
+        content = {HEADER_KEYS.get(name, name): value for name, value in dataclasses.asdict(self).items()}
+        files.write_json(folder / HEADER_FILE, {"format": HEADER_FORMAT, **content})
 
 
 def read_header(folder: pathlib.Path) -> Header:
-    """The header of the index in a folder.
+    """Reads the header of an index.
 
     Raises:
-        FileNotFoundError: there is no index; ValueError: it is damaged, or of another version.
+        FileNotFoundError: the folder is no index.
+        ValueError: the header is damaged, or of another version.
     """
-    file = folder / FILE
+    file = folder / HEADER_FILE
     if not file.is_file():
         raise FileNotFoundError(f"no index in {folder}; make one with cwcf index")
     try:
         content = json.loads(file.read_text())
-        if content.pop("format") != FORMAT:
-            raise ValueError(f"this version reads format {FORMAT}")
-        settings = IndexConfig(**{"own_classes": 0} | content.pop("settings"))  # earlier versions kept those of all
-        return Header(settings=settings, removed=tuple(content.pop("removed")), **content)
+        if content.pop("format") != HEADER_FORMAT:
+            raise ValueError(f"this version reads format {HEADER_FORMAT}")
+        fields = content.pop(HEADER_KEYS["config"])
+        config = IndexConfig(**{"own_classes": 0} | fields)  # earlier versions stored the class vectors of all classes
+        return Header(config=config, removed=tuple(content.pop("removed")), **content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file} cannot be used ({error}); remove {folder} and index again") from error
 
 
-def maps_location(folder: pathlib.Path, settings: IndexConfig) -> str:
-    """Where the maps of an index's pictures are, see `store.MapStore`; a picture's name there is its content."""
-    return f"{settings.store.rstrip('/')}/maps" if settings.store else str(folder / "maps")
+def maps_location(folder: pathlib.Path, config: IndexConfig) -> str:
+    """Returns the location of an index's map store; the name of a picture in this store is its content."""
+    return f"{config.store.rstrip('/')}/maps" if config.store else str(folder / "maps")
 
 
 def generation_folder(folder: pathlib.Path, generation: int) -> pathlib.Path:
-    """Where an index keeps a whitening and what was made with it."""
+    """Returns the folder of a generation."""
     return folder / f"generation-{generation}"
 
 
-def load_model(settings: IndexConfig, fingerprint: str = "") -> tuple[Model, str]:
-    """The network of an index, and what tells its weights from others.
+def load_model(config: IndexConfig, fingerprint: str = "") -> tuple[Model, str]:
+    """Loads the model of an index.
 
     Args:
-        settings: of the index.
-        fingerprint: of the weights that the index was made with, and that no others may take the place of; empty: the
-            index is being made.
+        config: the index config.
+        fingerprint: fingerprint of the weights that the index was created with; empty: the index is being created.
 
     Returns:
-        The model, and the fingerprint: `networks.fingerprint` of the named weights, or that of the found ones.
+        The model, and the fingerprint of its weights (`networks.fingerprint`).
 
     Raises:
-        FileNotFoundError: the weights are gone, or none are found; ValueError: they are others now.
+        FileNotFoundError: the weights do not exist, or no weights are found.
+        ValueError: the weights have another fingerprint.
     """
-    config = encoder.EncoderConfig(settings.feature_layer or None, pooling=settings.pooling)
-    if not settings.weights:
-        found = finding.find(networks.get(settings.network), fingerprint=fingerprint)
-        return encoder.replicate(encoder.load(found.network, found.params, config)), found.fingerprint
-    if fingerprint and not pathlib.Path(settings.weights).exists():
-        raise FileNotFoundError(f"{settings.weights}: the weights that the index was made with are gone")
-    now = networks.fingerprint(settings.weights)
-    if fingerprint not in ("", now):
+    encoder_config = encoder.EncoderConfig(config.feature_layer or None, pooling=config.pooling)
+    if not config.weights:
+        checkpoint = finding.find_weights(networks.get(config.network), fingerprint=fingerprint)
+        model = encoder.load(checkpoint.network, checkpoint.params, encoder_config)
+        return encoder.replicate(model), checkpoint.fingerprint
+    if fingerprint and not pathlib.Path(config.weights).exists():
+        raise FileNotFoundError(f"{config.weights}: the weights of this index do not exist; put the file back")
+    current = networks.fingerprint(config.weights)
+    if fingerprint not in ("", current):
         raise ValueError(
-            f"{settings.weights} is not what the index was made with: sha256 {fingerprint[:12]}... then, "
-            f"{now[:12]}... now. Put the file back, or make a new index"
+            f"{config.weights} has changed since the index was created: sha256 {fingerprint[:12]}... then, "
+            f"{current[:12]}... now. Put the file back, or create a new index"
         )
-    return encoder.replicate(encoder.load(settings.network, settings.weights, config)), now
+    return encoder.replicate(encoder.load(config.network, config.weights, encoder_config)), current

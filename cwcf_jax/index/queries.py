@@ -1,4 +1,4 @@
-"""A query: a picture through the network once, then described as often as its region or classes change."""
+"""This module describes queries: a picture goes through the network once, for any number of regions and classes."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,12 +16,17 @@ from cwcf_jax.images import Box, Resize
 from cwcf_jax.search import mean_vector, reranking
 
 Corners = Sequence[float | int]
-"""``x1 y1 x2 y2`` in the upright picture's pixels."""
+"""A box ``x1 y1 x2 y2`` in pixels of the upright picture."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PreparedQuery:
-    """A picture after its pass: the maps of one image, with a batch axis, and the upright picture's sides, pixels."""
+    """A `PreparedQuery` is a picture after its pass through the network.
+
+    Attributes:
+        maps: the maps of the picture, with a batch axis of length 1.
+        height, width: size of the upright picture, pixels.
+    """
 
     maps: Maps
     height: int
@@ -29,16 +34,19 @@ class PreparedQuery:
 
     @property
     def nbytes(self) -> int:
-        """What it takes in memory."""
-        return sum(part.nbytes for part in self.maps)
+        """Returns the size of the maps in memory, bytes."""
+        return sum(array.nbytes for array in self.maps)
 
 
 @dataclasses.dataclass(frozen=True)
 class QueryDescription:
-    """A query.
+    """A `QueryDescription` is a query that is ready for a search.
 
-    ``descriptor`` [d]; ``class_ids`` [n], what it is made of, most probable first, with ``vectors`` [n, d] and
-    ``probabilities`` [n].
+    Attributes:
+        descriptor: shape [d]; the descriptor of the query.
+        class_ids: shape [n]; the classes of the query, most probable first.
+        vectors: shape [n, d]; the whitened class vectors of these classes.
+        probabilities: shape [n]; the probabilities of these classes.
     """
 
     descriptor: Float[Array, " d"]
@@ -48,15 +56,15 @@ class QueryDescription:
 
 
 def prepare(model: Model, resize: Resize, image: np.ndarray) -> PreparedQuery:
-    """A picture [height, width, 3], uint8 RGB, through the network; ValueError if it is none."""
+    """Runs an image [height, width, 3], uint8, RGB, through the network; raises ValueError for other arrays."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"a picture is [height, width, 3] of uint8, not {list(image.shape)} of {image.dtype}")
     return PreparedQuery(encoder.feature_maps(model, resize(image)[None]), image.shape[0], image.shape[1])
 
 
-def one_image(maps: dict[str, np.ndarray]) -> Maps:
-    """Kept maps of one image as a padded batch of one."""
-    shapes = (bucket_shape(maps[name].shape[:2], reranking.CELLS) for name in ("features", "cam_features"))
+def as_batch(maps: dict[str, np.ndarray]) -> Maps:
+    """Returns the stored maps of one picture as a padded batch of length 1."""
+    shapes = (bucket_shape(maps[name].shape[:2], reranking.CELL_STEP) for name in ("features", "cam_features"))
     return reranking.stack_maps([maps], *shapes)
 
 
@@ -69,27 +77,39 @@ def describe(
     box: Corners | None = None,
     class_ids: list[int] | None = None,
 ) -> QueryDescription:
-    """The query of a picture or a region of it; ValueError if the region has no area or lies outside."""
-    found = encoder.class_vectors_from_maps(
+    """Describes a query.
+
+    Args:
+        model: the model that computed the maps.
+        whitening: the whitening of the class vectors.
+        prepared: the picture.
+        num_classes: N_C, number of most probable classes that describe the query.
+        box: the region of the picture that is searched for; None: the whole picture.
+        class_ids: classes that describe the query in place of the most probable ones.
+
+    Raises:
+        ValueError: the region is empty or not inside the picture.
+    """
+    pooled = encoder.class_vectors_from_maps(
         model,
         prepared.maps,
         jnp.asarray([[prepared.height, prepared.width]], jnp.int32),
         num_classes=num_classes,
         class_ids=jnp.asarray(class_ids, jnp.int32) if class_ids else None,
-        boxes=None if box is None else jnp.asarray([_checked(box, prepared)], jnp.float32),
+        boxes=None if box is None else jnp.asarray([_check_box(box, prepared)], jnp.float32),
     )
-    vectors, descriptor = embedded(found.vectors[0], whitening)
-    return QueryDescription(descriptor, np.asarray(found.class_ids[0]), vectors, np.asarray(found.probabilities[0]))
+    vectors, descriptor = _aggregate(pooled.vectors[0], whitening)
+    return QueryDescription(descriptor, np.asarray(pooled.class_ids[0]), vectors, np.asarray(pooled.probabilities[0]))
 
 
 @jax.jit
-def embedded(vectors: Float[Array, "n k"], fitted: Whitening) -> tuple[Float[Array, "n d"], Float[Array, " d"]]:
-    """Class vectors whitened, and the descriptor they make."""
-    whitened = whiten_normalized(vectors, fitted)
+def _aggregate(vectors: Float[Array, "n k"], whitening: Whitening) -> tuple[Float[Array, "n d"], Float[Array, " d"]]:
+    """Returns the whitened class vectors and their aggregation."""
+    whitened = whiten_normalized(vectors, whitening)
     return whitened, mean_vector(whitened)
 
 
-def _checked(box: Corners, prepared: PreparedQuery) -> Box:
+def _check_box(box: Corners, prepared: PreparedQuery) -> Box:
     if len(box) != 4:
         raise ValueError(f"a region is x1,y1,x2,y2, not {len(box)} numbers")
     x1, y1, x2, y2 = map(float, box)

@@ -1,23 +1,25 @@
-"""How an index is searched: fast, thoroughly, or with steps of one's choice."""
+"""This module defines the query config, which selects the steps of a search in an index."""
 
 import dataclasses
 
-from cwcf_jax.search.pipeline import CAUTIOUS, SearchConfig
+from cwcf_jax.search.pipeline import CAUTIOUS_RECIPROCAL, SearchConfig
 
 AGGREGATIONS = "ofa", "ona"
 
 
 @dataclasses.dataclass(frozen=True)
 class QueryConfig:
-    """How to search: fast, as it is without arguments, `thorough`, or with steps of one's choice (docs/ranking.md).
+    """A `QueryConfig` says how an index is searched (docs/ranking.md).
+
+    Without arguments it is the fast search; `thorough` returns the thorough one.
 
     Attributes:
-        aggregation: ``ofa``, pictures under their own classes, or ``ona``, under the query's.
-        rerank: how many of the best are ranked anew by their best regions (section 4.5 of the paper).
-        expand: how many of the best are added to the query for a second search.
-        classes: names or indices; the query and all pictures are then described by these alone.
-        online: how many of the best that OfA finds are scored anew under the query's classes (OnA).
-        reciprocal: how many of the best are ranked last by the neighbours that they share with the query, see
+        aggregation: ``ofa``: pictures are described by their own classes; ``ona``: by the query's classes.
+        rerank: number of best pictures that are re-ranked by their best regions (section 4.5 of the paper).
+        expand: number of best pictures whose descriptors are added to the query for a second search.
+        classes: names or indices of classes that describe the query and all pictures; empty: see ``aggregation``.
+        online: number of best pictures of OfA that are scored again under the query's classes (OnA).
+        reciprocal: number of best pictures that are ordered by k-reciprocal re-ranking in the last step, see
             `search.pipeline.CAUTIOUS`.
     """
 
@@ -29,26 +31,26 @@ class QueryConfig:
     reciprocal: int = 0
 
     @classmethod
-    def thorough(cls, classes: tuple[str, ...] = (), **chosen: str | int) -> "QueryConfig":
-        """`SearchConfig.thorough`, the slower and better search.
+    def thorough(cls, classes: tuple[str, ...] = (), **fields: str | int) -> "QueryConfig":
+        """Returns the query config of the thorough search, which is slower and better (`SearchConfig.thorough`).
 
         Args:
-            classes: as in `QueryConfig`; every picture is then described by these from the start.
-            chosen: other fields; each must be as it is without a word.
+            classes: see `QueryConfig`; every picture is described by these classes in the first search already.
+            fields: other fields, which must have their default values.
 
         Raises:
-            ValueError: a field is given that a thorough search chooses itself.
+            ValueError: a field has another value than its default.
         """
-        for name, value in chosen.items():
+        for name, value in fields.items():
             if value != getattr(cls, name):
                 raise ValueError(f"a thorough search chooses {name} itself; leave out {name}, or thorough")
-        config = SearchConfig.thorough()
+        search_config = SearchConfig.thorough()
         return cls(
-            rerank=config.rerank,
-            expand=config.expansion,
+            rerank=search_config.rerank,
+            expand=search_config.expansion,
             classes=classes,
-            online=0 if classes else config.online,
-            reciprocal=config.neighbours,
+            online=0 if classes else search_config.online,
+            reciprocal=search_config.neighbours,
         )
 
     def __post_init__(self) -> None:
@@ -59,22 +61,22 @@ class QueryConfig:
                 raise ValueError(f"{name} is a number of pictures, not {getattr(self, name)}")
         if self.online and self.by_query:
             raise ValueError(
-                "online changes nothing where all pictures are described under the query's classes: leave out online, "
-                "or both aggregation=ona and classes"
+                "online changes nothing where all pictures are described by the query's classes already: leave out "
+                "online, or both aggregation=ona and classes"
             )
 
     @property
     def by_query(self) -> bool:
-        """Whether all pictures are described under the query's classes, from the first search on."""
+        """Returns whether the first search describes all pictures by the query's classes."""
         return self.aggregation == "ona" or bool(self.classes)
 
     @property
-    def config(self) -> SearchConfig:
-        """What follows the first search; the query is part of the expanded one."""
+    def search_config(self) -> SearchConfig:
+        """Returns the search config of the steps after the first search; expansion includes the query itself."""
         return SearchConfig(
             rerank=self.rerank,
             expansion=self.expand,
             add_query=self.expand > 0,
             online=self.online,
-            neighbourhood=dataclasses.replace(CAUTIOUS, images=self.reciprocal) if self.reciprocal else None,
+            neighbourhood=dataclasses.replace(CAUTIOUS_RECIPROCAL, images=self.reciprocal) if self.reciprocal else None,
         )

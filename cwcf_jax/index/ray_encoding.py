@@ -1,8 +1,9 @@
-"""`EncodingBackend` on a Ray cluster: actors that hold the weights and what was compiled, one a device.
+"""This module defines an `EncodingBackend` on a Ray cluster, with one actor for each device.
 
-The weights must have the same path on every node, or be found there by themselves. The photographs and the index must
-have the same path, unless they and its store are at addresses. What an actor keeps goes by content and appears whole,
-so a task that is lost is given to another, and one that ran twice changes nothing.
+An actor keeps the weights and the compiled functions in memory. The weights must have the same path on every node, or
+be found there (`weights.finding`). The photographs and the index must have the same path on every node, unless they are
+at addresses. Results are stored under the content of a picture and appear in one step. So another actor repeats a lost
+task, and a task that runs twice changes nothing.
 """
 
 import functools
@@ -21,59 +22,65 @@ from cwcf_jax.index.encoding import VectorBlock
 from cwcf_jax.index.encoding_backend import LocalEncoding
 from cwcf_jax.index.index_config import Header, load_model
 
-CHUNK = 64
-"""Pictures of a task, at most."""
+TASK_PICTURES = 64
+"""The largest number of pictures of a task."""
 
-WINDOW = 4
-"""Tasks an actor between two commits."""
+TASKS_PER_ACTOR = 4
+"""The number of tasks of each actor between two commits."""
 
 
 class EncodingActor:
-    """One device's part of an index's encoding: `LocalEncoding`, there."""
+    """An `EncodingActor` encodes pictures with a `LocalEncoding` on one device of the cluster."""
 
     def __init__(self, maps: str, header: Header) -> None:
         compilation_cache.enable()
-        self._here = LocalEncoding(
-            maps, functools.cache(lambda: load_model(header.settings, header.weights)[0]), header.settings
+        self._encoding = LocalEncoding(
+            maps, functools.cache(lambda: load_model(header.config, header.weights)[0]), header.config
         )
 
     def ready(self) -> None:
-        """Answers when the actor is there."""
+        """Returns when the actor has started."""
 
-    def keep_maps(self, files: Mapping[str, Picture]) -> dict[str, str]:
-        """See `EncodingBackend`."""
-        return self._here.keep_maps(files, lambda _: None)
+    def write_maps(self, files: Mapping[str, Picture]) -> dict[str, str]:
+        """Computes and stores maps, see `EncodingBackend`."""
+        return self._encoding.write_maps(files, lambda _: None)
 
-    def keep_vectors(self, part: VectorBlock, whitening: Whitening) -> np.ndarray:
-        """Descriptors, see `EncodingBackend`."""
-        return next(found for _, found in self._here.keep_vectors([part], whitening))
+    def write_vectors(self, block: VectorBlock, whitening: Whitening) -> np.ndarray:
+        """Writes the class vectors of a block and returns the descriptors, see `EncodingBackend`."""
+        return next(descriptors for _, descriptors in self._encoding.write_vectors([block], whitening))
 
 
 class RayEncoding:
-    """As many actors as the cluster has GPUs, or nodes where it has none."""
+    """A `RayEncoding` is an `EncodingBackend` with an actor for each GPU, or for each node if there are no GPUs."""
 
     def __init__(self, address: str, maps: str, header: Header) -> None:
-        """``address`` and errors: see `cluster.join`; ``maps``: where they are kept."""
+        """Starts the actors; raises the errors of `cluster.join`.
+
+        Args:
+            address: address of the cluster, see `cluster.join`.
+            maps: location of the map store.
+            header: header of the index.
+        """
         devices = cluster.join(address)
         self._pool = cluster.ActorPool(devices, EncodingActor, maps, header)
-        self.window = CHUNK * WINDOW * devices.count
+        self.window = TASK_PICTURES * TASKS_PER_ACTOR * devices.count
 
-    def keep_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
-        """See `EncodingBackend`."""
+    def write_maps(self, files: Mapping[str, Picture], progress: Progress) -> dict[str, str]:
+        """Implements `EncodingBackend`."""
         items = [(content, absolute(file)) for content, file in files.items()]
-        tasks = [dict(piece) for piece in self._pool.split(items, CHUNK)]
+        tasks = [dict(chunk) for chunk in self._pool.split(items, TASK_PICTURES)]
         refused: dict[str, str] = {}
-        for task, found in self._pool.map(lambda actor, task: actor.keep_maps.remote(task), tasks):
-            refused |= found
+        for task, refused_in_task in self._pool.map(lambda actor, task: actor.write_maps.remote(task), tasks):
+            refused |= refused_in_task
             progress(len(task))
         return refused
 
-    def keep_vectors(
-        self, parts: Sequence[VectorBlock], whitening: Whitening
+    def write_vectors(
+        self, blocks: Sequence[VectorBlock], whitening: Whitening
     ) -> Iterator[tuple[VectorBlock, Float[np.ndarray, "n d"]]]:
-        """See `EncodingBackend`."""
+        """Implements `EncodingBackend`."""
         shared = ray.put(whitening)
-        yield from self._pool.map(lambda actor, part: actor.keep_vectors.remote(part, shared), parts)
+        yield from self._pool.map(lambda actor, block: actor.write_vectors.remote(block, shared), blocks)
 
     def __enter__(self) -> "RayEncoding":
         return self

@@ -1,7 +1,8 @@
-"""`EntryRanker` on a Ray cluster: each actor owns some fragments of the class-vector store and the pictures in them.
+"""This module defines an `EntryRanker` on a Ray cluster.
 
-A query goes to all actors, each finds its own best exactly, and the best of these are the best of all. Ray starts a
-lost actor anew, which reads its fragments again: the query is answered late, or fails at its deadline, but never wrong.
+Each actor ranks the pictures in some fragments of the class-vector store. A query goes to all actors, and their exact
+rankings are merged. Ray restarts a lost actor, which reads its fragments again. The query then takes longer or fails at
+its deadline, but its result is never wrong.
 """
 
 import collections
@@ -27,156 +28,174 @@ Answer = TypeVar("Answer")
 
 @dataclasses.dataclass(frozen=True)
 class RankingShare:
-    """What an actor holds: the pictures of a version of the table whose class vectors are in some rows."""
+    """A `RankingShare` says which pictures an actor ranks.
 
-    places: GenerationPaths
+    Attributes:
+        paths: paths of the generation.
+        version: version of the table.
+        rows: rows of the class-vector store; the actor ranks the pictures in these rows.
+    """
+
+    paths: GenerationPaths
     version: int
     rows: range
 
 
 class ChangedError(RuntimeError):
-    """The index is of a later version than was asked for."""
+    """Raised when the table has a later version than a share or a request."""
 
 
 class RankingActor:
-    """One actor. Whatever it is asked, it is told what it holds, so that one that was started anew knows."""
+    """A `RankingActor` ranks the pictures of a share.
+
+    The share is an argument of every method, so that a restarted actor can read its pictures again.
+    """
 
     def __init__(self) -> None:
         compilation_cache.enable()
-        self._held: tuple[RankingShare, LocalRanker] | None = None
+        self._opened: tuple[RankingShare, LocalRanker] | None = None
 
     def best(self, share: RankingShare, query: np.ndarray, class_ids: np.ndarray | None, count: int) -> RankedEntries:
-        """See `EntryRanker`."""
-        return self._hold(share).best(jnp.asarray(query), class_ids, count)
+        """Returns the best pictures of the share, see `EntryRanker`."""
+        return self._ranker(share).best(jnp.asarray(query), class_ids, count)
 
     def vectors(
         self, share: RankingShare, entries: Sequence[TableEntry], class_ids: np.ndarray | None
     ) -> dict[str, np.ndarray]:
-        """By path, of those that are here; see `EntryRanker`."""
-        own = [entry for entry in entries if entry.row in share.rows]
-        if not own:
+        """Returns the descriptors of the pictures that belong to the share, by path; see `EntryRanker`."""
+        own_entries = [entry for entry in entries if entry.row in share.rows]
+        if not own_entries:
             return {}
-        found = self._hold(share).vectors(own, class_ids)
-        return {entry.path: vector for entry, vector in zip(own, found, strict=True)}
+        vectors = self._ranker(share).vectors(own_entries, class_ids)
+        return {entry.path: vector for entry, vector in zip(own_entries, vectors, strict=True)}
 
     def regions(self, share: RankingShare, entries: Sequence[TableEntry]) -> dict[str, np.ndarray]:
-        """By path, of those that are here; see `EntryRanker`."""
-        own = [entry for entry in entries if entry.row in share.rows]
-        if not own:
+        """Returns the region descriptors of the pictures that belong to the share, by path; see `EntryRanker`."""
+        own_entries = [entry for entry in entries if entry.row in share.rows]
+        if not own_entries:
             return {}
-        found = self._hold(share).regions(own)
-        return {entry.path: vectors for entry, vectors in zip(own, found, strict=True)}
+        regions = self._ranker(share).regions(own_entries)
+        return {entry.path: vectors for entry, vectors in zip(own_entries, regions, strict=True)}
 
     def entry(self, share: RankingShare, path: str) -> TableEntry | None:
-        """See `EntryRanker`; None if it is not here."""
+        """Returns the entry of a picture, or None if the picture does not belong to the share."""
         try:
-            return self._hold(share).entry(path)
+            return self._ranker(share).entry(path)
         except KeyError:
             return None
 
-    def sides(self, share: RankingShare) -> collections.Counter[tuple[int, int]]:
-        """See `EntryRanker`."""
-        return self._hold(share).sides()
+    def picture_sizes(self, share: RankingShare) -> collections.Counter[tuple[int, int]]:
+        """Returns the number of pictures of each size in the share, see `EntryRanker`."""
+        return self._ranker(share).picture_sizes()
 
-    def _hold(self, share: RankingShare) -> LocalRanker:
-        if self._held is None or self._held[0] != share:
-            self._held = None  # not both at once in memory
-            distant = "://" in share.places.vectors
-            held = LocalRanker(share.places, share.rows, resident=True if distant else None)
-            if held.snapshot.version != share.version:
-                raise ChangedError(f"version {held.snapshot.version} instead of {share.version}")
-            self._held = share, held
-        return self._held[1]
+    def _ranker(self, share: RankingShare) -> LocalRanker:
+        if self._opened is None or self._opened[0] != share:
+            self._opened = None  # frees the memory of the previous share first
+            remote = "://" in share.paths.vectors
+            ranker = LocalRanker(share.paths, share.rows, resident=True if remote else None)
+            if ranker.snapshot.version != share.version:
+                raise ChangedError(f"version {ranker.snapshot.version} instead of {share.version}")
+            self._opened = share, ranker
+        return self._opened[1]
 
 
 class RayRanker:
-    """A generation's pictures on actors."""
+    """A `RayRanker` ranks the pictures of a generation with the actors of a cluster."""
 
-    def __init__(self, places: GenerationPaths, actors: Sequence[Any], deadline: float) -> None:
-        """Has the actors of `start` read their fragments; ``deadline``: seconds for each answer."""
-        self._places, self._actors, self._deadline = places, actors, deadline
-        self._table = open_table(places)
-        self._share_out()
+    def __init__(self, paths: GenerationPaths, actors: Sequence[Any], deadline: float) -> None:
+        """Lets the actors read their fragments.
+
+        Args:
+            paths: paths of the generation.
+            actors: the actors of `start_actors`.
+            deadline: time in which all actors must answer a request, seconds.
+        """
+        self._paths, self._actors, self._deadline = paths, actors, deadline
+        self._table = open_table(paths)
+        self._distribute()
 
     def __len__(self) -> int:
-        return self._sides.total()
+        return self._picture_sizes.total()
 
-    def current(self) -> bool:
-        """See `EntryRanker`."""
+    def is_current(self) -> bool:
+        """Implements `EntryRanker`."""
         return self._table.version() == self._version
 
     def best(self, query: Any, class_ids: np.ndarray | None, count: int) -> RankedEntries:
-        """See `EntryRanker`.
+        """Implements `EntryRanker`.
 
         Raises:
-            TimeoutError: an actor did not answer in time.
+            TimeoutError: an actor did not answer before the deadline.
         """
-        return merge(self._ask(RankingActor.best, np.asarray(query), class_ids, count), count)
+        return merge(self._request(RankingActor.best, np.asarray(query), class_ids, count), count)
 
     def vectors(self, entries: Sequence[TableEntry], class_ids: np.ndarray | None) -> Float[np.ndarray, "n d"]:
-        """See `EntryRanker`; errors as in `best`."""
-        return _stacked(self._ask(RankingActor.vectors, tuple(entries), class_ids), entries)
+        """Implements `EntryRanker`; raises the errors of `best`."""
+        return _stack_in_order(self._request(RankingActor.vectors, tuple(entries), class_ids), entries)
 
     def regions(self, entries: Sequence[TableEntry]) -> Float[np.ndarray, "n t d"]:
-        """See `EntryRanker`; errors as in `best`."""
-        return _stacked(self._ask(RankingActor.regions, tuple(entries)), entries)
+        """Implements `EntryRanker`; raises the errors of `best`."""
+        return _stack_in_order(self._request(RankingActor.regions, tuple(entries)), entries)
 
     def entry(self, path: str) -> TableEntry:
-        """See `EntryRanker`; errors as in `best`."""
-        for found in self._ask(RankingActor.entry, path):
-            if found is not None:
-                return found
+        """Implements `EntryRanker`; raises the errors of `best`."""
+        for entry in self._request(RankingActor.entry, path):
+            if entry is not None:
+                return entry
         raise KeyError(path)
 
-    def sides(self) -> collections.Counter[tuple[int, int]]:
-        """See `EntryRanker`."""
-        return self._sides
+    def picture_sizes(self) -> collections.Counter[tuple[int, int]]:
+        """Implements `EntryRanker`."""
+        return self._picture_sizes
 
-    def _share_out(self) -> None:
-        """Gives each actor its part of the pictures as they are now, and waits until it has read them."""
+    def _distribute(self) -> None:
+        """Distributes the current pictures over the actors, and waits until all actors have read their pictures."""
         self._version = self._table.version()
-        store = ClassVectorStore(self._places.vectors)
-        size, fragments = store.layout.fragment, len(store.fragments())
-        bounds = [fragments * i // len(self._actors) * size for i in range(len(self._actors))]
-        rows = [range(*both) for both in zip(bounds, [*bounds[1:], store.length], strict=True)]
-        self._shares = [RankingShare(self._places, self._version, one) for one in rows]
-        self._sides = collections.Counter[tuple[int, int]]()
-        for part in self._ask(RankingActor.sides):
-            self._sides += part
+        store = ClassVectorStore(self._paths.vectors)
+        size, fragments = store.layout.fragment, len(store.shards())
+        starts = [fragments * i // len(self._actors) * size for i in range(len(self._actors))]
+        stops = [*starts[1:], store.length]
+        self._shares = [
+            RankingShare(self._paths, self._version, range(start, stop))
+            for start, stop in zip(starts, stops, strict=True)
+        ]
+        self._picture_sizes = collections.Counter[tuple[int, int]]()
+        for sizes in self._request(RankingActor.picture_sizes):
+            self._picture_sizes += sizes
 
-    def _ask(self, what: Callable[..., Answer], *arguments: Any) -> list[Answer]:
-        """What all actors answer; once the index has changed, as of its later version."""
+    def _request(self, method: Callable[..., Answer], *arguments: Any) -> list[Answer]:
+        """Returns the answers of all actors; if the index has changed, the answers for its latest version."""
         while True:
-            asked = [
-                getattr(actor, what.__name__).remote(share, *arguments)
+            requests = [
+                getattr(actor, method.__name__).remote(share, *arguments)
                 for actor, share in zip(self._actors, self._shares, strict=True)
             ]
             try:
-                return list(ray.get(asked, timeout=self._deadline))
+                return list(ray.get(requests, timeout=self._deadline))
             except ChangedError:
-                self._share_out()
+                self._distribute()
             except exceptions.GetTimeoutError as error:
-                _, late = ray.wait(asked, num_returns=len(asked), timeout=0)
+                _, unanswered = ray.wait(requests, num_returns=len(requests), timeout=0)
                 raise TimeoutError(
-                    f"{len(late)} of {len(asked)} shards did not answer within {self._deadline:g} s; ask again once "
-                    "their nodes are back, or with a later deadline"
+                    f"{len(unanswered)} of {len(requests)} actors did not answer within {self._deadline:g} s; search "
+                    "again when their nodes are back, or with a longer deadline"
                 ) from error
 
 
-def _stacked(parts: Sequence[dict[str, np.ndarray]], entries: Sequence[TableEntry]) -> np.ndarray:
-    """What shards answer by path, in the order of the entries."""
-    found = collections.ChainMap(*parts)
+def _stack_in_order(answers: Sequence[dict[str, np.ndarray]], entries: Sequence[TableEntry]) -> np.ndarray:
+    """Stacks the actors' arrays, which are given by path, in the order of the entries."""
+    arrays = collections.ChainMap(*answers)
     try:
-        return np.stack([found[entry.path] for entry in entries])
+        return np.stack([arrays[entry.path] for entry in entries])
     except KeyError as error:
         raise ChangedError("the index changed during the search; search again") from error
 
 
-def start(address: str) -> list[Any]:
-    """Actors for `RayRanker`, one a device of a cluster, see `cluster.join`."""
+def start_actors(address: str) -> list[Any]:
+    """Starts the actors of a `RayRanker`, one for each device of the cluster; see `cluster.join`."""
     devices = cluster.join(address)
-    make: Any = ray.remote(RankingActor)
-    make = make.options(
+    remote: Any = ray.remote(RankingActor)
+    remote = remote.options(
         num_gpus=devices.gpus, num_cpus=0, scheduling_strategy="SPREAD", max_restarts=-1, max_task_retries=-1
     )
-    return [make.remote() for _ in range(devices.count)]
+    return [remote.remote() for _ in range(devices.count)]

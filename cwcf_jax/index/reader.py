@@ -1,4 +1,4 @@
-"""An index on disk, as whoever reads it sees it."""
+"""This module reads an index from disk."""
 
 import atexit
 import dataclasses
@@ -14,24 +14,23 @@ from cwcf_jax.index.index_config import Header, IndexConfig, generation_folder, 
 from cwcf_jax.index.table import LanceStore, Snapshot, TableStore
 from cwcf_jax.store import remove
 
-NAME = ".cwcf"
-"""The folder inside a folder of photographs that holds its index."""
+FOLDER_NAME = ".cwcf"
+"""The name of the index folder inside a folder of photographs."""
 
-POSTGRES = "postgresql://", "postgres://"
+POSTGRES_SCHEMES = "postgresql://", "postgres://"
 
-
-NAMED = "table.name"
-"""Inside a generation: what it is called in a database or a store that holds others too."""
+TABLE_NAME_FILE = "table.name"
+"""The file in a generation's folder with the unique name of the generation in a shared database or store."""
 
 
 @dataclasses.dataclass(frozen=True)
 class GenerationPaths:
-    """Where a generation keeps what grows with its pictures, the same for every process.
+    """A `GenerationPaths` says where a generation stores its table and its class vectors.
 
     Attributes:
-        table: folder or address of a LanceDB, or of a PostgreSQL database.
-        name: of the table in that database.
-        dim: of its descriptors.
+        table: folder or address of a LanceDB, or address of a PostgreSQL database.
+        name: name of the table in the database.
+        dim: number of dimensions of a descriptor.
         vectors: folder or address of the class-vector store.
     """
 
@@ -42,49 +41,50 @@ class GenerationPaths:
 
 
 def name_generation(generation: pathlib.Path) -> None:
-    """Gives a new generation a name that no other has."""
-    files.write_text(generation / NAMED, f"cwcf_{uuid.uuid4().hex}\n")
+    """Writes a new, unique name of a generation to its folder."""
+    files.write_text(generation / TABLE_NAME_FILE, f"cwcf_{uuid.uuid4().hex}\n")
 
 
-def find_places(generation: pathlib.Path, settings: IndexConfig) -> GenerationPaths:
-    """Where the parts of a generation are."""
-    if not (settings.table or settings.store):
-        return GenerationPaths(str(generation / "table"), "", settings.dim, str(generation / "vectors"))
-    name = (generation / NAMED).read_text().strip()
-    place = f"{settings.store.rstrip('/')}/{name}" if settings.store else str(generation)
-    if not settings.table:
-        return GenerationPaths(f"{place}/table", name, settings.dim, f"{place}/vectors")
-    postgres = settings.table.startswith(POSTGRES)
-    table = settings.table if postgres else f"{settings.table.rstrip('/')}/{name}"
-    return GenerationPaths(table, name, settings.dim, f"{place}/vectors")
+def find_generation_paths(generation: pathlib.Path, config: IndexConfig) -> GenerationPaths:
+    """Returns the paths of a generation, given its folder."""
+    if not (config.table or config.store):
+        return GenerationPaths(str(generation / "table"), "", config.dim, str(generation / "vectors"))
+    name = (generation / TABLE_NAME_FILE).read_text().strip()
+    root = f"{config.store.rstrip('/')}/{name}" if config.store else str(generation)
+    if not config.table:
+        return GenerationPaths(f"{root}/table", name, config.dim, f"{root}/vectors")
+    is_postgres = config.table.startswith(POSTGRES_SCHEMES)
+    table = config.table if is_postgres else f"{config.table.rstrip('/')}/{name}"
+    return GenerationPaths(table, name, config.dim, f"{root}/vectors")
 
 
-def open_table(places: GenerationPaths) -> TableStore:
-    """The pictures and descriptors of a generation.
+def open_table(paths: GenerationPaths) -> TableStore:
+    """Opens the table of a generation.
 
     Raises:
-        ConnectionError: its database does not answer; ValueError: what talks to it is not installed.
+        ConnectionError: the database does not answer.
+        ValueError: the client of the database is not installed.
     """
-    if places.table.startswith(POSTGRES):
-        return _postgres(places.table, places.dim, places.name)
-    return LanceStore(places.table, places.dim)
+    if paths.table.startswith(POSTGRES_SCHEMES):
+        return _open_postgres(paths.table, paths.dim, paths.name)
+    return LanceStore(paths.table, paths.dim)
 
 
-def remove_generation(generation: pathlib.Path, settings: IndexConfig) -> None:
-    """Removes a generation with what it keeps elsewhere."""
-    if (settings.table or settings.store) and (generation / NAMED).exists():
-        places = find_places(generation, settings)
-        open_table(places).drop()
-        if settings.store:
-            remove(places.vectors)
+def remove_generation(generation: pathlib.Path, config: IndexConfig) -> None:
+    """Removes the folder of a generation, and its table and class vectors in a shared database or store."""
+    if (config.table or config.store) and (generation / TABLE_NAME_FILE).exists():
+        paths = find_generation_paths(generation, config)
+        open_table(paths).drop()
+        if config.store:
+            remove(paths.vectors)
     shutil.rmtree(generation)
 
 
 class IndexReader:
-    """The index of one folder.
+    """An `IndexReader` reads the index of one folder of photographs.
 
     Attributes:
-        folder: where the index is.
+        folder: the folder of the index.
         root: the folder of photographs, or its address on an object store.
     """
 
@@ -92,64 +92,65 @@ class IndexReader:
         """Opens an index.
 
         Args:
-            folder: the index itself, or the folder with ``.cwcf`` inside it.
-            model: its network where that is loaded already; None: it is loaded when it is first needed.
+            folder: the folder of the index, or a folder of photographs with ``.cwcf`` inside.
+            model: the model of the index; None: the model is loaded when it is first needed.
 
         Raises:
-            FileNotFoundError: there is none; ValueError: it is damaged, or the model pools otherwise.
+            FileNotFoundError: the folder contains no index.
+            ValueError: the index is damaged, or the model has another pooling.
         """
         folder = pathlib.Path(folder)
-        self.folder = folder / NAME if (folder / NAME).is_dir() else folder
+        self.folder = folder / FOLDER_NAME if (folder / FOLDER_NAME).is_dir() else folder
         self._header = read_header(self.folder)
-        if model is not None and model.config.pooling != self.settings.pooling:
+        if model is not None and model.config.pooling != self.config.pooling:
             raise ValueError(
-                f"{self.folder} was made with pooling={self.settings.pooling}, the model has {model.config.pooling}"
+                f"{self.folder} was made with pooling={self.config.pooling}, the model has {model.config.pooling}"
             )
         root = find_root(self._header.root)
-        self._loaded = model
+        self._loaded_model = model
         self.root: Root = (self.folder / root).resolve() if isinstance(root, pathlib.Path) else root
 
     @property
-    def settings(self) -> IndexConfig:
-        """How its pictures are described."""
-        return self._header.settings
+    def config(self) -> IndexConfig:
+        """Returns the index config."""
+        return self._header.config
 
     @functools.cached_property
     def model(self) -> Model:
-        """Its network; errors as in `settings.load_model`."""
-        return self._loaded or load_model(self.settings, self._header.weights)[0]
+        """Returns the model of the index; raises the errors of `index_config.load_model`."""
+        return self._loaded_model or load_model(self.config, self._header.weights)[0]
 
     def header(self) -> Header:
-        """``index.json`` as it is now."""
+        """Reads the current header of the index."""
         return read_header(self.folder)
 
     def generation(self) -> pathlib.Path:
-        """The folder with its whitening, its table and its class vectors, as of now.
+        """Returns the folder of the current generation.
 
         Raises:
-            FileNotFoundError: nothing was indexed yet.
+            FileNotFoundError: the index is empty.
         """
         header = self.header()
         if not header.generation:
             raise FileNotFoundError(f"{self.folder} is an empty index; fill it with cwcf index")
         return generation_folder(self.folder, header.generation)
 
-    def places(self) -> GenerationPaths:
-        """Where its parts are now; errors as in `generation`."""
-        return find_places(self.generation(), self.settings)
+    def generation_paths(self) -> GenerationPaths:
+        """Returns the paths of the current generation; raises the errors of `generation`."""
+        return find_generation_paths(self.generation(), self.config)
 
     def table(self) -> TableStore:
-        """Its pictures and descriptors; errors as in `generation`."""
-        return open_table(self.places())
+        """Opens the table of the current generation; raises the errors of `generation`."""
+        return open_table(self.generation_paths())
 
     def snapshot(self) -> Snapshot:
-        """Its pictures now; errors as in `generation`."""
+        """Returns the current pictures and their descriptors; raises the errors of `generation`."""
         return self.table().snapshot()
 
 
 @functools.cache
-def _postgres(address: str, dim: int, name: str) -> TableStore:
-    """One connection a process and table."""
+def _open_postgres(address: str, dim: int, name: str) -> TableStore:
+    """Opens a table in PostgreSQL; all readers of a process share one connection to it."""
     try:
         from cwcf_jax.index.postgres import PostgresStore
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""An index's pictures and their descriptors on disk: what any database must do for it, and LanceDB doing it."""
+"""This module stores the table of an index: a protocol for databases, and its implementation with LanceDB."""
 
 import dataclasses
 import datetime
@@ -14,16 +14,17 @@ from jaxtyping import Float
 
 @dataclasses.dataclass(frozen=True)
 class TableEntry:
-    """A picture of an index.
+    """A `TableEntry` is the table's row for one picture.
 
     Attributes:
-        path: below the index's folder, with slashes.
+        path: path relative to the folder of photographs, with slashes.
         content: sha256 of the file.
-        size: of the file, bytes.
-        modified: its modification time, nanoseconds.
-        seen: when its content was read, nanoseconds; a change within the clock's resolution of that could be missed.
-        width, height: of the upright picture, pixels.
-        row: where its class vectors are.
+        size: size of the file, bytes.
+        modified: modification time of the file, nanoseconds.
+        seen: time at which the file was read, nanoseconds. A change of the file just before this time may keep the
+            modification time.
+        width, height: size of the upright picture, pixels.
+        row: row of the picture in the class-vector store.
     """
 
     path: str
@@ -37,7 +38,13 @@ class TableEntry:
 
 
 class Snapshot(NamedTuple):
-    """Pictures at one moment, in the order of their paths, and their descriptors [n, d], float32."""
+    """A `Snapshot` holds the entries and descriptors of a table at one moment.
+
+    Attributes:
+        version: version of the table.
+        entries: the pictures, ordered by path.
+        descriptors: shape [n, d], float32; the descriptors of the pictures.
+    """
 
     version: int
     entries: tuple[TableEntry, ...]
@@ -46,44 +53,44 @@ class Snapshot(NamedTuple):
 
 @runtime_checkable
 class TableStore(Protocol):
-    """What an index needs of a database. Each call is one transaction: it happens whole or not at all."""
+    """A `TableStore` stores the table of an index in a database. Each call is one transaction."""
 
     def version(self) -> int:
-        """Another number after every change, by whichever process."""
+        """Returns a number that changes with every change of the table, also by other processes."""
 
     def entries(self) -> tuple[TableEntry, ...]:
-        """All pictures, in the order of their paths."""
+        """Returns all pictures, ordered by path."""
 
     def snapshot(self, rows: range | None = None) -> Snapshot:
-        """All pictures with their descriptors, or those whose ``row`` is among some."""
+        """Returns the pictures and descriptors; with ``rows``, only the pictures in these rows of the class vectors."""
 
     def put(self, entries: Sequence[TableEntry], descriptors: Float[np.ndarray, "n d"]) -> None:
-        """Adds pictures; those whose path is there already are replaced."""
+        """Adds pictures; an entry with a stored path replaces the stored entry."""
 
     def remove(self, paths: Sequence[str]) -> None:
-        """Forgets pictures; a path that is not there does no harm."""
+        """Removes pictures; ignores unknown paths."""
 
     def tidy(self) -> None:
-        """Gives back what earlier versions took."""
+        """Frees the space of earlier versions."""
 
     def drop(self) -> None:
-        """Removes everything, for good."""
+        """Deletes the table."""
 
 
-KEPT = datetime.timedelta(hours=1)
-"""How long an earlier version stays for those who still read it."""
+VERSION_LIFETIME = datetime.timedelta(hours=1)
+"""The time for which earlier versions stay readable."""
 
 FIELDS = tuple(field.name for field in dataclasses.fields(TableEntry))
 
 
 class LanceStore:
-    """`TableStore` in an embedded LanceDB, in a folder or on an object store."""
+    """A `LanceStore` is a `TableStore` in an embedded LanceDB, in a folder or on an object store."""
 
     def __init__(self, location: str | pathlib.Path, dim: int) -> None:
-        """Opens the table, or makes it.
+        """Opens the table, or creates it.
 
         Raises:
-            ValueError: there is a table of other columns, such as descriptors of another length.
+            ValueError: the table exists with other columns, such as descriptors of another length.
         """
         schema = pyarrow.schema(
             [
@@ -101,55 +108,55 @@ class LanceStore:
             raise ValueError(f"{location} is no table of an index of {dim} dimensions ({error})") from error
 
     def version(self) -> int:
-        """See `TableStore`."""
+        """Implements `TableStore`."""
         self._table.checkout_latest()
         return int(self._table.version)
 
     def entries(self) -> tuple[TableEntry, ...]:
-        """See `TableStore`."""
+        """Implements `TableStore`."""
         self._table.checkout_latest()
         return _entries(self._table.search().select(list(FIELDS)).to_arrow())
 
     def snapshot(self, rows: range | None = None) -> Snapshot:
-        """See `TableStore`."""
+        """Implements `TableStore`."""
         self._table.checkout_latest()
         version = int(self._table.version)
-        found = self._table.to_arrow() if rows is None else self._table.search().where(_among(rows)).to_arrow()
-        found = found.sort_by("path")
-        values = found["descriptor"].combine_chunks()
-        flat = values.flatten() if found.num_rows else pyarrow.array([], pyarrow.float32())
-        return Snapshot(version, _entries(found), np.asarray(flat, np.float32).reshape(-1, self._dim))
+        table = self._table.to_arrow() if rows is None else self._table.search().where(_condition(rows)).to_arrow()
+        table = table.sort_by("path")
+        values = table["descriptor"].combine_chunks()
+        flat = values.flatten() if table.num_rows else pyarrow.array([], pyarrow.float32())
+        return Snapshot(version, _entries(table), np.asarray(flat, np.float32).reshape(-1, self._dim))
 
     def put(self, entries: Sequence[TableEntry], descriptors: Float[np.ndarray, "n d"]) -> None:
-        """See `TableStore`."""
+        """Implements `TableStore`."""
         if descriptors.shape != (len(entries), self._dim):
             raise ValueError(f"{len(entries)} pictures with descriptors of shape {descriptors.shape}")
         if not entries:
             return
         flat = pyarrow.array(np.ascontiguousarray(descriptors, np.float32).reshape(-1))
         columns = [[getattr(entry, name) for entry in entries] for name in FIELDS]
-        rows = pyarrow.table([*columns, pyarrow.FixedSizeListArray.from_arrays(flat, self._dim)], schema=self._schema)
-        self._table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+        new = pyarrow.table([*columns, pyarrow.FixedSizeListArray.from_arrays(flat, self._dim)], schema=self._schema)
+        self._table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(new)
 
     def remove(self, paths: Sequence[str]) -> None:
-        """See `TableStore`."""
+        """Implements `TableStore`."""
         if paths:
-            named = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-            self._table.delete(f"path IN ({named})")
+            quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+            self._table.delete(f"path IN ({quoted})")
 
     def tidy(self) -> None:
-        """See `TableStore`."""
-        self._table.optimize(cleanup_older_than=KEPT)
+        """Implements `TableStore`."""
+        self._table.optimize(cleanup_older_than=VERSION_LIFETIME)
 
     def drop(self) -> None:
-        """See `TableStore`."""
+        """Implements `TableStore`."""
         self._database.drop_table("pictures")
 
 
-def _among(rows: range) -> str:
+def _condition(rows: range) -> str:
     return f"row >= {rows.start} AND row < {rows.stop}"
 
 
-def _entries(rows: pyarrow.Table) -> tuple[TableEntry, ...]:
-    columns = [rows[name].to_pylist() for name in FIELDS]
+def _entries(table: pyarrow.Table) -> tuple[TableEntry, ...]:
+    columns = [table[name].to_pylist() for name in FIELDS]
     return tuple(sorted((TableEntry(*values) for values in zip(*columns, strict=True)), key=lambda entry: entry.path))

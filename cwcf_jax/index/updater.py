@@ -1,4 +1,4 @@
-"""Making an index what its folder is: only what is new goes through the network, and a kill loses nothing."""
+"""This module updates an index: only new content goes through the network, and a kill loses no finished picture."""
 
 import contextlib
 import dataclasses
@@ -17,33 +17,34 @@ from cwcf_jax.index.changes import ListedFile, Update, find_changes, summarize
 from cwcf_jax.index.encoding import VectorBlock, choose_layout
 from cwcf_jax.index.encoding_backend import EncodingBackend, LocalEncoding
 from cwcf_jax.index.index_config import IndexConfig, generation_folder, maps_location, read_header
-from cwcf_jax.index.reader import GenerationPaths, find_places, name_generation, open_table, remove_generation
+from cwcf_jax.index.reader import GenerationPaths, find_generation_paths, name_generation, open_table, remove_generation
 from cwcf_jax.index.table import TableEntry, TableStore
 from cwcf_jax.search import reranking
 from cwcf_jax.store import ClassVectorStore, ClassVectorWriter, MapStore
 
-SMALL, LARGE = 64, 512
-"""Pictures that are committed, and kept together in the class-vector store, in a small and in a large collection."""
+SMALL_FRAGMENT, LARGE_FRAGMENT = 64, 512
+"""The number of pictures of a fragment and of a commit, in small and in large collections."""
 
-MANY = 5000
-"""Pictures from which on a collection is large."""
+LARGE_COLLECTION = 5000
+"""The number of pictures from which on a collection is large."""
 
 Progress = Callable[[str, int, int], object]
-"""Called with what is being done, how many are finished and how many there are."""
+"""A function that is called with the name of the current step, the number of finished pictures, and their total."""
 
 
-def forget_maps(maps: MapStore, table: TableStore, settings: IndexConfig) -> None:
+def remove_unused_maps(maps: MapStore, table: TableStore, config: IndexConfig) -> None:
     """Removes the maps of pictures that are not in the table; in a compact index, all maps."""
-    kept = set() if settings.compact else {entry.content for entry in table.entries()}
-    for content in maps.names() - kept:
+    used = set() if config.compact else {entry.content for entry in table.entries()}
+    for content in maps.names() - used:
         maps.remove(content)
 
 
 class Updater:
-    """One update, by whoever holds the index's lock.
+    """An `Updater` makes one update; its process must hold the lock of the index.
 
-    Everything is found again by content: maps are files of their own, class vectors and table rows are committed in
-    that order a window at a time. Rows of class vectors that no entry names are what a kill between the two left.
+    Maps are written first, each under the content of its picture. Then class vectors and table entries are committed in
+    this order, a window of pictures at a time. If the process is killed between the two, class vectors without a table
+    entry remain until the next rebuild.
     """
 
     def __init__(
@@ -52,113 +53,131 @@ class Updater:
         root: Root,
         model: Callable[[], Model],
         progress: Progress,
-        workers: EncodingBackend | None = None,
+        backend: EncodingBackend | None = None,
     ) -> None:
-        self._folder, self._root, self._load, self._progress = folder, root, model, progress
-        self._header = read_header(folder)
-        self._settings = self._header.settings
-        maps = maps_location(folder, self._settings)
-        self._maps = MapStore(maps)
-        self._workers = workers or LocalEncoding(maps, model, self._settings)
+        """Reads the header of the index.
 
-    def run(self, paths: Sequence[str], *, whole: bool) -> Update:
-        """Looks at files; ``whole``: they are all that there are."""
+        Args:
+            folder: the folder of the index.
+            root: the folder of photographs.
+            model: function that returns the model; it is called when the model is needed.
+            progress: function that is told of the progress.
+            backend: the encoding backend; None: this process.
+        """
+        self._folder, self._root, self._load_model, self._progress = folder, root, model, progress
+        self._header = read_header(folder)
+        self._config = self._header.config
+        maps = maps_location(folder, self._config)
+        self._maps = MapStore(maps)
+        self._backend = backend or LocalEncoding(maps, model, self._config)
+
+    def run(self, paths: Sequence[str], *, full_listing: bool) -> Update:
+        """Updates the index to some files of the folder.
+
+        Args:
+            paths: paths of the files, relative to the folder.
+            full_listing: whether ``paths`` lists all pictures of the folder; then all other pictures are removed.
+        """
         self._maps.claim(self._header.conditions())
         self._maps.sweep()
         table = self._table() if self._header.generation else None
-        known = {entry.path: entry for entry in table.entries()} if table else {}
-        self._sweep()
+        entries = {entry.path: entry for entry in table.entries()} if table else {}
+        self._remove_other_generations()
         self._progress("looking for changes", 0, len(paths))
-        changes = find_changes(self._root, paths, known, whole=whole)
-        fresh: dict[str, list[ListedFile]] = {}
+        changes = find_changes(self._root, paths, entries, full_listing=full_listing)
+        new_files: dict[str, list[ListedFile]] = {}
         for file in (*changes.changed, *changes.added):
-            fresh.setdefault(file.content, []).append(file)
+            new_files.setdefault(file.content, []).append(file)
         refused: dict[str, str] = {}
-        if fresh and table is None:
-            refused = self._begin(fresh)
+        if new_files and table is None:
+            refused = self._create_first_generation(new_files)
         if self._header.generation:
             table = table or self._table()
-            self._copy(table, (*changes.touched, *changes.copied))
-            refused |= self._encode({name: fresh[name] for name in fresh if name not in refused})
-            table.remove([*changes.gone, *(file.path for file in changes.changed if file.content in refused)])
-            forget_maps(self._maps, table, self._settings)
-            refused |= self._restore(table) if whole and not self._settings.compact else {}
-            if changes.gone or changes.touched or changes.copied or fresh:
+            self._copy_entries(table, (*changes.touched, *changes.copied))
+            refused |= self._encode({content: new_files[content] for content in new_files if content not in refused})
+            table.remove([*changes.deleted, *(file.path for file in changes.changed if file.content in refused)])
+            remove_unused_maps(self._maps, table, self._config)
+            refused |= self._restore_maps(table) if full_listing and not self._config.compact else {}
+            if changes.deleted or changes.touched or changes.copied or new_files:
                 table.tidy()
-        if table and ClassVectorStore(self._places().vectors).length > 2 * len(table.entries()) + LARGE:
+        if table and ClassVectorStore(self._paths().vectors).length > 2 * len(table.entries()) + LARGE_FRAGMENT:
             self.rebuild(refit=False)
-        return summarize(changes, known, refused)
+        return summarize(changes, entries, refused)
 
     def _generation(self) -> pathlib.Path:
         return generation_folder(self._folder, self._header.generation)
 
-    def _places(self) -> GenerationPaths:
-        return find_places(self._generation(), self._settings)
+    def _paths(self) -> GenerationPaths:
+        return find_generation_paths(self._generation(), self._config)
 
     def _table(self) -> TableStore:
-        return open_table(self._places())
+        return open_table(self._paths())
 
-    def _begin(self, fresh: dict[str, list[ListedFile]]) -> dict[str, str]:
-        """The first generation, with the whitening that ships or one fitted on a sample of the pictures."""
-        sample = _sample(list(fresh))
-        refused = self._keep(fresh, sample, 0, len(fresh))
+    def _create_first_generation(self, new_files: dict[str, list[ListedFile]]) -> dict[str, str]:
+        """Creates the first generation with its whitening; returns messages about unreadable pictures, by content."""
+        sample = _sample(list(new_files))
+        refused = self._write_maps(new_files, sample, 0, len(new_files))
         sample = [content for content in sample if content in self._maps]
         if sample:
-            self._switch(self._new_generation(self._fit(sample, own=False), len(fresh)))
+            self._switch(self._new_generation(self._fit_whitening(sample, prefer_shipped=True), len(new_files)))
         return refused
 
-    def _fit(self, sample: Sequence[str], *, own: bool) -> Whitening:
-        """The whitening that ships, unless none fits or ``own`` asks for the sample's and there are enough pictures."""
-        model, dim = self._load(), self._settings.dim
-        if not own or len(sample) < whitening.MIN_PICTURES:
+    def _fit_whitening(self, sample: Sequence[str], *, prefer_shipped: bool) -> Whitening:
+        """Returns the shipped whitening, a whitening fitted on a sample of enough pictures, or a random rotation."""
+        model, dim = self._load_model(), self._config.dim
+        if prefer_shipped or len(sample) < whitening.MIN_PICTURES:
             with contextlib.suppress(encoder.NoWhiteningError):
                 return encoder.shipped_whitening(model, dim=dim)
         if len(sample) < whitening.MIN_PICTURES:
-            return whitening.none(dim, model.feature_dim)
-        batches = (found for _, found in reranking.map_batches(self._maps.read, sample))
+            return whitening.random_rotation(dim, model.feature_dim)
+        batches = (batch for _, batch in reranking.map_batches(self._maps.read, sample))
         return whitening.fit(model, batches, dim, f"{len(sample)} pictures of the folder")
 
     def _new_generation(self, fitted: Whitening, pictures: int) -> int:
-        """Its whitening and an empty class-vector store."""
+        """Creates the next generation, with a whitening and an empty class-vector store; returns its number."""
         number = self._header.generation + 1
-        self._sweep()
-        place = generation_folder(self._folder, number)
-        files.make_folder(place)
-        name_generation(place)
-        fragment = LARGE if pictures >= MANY else SMALL
-        layout = choose_layout(self._load().network.spec.num_labels, fitted.dim, fragment, self._settings)
-        vectors = find_places(place, self._settings).vectors
-        ClassVectorWriter(vectors, self._conditions(fitted), layout).close()
-        whitening.save(fitted, place)  # last: it puts the names of the other two on the disk as well
+        self._remove_other_generations()
+        generation = generation_folder(self._folder, number)
+        files.make_folder(generation)
+        name_generation(generation)
+        fragment = LARGE_FRAGMENT if pictures >= LARGE_COLLECTION else SMALL_FRAGMENT
+        layout = choose_layout(self._load_model().network.spec.num_labels, fitted.dim, fragment, self._config)
+        vectors = find_generation_paths(generation, self._config).vectors
+        ClassVectorWriter(vectors, self._fingerprint(fitted), layout).close()
+        whitening.save(fitted, generation)  # last, since it also puts the names of the other two on the disk
         return number
 
-    def _sweep(self) -> None:
-        """Removes all generations but the current: earlier ones, and what a killed process left of a later one."""
-        for other in self._folder.glob("generation-*"):
-            if other != self._generation():
-                remove_generation(other, self._settings)
+    def _remove_other_generations(self) -> None:
+        """Removes all generations except the current one, also unfinished ones of killed processes."""
+        for generation in self._folder.glob("generation-*"):
+            if generation != self._generation():
+                remove_generation(generation, self._config)
 
     def _switch(self, number: int) -> None:
-        """From now on this generation counts; the one before stays for a while, for searches that began with it."""
+        """Makes a generation the current one; the earlier one stays for running searches until the next update."""
         self._header = dataclasses.replace(read_header(self._folder), generation=number)
         self._header.write(self._folder)
 
     def rebuild(self, *, refit: bool) -> None:
-        """A new generation from the maps of all pictures, with the same whitening or one fitted on them.
+        """Creates a new generation from the maps of all pictures, with the same or, if ``refit``, a new whitening.
 
-        A compact index has no maps: what it keeps of each picture is copied, and another whitening a ValueError.
+        A compact index has no maps: its descriptors and region descriptors are copied.
+
+        Raises:
+            ValueError: ``refit`` for a compact index.
         """
-        if self._settings.compact:
+        if self._config.compact:
             if refit:
                 raise ValueError(
-                    f"{self._folder} is compact: it keeps no maps to fit a whitening on. Remove it and index the "
-                    "folder anew"
+                    f"{self._folder} is a compact index, which stores no maps to fit a whitening on. Remove this "
+                    "folder and index the photographs again"
                 )
             self._copy_generation()
             return
         entries = self._table().entries()
         contents = list(dict.fromkeys(entry.content for entry in entries))
-        fitted = self._fit(_sample(contents), own=True) if refit and contents else whitening.read(self._generation())
+        sample = _sample(contents) if refit else []
+        fitted = self._fit_whitening(sample, prefer_shipped=False) if sample else whitening.read(self._generation())
         number = self._new_generation(fitted, len(contents))
         by_content: dict[str, list[TableEntry]] = {}
         for entry in entries:
@@ -167,26 +186,26 @@ class Updater:
         self._switch(number)
 
     def _copy_generation(self) -> None:
-        """A new generation of the same pictures, without what is left of others."""
+        """Creates a new generation with copies of all pictures, and without the class vectors of removed pictures."""
         _, entries, descriptors = self._table().snapshot()
-        old = ClassVectorStore(self._places().vectors)
-        contents = {entry.content: entry.row for entry in entries}
-        number = self._new_generation(whitening.read(self._generation()), len(contents))
-        places = find_places(generation_folder(self._folder, number), self._settings)
-        layout, kept = ClassVectorStore(places.vectors).layout, np.array(list(contents.values()), np.int64)
-        with ClassVectorWriter(places.vectors, old.fingerprint, layout) as writer:
-            for start in range(0, len(kept), layout.fragment):
-                runs = old.vectors(kept[start : start + layout.fragment], np.arange(len(layout.classes)))
+        source = ClassVectorStore(self._paths().vectors)
+        source_rows = {entry.content: entry.row for entry in entries}
+        number = self._new_generation(whitening.read(self._generation()), len(source_rows))
+        paths = find_generation_paths(generation_folder(self._folder, number), self._config)
+        layout, copied = ClassVectorStore(paths.vectors).layout, np.array(list(source_rows.values()), np.int64)
+        with ClassVectorWriter(paths.vectors, source.fingerprint, layout) as writer:
+            for start in range(0, len(copied), layout.fragment):
+                runs = source.vectors(copied[start : start + layout.fragment], np.arange(len(layout.classes)))
                 assert runs.scales is not None
                 writer.append(runs.values[runs.positions].swapaxes(0, 1), runs.scales[runs.positions].T)
-        rows = {content: row for row, content in enumerate(contents)}
-        open_table(places).put([dataclasses.replace(one, row=rows[one.content]) for one in entries], descriptors)
+        rows = {content: row for row, content in enumerate(source_rows)}
+        open_table(paths).put([dataclasses.replace(entry, row=rows[entry.content]) for entry in entries], descriptors)
         self._switch(number)
 
-    def _keep(
+    def _write_maps(
         self, files: dict[str, list[ListedFile]], contents: Sequence[str], start: int, total: int
     ) -> dict[str, str]:
-        """Maps of pictures by content, ``start`` of ``total`` being finished; why some have none."""
+        """Stores maps, after ``start`` of ``total`` pictures are done; returns messages about unreadable pictures."""
         done = start
 
         def count(more: int) -> None:
@@ -195,21 +214,21 @@ class Updater:
             self._progress("encoding", done, total)
 
         paths = {content: self._root / files[content][0].path for content in contents}
-        return self._workers.keep_maps(paths, count)
+        return self._backend.write_maps(paths, count)
 
-    def _restore(self, table: TableStore) -> dict[str, str]:
-        """Maps that were lost, made anew from files that are known to be as they were; why some cannot be."""
-        there = self._maps.names()
-        lost = {entry.content: self._root / entry.path for entry in table.entries() if entry.content not in there}
-        return self._workers.keep_maps(lost, lambda _: None) if lost else {}
+    def _restore_maps(self, table: TableStore) -> dict[str, str]:
+        """Computes missing maps again from unchanged files; returns messages about unreadable pictures, by content."""
+        stored = self._maps.names()
+        missing = {entry.content: self._root / entry.path for entry in table.entries() if entry.content not in stored}
+        return self._backend.write_maps(missing, lambda _: None) if missing else {}
 
-    def _copy(self, table: TableStore, files: Sequence[ListedFile]) -> None:
-        """Entries for files whose content is in the table under this or another path."""
+    def _copy_entries(self, table: TableStore, files: Sequence[ListedFile]) -> None:
+        """Adds entries for files with the content of an entry, under the same or another path."""
         if not files:
             return
         _, entries, descriptors = table.snapshot()
-        place = {entry.content: i for i, entry in enumerate(entries)}
-        rows = [place[file.content] for file in files]
+        positions = {entry.content: i for i, entry in enumerate(entries)}
+        rows = [positions[file.content] for file in files]
         copies = [
             dataclasses.replace(entries[row], path=file.path, modified=file.modified, seen=file.seen)
             for row, file in zip(rows, files, strict=True)
@@ -217,60 +236,63 @@ class Updater:
         table.put(copies, descriptors[rows])
 
     def _encode(self, files: dict[str, list[ListedFile]]) -> dict[str, str]:
-        """Pictures by content through the network and into the current generation; why some cannot be."""
+        """Adds pictures to the current generation; returns messages about unreadable pictures, by content."""
         refused: dict[str, str] = {}
-        contents, window = list(files), max(self._workers.window, LARGE if len(files) >= MANY else SMALL)
+        contents, fragment = list(files), LARGE_FRAGMENT if len(files) >= LARGE_COLLECTION else SMALL_FRAGMENT
+        window = max(self._backend.window, fragment)
         for start in range(0, len(contents), window):
-            part = contents[start : start + window]
-            refused |= self._keep(files, part, start, len(contents))
+            window_contents = contents[start : start + window]
+            refused |= self._write_maps(files, window_contents, start, len(contents))
             entries: dict[str, list[TableEntry]] = {}
-            for name in part:
+            for content in window_contents:
                 try:
-                    if name not in refused:
-                        entries[name] = [self._entry(file) for file in files[name]]
-                except ImageError as error:  # changed or gone since its pass
-                    refused[name] = str(error)
+                    if content not in refused:
+                        entries[content] = [self._entry(file) for file in files[content]]
+                except ImageError as error:  # the file changed or was deleted after its pass
+                    refused[content] = str(error)
             self._describe(self._generation(), entries)
-            if self._settings.compact:
-                for name in entries:
-                    self._maps.remove(name)
+            if self._config.compact:
+                for content in entries:
+                    self._maps.remove(content)
         return refused
 
     def _describe(self, generation: pathlib.Path, pictures: Mapping[str, Sequence[TableEntry]]) -> None:
-        """Pictures by content, whose maps are kept, into a generation: class vectors, then the table."""
+        """Adds pictures with stored maps to a generation: first the class vectors, then the table entries."""
         if not pictures:
             return
-        fitted, places = whitening.read(generation), find_places(generation, self._settings)
-        table, layout = open_table(places), ClassVectorStore(places.vectors).layout
-        contents, window = list(pictures), max(self._workers.window, layout.fragment)
-        with ClassVectorWriter(places.vectors, self._conditions(fitted), layout) as writer:
+        fitted, paths = whitening.read(generation), find_generation_paths(generation, self._config)
+        table, layout = open_table(paths), ClassVectorStore(paths.vectors).layout
+        contents, window = list(pictures), max(self._backend.window, layout.fragment)
+        with ClassVectorWriter(paths.vectors, self._fingerprint(fitted), layout) as writer:
             for start in range(0, len(contents), window):
-                following = iter(contents[start : start + window])
-                rows = writer.reserve(min(window, len(contents) - start))
-                parts = [
-                    VectorBlock(places.vectors, one.start, tuple(itertools.islice(following, one.stop - one.start)))
-                    for one in rows
+                remaining = iter(contents[start : start + window])
+                reserved = writer.reserve(min(window, len(contents) - start))
+                blocks = [
+                    VectorBlock(paths.vectors, rows.start, tuple(itertools.islice(remaining, rows.stop - rows.start)))
+                    for rows in reserved
                 ]
                 entries, descriptors = [], []
-                for part, found in self._workers.keep_vectors(parts, fitted):
-                    for row, (content, descriptor) in enumerate(zip(part.contents, found, strict=True), part.first):
+                for block, written in self._backend.write_vectors(blocks, fitted):
+                    for row, (content, descriptor) in enumerate(
+                        zip(block.contents, written, strict=True), block.first_row
+                    ):
                         entries += [dataclasses.replace(entry, row=row) for entry in pictures[content]]
                         descriptors += [descriptor] * len(pictures[content])
-                writer.commit(rows[-1].stop - rows[0].start)
+                writer.commit(reserved[-1].stop - reserved[0].start)
                 table.put(entries, np.stack(descriptors))
 
     def _entry(self, file: ListedFile) -> TableEntry:
         height, width = read_size(self._root / file.path)
         return TableEntry(file.path, file.content, file.size, file.modified, file.seen, width, height, row=-1)
 
-    def _conditions(self, fitted: Whitening) -> dict[str, str]:
-        pooling = self._settings.pooling
-        chosen = {} if pooling == "sum" else {"pooling": pooling}  # indexes from before there was a choice stay good
-        chosen |= {"regions": str(encoder.GRID_LEVELS)} if self._settings.compact else {}
-        return {**self._header.conditions(), **chosen, "whitening": whitening.fingerprint(fitted)}
+    def _fingerprint(self, fitted: Whitening) -> dict[str, str]:
+        pooling = self._config.pooling
+        optional = {} if pooling == "sum" else {"pooling": pooling}  # earlier versions wrote no pooling
+        optional |= {"regions": str(encoder.GRID_LEVELS)} if self._config.compact else {}
+        return {**self._header.conditions(), **optional, "whitening": whitening.fingerprint(fitted)}
 
 
 def _sample(contents: Sequence[str]) -> list[str]:
-    """As many as a whitening is fitted on, evenly spread."""
-    places = np.linspace(0, len(contents) - 1, min(len(contents), whitening.SAMPLE), dtype=int)
-    return [contents[i] for i in places]
+    """Returns an even sample of the pictures, of the size that a whitening is fitted on."""
+    positions = np.linspace(0, len(contents) - 1, min(len(contents), whitening.MAX_PICTURES), dtype=int)
+    return [contents[position] for position in positions]

@@ -1,4 +1,8 @@
-"""The whitening of an index where none ships: fitted on its own pictures if there are enough, else left out."""
+"""This module fits, reads and writes the whitening of an index.
+
+If the library ships no whitening for the model, the whitening is fitted on the index's own pictures. With too few
+pictures, a random rotation takes its place.
+"""
 
 import hashlib
 import pathlib
@@ -12,39 +16,46 @@ from cwcf_jax import descriptors, encoder, files
 from cwcf_jax.descriptors import Whitening
 from cwcf_jax.encoder import Maps, Model
 
-FILE = "whitening.npz"
+WHITENING_FILE = "whitening.npz"
 
 MIN_PICTURES = 50
-"""Pictures below which none is fitted: with fewer it can cost more than it brings (docs/collections.md)."""
+"""The smallest number of pictures to fit a whitening on; with fewer, results may get worse (docs/collections.md)."""
 
-SAMPLE = 500
-"""Pictures that it is fitted on, at most."""
+MAX_PICTURES = 500
+"""The largest number of pictures that a whitening is fitted on."""
 
-CLASSES = 1
-"""Class vectors of each, N_pca: what a collection shows often must not be taken for noise."""
+NPCA = 1
+"""N_pca, the number of class vectors of each picture. It is small, so that frequent objects do not count as noise."""
 
 SHRINKAGE = 0.98
-"""How far the variances are drawn to their mean."""
+"""The shrinkage of the whitening."""
 
 
 def fit(model: Model, batches: Iterable[Maps], dim: int, fitted_on: str) -> Whitening:
-    """Fits on the class vectors of pictures whose maps are given, by `fit_shrinkage_whitening`."""
-    count = min(CLASSES, model.network.spec.num_labels)
-    vectors = [np.asarray(_top(model, maps, count)) for maps in batches]
-    data = np.concatenate([one.reshape(-1, one.shape[-1]) for one in vectors])
+    """Fits a whitening on the class vectors of pictures by `fit_shrinkage_whitening`.
+
+    Args:
+        model: the model that computed the maps.
+        batches: batches of maps.
+        dim: number of dimensions of a descriptor.
+        fitted_on: a description of the pictures.
+    """
+    count = min(NPCA, model.network.spec.num_labels)
+    vectors = [np.asarray(_top_class_vectors(model, maps, count)) for maps in batches]
+    data = np.concatenate([batch.reshape(-1, batch.shape[-1]) for batch in vectors])
     return descriptors.fit_shrinkage_whitening(data, ratio=SHRINKAGE, dim=dim, fitted_on=fitted_on)
 
 
-def _top(model: Model, maps: Maps, count: int) -> np.ndarray:
-    found = encoder.embed_maps(model, maps, num_classes=1)
-    places = np.argsort(-np.asarray(found.probabilities), axis=1, kind="stable")[:, :count]
-    return np.take_along_axis(np.asarray(found.vectors), places[..., None], axis=1)
+def _top_class_vectors(model: Model, maps: Maps, count: int) -> np.ndarray:
+    embedded = encoder.embed_maps(model, maps, num_classes=1)
+    classes = np.argsort(-np.asarray(embedded.probabilities), axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(np.asarray(embedded.vectors), classes[..., None], axis=1)
 
 
-def none(dim: int, feature_dim: int) -> Whitening:
-    """What changes nothing but the number of dimensions: the first ``dim`` of an orthonormal basis.
+def random_rotation(dim: int, feature_dim: int) -> Whitening:
+    """Returns a whitening that only reduces the number of dimensions, with ``dim`` vectors of an orthonormal basis.
 
-    A random rotation (seed 0) keeps cosines as well as any choice that looks at no data.
+    The basis is a random rotation (seed 0). Without data, no other choice preserves cosines better.
     """
     random = np.random.default_rng(0)
     basis = np.linalg.qr(random.normal(size=(feature_dim, feature_dim)))[0][:, :dim]
@@ -54,7 +65,7 @@ def none(dim: int, feature_dim: int) -> Whitening:
 
 
 def fingerprint(whitening: Whitening) -> str:
-    """sha256 over its arrays."""
+    """Returns the sha256 of the arrays of a whitening."""
     digest = hashlib.sha256()
     for array in (whitening.mean, whitening.projection, whitening.eigenvalues):
         digest.update(repr(array.shape).encode() + np.asarray(array, "<f4").tobytes())
@@ -62,8 +73,8 @@ def fingerprint(whitening: Whitening) -> str:
 
 
 def save(whitening: Whitening, folder: pathlib.Path) -> None:
-    """Keeps a whitening."""
-    with files.replacing(folder / FILE) as partial, partial.open("wb") as stream:
+    """Writes a whitening to the folder of a generation."""
+    with files.replacing(folder / WHITENING_FILE) as partial, partial.open("wb") as stream:
         np.savez(
             stream,
             mean=whitening.mean,
@@ -74,8 +85,8 @@ def save(whitening: Whitening, folder: pathlib.Path) -> None:
 
 
 def read(folder: pathlib.Path) -> Whitening:
-    """A whitening that `save` kept; ValueError names a file that cannot be used."""
-    file = folder / FILE
+    """Reads the whitening that `save` wrote; raises ValueError if the file is missing or damaged."""
+    file = folder / WHITENING_FILE
     try:
         with file.open("rb") as stream, np.load(stream) as content:  # numpy leaves a damaged file open
             mean, projection, eigenvalues = (
@@ -83,4 +94,4 @@ def read(folder: pathlib.Path) -> Whitening:
             )
             return Whitening(mean, projection, eigenvalues, str(content["fitted_on"]))
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file} cannot be used ({error}); index the folder anew") from error
+        raise ValueError(f"{file} cannot be used ({error}); index the folder again") from error

@@ -122,7 +122,7 @@ def adapt(network: Network, provenance: Provenance | None) -> Network:
     if provenance.network != network.spec.name:
         raise ValueError(f"these are weights of {provenance.network}, not of {network.spec.name}")
     return network.with_spec(
-        num_classes=provenance.num_classes,
+        num_labels=provenance.num_classes,
         class_names=provenance.class_names,
         preprocessing=provenance.preprocessing,
     )

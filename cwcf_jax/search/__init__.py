@@ -1,4 +1,4 @@
-"""Search: exact and online, re-ranking by regions and by neighbourhood, query expansion, and the pipeline of all."""
+"""This package ranks images: exact and online search, re-ranking, query expansion, and the pipeline of these steps."""
 
 from cwcf_jax.search.candidates import CompactDatabase
 from cwcf_jax.search.exact import compact, nearest

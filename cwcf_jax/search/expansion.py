@@ -1,4 +1,4 @@
-"""Query expansion (section 4.5 of the paper), weighted expansion, and expansion of the database's own rows."""
+"""This module expands queries (section 4.5 of the paper), with weights if desired, and the rows of a database."""
 
 import functools
 
@@ -14,16 +14,16 @@ from cwcf_jax.search.similarity import similarities
 def expand_query(
     query: Float[Array, " d"], rows: Float[Array, "m d"], *, alpha: float | None = None, add_query: bool = False
 ) -> Float[Array, " d"]:
-    """Sum the best rows of a search, scaled to norm 1: the query of the next search.
+    """Computes the query of the next search: the sum of the best rows of a search, scaled to norm 1.
 
     Source: section 4.5 of the paper for the plain sum; Radenovic et al. 2018 for the weights (alpha 3, with the query).
 
     Args:
         query: descriptor of norm 1.
         rows: descriptors of norm 1 of the best m images, at least 1.
-        alpha: each row is weighted by ``similarity^alpha``, and a row whose similarity is not positive by 0, whatever
-            alpha; at least 0. None: every row is weighted by 1.
-        add_query: whether the query is part of the sum, with a weight of 1.
+        alpha: exponent of the weights, at least 0: a row has the weight ``similarity^alpha``, or 0 if its similarity is
+            not positive. None: every row has the weight 1.
+        add_query: whether the query is part of the sum, with the weight 1.
 
     Raises:
         ValueError: there is no row, or alpha is negative.
@@ -37,23 +37,25 @@ def expand_query(
 
 
 def mean_vector(vectors: Float[Array, "m d"]) -> Float[Array, " d"]:
-    """The l2-normalised mean of a few vectors."""
+    """Computes the l2-normalised mean of a few vectors."""
     return l2_normalize(jnp.sum(vectors, axis=0))
 
 
 def augment_database(
     database: Float[Array, "n d"], neighbours: int, *, alpha: float, block: int = 128
 ) -> Float[Array, "n d"]:
-    """Expand each row as `expand_query` expands a query, by its nearest other rows and itself.
+    """Expands each row of a database as `expand_query` expands a query, by the row's nearest other rows and itself.
 
-    Source: Turcot & Lowe 2009; Gordo et al. 2017. All rows are expanded by what the others were before. A zero row
-    stays zero.
+    Source: Turcot & Lowe 2009; Gordo et al. 2017. Each row is expanded by the original values of the other rows. A
+    zero row stays zero.
 
     Args:
         database: descriptors of norm 1.
-        neighbours: how many other rows, at least 1; static. Of equally similar ones the earlier row is nearer.
-        alpha: at least 0; static.
-        block: rows at a time, at least 1; static. Memory is block x (n + neighbours x d) floats.
+        neighbours: number of other rows that expand a row, at least 1; static. Of equally similar rows, the earlier
+            row is nearer.
+        alpha: exponent of the weights, at least 0; static.
+        block: number of rows that are expanded at once, at least 1; static. Memory is block x (n + neighbours x d)
+            floats.
     """
     _check_count("database augmentation sums", neighbours)
     check_alpha(alpha)
@@ -62,11 +64,11 @@ def augment_database(
     if count == 0:
         return database
 
-    def expand(place: Int[Array, ""]) -> Float[Array, " d"]:
-        row = database[place]
-        scores = jnp.where(jnp.arange(count) == place, -jnp.inf, einsum("nd,d->n", database, row))
-        nearest, places = jax.lax.top_k(scores, min(neighbours, count))
-        return l2_normalize(row + _weighted_sum(database[places], nearest, alpha))
+    def expand(index: Int[Array, ""]) -> Float[Array, " d"]:
+        row = database[index]
+        scores = jnp.where(jnp.arange(count) == index, -jnp.inf, einsum("nd,d->n", database, row))
+        best_scores, best_rows = jax.lax.top_k(scores, min(neighbours, count))
+        return l2_normalize(row + _weighted_sum(database[best_rows], best_scores, alpha))
 
     return jax.lax.map(expand, jnp.arange(count), batch_size=block)
 
@@ -83,6 +85,6 @@ def _check_count(what: str, count: int) -> None:
 
 
 def check_alpha(alpha: float) -> None:
-    """Raise a ValueError if alpha is negative or NaN."""
+    """Raises a ValueError if ``alpha`` is negative or NaN."""
     if not alpha >= 0.0:
         raise ValueError(f"alpha must be 0 or more, not {alpha}")

@@ -1,4 +1,4 @@
-"""Descriptors and class vectors on disk."""
+"""This package stores pooled rows, maps and class vectors on disk or on an object store."""
 
 from cwcf_jax.store.class_vectors import ClassBlock, ClassVectorStore
 from cwcf_jax.store.class_writer import ClassVectorWriter, write_images

@@ -1,7 +1,8 @@
-"""All class vectors of every image on disk, class by class, for online aggregation.
+"""This module reads the class vectors of every image from a class-vector store, for online aggregation.
 
-``store.json`` says what the vectors depend on, ``length.json`` how many images are whole, ``values`` and ``scales`` are
-Zarr arrays (`zarr`). Images are committed a fragment at a time: a killed writer leaves whole ones, and goes on there.
+``store.json`` records the fingerprint and the layout, ``length.json`` the number of complete images. ``values`` and
+``scales`` are Zarr arrays (`zarr`). Images are committed one shard at a time: after a kill, a writer continues behind
+the last complete shard.
 """
 
 import collections
@@ -23,17 +24,20 @@ from cwcf_jax.store.zarr import Location, StoreConfig
 
 FORMAT = 1
 
-AHEAD = 1 << 26
-"""Bytes that are asked for before they are needed."""
+READ_AHEAD_BYTES = 1 << 26
+"""The number of bytes that are requested before they are needed."""
 
-READERS = 4
-"""Threads that ask."""
+READER_THREADS = 4
+"""The number of threads that read."""
 
 
 class ClassBlock(NamedTuple):
-    """Class vectors of consecutive images as `search.online_scores` takes them.
+    """A `ClassBlock` holds the class vectors of consecutive images, as arguments of `search.online_scores`.
 
-    ``values`` [c, b, d]; ``scales`` [c, b] or None; ``positions`` [n], where the classes that were asked for are.
+    Attributes:
+        values: shape [c, b, d]; vectors of c classes of b images.
+        scales: shape [c, b]; factors of int8 vectors; None: the vectors are not int8.
+        positions: shape [n]; positions of the requested classes on the first axis.
     """
 
     values: np.ndarray
@@ -42,24 +46,26 @@ class ClassBlock(NamedTuple):
 
 
 class ClassVectorStore:
-    """A store to read, by any number of processes; images that a writer adds meanwhile are seen after opening it anew.
+    """A `ClassVectorStore` reads a class-vector store; any number of processes may read one store.
+
+    Images that a writer adds later are visible after the store is opened again.
 
     Attributes:
-        layout: what it holds of each image.
-        fingerprint: what the vectors depend on.
-        length: how many images.
+        layout: config of the store.
+        fingerprint: fingerprint of the vectors.
+        length: number of images.
     """
 
     def __init__(self, location: Location, fingerprint: Mapping[str, Any] | None = None) -> None:
         """Opens a store.
 
         Args:
-            location: a folder, or an address: see `Location`.
-            fingerprint: what its vectors must depend on; None: whatever they do.
+            location: folder or address of the store, see `Location`.
+            fingerprint: fingerprint that the store must have; None: any fingerprint.
 
         Raises:
-            FileNotFoundError: there is none.
-            StaleStoreError: it was made under other conditions, or is damaged.
+            FileNotFoundError: there is no store at the location.
+            StaleStoreError: the store has another fingerprint, or is damaged.
         """
         self._kvstore = zarr.connect(location)
         header = zarr.read_json(self._kvstore, "store.json")
@@ -70,10 +76,10 @@ class ClassVectorStore:
             files.compare(str(location), self.fingerprint, fingerprint, StaleStoreError)
         self.length = read_length(self._kvstore)
         self._location, self._folder = location, zarr.local_folder(location)
-        self._mappable = self._folder is not None and not self.layout.own  # compressed runs are no arrays
+        self._mappable = self._folder is not None and not self.layout.own  # compressed chunks cannot be mapped
         self._mapped: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
         if not self._mappable and self.length:
-            with self._told():
+            with self._explain_errors():
                 self._values = zarr.open_values(self._kvstore, self.layout, create=False)
                 self._scales = zarr.open_scales(self._kvstore, self.layout, create=False) if self._scaled else None
 
@@ -81,54 +87,54 @@ class ClassVectorStore:
         return self.length
 
     def positions(self, class_ids: np.ndarray) -> np.ndarray:
-        """Where the classes are on the first axis.
+        """Returns the positions of classes on the first axis of ``values``.
 
         Raises:
-            ValueError: no class, one twice, or one that the store does not hold.
+            ValueError: there is no class, a class twice, or a class that the store does not hold.
         """
         if len(np.unique(class_ids)) != len(class_ids) or len(class_ids) == 0:
-            raise ValueError("a query's classes are distinct, and at least one")
+            raise ValueError("a query's classes must be distinct, and at least one")
         known = np.asarray(self.layout.classes)
-        found = np.searchsorted(known, class_ids)
-        absent = known[np.minimum(found, len(known) - 1)] != class_ids
+        positions = np.searchsorted(known, class_ids)
+        absent = known[np.minimum(positions, len(known) - 1)] != class_ids
         if np.any(absent):
             listed = ", ".join(map(str, np.asarray(class_ids)[absent][:8]))
             raise ValueError(f"the store holds {len(known)} classes, but not {listed}")
-        return found.astype(np.int32)
+        return positions.astype(np.int32)
 
-    def fragments(self) -> list[slice]:
-        """The images of each fragment, in order."""
+    def shards(self) -> list[slice]:
+        """Returns the rows of the images in each shard, in order."""
         size = self.layout.fragment
         return [slice(start, min(start + size, self.length)) for start in range(0, self.length, size)]
 
-    def read(self, positions: np.ndarray, fragments: range | None = None) -> Iterator[tuple[slice, ClassBlock]]:
-        """Some fragments' images, by default all, and their vectors of some classes, the next asked for meanwhile.
+    def read(self, positions: np.ndarray, shards: range | None = None) -> Iterator[tuple[slice, ClassBlock]]:
+        """Yields the rows of the images in some shards, by default all, and the images' vectors of some classes.
 
-        The vectors beyond the images of the last fragment mean nothing.
+        The next shards are read in advance. In the last shard, vectors beyond the last image are undefined.
         """
-        ahead = max(READERS, AHEAD // (self._run * len(positions)))
-        waiting: collections.deque[Callable[[], ClassBlock]] = collections.deque()
-        with futures.ThreadPoolExecutor(READERS) as pool:
-            pieces = self.fragments()
-            chosen = range(len(pieces)) if fragments is None else fragments
-            for i, fragment in enumerate(chosen):
-                while len(waiting) <= ahead and i + len(waiting) < len(chosen):
-                    waiting.append(self._ask(chosen[i + len(waiting)], positions, pool))
-                yield pieces[fragment], waiting.popleft()()
+        ahead = max(READER_THREADS, READ_AHEAD_BYTES // (self._chunk_bytes * len(positions)))
+        pending: collections.deque[Callable[[], ClassBlock]] = collections.deque()
+        with futures.ThreadPoolExecutor(READER_THREADS) as pool:
+            shard_rows = self.shards()
+            chosen = range(len(shard_rows)) if shards is None else shards
+            for i, shard in enumerate(chosen):
+                while len(pending) <= ahead and i + len(pending) < len(chosen):
+                    pending.append(self._request(chosen[i + len(pending)], positions, pool))
+                yield shard_rows[shard], pending.popleft()()
 
     def vectors(self, rows: np.ndarray, positions: np.ndarray) -> ClassBlock:
-        """The vectors of any images, ``values`` [n, r, d], for a second look at a few."""
+        """Reads the class vectors of any images, ``values`` [n, r, d]; meant for a few images."""
         shape = len(positions), len(rows), self.layout.dim
         values = np.zeros(shape, zarr.DTYPES[self.layout.dtype])
         scales = np.zeros(shape[:2], np.float32) if self._scaled else None
-        fragments = np.asarray(rows) // self.layout.fragment
-        for i in np.unique(fragments).tolist():
-            here = np.flatnonzero(fragments == i)
-            inside = np.asarray(rows)[here] - i * self.layout.fragment
-            found = ClassBlock(*self._map(i), positions) if self._mappable else self._fetch(i, positions)
-            values[:, here] = found.values[found.positions[:, None], inside]
-            if scales is not None and found.scales is not None:
-                scales[:, here] = found.scales[found.positions[:, None], inside]
+        shards = np.asarray(rows) // self.layout.fragment
+        for shard in np.unique(shards).tolist():
+            columns = np.flatnonzero(shards == shard)
+            offsets = np.asarray(rows)[columns] - shard * self.layout.fragment
+            block = ClassBlock(*self._map(shard), positions) if self._mappable else self._fetch(shard, positions)
+            values[:, columns] = block.values[block.positions[:, None], offsets]
+            if scales is not None and block.scales is not None:
+                scales[:, columns] = block.scales[block.positions[:, None], offsets]
         return ClassBlock(values, scales, np.arange(len(positions), dtype=np.int32))
 
     @property
@@ -136,101 +142,101 @@ class ClassVectorStore:
         return self.layout.dtype == "int8"
 
     @property
-    def _run(self) -> int:
-        """Bytes of one class of a fragment."""
+    def _chunk_bytes(self) -> int:
+        """Returns the number of bytes of one class in a shard."""
         return self.layout.fragment * self.layout.dim * zarr.DTYPES[self.layout.dtype].itemsize
 
-    def _ask(self, i: int, positions: np.ndarray, pool: futures.Executor) -> Callable[[], ClassBlock]:
-        """What gives a fragment's runs; threads read it meanwhile, unless the page cache holds them all."""
-        if self._mappable and page_cache_holds(self._file("values", i), self._run, positions):
-            return functools.partial(ClassBlock, *self._map(i), positions)
-        return pool.submit(self._fetch, i, positions).result
+    def _request(self, shard: int, positions: np.ndarray, pool: futures.Executor) -> Callable[[], ClassBlock]:
+        """Returns a function that returns the block of a shard; a thread reads the block unless it is in memory."""
+        if self._mappable and page_cache_holds(self._file("values", shard), self._chunk_bytes, positions):
+            return functools.partial(ClassBlock, *self._map(shard), positions)
+        return pool.submit(self._fetch, shard, positions).result
 
-    def _fetch(self, i: int, positions: np.ndarray) -> ClassBlock:
-        """A fragment's runs; from a local disk they are on their way into the page cache when this returns."""
+    def _fetch(self, shard: int, positions: np.ndarray) -> ClassBlock:
+        """Reads the block of a shard; a mapped block is still being read into the page cache on return."""
         if not self._mappable:
-            images = slice(i * self.layout.fragment, (i + 1) * self.layout.fragment)
+            images = slice(shard * self.layout.fragment, (shard + 1) * self.layout.fragment)
             chosen = tensorstore.d[0][positions.tolist()]
-            with self._told():
+            with self._explain_errors():
                 if self._folder is not None:
-                    self._file("values", i).stat()  # TensorStore takes a file that is gone for zeros
+                    self._file("values", shard).stat()  # TensorStore would read zeros from a missing file
                 values = self._values[chosen][:, images].read()
                 scales = None if self._scales is None else self._scales[chosen][:, images].read().result()
                 return ClassBlock(values.result(), scales, np.arange(len(positions), dtype=np.int32))
-        runs = ClassBlock(*self._map(i), positions)
-        for name, runs_of in (("values", runs.values), ("scales", runs.scales)):
-            if runs_of is not None:
-                _advise(self._file(name, i), runs_of[0].nbytes, positions)
-        return runs
+        block = ClassBlock(*self._map(shard), positions)
+        for name, array in (("values", block.values), ("scales", block.scales)):
+            if array is not None:
+                _advise(self._file(name, shard), array[0].nbytes, positions)
+        return block
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Errors of TensorStore, which name the file, say what to do as well."""
+    def _explain_errors(self) -> Iterator[None]:
+        """Adds what to do to the errors of TensorStore, which name the file."""
         try:
             yield
         except (*zarr.FAILURES, OSError) as error:
-            raise StaleStoreError(f"{self._location} cannot be read ({error}); make the store anew") from error
+            raise StaleStoreError(f"{self._location} cannot be read ({error}); write the store anew") from error
 
-    def _map(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
-        if i not in self._mapped:
-            values = zarr.map_values(self._file("values", i), self.layout)
-            scales = zarr.map_scales(self._file("scales", i), self.layout) if self._scaled else None
-            self._mapped[i] = values, scales
-        return self._mapped[i]
+    def _map(self, shard: int) -> tuple[np.ndarray, np.ndarray | None]:
+        if shard not in self._mapped:
+            values = zarr.map_values(self._file("values", shard), self.layout)
+            scales = zarr.map_scales(self._file("scales", shard), self.layout) if self._scaled else None
+            self._mapped[shard] = values, scales
+        return self._mapped[shard]
 
-    def _file(self, name: str, i: int) -> pathlib.Path:
+    def _file(self, name: str, shard: int) -> pathlib.Path:
         assert self._folder is not None
-        return self._folder / name / "c" / "0" / str(i) / ("0" if name == "values" else "")
+        return self._folder / name / "c" / "0" / str(shard) / ("0" if name == "values" else "")
 
 
-def _advise(path: pathlib.Path, run: int, positions: np.ndarray) -> None:
-    """Tells the operating system, if it wants to know, which runs of a file will be read."""
+def _advise(path: pathlib.Path, chunk_bytes: int, positions: np.ndarray) -> None:
+    """Tells the operating system which chunks of a file will be read, if the system takes such advice."""
     if not hasattr(os, "posix_fadvise"):
         return
     file = os.open(path, os.O_RDONLY)
     try:
         for position in np.sort(positions).tolist():
-            os.posix_fadvise(file, position * run, run, os.POSIX_FADV_WILLNEED)
+            os.posix_fadvise(file, position * chunk_bytes, chunk_bytes, os.POSIX_FADV_WILLNEED)
     finally:
         os.close(file)
 
 
-def page_cache_holds(path: pathlib.Path, run: int, positions: np.ndarray) -> bool:
-    """Whether the page cache holds the first byte of each of these runs of a file; false where the system cannot tell.
+def page_cache_holds(path: pathlib.Path, chunk_bytes: int, positions: np.ndarray) -> bool:
+    """Checks whether the page cache holds the first byte of some chunks of a file; false if the system cannot tell.
 
     Args:
-        path: of the file.
-        run: bytes of a run.
-        positions: of the runs, in runs from the beginning of the file.
+        path: path of the file.
+        chunk_bytes: number of bytes of a chunk.
+        positions: numbers of the chunks, from the beginning of the file.
     """
     if not hasattr(os, "RWF_NOWAIT"):
         return False
     try:
         with path.open("rb", buffering=0) as file:
             probe = [bytearray(1)]
-            return all(os.preadv(file.fileno(), probe, run * i, os.RWF_NOWAIT) == 1 for i in positions.tolist())
-    except OSError:  # not without waiting, not on this file system, or no file, which whoever reads it will say
+            return all(os.preadv(file.fileno(), probe, chunk_bytes * i, os.RWF_NOWAIT) == 1 for i in positions.tolist())
+    except OSError:  # not cached, not supported by the file system, or no file; reading the file will raise
         return False
 
 
 def read_length(kvstore: tensorstore.KvStore) -> int:
-    """How many images are whole."""
-    found = zarr.read_json(kvstore, "length.json")
+    """Reads the number of complete images."""
+    record = zarr.read_json(kvstore, "length.json")
     try:
-        length = 0 if found is None else int(found["images"])
+        length = 0 if record is None else int(record["images"])
         if length < 0:
             raise ValueError(f"{length} images")
     except (TypeError, KeyError, ValueError) as error:
-        raise StaleStoreError(f"{kvstore.path}length.json is damaged ({error!r}); make the store anew") from error
+        raise StaleStoreError(f"{kvstore.path}length.json is damaged ({error!r}); write the store anew") from error
     return length
 
 
 def parse_header(header: Any, location: Location) -> tuple[dict[str, Any], StoreConfig]:
-    """The fingerprint and the layout of ``store.json``; StaleStoreError if they cannot be used."""
+    """Returns the fingerprint and the layout in ``store.json``; raises StaleStoreError if they cannot be used."""
     try:
         if header["format"] != FORMAT:
-            raise ValueError(f"format {header['format']}, this version knows {FORMAT}")
+            raise ValueError(f"format {header['format']}, this version reads format {FORMAT}")
         layout = header["layout"]
         return header["fingerprint"], StoreConfig(**{**layout, "classes": tuple(layout["classes"])})
     except (TypeError, KeyError, ValueError) as error:
-        raise StaleStoreError(f"store.json of {location} cannot be used ({error}); make the store anew") from error
+        raise StaleStoreError(f"store.json of {location} cannot be used ({error}); write the store anew") from error

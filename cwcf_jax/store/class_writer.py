@@ -1,4 +1,4 @@
-"""Writing a class-vector store: image after image in, fragments out."""
+"""This module writes a class-vector store: images are appended one by one, and written shard by shard."""
 
 import contextlib
 import dataclasses
@@ -16,45 +16,45 @@ from cwcf_jax.store.folder import StaleStoreError, StoreBusyError
 from cwcf_jax.store.zarr import Location, StoreConfig
 
 TENSORSTORE_LOCK = "store.json.__lock"
-"""What TensorStore leaves where it was killed while it wrote the header."""
+"""The name of the file that TensorStore leaves behind if it is killed while it writes the header."""
 
 
 class ClassVectorWriter:
-    """Appends images to a store; one at a time may have it open.
+    """A `ClassVectorWriter` appends images to a store; only one writer at a time may have the store open.
 
     Attributes:
-        layout: what the store holds of each image.
-        length: how many images it was given, those that wait for their fragment to fill up included.
+        layout: config of the store.
+        length: number of appended images, including those that are not written before their shard is full.
     """
 
     def __init__(self, location: Location, fingerprint: Mapping[str, Any], layout: StoreConfig) -> None:
-        """Opens a store to go on, or begins it.
+        """Opens a store to append to, or starts a new one.
 
         Args:
-            location: a folder, made with its parents if missing, or an address. Only a folder is locked; whoever writes
-                to an address sees to it that nobody else does.
-            fingerprint: what the vectors depend on; anything JSON can hold.
-            layout: what to hold of each image.
+            location: folder of the store, created with its parents if missing, or an address. Only a folder is locked;
+                at an address, the caller ensures that nobody else writes.
+            fingerprint: fingerprint of the vectors; any JSON object.
+            layout: config of the store.
 
         Raises:
-            StaleStoreError: there is a store of another fingerprint or layout, or something else.
-            StoreBusyError: another process writes to it.
+            StaleStoreError: the location holds a store with another fingerprint or layout, or other files.
+            StoreBusyError: another process writes to the store.
         """
         self.layout = layout
         with contextlib.ExitStack() as stack:
             folder = zarr.local_folder(location)
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-                files.refuse_strangers(folder / "store.json", StaleStoreError, TENSORSTORE_LOCK)
+                files.refuse_unknown_files(folder / "store.json", StaleStoreError, TENSORSTORE_LOCK)
                 stack.enter_context(files.lock(folder / files.LOCK, folder, StoreBusyError))
             self._kvstore = zarr.connect(location)
             header = {"format": FORMAT, "fingerprint": dict(fingerprint), "layout": dataclasses.asdict(layout)}
             stored = zarr.read_json(self._kvstore, "store.json")
-            if stored is None:  # first: a kill before leaves nothing else, a kill after leaves a store without images
+            if stored is None:  # written first, so that a kill leaves either nothing or a store without images
                 zarr.write_json(self._kvstore, "store.json", header)
             else:
-                there = files.as_json(_flat(*parse_header(stored, location)))
-                files.compare(str(location), there, _flat(fingerprint, layout), StaleStoreError)
+                stored_conditions = files.as_json(_flat(*parse_header(stored, location)))
+                files.compare(str(location), stored_conditions, _flat(fingerprint, layout), StaleStoreError)
             self._values = zarr.open_values(self._kvstore, layout, create=True)
             self._scales = zarr.open_scales(self._kvstore, layout, create=True) if layout.dtype == "int8" else None
             self._committed = read_length(self._kvstore)
@@ -62,35 +62,38 @@ class ClassVectorWriter:
             self._lock = stack.pop_all()
 
     def append(self, values: np.ndarray, scales: np.ndarray | None = None) -> None:
-        """Adds images; what fills a fragment is on disk when this returns, the rest after `flush`.
+        """Appends images; full shards are on disk on return, the other images after `flush`.
 
         Args:
-            values: [images, classes, dim] of the layout's type.
-            scales: [images, classes], for int8.
+            values: shape [images, classes, dim], in the layout's type; class vectors.
+            scales: shape [images, classes], for int8 only; factors of the class vectors.
+
+        Raises:
+            ValueError: the arrays do not fit the layout.
         """
         expected = (len(self.layout.classes), self.layout.dim)
         dtype = zarr.DTYPES[self.layout.dtype]
         if values.shape[1:] != expected or values.dtype != dtype:
             raise ValueError(f"class vectors must be {dtype} of shape [images, {expected[0]}, {expected[1]}]")
         if (scales is None) != (self._scales is None) or (scales is not None and scales.shape != values.shape[:2]):
-            raise ValueError("int8 vectors come with scales [images, classes], others without")
-        done = 0
-        while done < len(values):
+            raise ValueError("int8 vectors come with scales [images, classes], float16 vectors without scales")
+        appended = 0
+        while appended < len(values):
             if self._start < 0:
-                self._begin_fragment()
-            place = self.length - self._start
-            count = min(len(values) - done, self.layout.fragment - place)
-            self._buffer[:, place : place + count] = values[done : done + count].swapaxes(0, 1)
+                self._begin_shard()
+            offset = self.length - self._start
+            count = min(len(values) - appended, self.layout.fragment - offset)
+            self._buffer[:, offset : offset + count] = values[appended : appended + count].swapaxes(0, 1)
             if scales is not None:
-                self._scale_buffer[:, place : place + count] = scales[done : done + count].T
+                self._scale_buffer[:, offset : offset + count] = scales[appended : appended + count].T
             self.length += count
-            done += count
+            appended += count
             if self.length - self._start == self.layout.fragment:
                 self.flush()
                 self._start = -1
 
     def flush(self) -> None:
-        """Writes what waits, and then how many images there are."""
+        """Writes all images that were only appended, and then the number of images."""
         if self.length == self._committed:
             return
         images = slice(self._start, self._start + self.layout.fragment)
@@ -101,10 +104,10 @@ class ClassVectorWriter:
         self._commit()
 
     def reserve(self, images: int) -> list[slice]:
-        """Room for more images, which others fill by `write_images`; none count before `commit`.
+        """Reserves rows for more images, which other processes write by `write_images`; they count after `commit`.
 
         Returns:
-            The rows of each fragment that is touched, in order: what one process writes at once.
+            Reserved rows of each shard, in order; one process must write all rows of a shard.
         """
         self.flush()
         size, first, last = self.layout.fragment, self.length, self.length + images
@@ -113,7 +116,7 @@ class ClassVectorWriter:
         return [slice(start, stop) for start, stop in itertools.pairwise([*starts, last])]
 
     def commit(self, images: int) -> None:
-        """From now on that many more images count, all of which were written."""
+        """Records that ``images`` more images are in the store, after all of them were written."""
         self.length, self._start = self.length + images, -1
         self._commit()
 
@@ -128,12 +131,12 @@ class ClassVectorWriter:
         self._committed = self.length
 
     def close(self) -> None:
-        """`flush`, and lets other processes write."""
+        """Writes all images, and releases the lock for other processes."""
         self.flush()
         self.release()
 
     def release(self) -> None:
-        """Lets other processes write without a `flush`; twice does no harm."""
+        """Releases the lock for other processes without a `flush`; a second call does nothing."""
         self._lock.close()
 
     def __enter__(self) -> "ClassVectorWriter":
@@ -147,8 +150,8 @@ class ClassVectorWriter:
         else:
             self.release()
 
-    def _begin_fragment(self) -> None:
-        """An empty buffer, or one with the images of a fragment that was written before it was full."""
+    def _begin_shard(self) -> None:
+        """Makes the buffer of a shard, with the shard's images if it was written before it was full."""
         size = self.layout.fragment
         self.length = self._committed
         self._start = self.length // size * size
@@ -163,13 +166,15 @@ class ClassVectorWriter:
 
 
 def write_images(location: Location, first: int, values: np.ndarray, scales: np.ndarray | None = None) -> None:
-    """Images into rows of one fragment that a writer reserved; again does no harm. One process at a time a fragment.
+    """Writes images into rows of one shard that a writer reserved; writing the same images again changes nothing.
+
+    Only one process at a time may write to a shard.
 
     Args:
-        location: of the store.
-        first: row of the first.
-        values: [images, classes, dim] of the layout's type.
-        scales: [images, classes], for int8.
+        location: location of the store.
+        first: row of the first image.
+        values: shape [images, classes, dim], in the layout's type; class vectors.
+        scales: shape [images, classes], for int8 only; factors of the class vectors.
     """
     kvstore = zarr.connect(location)
     _, layout = parse_header(zarr.read_json(kvstore, "store.json"), location)

@@ -1,4 +1,4 @@
-"""A folder that knows what its content depends on, and that one process at a time has open."""
+"""This module opens folders that record what their content depends on, for one process at a time."""
 
 import contextlib
 import pathlib
@@ -13,39 +13,39 @@ HEADER = "fingerprint.json"
 
 
 class StaleStoreError(ValueError):
-    """A store that was made with other weights, settings or files; the message says which."""
+    """Raised when a store was written with other weights, settings or files; the message names them."""
 
 
 class StoreBusyError(RuntimeError):
-    """A store that another process is writing."""
+    """Raised when another process has the store open."""
 
 
 class StoreFolder:
-    """``fingerprint.json`` and a lock; what else is in the folder is up to the store."""
+    """A `StoreFolder` is a folder with ``fingerprint.json`` and a lock; subclasses add the other files."""
 
     def __init__(self, folder: str | pathlib.Path, fingerprint: Mapping[str, Any]) -> None:
-        """Opens the store in ``folder``, or begins it.
+        """Opens the store in ``folder``, or starts a new one.
 
         Args:
-            folder: made with its parents if missing.
-            fingerprint: what the content depends on; anything JSON can hold.
+            folder: folder of the store, created with its parents if missing.
+            fingerprint: fingerprint of the content; any JSON object.
 
         Raises:
-            StaleStoreError: the folder holds a store with another fingerprint, or something else.
-            StoreBusyError: another process has it open.
+            StaleStoreError: the folder holds a store with another fingerprint, or other files.
+            StoreBusyError: another process has the store open.
         """
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         header = self.folder / HEADER
-        files.refuse_strangers(header, StaleStoreError)
+        files.refuse_unknown_files(header, StaleStoreError)
         with contextlib.ExitStack() as stack:
             stack.enter_context(files.lock(self.folder / files.LOCK, self.folder, StoreBusyError))
             files.claim(header, fingerprint, StaleStoreError)
-            self._open = stack.pop_all()
+            self._lock = stack.pop_all()
 
     def close(self) -> None:
-        """Lets other processes have it; twice does no harm."""
-        self._open.close()
+        """Releases the store for other processes; a second call does nothing."""
+        self._lock.close()
 
     def __enter__(self: Store) -> Store:
         return self

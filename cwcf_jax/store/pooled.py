@@ -1,4 +1,4 @@
-"""This module stores what one pass pools of each image (`encoder.PooledFeatures`), at one scale or several."""
+"""This module stores the pooled features of each image (`encoder.PooledFeatures`), at one scale or several."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,14 @@ from cwcf_jax.store.rows import RowStore
 
 
 class PooledStore(RowStore):
-    """Rows of `encoder.PooledFeatures` over all classes for a list of images.
+    """A `PooledStore` holds the `encoder.PooledFeatures` of n images over all classes.
 
     Attributes:
-        sums: [n, k] raw features.
-        channel_weights: [n, k].
-        class_sums: [n, classes, k], row c of image i at ``class_sums[i, c]``; under the pooling ``gem`` power means.
-        logits: [n, classes].
-        channel_weighting: whether `class_vectors` multiplies the two.
+        sums: shape [n, k]; sum-pooled features.
+        channel_weights: shape [n, k]; channel weights.
+        class_sums: shape [n, classes, k]; features pooled under the CAM of each class, or power means (``gem``).
+        logits: shape [n, classes]; logits of the classifier.
+        channel_weighting: whether `class_vectors` multiplies ``class_sums`` by ``channel_weights``.
     """
 
     def __init__(
@@ -31,16 +31,16 @@ class PooledStore(RowStore):
         dim: int,
         channel_weighting: bool = True,
     ) -> None:
-        """A `RowStore` of images with so many classes.
+        """Opens the store in ``folder``, or starts a new one; errors as in `RowStore`.
 
         Args:
-            folder: see `RowStore`, as for the errors.
-            fingerprint: what the rows depend on, the pooling included.
-            length: how many images.
-            classes: how many classes each has a row of.
-            dim: channels of a class vector.
-            channel_weighting: whether class vectors are ``class_sums`` times ``channel_weights`` (Eq. 4), or the former
-                alone.
+            folder: folder of the store, created with its parents if missing.
+            fingerprint: fingerprint of the rows, which includes the pooling.
+            length: number of images.
+            classes: number of classes.
+            dim: number of channels, k.
+            channel_weighting: whether class vectors are ``class_sums`` times ``channel_weights`` (Eq. 4), or
+                ``class_sums`` alone.
         """
         fields: dict[str, tuple[int, ...]] = {
             "sums": (dim,),
@@ -55,11 +55,11 @@ class PooledStore(RowStore):
 
     @property
     def scales(self) -> tuple["PooledStore", ...]:
-        """Itself: the images at one scale."""
+        """Returns the stores of all scales: this store alone."""
         return (self,)
 
     def class_vectors(self, rows: slice | np.ndarray, class_ids: np.ndarray) -> np.ndarray:
-        """Class vectors [rows, n, k] of the given rows; ``class_ids`` [n], or [rows, n] for each its own."""
+        """Returns the class vectors [rows, n, k] of some rows; ``class_ids`` has shape [n], or [rows, n] by row."""
         indices = np.arange(self.length)[rows]
         sums = np.asarray(self.class_sums[indices[:, None], class_ids])
         weights = np.asarray(self.channel_weights[rows]) if self.channel_weighting else None
@@ -67,18 +67,21 @@ class PooledStore(RowStore):
 
 
 class PooledScales:
-    """The rows of the same images at several scales, for descriptors that sum the class vectors of all of them.
+    """A `PooledScales` joins the rows of the same images at several scales, for descriptors over all scales.
 
-    Raw features, logits and with them the classes are those of the first scale; a row is done where it is at every
+    The first scale gives the sum-pooled features, the logits and so the classes. A row is done if it is done at every
     scale.
 
     Attributes:
-        scales: a store for each scale.
-        length: how many images.
+        scales: one store for each scale.
+        length: number of images.
+        logits: logits of the first scale, see `PooledStore`.
+        sums: sum-pooled features of the first scale.
+        channel_weights: channel weights of the first scale.
     """
 
     def __init__(self, scales: Sequence[PooledStore]) -> None:
-        """Joins stores of the same images; ValueError if there are none, or their lengths differ."""
+        """Joins stores of the same images; raises ValueError if there are none, or their lengths differ."""
         if len({store.length for store in scales}) != 1:
             raise ValueError("the stores of several scales must be of the same images")
         self.scales = tuple(scales)
@@ -88,13 +91,13 @@ class PooledScales:
 
     @property
     def done(self) -> np.ndarray:
-        """[n] bool, which images every scale has."""
+        """Returns which images have rows at every scale, [n] bool."""
         return np.all([store.done for store in self.scales], axis=0)
 
     def class_vectors(self, rows: slice | np.ndarray, class_ids: np.ndarray) -> np.ndarray:
-        """`PooledStore.class_vectors` of the first scale."""
+        """Returns the `PooledStore.class_vectors` of the first scale."""
         return self.scales[0].class_vectors(rows, class_ids)
 
 
 PooledRows = PooledStore | PooledScales
-"""Images at one scale or at several."""
+"""The pooled rows of images, at one scale or at several."""

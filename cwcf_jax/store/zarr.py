@@ -1,8 +1,8 @@
-"""Zarr arrays of class vectors through TensorStore, on a local disk or an object store.
+"""This module opens Zarr arrays of class vectors through TensorStore, on a local disk or an object store.
 
-Any reader of Zarr 3 opens them. A shard holds a fragment, all classes of some images, one class after the other. A
-class's run is read by itself: uncompressed, from a local disk without a copy; or, where images keep the vectors of
-their own classes alone, compressed, so that the zeros between them take next to nothing.
+Any reader of Zarr 3 opens these arrays. A shard holds all classes of some images, one chunk for each class. A chunk is
+read by itself. Uncompressed chunks are read from a local disk without a copy. Chunks are compressed where images keep
+only the vectors of their own classes, so that the zeros of the other classes need little space.
 """
 
 import dataclasses
@@ -18,30 +18,30 @@ from cwcf_jax.images.object_stores import s3_server
 from cwcf_jax.store.folder import StaleStoreError
 
 FAILURES = ValueError, LookupError, RuntimeError
-"""What TensorStore raises where an array is damaged or gone, or its server does not answer."""
+"""The errors that TensorStore raises if an array is damaged or missing, or if the server does not answer."""
 
 DTYPES: dict[str, np.dtype[Any]] = {"int8": np.dtype("i1"), "float16": np.dtype("<f2")}
 
-COMPRESSED = [{"name": "zstd", "configuration": {"level": 1}}, {"name": "crc32c"}]
-"""How what is mostly 0 is compressed, and any change noticed."""
+COMPRESSION_CODECS = [{"name": "zstd", "configuration": {"level": 1}}, {"name": "crc32c"}]
+"""The codecs of chunks that are mostly 0: compression, and a checksum."""
 
 Location = str | pathlib.Path | Mapping[str, Any]
-"""A folder; an address such as ``s3://bucket/name`` or ``gs://bucket/name``; or a key-value store as TensorStore
-describes it in JSON, where an address does not say enough. Where the S3 API is not Amazon's, ``AWS_ENDPOINT_URL`` and
-``AWS_REGION`` say of whom it is, here as in LanceDB."""
+"""A folder; an address such as ``s3://bucket/name`` or ``gs://bucket/name``; or the JSON specification of a TensorStore
+key-value store, where an address is not enough. ``AWS_ENDPOINT_URL`` and ``AWS_REGION`` name an S3 server other than
+Amazon's, as in LanceDB."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StoreConfig:
-    """What a class-vector store holds of each image.
+    """A `StoreConfig` says what a class-vector store holds of each image.
 
     Attributes:
-        classes: 0-based indices, ascending.
-        dim: numbers in a class vector.
-        dtype: ``int8``, a quarter of a float32 and a scale for each vector, or ``float16``.
-        fragment: images that are written together; a class's run has fragment x dim numbers.
-        own: of each image the vectors of this many classes, its most probable ones, are kept, those of others are 0, as
-            if there were no evidence for them; 0: all are kept.
+        classes: 0-based indices of the stored classes, ascending.
+        dim: dimension of a class vector.
+        dtype: number type of class vectors: ``int8`` with a float32 scale for each vector, or ``float16``.
+        fragment: number of images in a shard; the chunk of a class has fragment x dim numbers.
+        own: number of each image's most probable classes that have stored vectors; the vectors of other classes are 0,
+            as of classes without evidence. 0: all classes have stored vectors.
     """
 
     classes: tuple[int, ...]
@@ -54,32 +54,33 @@ class StoreConfig:
         if self.dtype not in DTYPES:
             raise ValueError(f"unknown type of class vectors {self.dtype!r}; known: {', '.join(DTYPES)}")
         if not self.classes or list(self.classes) != sorted(set(self.classes)) or self.classes[0] < 0:
-            raise ValueError("the classes of a store are distinct, ascending and not negative, at least one")
+            raise ValueError("the classes of a store must be distinct, ascending and not negative, and at least one")
         if self.dim < 1 or self.fragment < 1:
             raise ValueError(
-                f"a store needs at least 1 dimension and 1 image a fragment, not {self.dim}, {self.fragment}"
+                f"a store needs at least 1 dimension and 1 image a shard, not {self.dim} and {self.fragment}"
             )
         if not 0 <= self.own <= len(self.classes):
             raise ValueError(f"an image keeps vectors of 0 (all) to {len(self.classes)} classes, not {self.own}")
 
     @property
     def image_bytes(self) -> int:
-        """Bytes in memory for each image, and on disk unless zeros are compressed away."""
+        """Returns the bytes of each image in memory, and on disk if chunks are not compressed."""
         scale = 4 if self.dtype == "int8" else 0
         return len(self.classes) * (self.dim * DTYPES[self.dtype].itemsize + scale)
 
 
 def connect(location: Location) -> tensorstore.KvStore:
-    """The key-value store at a location."""
+    """Opens the key-value store at a location."""
     path = local_folder(location)
     if path is not None:
         return tensorstore.KvStore.open({"driver": "file", "path": f"{path}/"}).result()
-    found = tensorstore.KvStore.open(dict(location) if isinstance(location, Mapping) else _spec(str(location))).result()
-    return found if found.path.endswith("/") else found / "/"
+    spec = dict(location) if isinstance(location, Mapping) else _spec(str(location))
+    kvstore = tensorstore.KvStore.open(spec).result()
+    return kvstore if kvstore.path.endswith("/") else kvstore / "/"
 
 
 def _spec(address: str) -> str | dict[str, Any]:
-    """The address; with what the AWS variables say of a server that is not Amazon's."""
+    """Returns the address, or a specification with the server that the AWS variables name."""
     endpoint, region = s3_server()
     if not endpoint or not address.startswith("s3://"):
         return address
@@ -88,7 +89,7 @@ def _spec(address: str) -> str | dict[str, Any]:
 
 
 def claim_location(location: Location, owner: str) -> None:
-    """Records whose a location is.
+    """Records the owner of a location.
 
     Raises:
         FileExistsError: the location has an owner already.
@@ -101,24 +102,24 @@ def claim_location(location: Location, owner: str) -> None:
 
 
 def remove(location: Location) -> None:
-    """Removes all that is at a location."""
+    """Removes everything at a location."""
     connect(location).delete_range(tensorstore.KvStore.KeyRange()).result()
 
 
 def local_folder(location: Location) -> pathlib.Path | None:
-    """The folder, absolute; None for an address."""
+    """Returns the absolute path of a folder; None for an address."""
     if isinstance(location, Mapping) or (isinstance(location, str) and "://" in location):
         return None
     return pathlib.Path(location).absolute()
 
 
 def open_values(kvstore: tensorstore.KvStore, layout: StoreConfig, *, create: bool) -> tensorstore.TensorStore:
-    """[classes, images, dim]; the images grow by whole fragments."""
+    """Opens the array of class vectors [classes, images, dim]; the number of images grows by whole shards."""
     count, dim = len(layout.classes), layout.dim
     codecs = [_bytes(layout.dtype)]
     sharding = {
         "chunk_shape": [1, layout.fragment, dim],
-        "codecs": [*codecs, *(COMPRESSED if layout.own else [])],
+        "codecs": [*codecs, *(COMPRESSION_CODECS if layout.own else [])],
         "index_codecs": [_bytes("uint64"), {"name": "crc32c"}],
         "index_location": "end",
     }
@@ -133,63 +134,64 @@ def open_values(kvstore: tensorstore.KvStore, layout: StoreConfig, *, create: bo
 
 
 def open_scales(kvstore: tensorstore.KvStore, layout: StoreConfig, *, create: bool) -> tensorstore.TensorStore:
-    """[classes, images], what to multiply int8 vectors by."""
+    """Opens the array of scales [classes, images], the factors of int8 vectors."""
     count = len(layout.classes)
     metadata = {
         "shape": [count, 0],
         "data_type": "float32",
         "chunk_grid": _grid([count, layout.fragment]),
-        "codecs": [_bytes("float32"), *(COMPRESSED if layout.own else [])],
+        "codecs": [_bytes("float32"), *(COMPRESSION_CODECS if layout.own else [])],
         "dimension_names": ["class", "image"],
     }
     return _open(kvstore, "scales", metadata, create=create)
 
 
 def map_values(file: pathlib.Path, layout: StoreConfig) -> np.ndarray:
-    """A fragment [classes, fragment, dim] of the local file that holds it, not read before it is used."""
+    """Maps the local file of a shard into memory, as an array [classes, images, dim]."""
     shape = len(layout.classes), layout.fragment, layout.dim
-    run = layout.fragment * layout.dim * DTYPES[layout.dtype].itemsize
-    index = 16 * shape[0] + 4  # of each run where it begins and how long it is, and a checksum
-    _check_size(file, shape[0] * run + index)
-    found = np.fromfile(file, "<u8", 2 * shape[0], offset=shape[0] * run).reshape(-1, 2)
-    if not np.array_equal(found, np.stack([np.arange(shape[0]) * run, np.full(shape[0], run)], axis=1)):
-        raise StaleStoreError(f"{file} is damaged: its index does not fit; make the store anew")
+    chunk_bytes = layout.fragment * layout.dim * DTYPES[layout.dtype].itemsize
+    index_bytes = 16 * shape[0] + 4  # offset and length of each chunk, and a checksum
+    _check_size(file, shape[0] * chunk_bytes + index_bytes)
+    index = np.fromfile(file, "<u8", 2 * shape[0], offset=shape[0] * chunk_bytes).reshape(-1, 2)
+    expected = np.stack([np.arange(shape[0]) * chunk_bytes, np.full(shape[0], chunk_bytes)], axis=1)
+    if not np.array_equal(index, expected):
+        raise StaleStoreError(f"{file} is damaged: its index does not fit; write the store anew")
     return np.memmap(file, DTYPES[layout.dtype], "r", shape=shape)
 
 
 def map_scales(file: pathlib.Path, layout: StoreConfig) -> np.ndarray:
-    """The scales [classes, fragment] of a fragment."""
+    """Maps the local file with the scales of a shard into memory, as an array [classes, images]."""
     shape = len(layout.classes), layout.fragment
     _check_size(file, 4 * shape[0] * shape[1])
     return np.memmap(file, "<f4", "r", shape=shape)
 
 
 def read_json(kvstore: tensorstore.KvStore, key: str) -> Any:
-    """What `write_json` wrote; None if nothing."""
-    found = kvstore.read(key).result()
-    if found.state != "value":
+    """Reads a value that `write_json` wrote; returns None if the key is missing."""
+    answer = kvstore.read(key).result()
+    if answer.state != "value":
         return None
     try:
-        return json.loads(found.value)
+        return json.loads(answer.value)
     except ValueError as error:
-        raise StaleStoreError(f"{kvstore.path}{key} is damaged ({error}); make the store anew") from error
+        raise StaleStoreError(f"{kvstore.path}{key} is damaged ({error}); write the store anew") from error
 
 
 def write_json(kvstore: tensorstore.KvStore, key: str, value: Any) -> None:
-    """Whole or not at all."""
+    """Writes a value as JSON, completely or not at all."""
     kvstore.write(key, json.dumps(value, indent=1) + "\n").result()
 
 
 def _open(
     kvstore: tensorstore.KvStore, name: str, metadata: dict[str, Any], *, create: bool
 ) -> tensorstore.TensorStore:
-    place = kvstore / f"{name}/"
+    array = kvstore / f"{name}/"
     spec: dict[str, Any] = {"driver": "zarr3", "store_data_equal_to_fill_value": True}
-    if create and place.read("zarr.json").result().state != "value":
+    if create and array.read("zarr.json").result().state != "value":
         spec["metadata"] = metadata
-        return tensorstore.open(spec, kvstore=place, create=True).result()
+        return tensorstore.open(spec, kvstore=array, create=True).result()
     spec["metadata"] = {key: value for key, value in metadata.items() if key != "shape"}
-    return tensorstore.open(spec, kvstore=place, read=True, write=create).result()
+    return tensorstore.open(spec, kvstore=array, read=True, write=create).result()
 
 
 def _bytes(dtype: str) -> dict[str, Any]:
@@ -204,6 +206,6 @@ def _check_size(file: pathlib.Path, expected: int) -> None:
     try:
         size = file.stat().st_size
     except OSError as error:
-        raise StaleStoreError(f"{file} cannot be read ({error.strerror}); make the store anew") from error
+        raise StaleStoreError(f"{file} cannot be read ({error.strerror}); write the store anew") from error
     if size != expected:
-        raise StaleStoreError(f"{file} is damaged: {size} bytes instead of {expected}; make the store anew")
+        raise StaleStoreError(f"{file} is damaged: {size} bytes instead of {expected}; write the store anew")

@@ -1,6 +1,6 @@
-"""Training of CAM networks: a new head on a given trunk, or everything.
+"""This package trains CAM networks: a new head on the trunk of another network, or all layers.
 
-Not imported by `cwcf_jax` itself: Grain, Optax and Orbax take seconds to import.
+`cwcf_jax` itself does not import this package: Grain, Optax and Orbax take seconds to import.
 """
 
 from cwcf_jax.training.augment import AugmentationConfig, augment, center_crop

@@ -1,4 +1,7 @@
-"""Checkpoints of a training state with Orbax: written whole or not at all, restored bit for bit."""
+"""This module writes and restores checkpoints of a training state with Orbax.
+
+A checkpoint is written completely or not at all, and is restored bit for bit.
+"""
 
 import hashlib
 import pathlib
@@ -12,16 +15,16 @@ from cwcf_jax.networks import Params
 from cwcf_jax.training.records import ResumeError
 from cwcf_jax.training.state import TrainState
 
-KEPT = 2
-"""Newest checkpoints that stay on disk."""
+MAX_CHECKPOINTS = 2
+"""The number of checkpoints that stay on disk, the newest ones."""
 
 
 class Checkpoints:
-    """The checkpoints of one training, by step. A context manager."""
+    """A `Checkpoints` saves and restores the checkpoints of one training, by step; it is a context manager."""
 
     def __init__(self, folder: pathlib.Path):
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=KEPT, enable_async_checkpointing=False, cleanup_tmp_directories=True
+            max_to_keep=MAX_CHECKPOINTS, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
         self._folder = folder
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
@@ -33,25 +36,30 @@ class Checkpoints:
         self._manager.close()
 
     def latest(self) -> int | None:
-        """Step of the newest; None if there is none."""
+        """Returns the step of the newest checkpoint, or None if there is no checkpoint."""
         return self._manager.latest_step()
 
     def save(self, state: TrainState) -> None:
-        """On disk when this returns; a killed process leaves the ones before."""
+        """Writes a checkpoint to disk; if the process is killed meanwhile, the earlier checkpoints survive."""
         self._manager.save(int(state.step), args=ocp.args.StandardSave(state))
 
-    def restore(self, like: TrainState) -> TrainState:
-        """The newest, with the shapes, types and placement of ``like``; ResumeError if it cannot be read."""
+    def restore(self, template: TrainState) -> TrainState:
+        """Returns the newest checkpoint, with the shapes, types and placement of ``template``.
+
+        Raises:
+            ResumeError: the checkpoint cannot be read.
+        """
         step = self.latest()
         try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(like))
-        except Exception as error:  # Orbax and tensorstore raise whatever a damaged file drives them into
+            return self._manager.restore(step, args=ocp.args.StandardRestore(template))
+        except Exception as error:  # a damaged file makes Orbax and tensorstore raise errors of many types
             reason = " ".join(str(error).split())[:400]
-            raise ResumeError(f"{self._folder / str(step)}: cannot be restored ({reason}); remove it") from error
+            path = self._folder / str(step)
+            raise ResumeError(f"{path}: cannot be restored ({reason}); remove this folder, and train again") from error
 
 
 def params_fingerprint(params: Params) -> str:
-    """sha256 over names, shapes and bytes of arrays."""
+    """Returns the sha256 over the names, shapes and bytes of all arrays."""
     digest = hashlib.sha256()
     leaves: list[tuple[Any, Any]] = jax.tree_util.tree_flatten_with_path(params)[0]
     for path, leaf in leaves:

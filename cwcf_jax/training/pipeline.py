@@ -1,6 +1,6 @@
-"""Batches of a labelled dataset, Grain's random access underneath.
+"""This module makes batches of a labelled dataset, with Grain's random access.
 
-Training batch ``i`` is a function of the seed and ``i`` alone: whoever knows the step can go on from it.
+Training batch ``i`` depends on the seed and on ``i`` alone, so that a training can be resumed at any step.
 """
 
 import contextlib
@@ -14,27 +14,28 @@ from cwcf_jax.datasets.labelled import LabelledImages
 from cwcf_jax.training.augment import AugmentationConfig, augment, center_crop
 
 Batch = dict[str, Any]
-"""``images`` [b, size, size, 3] uint8, ``labels`` [b] int32, ``weights`` [b] float32: 1, or 0 for what fills up."""
+"""``images`` [b, size, size, 3] uint8, ``labels`` [b] int32, ``weights`` [b] float32: 1 for pictures, 0 for padding."""
 
-PREFETCHED = 4
-"""Batches that are made ahead of their use, besides one in each worker's hands."""
+PREFETCHED_BATCHES = 4
+"""The number of finished batches that wait to be used, besides one batch in work for each thread."""
 
 
 def training_dataset(
     images: LabelledImages, *, batch_size: int, seed: int, augmentation: AugmentationConfig | None, size: int
 ) -> Any:
-    """An endless `grain.MapDataset` of batches: every epoch a new order, batches running on over its end.
+    """Returns an endless `grain.MapDataset` of training batches, in a new random order in every epoch.
 
-    ``augmentation`` None: the central square, as in evaluation. Each picture has a random generator of its own, seeded
-    with ``seed`` and the picture's place in the stream.
+    A batch may contain the end of one epoch and the start of the next. Without ``augmentation`` each picture is the
+    central square, as in evaluation. Each picture has its own random generator, seeded with ``seed`` and the position
+    of the picture in the stream.
     """
 
-    def example(place: int, index: int) -> Batch:
+    def example(position: int, index: int) -> Batch:
         image, label = images[int(index)]
         if augmentation is None:
             pixels = center_crop(image, size)
         else:
-            pixels = augment(image, np.random.default_rng((seed, place)), augmentation)
+            pixels = augment(image, np.random.default_rng((seed, position)), augmentation)
         return {"images": pixels, "labels": np.int32(label), "weights": np.float32(1.0)}
 
     order = grain.MapDataset.range(len(images)).shuffle(seed=seed).repeat()
@@ -42,7 +43,7 @@ def training_dataset(
 
 
 def evaluation_dataset(images: LabelledImages, *, batch_size: int, size: int) -> Any:
-    """A `grain.MapDataset` of every picture once, in order; the last batch is filled up with weights of 0."""
+    """Returns a `grain.MapDataset` of every picture once, in order; padding of weight 0 fills up the last batch."""
 
     def example(index: int) -> Batch:
         if index >= len(images):
@@ -50,18 +51,25 @@ def evaluation_dataset(images: LabelledImages, *, batch_size: int, size: int) ->
         image, label = images[int(index)]
         return {"images": center_crop(image, size), "labels": np.int32(label), "weights": np.float32(1.0)}
 
-    filled = -(-len(images) // batch_size) * batch_size
-    return grain.MapDataset.range(filled).map(example).batch(batch_size, drop_remainder=True)
+    padded_length = -(-len(images) // batch_size) * batch_size
+    return grain.MapDataset.range(padded_length).map(example).batch(batch_size, drop_remainder=True)
 
 
 @contextlib.contextmanager
 def batches(dataset: Any, *, start: int, workers: int) -> Iterator[Iterator[Batch]]:
-    """Batches from number ``start`` on, made ahead in ``workers`` threads; 0: made when asked for."""
-    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=workers + PREFETCHED if workers else 0)
+    """Yields an iterator over the batches from number ``start`` on.
+
+    Args:
+        dataset: a result of `training_dataset` or `evaluation_dataset`.
+        start: number of the first batch.
+        workers: number of threads that make batches ahead of their use; 0: batches are made when they are used.
+    """
+    prefetched = workers + PREFETCHED_BATCHES if workers else 0
+    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=prefetched)
     iterator = iter(dataset[start:].to_iter_dataset(options))
     try:
         yield iterator
     finally:
         close = getattr(iterator, "close", None)
         if close is not None:
-            close()  # its threads end here, and not when somebody collects garbage
+            close()  # ends the threads now, and not at some garbage collection

@@ -1,4 +1,4 @@
-"""The HTTP API and the page."""
+"""This module defines the web application: the HTTP API and the page."""
 
 import contextlib
 import importlib.resources
@@ -23,98 +23,103 @@ from cwcf_jax.web.search_service import SearchService
 from cwcf_jax.web.thumbnails import Thumbnails
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"model": messages.Problem, "description": "A token is needed."},
-    404: {"model": messages.Problem, "description": "No such picture, or the upload is no longer kept."},
-    422: {"model": messages.Problem, "description": "A field is wrong; the message says which and why."},
+    401: {"model": messages.Problem, "description": "The token is missing or wrong."},
+    404: {
+        "model": messages.Problem,
+        "description": "The picture is not in the index, or the upload is no longer stored.",
+    },
+    422: {"model": messages.Problem, "description": "A field is wrong; the message names the field and the reason."},
 }
 
 UPLOAD_REFUSALS: dict[int | str, dict[str, Any]] = {
     401: REFUSALS[401],
-    413: {"model": messages.Problem, "description": "Too many bytes or pixels."},
-    415: {"model": messages.Problem, "description": "No picture, by its content."},
-    422: {"model": messages.Problem, "description": "A damaged picture."},
+    413: {"model": messages.Problem, "description": "The picture has too many bytes or pixels."},
+    415: {"model": messages.Problem, "description": "The content is no picture."},
+    422: {"model": messages.Problem, "description": "The picture is damaged."},
 }
 
-BODY = {"requestBody": {"required": True, "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}
+UPLOAD_BODY = {
+    "requestBody": {"required": True, "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
 def create_app(
     index: Index, *, token: str | None = None, hosts: tuple[str, ...] = ("*",), searcher: Searcher | None = None
 ) -> FastAPI:
-    """An ASGI application that answers for an index.
+    """Creates the ASGI application for an index.
 
     Args:
-        index: an index that is filled, see `index.Index`.
-        token: that every request must know; None: none.
-        hosts: names by which browsers may call it; ``*``: any.
-        searcher: of the index, see `Index.searcher`; None: in this process.
+        index: the index, which must not be empty.
+        token: token that every request must contain; None: no token.
+        hosts: allowed host names in requests; ``*``: all.
+        searcher: searcher of the index, see `Index.searcher`; None: a searcher in this process.
     """
-    searching = SearchService(index, searcher)
+    service = SearchService(index, searcher)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
-        warming = threading.Thread(target=searching.warm_up)
-        warming.start()
+        warm_up = threading.Thread(target=service.warm_up)
+        warm_up.start()
         yield
-        await run_in_threadpool(warming.join)  # JAX does not survive an interpreter that ends while it compiles
+        await run_in_threadpool(warm_up.join)  # JAX crashes if the interpreter ends during a compilation
 
     app = FastAPI(title="cwcf", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.include_router(_searches(searching))
-    app.include_router(_pictures(searching, Thumbnails()))
+    app.include_router(_search_routes(service))
+    app.include_router(_picture_routes(service, Thumbnails()))
     page = importlib.resources.files("cwcf_jax.web") / "page"
     app.mount("/", StaticFiles(directory=str(page), html=True))
     app.add_middleware(Protection, token=token)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
 
     @app.exception_handler(RequestValidationError)
-    async def in_words(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         del request
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
-        return JSONResponse({"detail": f"{place}: {first['msg']}" if place else first["msg"]}, 422)
+        field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+        return JSONResponse({"detail": f"{field}: {first['msg']}" if field else first["msg"]}, 422)
 
     return app
 
 
-def _searches(searching: SearchService) -> APIRouter:
-    """The index, searches and why their hits scored as they did."""
+def _search_routes(service: SearchService) -> APIRouter:
+    """Returns the routes for the index, queries, searches and explanations."""
     router = APIRouter(prefix="/api")
 
     @router.get("/index", responses={401: REFUSALS[401]})
     def index() -> messages.IndexInfo:
-        """The index that is served."""
-        return searching.info()
+        """Returns facts about the index."""
+        return service.info()
 
     @router.post("/query", responses=REFUSALS)
-    def query(asked: messages.QueryRequest) -> messages.QueryInfo:
-        """How a query is seen: its classes, and where they are."""
-        return searching.describe(asked)
+    def query(request: messages.QueryRequest) -> messages.QueryInfo:
+        """Returns the classes of a query, and a map of where they are in the picture."""
+        return service.describe(request)
 
     @router.post("/search", responses=REFUSALS)
-    def search(asked: messages.SearchRequest) -> messages.SearchResponse:
-        """The pictures that are most like the query, best first."""
-        before = time.monotonic()
-        hits, pictures = searching.search(asked)
-        found = [_found_picture(hit) for hit in hits]
-        return messages.SearchResponse(pictures=pictures, hits=found, seconds=time.monotonic() - before)
+    def search(request: messages.SearchRequest) -> messages.SearchResponse:
+        """Returns the pictures that are most similar to the query, best first."""
+        start = time.monotonic()
+        hits, pictures = service.search(request)
+        infos = [_hit_info(hit) for hit in hits]
+        return messages.SearchResponse(pictures=pictures, hits=infos, seconds=time.monotonic() - start)
 
     @router.post("/explain", responses=REFUSALS)
-    def explain(asked: messages.ExplainRequest) -> messages.ExplanationResponse:
-        """Why a hit scored as it did."""
-        found = searching.explain(asked)
+    def explain(request: messages.ExplainRequest) -> messages.ExplanationResponse:
+        """Explains the score of a hit."""
+        explanation = service.explain(request)
         return messages.ExplanationResponse(
-            score=found.score,
-            pairs=[messages.ClassPairInfo(**pair._asdict()) for pair in found.pairs],
-            rest=found.rest,
-            cells=found.cells.tolist(),
-            constant=found.constant,
+            score=explanation.score,
+            pairs=[messages.ClassPairInfo(**pair._asdict()) for pair in explanation.pairs],
+            rest=explanation.rest,
+            cells=explanation.cells.tolist(),
+            constant=explanation.constant,
         )
 
     return router
 
 
-def _found_picture(hit: Hit) -> messages.HitInfo:
+def _hit_info(hit: Hit) -> messages.HitInfo:
     return messages.HitInfo(
         path=hit.entry.path,
         content=hit.entry.content,
@@ -126,15 +131,15 @@ def _found_picture(hit: Hit) -> messages.HitInfo:
     )
 
 
-def _pictures(searching: SearchService, thumbnails: Thumbnails) -> APIRouter:
-    """Pictures in both directions: uploads of clients, and thumbnails of the index."""
+def _picture_routes(service: SearchService, thumbnails: Thumbnails) -> APIRouter:
+    """Returns the routes for uploads and for thumbnails of the index's pictures."""
     router = APIRouter(prefix="/api")
 
-    @router.post("/uploads", status_code=201, openapi_extra=BODY, responses=UPLOAD_REFUSALS)
+    @router.post("/uploads", status_code=201, openapi_extra=UPLOAD_BODY, responses=UPLOAD_REFUSALS)
     async def upload(request: Request) -> messages.UploadResponse:
-        """Takes a picture to ask with: the body is the file. It stays in memory for a while."""
+        """Uploads a picture for queries. The body is the file. The server stores it in memory for some time."""
         body = await uploads.read_body(request)
-        return await run_in_threadpool(searching.upload, body)
+        return await run_in_threadpool(service.upload, body)
 
     @router.get(
         "/pictures",
@@ -142,12 +147,14 @@ def _pictures(searching: SearchService, thumbnails: Thumbnails) -> APIRouter:
         responses={200: {"content": {"image/jpeg": {}}}, 401: REFUSALS[401], 404: REFUSALS[404]},
     )
     def picture(path: Annotated[str, Query(max_length=4096)], side: Literal["320", "1280"] = "320") -> Response:
-        """A picture of the index as JPEG; ``side``: its longer side at most, pixels."""
-        file, content = searching.picture(path)
+        """Returns a picture of the index as a JPEG, with a longer side of at most ``side`` pixels."""
+        file, content = service.picture(path)
         try:
             jpeg = thumbnails.get(file, content, int(side))
         except ImageError as error:
-            raise HTTPException(404, "the picture's file is gone or damaged; bring the index up to date") from error
+            raise HTTPException(
+                404, "the picture's file does not exist or is damaged; update the index with cwcf index"
+            ) from error
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     return router

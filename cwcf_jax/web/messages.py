@@ -1,4 +1,4 @@
-"""What the HTTP API takes and gives."""
+"""This module defines the JSON messages of the HTTP API."""
 
 from typing import Annotated, Literal
 
@@ -8,105 +8,114 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Message(BaseModel):
-    """A JSON object without unknown fields."""
+    """A `Message` is a JSON object without unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class IndexInfo(Message):
-    """The index that is served."""
+    """An `IndexInfo` contains facts about the index."""
 
     name: str = Field(description="Name of the folder of photographs.")
-    pictures: int
-    network: str
-    whitening: str = Field(description="What it was fitted on; empty: none.")
-    classes: list[str] = Field(description="Names of the network's classes, in order.")
+    pictures: int = Field(description="Number of pictures in the index.")
+    network: str = Field(description="Name of the network.")
+    whitening: str = Field(description="The pictures that the whitening was fitted on; empty: no whitening yet.")
+    classes: list[str] = Field(description="Names of the network's classes, by index.")
 
 
 class UploadResponse(Message):
-    """A picture that can be asked with."""
+    """An `UploadResponse` describes an uploaded picture."""
 
-    upload: str = Field(description="Its name from now on: sha256 of the file.")
-    width: int = Field(description="Of the upright picture, pixels.")
-    height: int
+    upload: str = Field(description="Name of the upload in later requests: sha256 of the file.")
+    width: int = Field(description="Width of the upright picture, pixels.")
+    height: int = Field(description="Height of the upright picture, pixels.")
 
 
 class QueryRequest(Message):
-    """What is asked: a picture that was uploaded, or one of the index; one of the two."""
+    """A `QueryRequest` is a query: either an uploaded picture or a picture of the index."""
 
-    upload: str | None = Field(None, max_length=64)
-    path: str | None = Field(None, max_length=4096)
+    upload: str | None = Field(None, max_length=64, description="Name of an upload.")
+    path: str | None = Field(None, max_length=4096, description="Path of a picture of the index.")
     box: tuple[float, float, float, float] | None = Field(
-        None, description="x1 y1 x2 y2 in pixels of the upright picture; null: all of it."
+        None, description="Box x1 y1 x2 y2 in pixels of the upright picture; null: the whole picture."
     )
-    classes: list[str] = Field([], max_length=64, description="Describe by these classes alone; names or indices.")
+    classes: list[str] = Field(
+        [], max_length=64, description="Names or indices of the classes that describe query and pictures."
+    )
 
 
 class QueryClass(Message):
-    """A class of the query."""
+    """A `QueryClass` is a class of the query and its probability."""
 
     name: str
     probability: Fraction
 
 
 class QueryInfo(Message):
-    """How a query is seen."""
+    """A `QueryInfo` says how the network sees a query."""
 
-    width: int
-    height: int
-    classes: list[QueryClass] = Field(description="Most probable first.")
+    width: int = Field(description="Width of the upright picture, pixels.")
+    height: int = Field(description="Height of the upright picture, pixels.")
+    classes: list[QueryClass] = Field(description="Classes of the query, most probable first.")
     heat: list[list[float]] = Field(
-        description="Mean class activation map of the two most probable classes, or of those asked for; rows from the "
-        "top, 0 to 1, spread evenly over the picture."
+        description="Mean class activation map of the requested classes, or of the two most probable ones; rows from "
+        "top to bottom, 0 to 1; the cells cover the picture evenly."
     )
 
 
 class SearchRequest(QueryRequest):
-    """A search."""
+    """A `SearchRequest` is a query and the steps of the search."""
 
     aggregation: Literal["ofa", "ona"] = "ofa"
-    rerank: int = Field(0, ge=0, le=1000, description="Look at the regions of the best so many.")
-    expand: int = Field(0, ge=0, le=100, description="Add the best so many to the query and search again.")
-    online: int = Field(0, ge=0, le=1000, description="Score the best so many of OfA anew under the query's classes.")
-    reciprocal: int = Field(
-        0, ge=0, le=1000, description="Rank the best so many last by the neighbours that they share with the query."
+    rerank: int = Field(0, ge=0, le=1000, description="Number of best pictures that are re-ranked by their regions.")
+    expand: int = Field(
+        0, ge=0, le=100, description="Number of best pictures that are added to the query for a second search."
     )
-    thorough: bool = Field(False, description="The slower and better search, which chooses the five fields above.")
-    count: int = Field(20, ge=1, le=100)
-    first: int = Field(0, ge=0, le=10_000_000, description="Of the best, how many are passed over.")
+    online: int = Field(
+        0, ge=0, le=1000, description="Number of best pictures of OfA that are scored again under the query's classes."
+    )
+    reciprocal: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Number of best pictures that are ordered by k-reciprocal re-ranking in the last step.",
+    )
+    thorough: bool = Field(False, description="Whether the slower and better search sets the five fields above.")
+    count: int = Field(20, ge=1, le=100, description="Largest number of hits.")
+    first: int = Field(0, ge=0, le=10_000_000, description="Number of best hits that are skipped.")
 
 
 class HitInfo(Message):
-    """A picture that was found."""
+    """A `HitInfo` is a picture of a result."""
 
-    path: str
+    path: str = Field(description="Path of the picture in the index.")
     content: str = Field(description="sha256 of the file.")
     score: float = Field(
-        description="Cosine, -1 to 1; of the best that were ranked by shared neighbours how many they share, 0 to 1."
+        description="Cosine, -1 to 1; for pictures in the order of k-reciprocal re-ranking, its score, 0 to 1."
     )
-    width: int
-    height: int
+    width: int = Field(description="Width of the upright picture, pixels.")
+    height: int = Field(description="Height of the upright picture, pixels.")
     box: tuple[int, int, int, int] | None = Field(description="Best region, x1 y1 x2 y2 in pixels, if re-ranked.")
-    cells: tuple[int, int, int, int] | None = Field(description="The same in cells, for an explanation.")
+    cells: tuple[int, int, int, int] | None = Field(description="Best region in cells, for an explanation.")
 
 
 class SearchResponse(Message):
-    """One page of results."""
+    """A `SearchResponse` is one page of a result."""
 
-    pictures: int = Field(description="How many the index holds.")
-    hits: list[HitInfo]
-    seconds: float
+    pictures: int = Field(description="Number of pictures in the index.")
+    hits: list[HitInfo] = Field(description="Hits, best first.")
+    seconds: float = Field(description="Duration of the search, seconds.")
 
 
 class ExplainRequest(SearchRequest):
-    """A hit of a search with the same fields."""
+    """An `ExplainRequest` names a hit, in addition to the fields of the search that returned the hit."""
 
-    hit: str = Field(max_length=4096, description="Its path.")
-    cells: tuple[int, int, int, int] | None = None
+    hit: str = Field(max_length=4096, description="Path of the hit.")
+    cells: tuple[int, int, int, int] | None = Field(None, description="Cells of the hit.")
 
 
 class ClassPairInfo(Message):
-    """What a class of the query and a class of the picture add to the score together."""
+    """A `ClassPairInfo` is the share that a class of the query and a class of the picture add to the score."""
 
     query: str
     picture: str
@@ -114,16 +123,23 @@ class ClassPairInfo(Message):
 
 
 class ExplanationResponse(Message):
-    """A score taken apart. The shares and the rest sum to it; so do the cells and the constant."""
+    """An `ExplanationResponse` explains a score.
 
-    score: float = Field(description="Of the region or picture, before expansion and ranking by shared neighbours.")
-    pairs: list[ClassPairInfo]
-    rest: float
-    cells: list[list[float]] = Field(description="What each cell adds; rows from the top, evenly over the picture.")
-    constant: float
+    The shares of the pairs and the rest sum to the score. The cells and the constant sum to the score, too.
+    """
+
+    score: float = Field(
+        description="Score of the region or picture before query expansion and k-reciprocal re-ranking."
+    )
+    pairs: list[ClassPairInfo] = Field(description="Class pairs with the largest shares, largest first.")
+    rest: float = Field(description="Sum of the shares of all other pairs.")
+    cells: list[list[float]] = Field(
+        description="Share of each cell; rows from top to bottom; the cells cover the picture evenly."
+    )
+    constant: float = Field(description="Part of the score that belongs to no cell.")
 
 
 class Problem(BaseModel):
-    """Why a request was refused."""
+    """A `Problem` says why a request was refused."""
 
-    detail: str
+    detail: str = Field(description="The reason, and what to do.")

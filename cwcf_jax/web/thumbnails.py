@@ -1,4 +1,4 @@
-"""Pictures of the index as a browser shows them."""
+"""This module makes thumbnails of the index's pictures."""
 
 import io
 import threading
@@ -9,13 +9,13 @@ from PIL import Image
 from cwcf_jax.images import Picture, read_image
 
 SIDES = (320, 1280)
-"""The longer sides that a client can ask for, pixels."""
+"""The allowed longer sides of a thumbnail, pixels."""
 
 MAX_BYTES = 64 * 2**20
 
 
 class Thumbnails:
-    """JPEGs of pictures, for many threads; the most recently used ones are kept by the picture's content."""
+    """A `Thumbnails` object makes JPEGs of pictures for many threads, and caches the most recently used JPEGs."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._jpegs = cachetools.LRUCache[tuple[str, int], bytes](max_bytes, len)
@@ -23,7 +23,11 @@ class Thumbnails:
         self._decoding = threading.BoundedSemaphore(2)
 
     def get(self, file: Picture, content: str, side: int) -> bytes:
-        """Returns a JPEG whose longer side is ``side`` at most; ImageError if the file is gone or damaged."""
+        """Returns a JPEG with a longer side of at most ``side`` pixels.
+
+        Raises:
+            ImageError: the file does not exist or is damaged.
+        """
         with self._lock:
             if (content, side) in self._jpegs:
                 return self._jpegs[content, side]

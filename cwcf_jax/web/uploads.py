@@ -1,4 +1,4 @@
-"""Pictures from strangers: checked by what they contain before anything is decoded."""
+"""This module reads uploaded pictures; it checks type and size by the content before it decodes a picture."""
 
 import io
 
@@ -11,41 +11,42 @@ from cwcf_jax.images import DatasetPicture, ImageError, read_image
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "TIFF", "WEBP")
-Image.init()  # otherwise Pillow does not know all of these before it has opened another picture
+Image.init()  # otherwise Pillow knows only some formats until it opens its first picture
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, unless it is too large: 413 then, before the rest of it is read."""
+    """Reads the body of a request; raises HTTPException 413 as soon as the body is too large."""
     parts, length = [], 0
     async for part in request.stream():
         length += len(part)
         if length > MAX_BYTES:
-            raise HTTPException(413, f"the file is larger than the {MAX_BYTES // 2**20} MB that are taken")
+            raise HTTPException(
+                413, f"the file is larger than the {MAX_BYTES // 2**20} MB that are allowed; send a smaller file"
+            )
         parts.append(part)
     return b"".join(parts)
 
 
 def decode(body: bytes) -> np.ndarray:
-    """[height, width, 3] uint8 RGB, upright.
+    """Decodes a picture to an upright image of shape [height, width, 3], uint8, RGB.
 
     Raises:
-        HTTPException: 415, no picture of the formats above, whatever it calls itself; 413, too many pixels;
-            422, damaged.
+        HTTPException: status 415: the content is no picture in one of `FORMATS`; 413: too many pixels; 422: damaged.
     """
     try:
         with Image.open(io.BytesIO(body), formats=FORMATS) as image:
             pixels = image.width * image.height
     except Image.DecompressionBombError as error:
-        raise HTTPException(413, _too_large()) from error
-    except Exception as error:  # whatever a parser raises on bytes made to break it
+        raise HTTPException(413, _too_many_pixels()) from error
+    except Exception as error:  # parsers raise all kinds of errors for malicious bytes
         raise HTTPException(415, "this is no picture that can be read; send a JPEG, PNG or WebP") from error
     if pixels > MAX_PIXELS:
-        raise HTTPException(413, _too_large())
+        raise HTTPException(413, _too_many_pixels())
     try:
         return read_image(DatasetPicture([{"image": body}], 0, "the picture"))
     except ImageError as error:
         raise HTTPException(422, str(error)) from error
 
 
-def _too_large() -> str:
-    return f"the picture has more than the {MAX_PIXELS // 10**6} million pixels that are taken; make it smaller"
+def _too_many_pixels() -> str:
+    return f"the picture has more than the {MAX_PIXELS // 10**6} million pixels that are allowed; make it smaller"

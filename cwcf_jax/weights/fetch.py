@@ -1,4 +1,4 @@
-"""Download a file of the catalogue, verify it and put it into its folder."""
+"""This module downloads files of the catalogue and verifies them."""
 
 import hashlib
 import importlib.util
@@ -13,43 +13,45 @@ from cwcf_jax.weights.catalogue import CatalogueEntry
 
 
 class FetchError(RuntimeError):
-    """The file is not there, or is not the right one; the message says what to do."""
+    """Raised when a file cannot be downloaded or fails verification; the message says what to do."""
 
 
 def default_folder() -> pathlib.Path:
-    """Return where downloads go unless told otherwise: ``cwcf/weights`` in the user's folder for caches."""
+    """Returns the default folder for downloads, ``cwcf/weights`` in the user's folder for caches."""
     cache = os.environ.get("XDG_CACHE_HOME")
     return (pathlib.Path(cache) if cache else pathlib.Path.home() / ".cache") / "cwcf" / "weights"
 
 
-def fetch(entry: CatalogueEntry, folder: pathlib.Path, *, timeout: float = 30.0, again: str = "") -> pathlib.Path:
-    """Download and verify the file, or only verify it where it is there already; return its path.
+def fetch(
+    entry: CatalogueEntry, folder: pathlib.Path, *, timeout: float = 30.0, verify_command: str = ""
+) -> pathlib.Path:
+    """Downloads and verifies a file, or only verifies the file if it exists, and returns its path.
 
-    Of several processes that fetch the same file, one downloads and the others wait for it.
+    Of several processes that fetch the same file, one downloads and the others wait.
 
     Args:
-        entry: what to download.
-        folder: where to; made if it is missing.
-        timeout: seconds without a byte after which the download is given up.
-        again: the command that verifies a file which was fetched by hand, for messages.
+        entry: entry of the catalogue.
+        folder: folder for the file; created if it is missing.
+        timeout: seconds without data after which the download fails.
+        verify_command: command that verifies a file which was downloaded by hand, for messages.
 
     Raises:
-        FetchError: no file that is known to be the right one; nothing was put under its final name.
+        FetchError: the download or the verification failed; no file was saved under the final name.
         ImportError: pooch is not installed.
-        OSError: the disk.
+        OSError: the file cannot be written or read.
     """
     final = folder / entry.file
-    with files.lock(folder / f"{entry.file}.lock", entry.file, FetchError, before_waiting=_say):
+    with files.lock(folder / f"{entry.file}.lock", entry.file, FetchError, before_waiting=_print_error):
         if final.exists():
-            _check(entry, final, "Move it away and run this again.")
-            print(f"{final} is already there")
+            _check(entry, final, "Move it away and run the same command again.")
+            print(f"{final} exists already")
             return final
-        print(f"fetching {entry.url} ({readable(entry.size)})")
+        print(f"fetching {entry.url} ({format_size(entry.size)})")
         free = shutil.disk_usage(folder).free
         if entry.size is not None and entry.size > free:
-            raise FetchError(f"{folder} has {readable(free)} free, {readable(entry.size)} are needed")
+            raise FetchError(f"{folder} has {format_size(free)} free, {format_size(entry.size)} are needed")
         with files.replacing(final) as partial:
-            _download(entry, partial, timeout, f"\n{by_hand(entry, folder, again)}")
+            _download(entry, partial, timeout, f"\n{manual_steps(entry, folder, verify_command)}")
             _check(entry, partial, "It was deleted; the same command starts again.")
     print(f"saved {final}")
     return final
@@ -57,11 +59,11 @@ def fetch(entry: CatalogueEntry, folder: pathlib.Path, *, timeout: float = 30.0,
 
 def _download(entry: CatalogueEntry, path: pathlib.Path, timeout: float, advice: str) -> None:
     try:
-        import pooch  # late: with requests it takes a while, and only a download needs it
+        import pooch  # imported late: slow, and only downloads need it
         import requests  # type: ignore[import-untyped,unused-ignore]
     except ImportError as error:
         raise ImportError(f"downloads need {error.name}: pip install 'cwcf-jax[weights]'{advice}") from error
-    headers = {"Accept-Encoding": "identity"}  # or the size would be that of the compressed stream
+    headers = {"Accept-Encoding": "identity"}  # otherwise the size is that of a compressed stream
     progress = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
     download = pooch.HTTPDownloader(progressbar=progress, timeout=timeout, headers=headers)
     try:
@@ -73,7 +75,11 @@ def _download(entry: CatalogueEntry, path: pathlib.Path, timeout: float, advice:
 
 
 def _check(entry: CatalogueEntry, path: pathlib.Path, advice: str) -> None:
-    """Raises if the file at ``path`` cannot be the entry's; warns if nobody can tell."""
+    """Verifies the file at ``path`` against the entry; only warns if the entry has no hash.
+
+    Raises:
+        FetchError: the file is a web page, or has another size or hash; the message ends with ``advice``.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(256).lstrip().lower().startswith((b"<!doctype", b"<html")):
@@ -83,40 +89,40 @@ def _check(entry: CatalogueEntry, path: pathlib.Path, advice: str) -> None:
         file.seek(0)
         hexdigest = hashlib.file_digest(file, entry.algorithm).hexdigest()
     if entry.hash is None:
-        _say(f"WARNING: nobody publishes a hash of {entry.file}, so that it cannot be verified")
+        _print_error(f"WARNING: nobody publishes a hash of {entry.file}, so that it cannot be verified")
         print(f"sha256 {hexdigest}, {size} bytes")
     elif entry.hash.matches(hexdigest):
         print(f"verified: {entry.hash.algorithm} {hexdigest}")
     else:
-        wrong = f"{entry.file} has {entry.hash.algorithm} {hexdigest}, not {entry.hash.digits}"
-        raise FetchError(f"{wrong}{'...' if entry.hash.prefix else ''}: damaged, or another file. {advice}")
+        mismatch = f"{entry.file} has {entry.hash.algorithm} {hexdigest}, not {entry.hash.digits}"
+        raise FetchError(f"{mismatch}{'...' if entry.hash.prefix else ''}: damaged, or another file. {advice}")
 
 
-def by_hand(entry: CatalogueEntry, folder: pathlib.Path, again: str) -> str:
-    """Return what to do where there is no network."""
+def manual_steps(entry: CatalogueEntry, folder: pathlib.Path, verify_command: str) -> str:
+    """Returns the steps that replace a download where there is no network."""
     lines = (
         "To fetch it by hand:",
         f"  address     {entry.url}",
-        f"  file        {entry.file}, {readable(entry.size)}, {entry.hash or 'no hash published'}",
+        f"  file        {entry.file}, {format_size(entry.size)}, {entry.hash or 'no hash published'}",
         f"  save it as  {(folder / entry.file).absolute()}",
-        f"  verify it   {again}",
+        f"  verify it   {verify_command}",
         f"  then        {convert_command(entry, folder)}",
     )
     return "\n".join(lines)
 
 
 def convert_command(entry: CatalogueEntry, folder: pathlib.Path) -> str:
-    """Return the command that makes a checkpoint of the downloaded file."""
+    """Returns the command that converts the downloaded file to a checkpoint."""
     options = [str(folder / entry.file), f"--network={entry.network}", f"--output={folder / entry.name}"]
     return shlex.join(("cwcf", "weights", "convert", *options, *(["--trunk"] if entry.trunk else [])))
 
 
-def readable(size: int | None) -> str:
-    """Return a size for people."""
+def format_size(size: int | None) -> str:
+    """Returns a size in bytes as text, such as ``12.3 MB``."""
     if size is None:
         return "size unknown"
     return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size} bytes"
 
 
-def _say(message: str) -> None:
+def _print_error(message: str) -> None:
     print(message, file=sys.stderr)

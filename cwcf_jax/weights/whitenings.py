@@ -1,6 +1,7 @@
-"""Whitenings in files, each with a record of what it is for and what it was fitted on, and those that ship.
+"""This module reads and writes whitenings as files, each with a record of its network, settings and fitting images.
 
-They lie in ``fitted/NETWORK.npz`` beside this module; `python -m experiments.fit_whitening` makes them.
+The whitenings that come with the library are ``fitted/NETWORK.npz`` in this folder, made by
+`python -m experiments.fit_whitening`.
 """
 
 import dataclasses
@@ -18,14 +19,21 @@ from cwcf_jax.networks import npz
 FOLDER = pathlib.Path(__file__).with_name("fitted")
 
 RECORD = "record"
-"""Name of the record's entry in a file, JSON."""
+"""The name of the array with the record, as JSON text."""
 
-_MAKER = "cwcf_jax.weights.whitenings.write makes one"
+_ADVICE = "cwcf_jax.weights.whitenings.write makes one"
 
 
 @dataclasses.dataclass(frozen=True)
 class FittingImages:
-    """Pictures that a whitening was fitted on: their name, how many, sha256 over names and contents, licence."""
+    """A `FittingImages` describes a set of pictures that a whitening was fitted on.
+
+    Attributes:
+        name: name of the set.
+        images: number of pictures.
+        sha256: sha256 over names and contents of the pictures.
+        licence: licence of the pictures.
+    """
 
     name: str
     images: int
@@ -35,18 +43,18 @@ class FittingImages:
 
 @dataclasses.dataclass(frozen=True)
 class WhiteningRecord:
-    """What a whitening is for, and what it was fitted on.
+    """A `WhiteningRecord` says for which class vectors a whitening was fitted, and on which pictures.
 
     Attributes:
-        network: whose class vectors.
-        params: `networks.fingerprint_params` of its weights, the same whatever file they are read from.
-        weights: sha256 of the file that the weights came from, for people.
-        encoder: the fields of `encoder.EncoderConfig` that class vectors depend on.
-        resize: of every picture, see `images.Resize`. Descriptors of pictures of other sizes may use it, too.
-        classes: N_pca, class vectors of each picture.
-        shrinkage: the ratio of `fit_shrinkage_whitening`; None: a plain PCA.
-        data: the pictures.
-        versions: of this library and of what it computes with.
+        network: name of the network that computed the class vectors.
+        params: `networks.fingerprint_params` of the network's parameters; independent of their file.
+        weights: sha256 of the file of the weights, for human readers.
+        encoder: fields of `encoder.EncoderConfig` that class vectors depend on.
+        resize: resizing of the fitting pictures, see `images.Resize`; descriptors of other sizes may use it, too.
+        classes: N_pca, number of class vectors of each picture.
+        shrinkage: ratio of `fit_shrinkage_whitening`; None: a plain PCA.
+        data: sets of fitting pictures.
+        versions: versions of this library and of its numerical dependencies.
     """
 
     network: str
@@ -61,12 +69,12 @@ class WhiteningRecord:
 
     @property
     def fitted_on(self) -> str:
-        """The pictures in a few words."""
-        return ", ".join(f"{one.images} pictures of {one.name}" for one in self.data)
+        """Returns the number of pictures and the name of each set, as text."""
+        return ", ".join(f"{images.images} pictures of {images.name}" for images in self.data)
 
 
 def write(path: pathlib.Path, whitening: Whitening, record: WhiteningRecord, *, dtype: str = "float16") -> None:
-    """Writes a whitening with its record; the projection in ``dtype``, the rest in float32."""
+    """Writes a whitening with its record: the projection in ``dtype``, the other arrays in float32."""
     arrays: dict[str, Any] = {
         "mean": np.asarray(whitening.mean, np.float32),
         "projection": np.asarray(whitening.projection, dtype),
@@ -78,10 +86,11 @@ def write(path: pathlib.Path, whitening: Whitening, record: WhiteningRecord, *, 
 
 
 def read(path: pathlib.Path) -> tuple[Whitening, WhiteningRecord]:
-    """A whitening that `write` wrote, in float32, and its record.
+    """Reads a file of `write`; returns the whitening in float32, and its record.
 
     Raises:
-        FileNotFoundError: there is no such file; ValueError: it is damaged, or something else.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged or not a whitening.
     """
     record = read_record(path)
     try:
@@ -92,21 +101,21 @@ def read(path: pathlib.Path) -> tuple[Whitening, WhiteningRecord]:
         if projection.shape != (*mean.shape, *eigenvalues.shape) or not (eigenvalues > 0).all():
             raise ValueError("its arrays do not fit one another")
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{path} holds no whitening ({error}); {_MAKER}") from error
+        raise ValueError(f"{path} holds no whitening ({error}); {_ADVICE}") from error
     return Whitening(mean, projection, eigenvalues, record.fitted_on), record
 
 
 def read_record(path: pathlib.Path) -> WhiteningRecord:
-    """The record of a whitening's file; errors as in `read`."""
+    """Reads the record in a file of `write`; errors as in `read`."""
     if not path.is_file():
-        raise FileNotFoundError(f"no whitening at {path}; {_MAKER}")
+        raise FileNotFoundError(f"no whitening at {path}; {_ADVICE}")
     try:
         content = json.loads(npz.read_string(path, RECORD) or "")
-        return WhiteningRecord(**content | {"data": tuple(FittingImages(**one) for one in content["data"])})
+        return WhiteningRecord(**content | {"data": tuple(FittingImages(**entry) for entry in content["data"])})
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} holds no record of a whitening ({error}); {_MAKER}") from error
+        raise ValueError(f"{path} holds no record of a whitening ({error}); {_ADVICE}") from error
 
 
 def shipped() -> dict[str, pathlib.Path]:
-    """The files that come with the library, by network."""
+    """Returns the files of the whitenings that come with the library, by name of the network."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.npz"))}

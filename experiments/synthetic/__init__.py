@@ -1,4 +1,4 @@
-"""Pictures from a seed: a landmark benchmark in Oxford layout."""
+"""This package renders landmark benchmarks in Oxford layout; each picture follows from a seed."""
 
 from experiments.synthetic.landmarks import render_landmarks
 

@@ -1,4 +1,4 @@
-"""Blocks of buildings: walls with their windows, and roofs. Metres, fronts towards -y."""
+"""This module builds blocks: walls with windows, and roofs. Sizes are in metres, and fronts face -y."""
 
 import dataclasses
 
@@ -6,26 +6,26 @@ import numpy as np
 
 from experiments.synthetic import windows
 from experiments.synthetic.mesh import GLOW, Plane, Real, Sketch
-from experiments.synthetic.palette import Palette, dark
+from experiments.synthetic.palette import Palette, darken
 from experiments.synthetic.vocabulary import Part
 
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """What the facades of one building have in common.
+    """A `Style` holds what the facades of a building have in common.
 
     Attributes:
-        palette: its materials.
-        window: of the upper floors.
-        ground: of the ground floor.
-        door: the main one.
-        seed: the parts are drawn from it, so that equal parts look alike.
-        bay: metres from window to window.
-        floor: metres from floor to floor.
+        palette: materials of the building.
+        window: windows of the upper floors.
+        ground: windows of the ground floor.
+        door: the main door.
+        seed: seed of the parts, so that equal parts look alike.
+        bay: distance between windows in metres.
+        floor: height of a floor in metres.
         share: height of a window as a share of its floor.
         courses: whether a band runs along every floor.
-        quoins: whether corners are of larger stones.
-        pilasters: whether flat columns part the bays.
+        quoins: whether larger stones mark the corners.
+        pilasters: whether flat columns separate the windows.
     """
 
     palette: Palette
@@ -41,7 +41,7 @@ class Style:
     pilasters: bool
 
     def install(self, part: Part, plane: Plane, rng: np.random.Generator, salt: int = 0) -> None:
-        """Draws the building's own version of a part; which of its panes are lit is left to ``rng``."""
+        """Draws the building's version of a part; ``rng`` decides when each of its panes is lit."""
         rows = plane.sketch.rows
         first = len(rows)
         part(plane, np.random.default_rng([self.seed, salt]), self.palette)
@@ -51,7 +51,7 @@ class Style:
 
 
 def draw_style(rng: np.random.Generator, palette: Palette) -> Style:
-    """A manner of building at random."""
+    """Draws a style at random."""
     kinds: tuple[Part, ...] = (windows.sash_window, windows.round_window, windows.gothic_window)
     window, ground = (kinds[int(i)] for i in rng.choice(3, 2, p=[0.45, 0.35, 0.2]))
     doors: tuple[Part, ...] = (windows.arched_door, windows.gothic_portal, windows.panelled_door)
@@ -71,7 +71,7 @@ def draw_style(rng: np.random.Generator, palette: Palette) -> Style:
 
 
 def walls(sketch: Sketch, box: tuple[Real, Real, Real, Real], base: Real = 0.0) -> list[tuple[Plane, Real]]:
-    """The front, the left and the right wall of a block over ``x0 y0 x1 y1``, each with its width; one group."""
+    """Returns the left, right and front wall of a block over ``x0 y0 x1 y1``, each with its width, as one group."""
     x0, y0, x1, y1 = box
     front = sketch.plane((x0, y0, base), (1, 0, 0), (0, 0, 1))
     left = sketch.plane((x0, y1, base), (0, -1, 0), (0, 0, 1), group=front.group)
@@ -90,7 +90,7 @@ def block(
     door: bool = False,
     floors: int = 0,
 ) -> Plane:
-    """Three facades; returns the front."""
+    """Builds a front and two side walls with windows; returns the plane of the front."""
     faces = walls(sketch, box, base)
     for plane, width in faces:
         facade(plane, width, height, style, rng, door=door and plane is faces[-1][0], floors=floors)
@@ -98,7 +98,7 @@ def block(
 
 
 def facade(
-    p: Plane,
+    plane: Plane,
     width: Real,
     height: Real,
     style: Style,
@@ -107,109 +107,127 @@ def facade(
     door: bool = False,
     floors: int = 0,
 ) -> None:
-    """A wall with plinth, floors of windows, bands and a cornice; ``floors`` 0 chooses as many as fit, -1 none."""
-    c = style.palette
-    p.wall(0, 0, width, height, c.wall, c.wall_texture)
-    p.box(0, 0, width, min(0.9, height * 0.1), dark(c.trim, 0.8), 0.12, shadow=False)
+    """Draws a wall with a plinth, windows, bands and a cornice; ``floors`` is 0 for as many as fit, -1 for none."""
+    palette = style.palette
+    plane.wall(0, 0, width, height, palette.wall, palette.wall_texture)
+    plane.box(0, 0, width, min(0.9, height * 0.1), darken(palette.trim, 0.8), 0.12, shadow=False)
     floors = floors or max(1, round(height / style.floor))
     bays = max(1, round(width / style.bay))
     if style.quoins:
-        _quoins(p, width, height, c)
+        _draw_quoins(plane, width, height, palette)
     for j in range(max(floors, 0)):
         v = height * j / floors
         if style.courses and j:
-            p.box(0, v - 0.12, width, v + 0.12, c.trim, 0.15)
-        tall = height / floors * style.share
-        tall = min(tall, width / bays * 1.3)
+            plane.box(0, v - 0.12, width, v + 0.12, palette.trim, 0.15)
+        window_height = height / floors * style.share
+        window_height = min(window_height, width / bays * 1.3)
         for i in range(bays):
             u = width * (i + 0.5) / bays
             if j == 0 and door and i == bays // 2:
                 size = min(height / floors * 0.85, width * 0.8, 7.0)
-                style.install(style.door, p.at(u, 0, size), rng, 1)
+                style.install(style.door, plane.at(u, 0, size), rng, 1)
                 continue
             part, salt = (style.ground, 2) if j == 0 and floors > 1 else (style.window, 3)
-            lift = (height / floors - tall) * 0.5
-            style.install(part, p.at(u, v + lift, tall), rng, salt)
+            lift = (height / floors - window_height) * 0.5
+            style.install(part, plane.at(u, v + lift, window_height), rng, salt)
     if style.pilasters and floors > 0:
         for i in range(bays + 1):
             u = min(max(width * i / bays, 0.35), width - 0.35)
-            p.box(u - 0.3, 0.5, u + 0.3, height - 0.5, c.trim, 0.18)
-    p.box(-0.15, height - 0.55, width + 0.15, height, c.trim, 0.4)
+            plane.box(u - 0.3, 0.5, u + 0.3, height - 0.5, palette.trim, 0.18)
+    plane.box(-0.15, height - 0.55, width + 0.15, height, palette.trim, 0.4)
 
 
-def _quoins(p: Plane, width: Real, height: Real, c: Palette) -> None:
+def _draw_quoins(plane: Plane, width: Real, height: Real, palette: Palette) -> None:
+    """Draws large stones, in turn long and short, along both edges of a wall."""
     count = max(3, int(height / 0.9))
     for k in range(count):
         v0, v1 = height * k / count + 0.06, height * (k + 1) / count - 0.06
         long = 0.9 if k % 2 else 0.6
-        p.rect(0, v0, long, v1, c.trim, 0.05)
-        p.rect(width - long, v0, width, v1, c.trim, 0.05)
+        plane.rect(0, v0, long, v1, palette.trim, 0.05)
+        plane.rect(width - long, v0, width, v1, palette.trim, 0.05)
 
 
 def gabled(
-    sketch: Sketch, box: tuple[Real, Real, Real, Real], z: Real, rise: Real, c: Palette, *, along_y: bool
+    sketch: Sketch, box: tuple[Real, Real, Real, Real], z: Real, rise: Real, palette: Palette, *, along_y: bool
 ) -> Plane:
-    """A saddle roof over a block; returns the gable's plane, its origin in the middle of the eaves."""
+    """Builds a saddle roof; returns the plane of the gable, with its origin in the middle of the eaves."""
     x0, y0, x1, y1 = box
-    out = 0.5
+    overhang = 0.5
     if along_y:
         half, length = (x1 - x0) / 2, y1 - y0
-        p = sketch.plane(((x0 + x1) / 2, y0, z), (1, 0, 0), (0, 0, 1))
+        gable = sketch.plane(((x0 + x1) / 2, y0, z), (1, 0, 0), (0, 0, 1))
     else:
         half, length = (y1 - y0) / 2, x1 - x0
-        p = sketch.plane((x1, (y0 + y1) / 2, z), (0, 1, 0), (0, 0, 1))
-        q = sketch.plane((x0, (y0 + y1) / 2, z), (0, -1, 0), (0, 0, 1), group=p.group)
-        q.polygon([(-half, 0), (half, 0), (0, rise)], c.wall, texture=c.wall_texture, solid=True)
-    p.polygon([(-half, 0), (half, 0), (0, rise)], c.wall, texture=c.wall_texture, solid=True)
-    length_slope = float(np.hypot(half, rise))
-    for s in (-1, 1):
-        drop = out * rise / half
-        eave = p.frame[0] + s * (half + out) * p.frame[1] - drop * p.frame[2]
-        ridge_way = (-s * half * p.frame[1] + rise * p.frame[2]) / length_slope
-        run = -p.frame[3]
-        if s > 0:
-            slope = sketch.plane(eave + 0.4 * p.frame[3], run, ridge_way, group=p.group)
+        gable = sketch.plane((x1, (y0 + y1) / 2, z), (0, 1, 0), (0, 0, 1))
+        back_gable = sketch.plane((x0, (y0 + y1) / 2, z), (0, -1, 0), (0, 0, 1), group=gable.group)
+        back_gable.polygon([(-half, 0), (half, 0), (0, rise)], palette.wall, texture=palette.wall_texture, solid=True)
+    gable.polygon([(-half, 0), (half, 0), (0, rise)], palette.wall, texture=palette.wall_texture, solid=True)
+    rafter_length = float(np.hypot(half, rise))
+    for side in (-1, 1):
+        drop = overhang * rise / half
+        eave = gable.frame[0] + side * (half + overhang) * gable.frame[1] - drop * gable.frame[2]
+        towards_ridge = (-side * half * gable.frame[1] + rise * gable.frame[2]) / rafter_length
+        backwards = -gable.frame[3]
+        if side > 0:
+            slope = sketch.plane(eave + 0.4 * gable.frame[3], backwards, towards_ridge, group=gable.group)
         else:
-            slope = sketch.plane(eave + run * (length + 0.4), -run, ridge_way, group=p.group)
-        tall = length_slope * (half + out) / half
-        slope.wall(0, 0, length + 0.8, tall, c.roof, c.roof_texture)
-        p.line((s * (half + out), -drop), (0, rise), 0.4, c.trim, 0.4)
-    return p
+            slope = sketch.plane(eave + backwards * (length + 0.4), -backwards, towards_ridge, group=gable.group)
+        slope_length = rafter_length * (half + overhang) / half
+        slope.wall(0, 0, length + 0.8, slope_length, palette.roof, palette.roof_texture)
+        gable.line((side * (half + overhang), -drop), (0, rise), 0.4, palette.trim, 0.4)
+    return gable
 
 
-def hipped(sketch: Sketch, box: tuple[Real, Real, Real, Real], z: Real, rise: Real, ridge: Real, c: Palette) -> None:
-    """Four slopes to a ridge along x, ``ridge`` of the width long; 0 is a pyramid."""
+def hipped(
+    sketch: Sketch, box: tuple[Real, Real, Real, Real], z: Real, rise: Real, ridge: Real, palette: Palette
+) -> None:
+    """Builds a hipped roof; ``ridge`` is the length of the ridge along x as a share of the width, 0 for a pyramid."""
     x0, y0, x1, y1 = box
-    x, y, out = (x0 + x1) / 2, (y0 + y1) / 2, 0.45
-    a, b = (x1 - x0) / 2 + out, (y1 - y0) / 2 + out
-    p = sketch.front(x, y, z)
-    r = (x1 - x0) / 2 * ridge
-    front = sketch.plane((x, y - b, z), (1, 0, 0), (0, b, rise), group=p.group)
-    front.polygon([(-a, 0), (a, 0), (r, 1), (-r, 1)], c.roof, texture=c.roof_texture, solid=True)
-    p.surface([(a, 0, -b), (-a, 0, -b), (-r, rise, 0), (r, rise, 0)], c.roof, (0, b, -rise))
-    for s in (-1, 1):
-        run = a - r
-        p.surface([(s * a, 0, b), (s * a, 0, -b), (s * r, rise, 0)], c.roof, (s * rise, run, 0))
-        p.line((s * a, 0.05), (s * r, rise + 0.05), 0.3, dark(c.roof, 1.2), 0.0)
+    x, y, overhang = (x0 + x1) / 2, (y0 + y1) / 2, 0.45
+    half_width, half_depth = (x1 - x0) / 2 + overhang, (y1 - y0) / 2 + overhang
+    centre = sketch.front(x, y, z)
+    half_ridge = (x1 - x0) / 2 * ridge
+    front = sketch.plane((x, y - half_depth, z), (1, 0, 0), (0, half_depth, rise), group=centre.group)
+    front.polygon(
+        [(-half_width, 0), (half_width, 0), (half_ridge, 1), (-half_ridge, 1)],
+        palette.roof,
+        texture=palette.roof_texture,
+        solid=True,
+    )
+    centre.surface(
+        [(half_width, 0, -half_depth), (-half_width, 0, -half_depth), (-half_ridge, rise, 0), (half_ridge, rise, 0)],
+        palette.roof,
+        (0, half_depth, -rise),
+    )
+    for side in (-1, 1):
+        run = half_width - half_ridge
+        centre.surface(
+            [(side * half_width, 0, half_depth), (side * half_width, 0, -half_depth), (side * half_ridge, rise, 0)],
+            palette.roof,
+            (side * rise, run, 0),
+        )
+        centre.line((side * half_width, 0.05), (side * half_ridge, rise + 0.05), 0.3, darken(palette.roof, 1.2), 0.0)
 
 
-def battlements(sketch: Sketch, box: tuple[Real, Real, Real, Real], z: Real, c: Palette, size: Real = 1.2) -> None:
-    """Merlons around the top of a block."""
+def battlements(
+    sketch: Sketch, box: tuple[Real, Real, Real, Real], z: Real, palette: Palette, size: Real = 1.2
+) -> None:
+    """Builds merlons around the top of a block."""
     for plane, width in walls(sketch, box, z):
         count = max(2, int(width / (2 * size)))
         step = width / (2 * count - 1)
         for k in range(count):
-            plane.box(2 * k * step, 0, (2 * k + 1) * step, size, c.wall, 0.1, -0.5, shadow=False)
-        plane.box(0, -0.4, width, 0.0, c.trim, 0.25)
+            plane.box(2 * k * step, 0, (2 * k + 1) * step, size, palette.wall, 0.1, -0.5, shadow=False)
+        plane.box(0, -0.4, width, 0.0, palette.trim, 0.25)
 
 
 def colonnade(sketch: Sketch, x0: Real, x1: Real, y: Real, height: Real, count: int, style: Style, part: Part) -> None:
-    """A row of columns with an entablature, 1 m deep."""
+    """Builds a row of columns with an entablature and steps."""
     for k in range(count):
         x = x0 + (x1 - x0) * (k + 0.5) / count
         part(sketch.front(x, y, 0.6, height), np.random.default_rng(style.seed), style.palette)
-    p = sketch.front(x0, y, 0.6 + height)
-    p.box(0, 0, x1 - x0, 1.4, style.palette.trim, 0.9, -3.0, shadow=False)
+    entablature = sketch.front(x0, y, 0.6 + height)
+    entablature.box(0, 0, x1 - x0, 1.4, style.palette.trim, 0.9, -3.0, shadow=False)
     for k in range(4):
-        step = sketch.front(x0 - 0.4 * k, y, 0.45 - 0.15 * k)
-        step.box(0, 0, x1 - x0 + 0.8 * k, 0.15, dark(style.palette.trim, 0.95), 1.2 + 0.4 * k, -3.0, shadow=False)
+        stair = sketch.front(x0 - 0.4 * k, y, 0.45 - 0.15 * k)
+        stair.box(0, 0, x1 - x0 + 0.8 * k, 0.15, darken(style.palette.trim, 0.95), 1.2 + 0.4 * k, -3.0, shadow=False)

@@ -1,4 +1,4 @@
-"""Rendering into a folder: over processes, all or nothing, once."""
+"""This module renders pictures over processes into a folder, which appears only when it is complete."""
 
 import concurrent.futures
 import json
@@ -9,49 +9,49 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-RECORD = "synthetic.json"
+RECORD_FILE = "synthetic.json"
 VERSION = 1
-"""To be counted up by every change of code that changes a picture: older folders are then refused."""
+"""The version of the renderer. Increase it with every change that alters a picture: older folders are then refused."""
 
 Progress = Callable[[int], object]
-"""Called with how many more pictures are finished."""
+"""A function that is called with the number of pictures finished since its last call."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def is_finished(folder: pathlib.Path, parameters: dict[str, Any]) -> bool:
-    """Whether the folder already holds exactly this set.
+    """Returns whether the folder already holds the pictures of exactly these parameters.
 
     Raises:
-        ValueError: it holds something else; the message says what to do.
+        ValueError: The folder holds something else.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    record = folder / RECORD
+    record_path = folder / RECORD_FILE
     advice = "remove it or choose another folder"
-    if not record.is_file():
-        raise ValueError(f"{folder}: is there already and was not rendered by this function; {advice}")
+    if not record_path.is_file():
+        raise ValueError(f"{folder}: is there already and was not rendered by `render_landmarks`; {advice}")
     try:
-        found = json.loads(record.read_text(encoding="utf-8"))
+        rendered = json.loads(record_path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{record}: cannot be read ({error}); {advice}") from error
-    wanted = _record(parameters)
-    if found != wanted:
-        raise ValueError(f"{folder}: was rendered as {found}, not as {wanted}; {advice}")
+        raise ValueError(f"{record_path}: cannot be read ({error}); {advice}") from error
+    requested = _record(parameters)
+    if rendered != requested:
+        raise ValueError(f"{folder}: was rendered as {rendered}, not as {requested}; {advice}")
     return True
 
 
 def publish(draft: pathlib.Path, folder: pathlib.Path, parameters: dict[str, Any]) -> None:
-    """Turns the finished draft into the folder."""
-    (draft / RECORD).write_text(json.dumps(_record(parameters), indent=1) + "\n", encoding="utf-8")
+    """Adds the record to a finished draft and renames the draft to the folder."""
+    (draft / RECORD_FILE).write_text(json.dumps(_record(parameters), indent=1) + "\n", encoding="utf-8")
     if folder.is_dir():
-        folder.rmdir()  # empty, or `is_finished` would have spoken
+        folder.rmdir()  # `is_finished` has refused any folder that is not empty
     draft.replace(folder)
 
 
 def open_draft(folder: pathlib.Path) -> pathlib.Path:
-    """An empty hidden sibling of the folder, where this process may write; what an earlier one left is cleared."""
+    """Makes an empty hidden folder beside the folder; a draft of the same process number is removed first."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.parent / f".{folder.name}.{os.getpid()}.draft"
     shutil.rmtree(draft, ignore_errors=True)
@@ -59,31 +59,37 @@ def open_draft(folder: pathlib.Path) -> pathlib.Path:
     return draft
 
 
-def discard(draft: pathlib.Path) -> None:
-    """Removes a draft that will not be finished; nothing where it has been published."""
+def discard_draft(draft: pathlib.Path) -> None:
+    """Removes an unfinished draft; does nothing if the draft has been published."""
     shutil.rmtree(draft, ignore_errors=True)
 
 
-def over_processes(
+def map_over_processes(
     work: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, chunk: int = 1
 ) -> Iterator[Result]:
-    """``work`` of every task in order, in this process for one worker or where processes cannot be had."""
+    """Yields the results of ``work`` on every task in order.
+
+    With one worker, or if no processes can be started, this process does the work.
+    """
     if workers < 1:
-        raise ValueError(f"{workers} workers; at least 1 is needed")
-    done = 0
+        raise ValueError(f"workers is {workers}; at least 1 is needed")
+    num_done = 0
     if workers > 1 and len(tasks) > 1:
         try:
-            for result in _spawned(work, tasks, workers, chunk):
+            for result in _map_over_new_processes(work, tasks, workers, chunk):
                 yield result
-                done += 1
+                num_done += 1
         except (OSError, ImportError, concurrent.futures.BrokenExecutor):
-            if done == len(tasks):
+            if num_done == len(tasks):
                 raise
-    for task in tasks[done:]:
+    for task in tasks[num_done:]:
         yield work(task)
 
 
-def _spawned(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int, chunk: int) -> Iterator[Result]:
+def _map_over_new_processes(
+    work: Callable[[Task], Result], tasks: Iterable[Task], workers: int, chunk: int
+) -> Iterator[Result]:
+    """Yields the results of ``work`` on every task in order, from new processes."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:
@@ -93,4 +99,5 @@ def _spawned(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int
 
 
 def _record(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Returns the content of the record file."""
     return {"version": VERSION} | parameters

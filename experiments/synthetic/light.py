@@ -1,4 +1,4 @@
-"""Sun, sky and air."""
+"""This module draws the light of a scene: sun, sky and haze."""
 
 import dataclasses
 import math
@@ -10,18 +10,18 @@ from experiments.synthetic.mesh import Mesh, Real
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """What falls on a scene.
+    """A `Light` says how a scene is lit, and how hazy the air is.
 
     Attributes:
         name: ``day``, ``overcast``, ``dusk`` or ``night``.
-        sun: [3] unit vector towards the sun.
-        direct: [3] colour of the sun.
-        ambient: [3] colour of the shade.
-        zenith: [3] sky overhead.
-        horizon: [3] sky at the horizon.
-        haze: share of the horizon's colour that 100 m of air add, in nats.
-        lit: share of windows that are lit.
-        clouds: 0..1.
+        sun: shape [3]; unit vector towards the sun.
+        direct: shape [3]; colour of the sun's light.
+        ambient: shape [3]; colour of the light in the shade.
+        zenith: shape [3]; colour of the sky overhead.
+        horizon: shape [3]; colour of the sky at the horizon.
+        haze: optical depth of 100 m of air; distant colours fade to the horizon's.
+        lit: share of windows that are lit, 0 to 1.
+        clouds: cloud cover, 0 to 1.
     """
 
     name: str
@@ -35,18 +35,25 @@ class Light:
     clouds: Real
 
     def shade(self, mesh: Mesh, distance: np.ndarray) -> np.ndarray:
-        """[p, 3] colours in 0..1 (above where glaring) of polygons at [p] metres."""
+        """Returns the colours of p polygons, shape [p, 3], 0 to 1 and above where they glare.
+
+        Args:
+            mesh: the polygons.
+            distance: shape [p]; metres from the camera.
+        """
         lambert = mesh.normals @ self.sun
         foliage = ~mesh.normals.any(1)
         lambert = np.where(foliage, 0.55, np.maximum(lambert, 0))
-        open_sky = 0.85 + 0.25 * mesh.normals[:, 2]
-        colours = mesh.colours * (self.ambient * open_sky[:, None] + self.direct * lambert[:, None])
-        pane = (mesh.glow > 0) & (mesh.glow > self.lit)
-        colours = np.where(pane[:, None], 0.62 * colours + 0.3 * self.horizon * (0.5 + mesh.glow[:, None]), colours)
-        lamp = (mesh.glow > 0) & (mesh.glow <= self.lit)
-        colours = np.where(lamp[:, None], np.array([1.05, 0.84, 0.5]) * (0.55 + 0.5 * mesh.colours), colours)
-        air = 1 - np.exp(-self.haze * distance / 100)
-        return colours + (self.horizon - colours) * air[:, None]
+        sky_share = 0.85 + 0.25 * mesh.normals[:, 2]
+        colours = mesh.colours * (self.ambient * sky_share[:, None] + self.direct * lambert[:, None])
+        unlit_pane = (mesh.glow > 0) & (mesh.glow > self.lit)
+        colours = np.where(
+            unlit_pane[:, None], 0.62 * colours + 0.3 * self.horizon * (0.5 + mesh.glow[:, None]), colours
+        )
+        lit_pane = (mesh.glow > 0) & (mesh.glow <= self.lit)
+        colours = np.where(lit_pane[:, None], np.array([1.05, 0.84, 0.5]) * (0.55 + 0.5 * mesh.colours), colours)
+        haze_share = 1 - np.exp(-self.haze * distance / 100)
+        return colours + (self.horizon - colours) * haze_share[:, None]
 
 
 _MOODS = {
@@ -55,11 +62,11 @@ _MOODS = {
     "dusk": ((0.85, 0.52, 0.3), (0.42, 0.4, 0.48), (0.27, 0.3, 0.5), (0.95, 0.68, 0.48)),
     "night": ((0.05, 0.06, 0.1), (0.26, 0.27, 0.36), (0.04, 0.05, 0.12), (0.15, 0.15, 0.21)),
 }
-"""Sun, shade, zenith, horizon."""
+"""Colours of the sun, the shade, the sky overhead and the sky at the horizon."""
 
 
 def draw_light(rng: np.random.Generator, mood: str | None = None) -> Light:
-    """A light at random, of the given mood or of any."""
+    """Draws a light at random; without a ``mood``, the mood is random too."""
     name = mood or str(rng.choice(["day", "overcast", "dusk", "night"], p=[0.56, 0.22, 0.12, 0.1]))
     direct, ambient, zenith, horizon = (np.array(colour) for colour in _MOODS[name])
     height = rng.uniform(0.08, 0.25) if name == "dusk" else rng.uniform(0.3, 1.1)

@@ -1,4 +1,4 @@
-"""Planar polygons in space, drawn on planes: what every part, building and passer-by is made of."""
+"""This module holds meshes of planar polygons, and the planes on which parts, buildings and people are drawn."""
 
 import dataclasses
 import functools
@@ -19,25 +19,28 @@ Point = tuple[Real, Real]
 Vector = Sequence[Real] | np.ndarray
 
 COUNT, FRAME, GROUP, RED, NORMAL, GLOW, CAST, TEXTURE, SOLID = 0, 1, 2, 3, 6, 9, 10, 11, 12
+"""Columns of a row of `Sketch.rows`; RED and NORMAL each begin three columns."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
-    """Polygons of one object, painted in their order within a group.
+    """A `Mesh` holds the p polygons of one object, with v vertices, on f planes.
+
+    The polygons of a group are painted in their order, and groups from far to near.
 
     Attributes:
-        vertices: [v, 3] metres, z up.
-        starts: [p + 1], the vertices of polygon i are ``starts[i]:starts[i + 1]``.
-        colours: [p, 3] albedo in 0..1.
-        normals: [p, 3] unit vectors; zero where a polygon has no back.
-        groups: [p] which convex-ish block a polygon belongs to; blocks are sorted by depth.
-        glow: [p] 0, or the rank in (0, 1] at which a pane or a lamp lights up at night.
-        cast: [p] 0, or how far the caster stands out from the surface that this shadow falls on.
-        textures: [p] -1, or an index into `textures.NAMES`.
-        solid: [p] whether a polygon may reach beyond those painted before it (details inside a wall do not).
-        frames: [f, 4, 3] origin, u, v and normal of the planes.
-        frame: [p] the plane of each polygon.
-        flat: [v, 3] vertices in the coordinates of their planes.
+        vertices: shape [v, 3], metres; z points up.
+        starts: shape [p + 1]; polygon i has the vertices ``starts[i]:starts[i + 1]``.
+        colours: shape [p, 3]; albedo, 0 to 1.
+        normals: shape [p, 3]; unit vectors, or zeros for a polygon that is seen from both sides.
+        groups: shape [p]; the group of each polygon; a group is a roughly convex part of the object.
+        glow: shape [p]; 0, or the rank in (0, 1] at which a pane or a lamp lights up at night.
+        cast: shape [p]; 0, or for a shadow the distance from the shadowed surface to the edge that casts the shadow.
+        textures: shape [p]; -1, or an index into `textures.NAMES`.
+        solid: shape [p]; whether a polygon may reach beyond earlier polygons (details inside a wall do not).
+        frames: shape [f, 4, 3]; origin, u, v and normal of each plane.
+        frame_ids: shape [p]; the plane of each polygon, an index into ``frames``.
+        plane_points: shape [v, 3]; the vertices in the coordinates (u, v, d) of their planes.
     """
 
     vertices: np.ndarray
@@ -50,19 +53,19 @@ class Mesh:
     textures: np.ndarray
     solid: np.ndarray
     frames: np.ndarray
-    frame: np.ndarray
-    flat: np.ndarray
+    frame_ids: np.ndarray
+    plane_points: np.ndarray
 
     def __len__(self) -> int:
         return len(self.colours)
 
     @functools.cached_property
     def bounds(self) -> np.ndarray:
-        """[2, 3] lowest and highest corner."""
+        """Returns the lowest and the highest corner, shape [2, 3]."""
         return np.stack([self.vertices.min(0), self.vertices.max(0)])
 
-    def placed(self, position: Sequence[Real], *, turn: Real = 0.0, scale: Real = 1.0) -> "Mesh":
-        """The mesh scaled, turned about the vertical by ``turn`` radians and moved."""
+    def transformed(self, position: Sequence[Real], *, turn: Real = 0.0, scale: Real = 1.0) -> "Mesh":
+        """Returns a copy that is scaled, turned about the vertical by ``turn`` radians and moved by ``position``."""
         cos, sin = math.cos(turn), math.sin(turn)
         rotation = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
         frames = self.frames @ (rotation * scale)
@@ -77,9 +80,9 @@ class Mesh:
 
 
 class Sketch:
-    """Collects polygons plane by plane; `finish` makes a `Mesh` of them.
+    """A `Sketch` collects polygons plane by plane; `finish` turns the polygons into a `Mesh`.
 
-    With ``frontal`` the backs of round things are left out: the mesh must then be seen from in front.
+    A sketch that is ``frontal`` leaves out the backs of round objects: its mesh must be seen from in front.
     """
 
     def __init__(self, *, frontal: bool = False) -> None:
@@ -90,7 +93,7 @@ class Sketch:
         self.groups = 0
 
     def plane(self, origin: Vector, u: Vector, v: Vector, *, group: int = -1) -> "Plane":
-        """A plane through ``origin`` that faces u x v; in a new group unless one is given."""
+        """Returns a plane through ``origin`` that faces u x v, in a new group if ``group`` is negative."""
         if group < 0:
             group = self.groups
             self.groups += 1
@@ -99,19 +102,19 @@ class Sketch:
         return Plane(self, np.stack([np.asarray(origin, float), ou, ov, normal]), group)
 
     def front(self, x: Real = 0.0, y: Real = 0.0, z: Real = 0.0, scale: Real = 1.0) -> "Plane":
-        """An upright plane that faces the viewer (-y)."""
+        """Returns an upright plane that faces the viewer (-y)."""
         return self.plane((x, y, z), (scale, 0.0, 0.0), (0.0, 0.0, scale))
 
     def finish(self) -> Mesh:
-        """The polygons so far, in world coordinates."""
+        """Returns the mesh of the polygons so far, in world coordinates."""
         rows = np.array(self.rows, float).reshape(-1, 13)
         counts = rows[:, COUNT].astype(int)
-        frame = rows[:, FRAME].astype(int)
+        frame_ids = rows[:, FRAME].astype(int)
         frames = np.array(self.frames).reshape(-1, 4, 3)
-        flat = np.array(self.points, float).reshape(-1, 3)
-        owners = frames[np.repeat(frame, counts)]
-        vertices = owners[:, 0] + np.einsum("vi,vij->vj", flat, owners[:, 1:])
-        normals = np.einsum("pi,pij->pj", rows[:, NORMAL : NORMAL + 3], frames[frame][:, 1:])
+        plane_points = np.array(self.points, float).reshape(-1, 3)
+        vertex_frames = frames[np.repeat(frame_ids, counts)]
+        vertices = vertex_frames[:, 0] + np.einsum("vi,vij->vj", plane_points, vertex_frames[:, 1:])
+        normals = np.einsum("pi,pij->pj", rows[:, NORMAL : NORMAL + 3], frames[frame_ids][:, 1:])
         length = np.linalg.norm(normals, axis=1, keepdims=True)
         return Mesh(
             vertices=vertices,
@@ -120,17 +123,17 @@ class Sketch:
             normals=normals / np.maximum(length, 1e-9),
             groups=rows[:, GROUP].astype(int),
             glow=rows[:, GLOW],
-            cast=rows[:, CAST] * np.linalg.norm(frames[frame][:, 3], axis=1),
+            cast=rows[:, CAST] * np.linalg.norm(frames[frame_ids][:, 3], axis=1),
             textures=rows[:, TEXTURE].astype(int),
             solid=rows[:, SOLID] > 0,
             frames=frames,
-            frame=frame,
-            flat=flat,
+            frame_ids=frame_ids,
+            plane_points=plane_points,
         )
 
 
 class Plane:
-    """A plane to draw on: u to the right, v up, d towards the viewer, in units of the plane's scale."""
+    """A `Plane` is drawn on: u points right, v up and d towards the viewer, in units of the plane's scale."""
 
     def __init__(self, sketch: Sketch, frame: np.ndarray, group: int) -> None:
         self.sketch = sketch
@@ -140,12 +143,12 @@ class Plane:
         sketch.frames.append(frame)
 
     def at(self, u: Real, v: Real, scale: Real = 1.0, d: Real = 0.0) -> "Plane":
-        """A parallel plane whose origin is (u, v, d) of this one, magnified."""
+        """Returns a parallel plane with its origin at (u, v, d) of this plane, magnified by ``scale``."""
         origin = self.frame[0] + u * self.frame[1] + v * self.frame[2] + d * self.frame[3]
         return Plane(self.sketch, np.vstack([origin, self.frame[1:] * scale]), self.group)
 
     def turned(self, angle: Real, u: Real = 0.0, d: Real = 0.0, *, group: bool = False) -> "Plane":
-        """The plane through (u, 0, d), turned about the upright axis by ``angle`` radians."""
+        """Returns the plane through (u, 0, d), turned about the upright axis by ``angle`` radians."""
         o, x, y, n = self.frame
         cos, sin = math.cos(angle), math.sin(angle)
         rows = np.stack([o + u * x + d * n, cos * x - sin * n, y, cos * n + sin * x])
@@ -165,7 +168,7 @@ class Plane:
         texture: int = -1,
         solid: bool = False,
     ) -> None:
-        """One polygon parallel to the plane, ``d`` in front of it."""
+        """Adds a polygon parallel to the plane, ``d`` in front of the plane."""
         self.surface([(u, v, d) for u, v in points], colour, normal, glow, cast, texture, solid)
 
     def surface(
@@ -178,29 +181,29 @@ class Plane:
         texture: int = -1,
         solid: bool = True,
     ) -> None:
-        """One planar polygon anywhere, in the coordinates (u, v, d) of the plane."""
+        """Adds a flat polygon of any direction; its points are in the coordinates (u, v, d) of the plane."""
         self.sketch.points.extend(points)
         row = (len(points), self.index, self.group, *colour, *normal, glow, cast, texture, solid)
         self.sketch.rows.append(row)
 
     def rect(self, u0: Real, v0: Real, u1: Real, v1: Real, colour: Colour, d: Real = 0.0, **flags: Real) -> None:
-        """An upright rectangle."""
+        """Adds an upright rectangle."""
         self.polygon(((u0, v0), (u1, v0), (u1, v1), (u0, v1)), colour, d, **flags)  # type: ignore[arg-type]
 
     def wall(self, u0: Real, v0: Real, u1: Real, v1: Real, colour: Colour, texture: int = -1) -> None:
-        """A rectangle that may be an outline of the object."""
+        """Adds a rectangle that may be part of the outline of the object."""
         self.polygon(((u0, v0), (u1, v0), (u1, v1), (u0, v1)), colour, texture=texture, solid=True)
 
     def ring(self, outer: Sequence[Point], inner: Sequence[Point], colour: Colour, d: Real = 0.0) -> None:
-        """The area between two closed outlines of the same direction."""
+        """Adds the area between two closed outlines of the same direction."""
         self.polygon([*outer, outer[0], inner[0], *reversed(inner)], colour, d)
 
     def disc(self, u: Real, v: Real, radius: Real, colour: Colour, d: Real = 0.0, **flags: Real) -> None:
-        """A circle."""
+        """Adds a disc."""
         self.polygon(ellipse(u, v, radius, radius), colour, d, **flags)  # type: ignore[arg-type]
 
     def line(self, start: Point, end: Point, width: Real, colour: Colour, d: Real = 0.0) -> None:
-        """A straight bar of the given width; counts towards the outline."""
+        """Adds a straight bar, which may be part of the outline of the object."""
         du, dv = end[0] - start[0], end[1] - start[1]
         scale = width / 2 / max(math.hypot(du, dv), 1e-9)
         a, b = -dv * scale, du * scale
@@ -208,7 +211,7 @@ class Plane:
         self.polygon((*corners, (end[0] + a, end[1] + b)), colour, d, normal=(0.0, 0.0, 0.0), solid=True)
 
     def shadow(self, points: Sequence[Point], cast: Real, d: Real = 0.0) -> None:
-        """What a flat shape that stands ``cast`` out of the plane darkens behind it."""
+        """Adds the shadow on the plane of a flat shape ``cast`` in front of the plane."""
         self.polygon(points, (0.0, 0.0, 0.0), d, cast=cast)
 
     def box(
@@ -224,7 +227,7 @@ class Plane:
         shadow: bool = True,
         texture: int = -1,
     ) -> None:
-        """A block that stands out of the plane from ``d0`` to ``d``."""
+        """Adds a block that stands out of the plane from ``d0`` to ``d``."""
         if shadow and d0 == 0:
             self.shadow(((u0, v0), (u1, v0), (u1, v1), (u0, v1)), d)
         for u, side in ((u0, -1.0), (u1, 1.0)):
@@ -236,14 +239,14 @@ class Plane:
     def revolve(
         self, profile: Sequence[Point], colours: Sequence[Colour], *, u: Real = 0.0, d: Real = 0.0, sides: int = 16
     ) -> None:
-        """A surface of revolution about the upright through (u, d).
+        """Adds a surface of revolution about the upright axis through (u, d).
 
         Args:
-            profile: (radius, v) from top to bottom.
-            colours: taken in turn around the axis.
-            u: the axis.
-            d: the axis.
-            sides: facets around; two values of u apart at least.
+            profile: pairs (radius, v) from top to bottom.
+            colours: colours of the facets around the axis, repeated in turn.
+            u: position of the axis along the plane.
+            d: position of the axis in front of the plane.
+            sides: number of facets around the axis.
         """
         angles = [2 * math.pi * (i + 0.5) / sides for i in range(sides + 1)]
         turns = [(math.sin(angle), math.cos(angle)) for angle in angles]
@@ -262,7 +265,7 @@ class Plane:
 
 
 def ellipse(u: Real, v: Real, ru: Real, rv: Real, start: Real = 0.0, end: Real = 2 * math.pi) -> list[Point]:
-    """Points on an arc of an ellipse, against the clock; all of it without its last point repeated."""
+    """Returns points on an arc of an ellipse, counterclockwise; a whole ellipse does not repeat its first point."""
     count = max(6, round(16 * (end - start) / (2 * math.pi)))
     steps = count if end - start > 6.28 else count - 1
     return [
@@ -272,7 +275,7 @@ def ellipse(u: Real, v: Real, ru: Real, rv: Real, start: Real = 0.0, end: Real =
 
 
 def opening(kind: str, u: Real, v: Real, width: Real, height: Real) -> list[Point]:
-    """The outline of a window or a gate: ``flat``, ``round``, ``segment`` or ``pointed``, standing on (u, v)."""
+    """Returns the outline of an opening that stands on (u, v): ``flat``, ``round``, ``segment`` or ``pointed``."""
     left, right, half = u - width / 2, u + width / 2, width / 2
     foot: list[Point] = [(left, v), (right, v)]
     if kind == "round":

@@ -1,4 +1,4 @@
-"""Colours of buildings and things."""
+"""This module draws the colours and textures of buildings and props."""
 
 import dataclasses
 
@@ -21,6 +21,8 @@ WALLS: tuple[tuple[int, Colour], ...] = (
     (textures.STUCCO, (0.62, 0.72, 0.76)),
     (textures.STUCCO, (0.74, 0.8, 0.66)),
 )
+"""Textures and colours of walls."""
+
 ROOFS: tuple[tuple[int, Colour], ...] = (
     (textures.TILES, (0.62, 0.3, 0.2)),
     (textures.TILES, (0.5, 0.3, 0.24)),
@@ -28,6 +30,8 @@ ROOFS: tuple[tuple[int, Colour], ...] = (
     (textures.SLATE, (0.42, 0.4, 0.38)),
     (textures.STUCCO, (0.38, 0.58, 0.5)),
 )
+"""Textures and colours of roofs."""
+
 VIVID: tuple[Colour, ...] = (
     (0.75, 0.13, 0.13),
     (0.13, 0.3, 0.65),
@@ -39,11 +43,12 @@ VIVID: tuple[Colour, ...] = (
     (0.45, 0.2, 0.5),
     (0.55, 0.57, 0.6),
 )
+"""Colours of paint, cloth and signs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Palette:
-    """The materials of one thing: albedo in 0..1 and what the wall and the roof are made of."""
+    """A `Palette` holds the materials of one object: albedo, 0 to 1, and the textures of its wall and roof."""
 
     wall: Colour
     trim: Colour
@@ -58,17 +63,17 @@ class Palette:
 
 
 def vary(rng: np.random.Generator, colour: Colour, spread: Real = 0.06) -> Colour:
-    """The colour, a little lighter or darker and a little off."""
+    """Returns the colour with its brightness and its hue changed a little at random."""
     factor = 1 + spread * rng.standard_normal() + spread / 2 * rng.standard_normal(3)
     red, green, blue = np.clip(np.array(colour) * factor, 0.02, 0.98).tolist()
     return red, green, blue
 
 
 def draw_palette(rng: np.random.Generator) -> Palette:
-    """Materials at random."""
+    """Draws materials at random."""
     wall_texture, wall = WALLS[rng.integers(len(WALLS))]
     roof_texture, roof = ROOFS[rng.integers(len(ROOFS))]
-    first, second = rng.choice(len(VIVID), 2, replace=False)
+    accent, second = rng.choice(len(VIVID), 2, replace=False)
     trims: tuple[Colour, ...] = ((0.86, 0.83, 0.76), (0.72, 0.66, 0.56), (0.6, 0.58, 0.55), (0.9, 0.9, 0.88))
     trims = (*trims, (wall[0] * 0.8, wall[1] * 0.8, wall[2] * 0.8))
     metals: tuple[Colour, ...] = ((0.16, 0.17, 0.18), (0.2, 0.28, 0.25), (0.4, 0.4, 0.42), (0.25, 0.2, 0.16))
@@ -80,7 +85,7 @@ def draw_palette(rng: np.random.Generator) -> Palette:
         glass=vary(rng, (0.16, 0.2, 0.25), 0.12),
         door=vary(rng, doors[rng.integers(len(doors))]),
         metal=vary(rng, metals[rng.integers(len(metals))]),
-        accent=vary(rng, VIVID[first]),
+        accent=vary(rng, VIVID[accent]),
         second=vary(rng, VIVID[second]),
         wall_texture=wall_texture,
         roof_texture=roof_texture,
@@ -88,12 +93,12 @@ def draw_palette(rng: np.random.Generator) -> Palette:
 
 
 def mix(first: Colour, second: Colour, share: Real) -> Colour:
-    """The first colour with a share of the second."""
+    """Returns the first colour mixed with a share of the second colour."""
     red, green, blue = ((1 - share) * a + share * b for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
-def dark(colour: Colour, factor: Real = 0.6) -> Colour:
-    """The colour, darker (or lighter above 1)."""
+def darken(colour: Colour, factor: Real = 0.6) -> Colour:
+    """Returns the colour, darker for a factor below 1 and lighter above 1."""
     red, green, blue = (min(1.0, factor * value) for value in colour)
     return red, green, blue

@@ -1,4 +1,4 @@
-"""The things that stand about in scenes."""
+"""This module lists the props: the people, vehicles, plants and street furniture of a scene."""
 
 from collections.abc import Callable
 
@@ -9,6 +9,7 @@ from experiments.synthetic.mesh import Plane
 from experiments.synthetic.palette import Palette
 
 Part = Callable[[Plane, np.random.Generator, Palette], None]
+"""A function that draws a part or a prop on a plane, with sizes at random and colours of a palette."""
 
 PROPS: dict[str, tuple[int, Part]] = {
     "awning stall": (3, street.awning_stall),
@@ -57,4 +58,4 @@ PROPS: dict[str, tuple[int, Part]] = {
     "warning sign": (98, roadside.warning_sign),
     "wire fence": (99, roadside.wire_fence),
 }
-"""Each with the number that its pictures are seeded with: another number, other pictures."""
+"""The seed and the drawing function of each prop by name; another seed changes the pictures."""

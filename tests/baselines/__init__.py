@@ -1,4 +1,4 @@
-"""A network of two convolutions, its maps once more in float64, and R-MAC's regions from whole numbers."""
+"""Helpers of the baselines' tests: a network of two convolutions, its maps in float64, and R-MAC's regions."""
 
 import functools
 
@@ -20,7 +20,7 @@ def extractor():
 
 
 def maps(image):
-    """[h, w, 3] uint8 to the layer's maps: convolution, pool, convolution."""
+    """Computes the layer's maps of an image [h, w, 3] uint8 in float64: convolution, pool, convolution."""
     params = extractor().params
     inputs = (image.astype(np.float64) - MEAN) / DEVIATION
     first = oracles.conv_relu(inputs, params["conv1_1"]["kernel"], params["conv1_1"]["bias"])
@@ -29,28 +29,28 @@ def maps(image):
 
 
 def image(seed, height, width):
-    """Random pixels, coarse enough to survive a resize."""
+    """Returns an image of random squares of 4 x 4 pixels, which stay visible after a resize."""
     coarse = np.random.default_rng(seed).integers(0, 256, (-(-height // 4), -(-width // 4), 3), np.uint8)
     return coarse.repeat(4, axis=0).repeat(4, axis=1)[:height, :width]
 
 
 def regions(height, width):
-    """``x1 y1 x2 y2`` of facts.md, section 5."""
+    """Returns R-MAC's regions ``x1 y1 x2 y2`` in cells, computed with integers."""
     short, long = min(height, width), max(height, width)
-    misses = [abs((short**2 - short * (long - short) / (steps - 1)) / short**2 - 0.4) for steps in range(2, 8)]
-    extra = 1 + misses.index(min(misses)) if height != width else 0
-    found = []
+    errors = [abs((short**2 - short * (long - short) / (count - 1)) / short**2 - 0.4) for count in range(2, 8)]
+    extra = 1 + errors.index(min(errors)) if height != width else 0
+    boxes = []
     for level in (1, 2, 3):
         side = 2 * short // (level + 1)
-        down, across = level + extra * (height > width), level + extra * (width > height)
-        for i in range(down if side else 0):
-            for j in range(across):
-                top = i * (height - side) // (down - 1) if down > 1 else 0
-                left = j * (width - side) // (across - 1) if across > 1 else 0
-                found.append((left, top, left + side, top + side))
-    return found
+        rows, columns = level + extra * (height > width), level + extra * (width > height)
+        for i in range(rows if side else 0):
+            for j in range(columns):
+                top = i * (height - side) // (rows - 1) if rows > 1 else 0
+                left = j * (width - side) // (columns - 1) if columns > 1 else 0
+                boxes.append((left, top, left + side, top + side))
+    return boxes
 
 
 def region_maxima(features):
-    """[r, k], the largest value of each channel in each region."""
+    """Computes the maximum of each channel in each region, [r, k]."""
     return np.stack([features[y1:y2, x1:x2].max(axis=(0, 1)) for x1, y1, x2, y2 in regions(*features.shape[:2])])

@@ -12,7 +12,7 @@ SHAPE = (24, 32)
 
 
 def _batch():
-    """Padded with noise, which must not be seen."""
+    """Returns a batch of images with noise as padding, which must be ignored."""
     images = np.random.default_rng(9).integers(0, 256, (len(SIZES), *SHAPE, 3), np.uint8)
     for i, (height, width) in enumerate(SIZES):
         images[i, :height, :width] = image(i, height, width)
@@ -20,7 +20,7 @@ def _batch():
 
 
 def _pooled(features):
-    """Every field's row from unpadded maps."""
+    """Computes the row of each field from maps without padding, in float64."""
     height, width, _ = features.shape
     y, x = np.mgrid[:height, :width]
     square = (x - (width - 1) / 2) ** 2 + (y - (height - 1) / 2) ** 2
@@ -39,8 +39,8 @@ def _pooled(features):
 
 class MethodsTest(absltest.TestCase):
     def test_dimensions_of_table_2(self):
-        found = {name: method.dim for name, method in pooled.POOLED.items()}
-        self.assertEqual(found, {"SPoC": 256, "uCroW": 256, "CroW": 512, "R-MAC": 512, "MAC": 512, "GeM": 512})
+        dims = {name: method.dim for name, method in pooled.POOLED.items()}
+        self.assertEqual(dims, {"SPoC": 256, "uCroW": 256, "CroW": 512, "R-MAC": 512, "MAC": 512, "GeM": 512})
 
     def test_every_method_has_its_field(self):
         fields = pooled.pooled_fields(extractor())
@@ -51,37 +51,38 @@ class MethodsTest(absltest.TestCase):
 class PooledRowsTest(parameterized.TestCase):
     def test_padded_batch_against_float64_of_each_image(self):
         images, sizes = _batch()
-        found = pooled.pooled_rows(extractor(), images, sizes)
+        actual = pooled.pooled_rows(extractor(), images, sizes)
         for i, (height, width) in enumerate(SIZES):
             expected = _pooled(maps(images[i, :height, :width]))
-            self.assertEqual(found.keys(), expected.keys())
+            self.assertEqual(actual.keys(), expected.keys())
             for name, row in expected.items():
-                close = dict(rtol=1e-4, atol=1e-5 * np.abs(row).max())
-                np.testing.assert_allclose(found[name][i], row, err_msg=f"{name} of {SIZES[i]}", **close)
+                tolerance = dict(rtol=1e-4, atol=1e-5 * np.abs(row).max())
+                np.testing.assert_allclose(actual[name][i], row, err_msg=f"{name} of {SIZES[i]}", **tolerance)
 
     @parameterized.parameters(0, 2)
-    def test_padding_changes_nothing(self, i):
+    def test_padding_is_ignored(self, i):
         images, sizes = _batch()
         height, width = SIZES[i]
         padded = pooled.pooled_rows(extractor(), images, sizes)
-        alone = pooled.pooled_rows(extractor(), images[i : i + 1, :height, :width], sizes[i : i + 1])
-        for name, rows in alone.items():
+        unpadded = pooled.pooled_rows(extractor(), images[i : i + 1, :height, :width], sizes[i : i + 1])
+        for name, rows in unpadded.items():
             np.testing.assert_allclose(padded[name][i], rows[0], rtol=1e-5, atol=1e-4, err_msg=name)
 
     def test_shapes_are_those_of_the_store(self):
-        found = pooled.pooled_rows(extractor(), *_batch())
+        actual = pooled.pooled_rows(extractor(), *_batch())
         fields = pooled.pooled_fields(extractor())
-        self.assertEqual({name: rows.shape for name, rows in found.items()}, {n: (4, *s) for n, s in fields.items()})
-        self.assertEqual({rows.dtype for rows in found.values()}, {np.dtype(np.float32)})
+        self.assertEqual({name: rows.shape for name, rows in actual.items()}, {n: (4, *s) for n, s in fields.items()})
+        self.assertEqual({rows.dtype for rows in actual.values()}, {np.dtype(np.float32)})
 
-    def test_whatever_is_constant_is_finite(self):
+    def test_constant_images_have_finite_rows(self):
         for grey in (0, 124, 255):
-            found = pooled.pooled_rows(extractor(), np.full((1, 8, 8, 3), grey, np.uint8), np.array([[8, 8]], np.int32))
-            self.assertTrue(all(np.isfinite(rows).all() for rows in found.values()))
+            images = np.full((1, 8, 8, 3), grey, np.uint8)
+            all_rows = pooled.pooled_rows(extractor(), images, np.array([[8, 8]], np.int32))
+            self.assertTrue(all(np.isfinite(rows).all() for rows in all_rows.values()))
 
 
 def _regions(seed, images=5, dim=DIM):
-    """Rows of regions as a store holds them, the last image without any."""
+    """Returns rows of regions as in a row store; the last image has no regions."""
     generator = np.random.default_rng(seed)
     rows = np.zeros((images, 7, dim), np.float32)
     for i in range(images - 1):
@@ -90,7 +91,7 @@ def _regions(seed, images=5, dim=DIM):
 
 
 class DescribeTest(parameterized.TestCase):
-    def test_vectors_are_the_rows_that_are_not_zero(self):
+    def test_unit_vectors_are_the_nonzero_rows(self):
         rows = _regions(0)
         expected = [oracles.l2(row) for image in rows for row in image if row.any()]
         self.assertLen(expected, 3 + 4 + 5 + 6)
@@ -102,21 +103,21 @@ class DescribeTest(parameterized.TestCase):
     def test_regions(self, whitened):
         rows, training = _regions(1), np.random.default_rng(2).random((60, DIM)) + 0.1
         whitening = WhiteningConfig(dim=4).fit(training, "toy") if whitened else None
-        found = np.asarray(pooled.describe(rows, whitening), np.float64)
+        actual = np.asarray(pooled.describe(rows, whitening), np.float64)
         fitted = oracles.whitening(training, 4) if whitened else ()
-        expected = [oracles.descriptor([row for row in one if row.any()], *fitted) for one in rows[:-1]]
+        expected = [oracles.descriptor([row for row in regions if row.any()], *fitted) for regions in rows[:-1]]
         expected = np.stack([*expected, np.zeros_like(expected[0])])
-        # Directions have no sign of their own; products of descriptors do not see it.
-        np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-5)
-        np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-4)
-        self.assertFalse(found[-1].any())
+        # The signs of directions are arbitrary; inner products of descriptors do not depend on the signs.
+        np.testing.assert_allclose(actual @ actual.T, expected @ expected.T, atol=1e-5)
+        np.testing.assert_allclose(np.abs(actual), np.abs(expected), atol=1e-4)
+        self.assertFalse(actual[-1].any())
 
-    def test_zero_rows_are_no_region(self):
+    def test_zero_rows_are_ignored(self):
         rows = _regions(3, images=2)[:1, :3]
         whitening = WhiteningConfig().fit(np.random.default_rng(2).random((60, DIM)), "toy")
         padded = np.concatenate([np.zeros_like(rows), rows, np.zeros((1, 40, DIM), np.float32)], axis=1)
-        found = pooled.describe(padded, whitening)
-        np.testing.assert_allclose(found, pooled.describe(rows, whitening), atol=1e-6)
+        actual = pooled.describe(padded, whitening)
+        np.testing.assert_allclose(actual, pooled.describe(rows, whitening), atol=1e-6)
 
     def test_single_vectors(self):
         rows, training = _regions(4)[:, 0], np.random.default_rng(2).random((60, DIM))
@@ -126,23 +127,23 @@ class DescribeTest(parameterized.TestCase):
         np.testing.assert_allclose(np.abs(pooled.describe(rows, whitening)), np.abs(expected), atol=1e-4)
         np.testing.assert_allclose(pooled.describe(rows, None)[0], oracles.l2(rows[0]), atol=1e-6)
 
-    def test_more_images_than_one_block(self):
+    def test_more_images_than_one_batch(self):
         rows = np.random.default_rng(5).random((67, 3, DIM)).astype(np.float32)
-        expected = [oracles.descriptor(one) for one in rows]
+        expected = [oracles.descriptor(regions) for regions in rows]
         np.testing.assert_allclose(pooled.describe(rows, None), expected, atol=1e-6)
 
     def test_rmac_of_an_image(self):
-        """From pixels to the descriptor."""
-        picture = image(7, 21, 30)
-        rows = pooled.pooled_rows(extractor(), picture[None], np.array([[21, 30]], np.int32))["rmac"]
+        """R-MAC from pixels to the descriptor agrees with float64."""
+        pixels = image(7, 21, 30)
+        rows = pooled.pooled_rows(extractor(), pixels[None], np.array([[21, 30]], np.int32))["rmac"]
         self.assertLess(np.any(rows[0] != 0, axis=1).sum(), rmac.MAX_REGIONS)
-        expected = oracles.descriptor(region_maxima(maps(picture)))
+        expected = oracles.descriptor(region_maxima(maps(pixels)))
         np.testing.assert_allclose(pooled.describe(rows, None)[0], expected, atol=1e-5)
 
 
 class PooledSearchTest(absltest.TestCase):
     def _search(self, query, images):
-        """Of descriptors at so many degrees on a circle."""
+        """Returns a search of descriptors at these angles, in degrees, on the unit circle."""
         angles = np.radians(np.array([query, *images], np.float64))
         points = jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], axis=1), jnp.float32)
         return pooled.PooledSearch(points[:1], points[1:])
@@ -151,10 +152,10 @@ class PooledSearchTest(absltest.TestCase):
         self.assertEqual(self._search(0, [50, -10, 20, 170]).ranking(0).tolist(), [1, 2, 0, 3])
 
     def test_expansion_adds_the_best_images_to_the_query(self):
-        # From 10, the middle of the query at 0 and the image at 20, -35 is nearer than 60; without the query it is not.
+        # The query at 0 and the image at 20 sum to 10, which is nearer to -35 than to 60. The image alone is nearer 60.
         search = self._search(0, [20, 60, -35])
         self.assertEqual(search.ranking(0, expansion=1).tolist(), [0, 2, 1])
-        # The sum of 0, 20 and -35 points to -5.6: now 20 is nearer than -35, and 60 the last; with 60, too, to 11.8.
+        # The sum of 0, 20 and -35 points to about -5: 20 is nearer than -35, and 60 is last.
         self.assertEqual(search.ranking(0, expansion=2).tolist(), [0, 2, 1])
         search = self._search(0, [20, 75, -40])
         self.assertEqual(search.ranking(0, expansion=3).tolist(), [0, 2, 1])

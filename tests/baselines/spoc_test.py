@@ -11,7 +11,7 @@ pool = jax.jit(spoc.spoc_pool)
 
 
 def _spoc(features):
-    """The formula cell by cell, in float64."""
+    """Computes the formula cell by cell in float64."""
     height, width, channels = features.shape
     s = (min(height, width) / 2) / 3
     total = np.zeros(channels)
@@ -24,7 +24,7 @@ def _spoc(features):
 
 class SpocPoolTest(absltest.TestCase):
     def test_hand_worked(self):
-        # 3 x 3 cells: s = 1/2, so a neighbour of the centre weighs exp(-2) and a corner exp(-4).
+        # In 3 x 3 cells, s = 1/2: a neighbour of the centre has weight exp(-2), and a corner exp(-4).
         prior = spoc.centre_prior(jnp.array([3, 3]), (3, 4))
         side, corner = np.exp(-2), np.exp(-4)
         expected = [[corner, side, corner, 0], [side, 1, side, 0], [corner, side, corner, 0]]
@@ -34,21 +34,21 @@ class SpocPoolTest(absltest.TestCase):
     @given(st.integers(0, 1000), st.integers(1, 7), st.integers(1, 9))
     def test_against_the_definition_on_any_size(self, seed, height, width):
         features = np.random.default_rng(seed).random((7, 9, 4)).astype(np.float32)
-        found = pool(jnp.asarray(features), jnp.array([height, width]))
-        np.testing.assert_allclose(found, _spoc(features[:height, :width]), rtol=1e-5)
+        actual = pool(jnp.asarray(features), jnp.array([height, width]))
+        np.testing.assert_allclose(actual, _spoc(features[:height, :width]), rtol=1e-5)
 
-    def test_one_cell_is_itself(self):
+    def test_one_cell_has_weight_1(self):
         features = jnp.arange(24.0).reshape(2, 3, 4)
         np.testing.assert_array_equal(spoc.spoc_pool(features, jnp.array([1, 1])), features[0, 0])
 
     def test_no_cells(self):
-        found = spoc.spoc_pool(jnp.ones((2, 3, 4)), jnp.array([0, 0]))
-        np.testing.assert_array_equal(found, np.zeros(4))
+        actual = spoc.spoc_pool(jnp.ones((2, 3, 4)), jnp.array([0, 0]))
+        np.testing.assert_array_equal(actual, np.zeros(4))
 
     def test_bfloat16_maps_accumulate_in_float32(self):
         features = np.random.default_rng(0).random((40, 40, 2)).astype(jnp.bfloat16)
-        found = spoc.spoc_pool(jnp.asarray(features), jnp.array([40, 40]))
-        np.testing.assert_allclose(found, _spoc(features.astype(np.float64)), rtol=1e-5)
+        actual = spoc.spoc_pool(jnp.asarray(features), jnp.array([40, 40]))
+        np.testing.assert_allclose(actual, _spoc(features.astype(np.float64)), rtol=1e-5)
 
 
 if __name__ == "__main__":

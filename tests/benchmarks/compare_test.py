@@ -37,9 +37,9 @@ class CompareTest(absltest.TestCase):
         self.assertEqual(losses[-1], "/rates/encoding: 100 before, 89 now")
 
     def test_rows_are_found_by_their_settings(self):
-        now = results(1.0, 100.0)
-        now["rows"].reverse()
-        self.assertEqual(compare.compare(results(1.0, 100.0), now), (5, []))
+        new = results(1.0, 100.0)
+        new["rows"].reverse()
+        self.assertEqual(compare.compare(results(1.0, 100.0), new), (5, []))
 
     def test_every_committed_file_has_figures_that_compare_with_themselves(self):
         files = sorted(compare.RESULTS.glob("*.json"))
@@ -48,7 +48,7 @@ class CompareTest(absltest.TestCase):
             content = json.loads(file.read_text())
             compared, losses = compare.compare(content, content)
             self.assertEmpty(losses)
-            if file.stem != "serving_cpu":  # percentiles of requests, and no medians
+            if file.stem != "serving_cpu":  # holds percentiles of requests instead of medians
                 self.assertGreater(compared, 0, file)
 
     def test_program(self):
@@ -72,10 +72,10 @@ class CompareTest(absltest.TestCase):
         with (
             mock.patch.object(sys, "argv", argv),
             contextlib.redirect_stdout(out),
-            self.assertRaises(SystemExit) as ended,
+            self.assertRaises(SystemExit) as exited,
         ):
             compare.main()
-        return ended.exception.code, out.getvalue()
+        return exited.exception.code, out.getvalue()
 
 
 if __name__ == "__main__":

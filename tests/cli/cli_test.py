@@ -1,4 +1,4 @@
-"""The commands of ``cwcf``, called in this process; `process_test` starts others."""
+"""These tests call the commands of ``cwcf`` in this process; `process_test` starts other processes."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from tests.support import indexes, servers
 
 
 class IndexTest(CommandCase):
-    def test_what_changed(self):
+    def test_changes(self):
         root = self.home / "changing"
         for seed in range(4):
             indexes.draw(root / f"{seed}.png", seed)
@@ -29,7 +29,9 @@ class IndexTest(CommandCase):
         self.assertRegex(
             done.stdout, r"^4 added, 0 changed, 0 moved, 0 removed, 0 unchanged, 1 unreadable; \d+\.\d s\n$"
         )
-        self.assertRegex(done.stderr, r"^left out: .*broken\.jpg.*\n$")  # and no progress: this is no terminal
+        self.assertRegex(
+            done.stderr, r"^left out: .*broken\.jpg.*\n$"
+        )  # without a progress bar, since stderr is no terminal
         (root / "broken.jpg").unlink()
         (root / "0.png").rename(root / "moved.png")
         (root / "1.png").unlink()
@@ -48,28 +50,28 @@ class IndexTest(CommandCase):
         self.run_command("index", root, *MAKE, "--strict", code=1)
         self.assertIn("pictures     1 of", self.run_command("status", cwd=root).stdout)
 
-    def test_elsewhere(self):
-        root, place = self.home / "card", self.home / "place"
+    def test_an_index_outside_the_folder(self):
+        root, folder = self.home / "card", self.home / "index"
         indexes.draw(root / "1.png", 1)
-        self.run_command("index", root, f"--index={place}", *MAKE)
+        self.run_command("index", root, f"--index={folder}", *MAKE)
         self.assertEqual({file.name for file in root.iterdir()}, {"1.png"})
-        found = self.run_command("search", root / "1.png", cwd=self.home, CWCF_INDEX=str(place))
-        self.assertIn("1.png", found.stdout)
-        self.assertIn("is the index of", self.fails("index", self.root, f"--index={place}"))
+        done = self.run_command("search", root / "1.png", cwd=self.home, CWCF_INDEX=str(folder))
+        self.assertIn("1.png", done.stdout)
+        self.assertIn("is the index of", self.fails("index", self.root, f"--index={folder}"))
 
     def test_pictures_on_an_object_store(self):
-        address, place = "s3://bucket/pictures", self.home / "of a bucket"
+        address, folder = "s3://bucket/pictures", self.home / "of a bucket"
         with servers.s3_client() as client:
             for path in sorted(self.root.rglob("*.png"))[:2]:
                 client.upload_file(str(path), "bucket", f"pictures/{path.name}")
             self.assertIn("needs a folder on this machine: --index=", self.fails("index", address, *MAKE))
-            done = self.run_command("index", address, f"--index={place}", *MAKE)
+            done = self.run_command("index", address, f"--index={folder}", *MAKE)
             self.assertIn("2 added", done.stdout)
-            self.assertIn("is the index of", self.fails("index", f"{address}2", f"--index={place}"))
-            done = self.run_command("search", f"{address}/1.png", f"--index={place}", "--json")
+            self.assertIn("is the index of", self.fails("index", f"{address}2", f"--index={folder}"))
+            done = self.run_command("search", f"{address}/1.png", f"--index={folder}", "--json")
             content = json.loads(done.stdout)
             self.assertEqual((content["root"], content["hits"][0]["path"]), (address, "1.png"))
-            status = json.loads(self.run_command("status", "--json", f"--index={place}").stdout)
+            status = json.loads(self.run_command("status", "--json", f"--index={folder}").stdout)
             self.assertEqual((status["root"], status["pictures"]), (address, 2))
 
     def test_weights_from_the_environment(self):
@@ -77,7 +79,7 @@ class IndexTest(CommandCase):
         indexes.draw(root / "1.png", 1)
         self.run_command("index", root, *MAKE[2:], CWCF_WEIGHTS=f"thin_cam:{indexes.WEIGHTS}")
 
-    def test_weights_that_are_found(self):
+    def test_weights_found_automatically(self):
         root, cache = self.home / "found", self.home / "caches" / "cwcf" / "weights"
         cache.mkdir(parents=True)
         self.addCleanup(shutil.rmtree, cache)
@@ -85,10 +87,10 @@ class IndexTest(CommandCase):
         indexes.draw(root / "1.png", 1)
         self.run_command("index", root, "--network=thin_cam", *MAKE[2:], CWCF_WEIGHTS="/nowhere.npz")
         self.assertIn("1.png", self.run_command("search", "1.png", cwd=root).stdout)
-        self.assertIn("thin_cam, weights found by themselves", self.run_command("status", cwd=root).stdout)
+        self.assertIn("thin_cam, weights found automatically", self.run_command("status", cwd=root).stdout)
         self.assertIn("made without --weights", self.fails("index", root, "--weights", indexes.WEIGHTS))
 
-    def test_what_is_kept_of_a_picture(self):
+    def test_own_classes_and_compact_indexes(self):
         for flag in ("--own=5", "--compact"):
             root = self.home / flag
             for seed in range(3):
@@ -96,19 +98,19 @@ class IndexTest(CommandCase):
             self.run_command("index", root, *MAKE, flag)
             self.run_command("remove", "0.png", cwd=root)
             self.assertIn("0 added", self.run_command("index", root, "1.png", flag, "--rebuild").stdout)
-            vectors = ClassVectorStore(Index(root / ".cwcf").places().vectors)
+            vectors = ClassVectorStore(Index(root / ".cwcf").generation_paths().vectors)
             self.assertEqual((vectors.length, vectors.layout.own), (2, 5 if flag == "--own=5" else 0))
             self.assertIn("1.png", self.run_command("search", "1.png", cwd=root).stdout.splitlines()[0])
         self.assertIn("made without --compact", self.fails("index", "--compact"))
         self.assertIn("made with --own=128", self.fails("index", "--own=5"))
 
-    def test_refusals(self):
+    def test_errors(self):
         empty = self.home / "empty"
         empty.mkdir(exist_ok=True)
         self.assertIn("no such folder", self.fails("index", self.home / "nowhere", *MAKE))
         self.assertIn("`cwcf weights fetch googlenet_bvlc`", self.fails("index", empty, "--network=googlenet"))
-        both = f"--weights=thin_cam:{indexes.WEIGHTS}", "--network=googlenet"
-        self.assertIn("are of thin_cam, --network names googlenet", self.fails("index", empty, *both))
+        contradicting = f"--weights=thin_cam:{indexes.WEIGHTS}", "--network=googlenet"
+        self.assertIn("are of thin_cam, --network names googlenet", self.fails("index", empty, *contradicting))
         self.assertIn("made with --network=thin_cam", self.fails("index", "--network=googlenet"))
         self.assertIn("no such weights", self.fails("index", empty, "--weights=nothing.npz"))
         self.assertIn("unknown resize", self.fails("index", empty, *MAKE[:2], "--resize=big"))
@@ -134,22 +136,22 @@ class SearchTest(CommandCase):
         (("--online=4", "--reciprocal=5"), {"online": 4, "reciprocal": 5}),
         (("--thorough",), dataclasses.asdict(QueryConfig.thorough())),
     )
-    def test_json_is_what_the_library_finds(self, flags, options):
+    def test_json_equals_the_library(self, flags, fields):
         box = (4.0, 3.0, 40.0, 41.0)
         text = self.run_command("search", "sub/3.png", "--box=4,3,40,41", "--json", *flags).stdout
-        expected = Index(self.root).search(self.root / "sub" / "3.png", box=box, options=QueryConfig(**options))
-        found = json.loads(text)
-        self.assertEqual([hit["path"] for hit in found["hits"]], [hit.entry.path for hit in expected])
-        np.testing.assert_allclose([hit["score"] for hit in found["hits"]], [hit.score for hit in expected], atol=1e-5)
-        self.assertEqual(found["root"], str(self.root.resolve()))
+        expected = Index(self.root).search(self.root / "sub" / "3.png", box=box, options=QueryConfig(**fields))
+        actual = json.loads(text)
+        self.assertEqual([hit["path"] for hit in actual["hits"]], [hit.entry.path for hit in expected])
+        np.testing.assert_allclose([hit["score"] for hit in actual["hits"]], [hit.score for hit in expected], atol=1e-5)
+        self.assertEqual(actual["root"], str(self.root.resolve()))
 
-    def test_from_outside(self):
+    def test_from_other_folders(self):
         self.assertIn("sub/3.png", self.run_command("search", self.root / "sub" / "3.png", cwd="/").stdout)
         self.assertIn("sub/3.png", self.run_command("search", "3.png", cwd=self.root / "sub").stdout)
 
-    def test_refusals(self):
+    def test_errors(self):
         (self.root / "letter.txt").write_text("no picture")
-        for arguments, reason in (
+        for arguments, message in (
             (("nothing.png",), "no such file"),
             (("letter.txt",), "letter.txt"),
             (("sub/3.png", "--box=0,0,9999,10"), "does not lie within"),
@@ -158,10 +160,10 @@ class SearchTest(CommandCase):
             (("sub/3.png", "--classes=3", "--online=3"), "online changes nothing where"),
             (("sub/3.png", f"--index={self.home}/nowhere"), "no index in"),
         ):
-            self.assertIn(reason, self.fails("search", *arguments))
+            self.assertIn(message, self.fails("search", *arguments))
         with tempfile.TemporaryDirectory() as outside:
             indexes.draw(pathlib.Path(outside, "1.png"), 1)
-            self.assertIn("no index here or in a folder above", self.fails("search", "1.png", cwd=outside))
+            self.assertIn("no index in this folder or a folder above", self.fails("search", "1.png", cwd=outside))
 
     def test_wrong_arguments(self):
         for arguments in (("--box=1,2,3",), ("--aggregation=sum",), ("--rerank=-1",), ("--classes=a,,b",)):
@@ -171,15 +173,15 @@ class SearchTest(CommandCase):
         self.assertIn("usage: cwcf", self.fails(code=2))
 
 
-class OthersTest(CommandCase):
+class OtherCommandsTest(CommandCase):
     def test_status(self):
         lines = self.run_command("status").stdout
         self.assertIn(f"pictures     6 of {self.root.resolve()}", lines)
-        self.assertIn("descriptors  16 numbers, 8 classes, none", lines)
+        self.assertIn("descriptors  16 dimensions, 8 classes, resize none", lines)
         content = json.loads(self.run_command("status", "--json").stdout)
         self.assertEqual((content["pictures"], content["settings"]["dim"]), (6, 16))
 
-    def test_remove_refuses_what_is_not_there(self):
+    def test_remove_refuses_unknown_pictures(self):
         self.assertIn("not in the index: nothing.png", self.fails("remove", "sub/1.png", "nothing.png"))
         self.assertIn("pictures     6 of", self.run_command("status").stdout)
 
@@ -202,13 +204,13 @@ class OthersTest(CommandCase):
             (("export", "out.parquet"), "pyarrow", "index"),
             (("serve",), "fastapi", "web"),
         ):
-            name = f"cwcf_jax.cli.{arguments[0]}"
-            loaded = {part: None for part in sys.modules if part.split(".")[0] == module}
+            command = f"cwcf_jax.cli.{arguments[0]}"
+            loaded = {name: None for name in sys.modules if name.split(".")[0] == module}
             with mock.patch.dict(sys.modules, {**loaded, module: None}):
-                for part in (name, *(part for part in sys.modules if part.startswith("cwcf_jax.web"))):
-                    sys.modules.pop(part, None)
-                complaint = self.fails(*arguments)
-            self.assertRegex(complaint, rf"^cwcf: {module}\S* is not installed; pip install 'cwcf-jax\[{extra}\]'\n$")
+                for name in (command, *(name for name in sys.modules if name.startswith("cwcf_jax.web"))):
+                    sys.modules.pop(name, None)
+                message = self.fails(*arguments)
+            self.assertRegex(message, rf"^cwcf: {module}\S* is not installed; pip install 'cwcf-jax\[{extra}\]'\n$")
 
     def test_help(self):
         self.assertIn("exit codes: 0 done", self.run_command("--help").stdout)

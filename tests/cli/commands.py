@@ -1,4 +1,4 @@
-"""An index of six pictures, and commands of ``cwcf`` on it."""
+"""This module runs commands of ``cwcf`` on an index of six pictures."""
 
 import contextlib
 import io
@@ -28,12 +28,12 @@ class CommandCase(parameterized.TestCase):
 
     @classmethod
     def environment(cls, **changes):
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("CWCF_")}
-        return {**plain, "XDG_CACHE_HOME": str(cls.home / "caches"), **changes}
+        without_cwcf = {name: value for name, value in os.environ.items() if not name.startswith("CWCF_")}
+        return {**without_cwcf, "XDG_CACHE_HOME": str(cls.home / "caches"), **changes}
 
     @classmethod
     def run_command(cls, *arguments, code=0, cwd=None, **environment):
-        """In this process, where JAX is loaded already; `process_test` starts others."""
+        """Runs a command in this process, which has loaded JAX already; `process_test` starts other processes."""
         out, err = io.StringIO(), io.StringIO()
         with (
             mock.patch.dict(os.environ, cls.environment(**environment), clear=True),
@@ -42,16 +42,17 @@ class CommandCase(parameterized.TestCase):
             contextlib.redirect_stderr(err),
         ):
             try:
-                found = entry.call(parser.build().parse_args(list(map(str, arguments))))
+                returncode = entry.call(parser.build().parse_args(list(map(str, arguments))))
             except SystemExit as error:
-                found = error.code
-        done = subprocess.CompletedProcess(arguments, found, out.getvalue(), err.getvalue())
+                returncode = error.code
+        done = subprocess.CompletedProcess(arguments, returncode, out.getvalue(), err.getvalue())
         if done.returncode != code:
             raise AssertionError(f"exit code {done.returncode}, not {code}:\n{done.stdout}{done.stderr}")
         return done
 
-    def fails(self, *arguments, code=1, **options):
-        done = self.run_command(*arguments, code=code, **options)
+    def fails(self, *arguments, code=1, **environment):
+        """Runs a command that must fail; returns its stderr."""
+        done = self.run_command(*arguments, code=code, **environment)
         self.assertEqual(done.stdout, "")
         self.assertNotIn("Traceback", done.stderr)
         return done.stderr

@@ -1,4 +1,4 @@
-"""``cwcf`` in a process of its own, as people type it."""
+"""These tests run ``cwcf`` in another process, as users do."""
 
 import contextlib
 import json
@@ -33,14 +33,14 @@ class ProcessTest(CommandCase):
                 check=False,
             )
             self.assertEqual(done.returncode, code)
-            for found, expected in ((done.stdout, out), (done.stderr, err)):
-                self.assertTrue(found.endswith(expected) if expected else found == "", found)
+            for actual, expected in ((done.stdout, out), (done.stderr, err)):
+                self.assertTrue(actual.endswith(expected) if expected else actual == "", actual)
 
-    def test_help_does_not_wait_for_jax(self):
+    def test_help_does_not_load_jax(self):
         code = "import sys; from cwcf_jax.cli import parser; parser.build(); assert 'jax' not in sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True)
 
-    def test_into_a_pipe_that_closes(self):
+    def test_a_closed_pipe(self):
         command = f"{shlex.join(thin.program('search', 'sub/3.png'))} | head -n 0"
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command],
@@ -61,18 +61,18 @@ class ProcessTest(CommandCase):
 
     @slow
     @absltest.skipUnless(sys.platform == "linux", "DID NOT RUN: needs glibc, which only Linux has")
-    def test_memory_is_allocated_as_told(self):
-        for given, expected in (None, "glibc.malloc.hugetlb=1"), ("", ""):  # glibc writes a 0 where a colon was
-            environment = {} if given is None else {"GLIBC_TUNABLES": given}
+    def test_glibc_tunables(self):
+        for user_value, expected in (None, "glibc.malloc.hugetlb=1"), ("", ""):  # glibc replaces colons by zero bytes
+            environment = {} if user_value is None else {"GLIBC_TUNABLES": user_value}
             with self.served("--port=0", **environment) as (server, _):
-                seen = pathlib.Path(f"/proc/{server.pid}/environ").read_text()
-                self.assertIn(f"GLIBC_TUNABLES={expected}", re.split("[\0:]", seen))
+                content = pathlib.Path(f"/proc/{server.pid}/environ").read_text()
+                self.assertIn(f"GLIBC_TUNABLES={expected}", re.split("[\0:]", content))
 
     def test_serve_for_the_network_needs_a_token(self):
         with self.served("--port=0", "--host=0.0.0.0") as (_, address):
-            plain, token = address.split("?token=")
+            base, token = address.split("?token=")
             self.assertGreater(len(token), 20)
-            local = f"http://127.0.0.1:{plain.rstrip('/').rsplit(':', 1)[1]}/"
+            local = f"http://127.0.0.1:{base.rstrip('/').rsplit(':', 1)[1]}/"
             with self.assertRaisesRegex(OSError, "401"):
                 urllib.request.urlopen(f"{local}api/index")
             request = urllib.request.Request(f"{local}api/index", headers={"Authorization": f"Bearer {token}"})
@@ -80,9 +80,9 @@ class ProcessTest(CommandCase):
                 self.assertEqual(answer.status, 200)
 
     @contextlib.contextmanager
-    def served(self, *flags, **more):
+    def served(self, *flags, **extra_environment):
         command = thin.program("serve", *flags)
-        environment = self.environment() | more
+        environment = self.environment() | extra_environment
         with subprocess.Popen(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, text=True) as server:
             try:
                 yield server, server.stdout.readline().split(" at ")[1].split()[0]

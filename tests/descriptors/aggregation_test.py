@@ -17,14 +17,14 @@ class AggregateTest(parameterized.TestCase):
         whitening = descriptors.fit_pca_whitening(TRAINING, dim=5) if whitened else None
         mean, projection = oracles.whitening(TRAINING, 5) if whitened else (None, None)
         expected = oracles.descriptor(VECTORS, mean, projection)
-        found = np.asarray(descriptors.aggregate(jnp.asarray(VECTORS), whitening))
-        if whitened:  # directions have no sign of their own
+        actual = np.asarray(descriptors.aggregate(jnp.asarray(VECTORS), whitening))
+        if whitened:  # the signs of directions are arbitrary
             signs = np.sign(np.asarray(whitening.projection).T[:5] @ projection).diagonal()
-            found = found * signs
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+            actual = actual * signs
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
 
     @parameterized.parameters(True, False)
-    def test_zero_vectors_take_no_part(self, whitened):
+    def test_zero_vectors_are_ignored(self, whitened):
         whitening = descriptors.fit_pca_whitening(TRAINING) if whitened else None
         with_zeros = jnp.asarray(np.insert(VECTORS, [0, 3, 6], 0.0, axis=0))
         np.testing.assert_allclose(
@@ -32,8 +32,8 @@ class AggregateTest(parameterized.TestCase):
             descriptors.aggregate(jnp.asarray(VECTORS), whitening),
             atol=1e-6,
         )
-        nothing = descriptors.aggregate(jnp.zeros((4, 8)), whitening)
-        np.testing.assert_array_equal(nothing, np.zeros(8))
+        zero = descriptors.aggregate(jnp.zeros((4, 8)), whitening)
+        np.testing.assert_array_equal(zero, np.zeros(8))
 
     def test_order_of_classes_and_scale_of_vectors_do_not_matter(self):
         whitening = descriptors.fit_pca_whitening(TRAINING)
@@ -43,8 +43,8 @@ class AggregateTest(parameterized.TestCase):
 
     def test_hand_worked(self):
         # (3, 4) and (0, 2) become (.6, .8) and (0, 1); their sum (.6, 1.8) has length sqrt(3.6).
-        found = descriptors.aggregate(jnp.array([[3.0, 4.0], [0.0, 2.0]]), None)
-        np.testing.assert_allclose(found, np.array([0.6, 1.8]) / np.sqrt(3.6), rtol=1e-6)
+        actual = descriptors.aggregate(jnp.array([[3.0, 4.0], [0.0, 2.0]]), None)
+        np.testing.assert_allclose(actual, np.array([0.6, 1.8]) / np.sqrt(3.6), rtol=1e-6)
 
 
 class RepeatDroppedTest(absltest.TestCase):
@@ -55,13 +55,13 @@ class RepeatDroppedTest(absltest.TestCase):
 
     @settings(deadline=None, max_examples=50)
     @given(st.lists(st.booleans(), min_size=8, max_size=8), st.integers(0, 100))
-    def test_the_row_before(self, dropped, seed):
+    def test_repeats_the_last_nonzero_row(self, dropped, seed):
         vectors = np.random.default_rng(seed).normal(size=(8, 3)).astype(np.float32)
         vectors[dropped] = 0.0
-        expected, last = [], np.zeros(3)
+        expected, last_nonzero = [], np.zeros(3)
         for vector in vectors:
-            last = vector if vector.any() else last
-            expected.append(last)
+            last_nonzero = vector if vector.any() else last_nonzero
+            expected.append(last_nonzero)
         np.testing.assert_array_equal(descriptors.repeat_dropped(jnp.asarray(vectors)), expected)
 
     def test_one_row_and_none_dropped(self):
@@ -69,7 +69,7 @@ class RepeatDroppedTest(absltest.TestCase):
         np.testing.assert_array_equal(descriptors.repeat_dropped(jnp.asarray(VECTORS)), VECTORS)
 
     def test_before_or_after_whitening(self):
-        """Embedding drops zeros and takes rows one by one: the order does not matter."""
+        """Both orders give the same result, because whitening keeps zero rows and treats each row separately."""
         whitening = descriptors.fit_pca_whitening(TRAINING)
         vectors = jnp.asarray(np.insert(VECTORS, [0, 3, 6], 0.0, axis=0))
         before = descriptors.whiten_normalized(descriptors.repeat_dropped(vectors), whitening)
@@ -80,9 +80,9 @@ class RepeatDroppedTest(absltest.TestCase):
 class AggregatePrefixesTest(absltest.TestCase):
     def test_equals_aggregate_of_each_prefix(self):
         whitening = descriptors.fit_pca_whitening(TRAINING)
-        embedded = descriptors.whiten_normalized(jnp.asarray(VECTORS), whitening)
-        found = descriptors.aggregate_prefixes(embedded, (1, 3, 6))
-        for row, count in zip(found, (1, 3, 6), strict=True):
+        whitened = descriptors.whiten_normalized(jnp.asarray(VECTORS), whitening)
+        actual = descriptors.aggregate_prefixes(whitened, (1, 3, 6))
+        for row, count in zip(actual, (1, 3, 6), strict=True):
             expected = descriptors.aggregate(jnp.asarray(VECTORS[:count]), whitening)
             np.testing.assert_allclose(row, expected, atol=1e-6)
 

@@ -22,24 +22,24 @@ def _class_vectors(features, cams, region):
 
 class ChannelWeightsTest(absltest.TestCase):
     def test_hand_worked(self):
-        # 2 x 2 cells; channel 0 positive in 4, channel 1 in 1: Q = (1, .25), weights log(1.25), log(5).
+        # Of 2 x 2 cells, channel 0 is positive in 4 and channel 1 in 1: Q = (1, .25), weights log(1.25), log(5).
         features = jnp.array([[[1.0, 0.0], [2.0, 0.0]], [[1.0, 3.0], [1.0, 0.0]]])
-        found = descriptors.channel_weights(features, jnp.ones((2, 2), bool))
-        np.testing.assert_allclose(found, np.log([1.25, 5.0]), rtol=1e-6)
+        actual = descriptors.channel_weights(features, jnp.ones((2, 2), bool))
+        np.testing.assert_allclose(actual, np.log([1.25, 5.0]), rtol=1e-6)
 
     @settings(deadline=None, max_examples=30)
     @given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 5))
     def test_against_the_definition_on_any_region(self, seed, height, width):
         features = _features(seed)
         region = valid_mask(jnp.array([height, width]), (4, 5))
-        found = descriptors.channel_weights(jnp.asarray(features), region)
-        np.testing.assert_allclose(found, oracles.channel_weights(features[:height, :width]), atol=1e-5)
+        actual = descriptors.channel_weights(jnp.asarray(features), region)
+        np.testing.assert_allclose(actual, oracles.channel_weights(features[:height, :width]), atol=1e-5)
 
     def test_dead_channels(self):
         features = jnp.asarray(_features(0)).at[..., 2].set(0.0)
-        found = descriptors.channel_weights(features, jnp.ones((4, 5), bool))
-        self.assertEqual(float(found[2]), 0.0)
-        self.assertTrue(bool(jnp.isfinite(found).all()))
+        actual = descriptors.channel_weights(features, jnp.ones((4, 5), bool))
+        self.assertEqual(float(actual[2]), 0.0)
+        self.assertTrue(bool(jnp.isfinite(actual).all()))
         dead = descriptors.channel_weights(jnp.zeros((4, 5, 6)), jnp.ones((4, 5), bool))
         np.testing.assert_array_equal(dead, np.zeros(6))
 
@@ -47,27 +47,27 @@ class ChannelWeightsTest(absltest.TestCase):
 class ClassVectorsTest(absltest.TestCase):
     def test_equation_4(self):
         features, cams = _features(0), _features(1, (4, 5, 3))
-        found = _class_vectors(jnp.asarray(features), jnp.asarray(cams), jnp.ones((4, 5), bool))
+        actual = _class_vectors(jnp.asarray(features), jnp.asarray(cams), jnp.ones((4, 5), bool))
         for c in range(3):
-            np.testing.assert_allclose(found[c], oracles.class_vector(features, cams[..., c]), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(actual[c], oracles.class_vector(features, cams[..., c]), rtol=1e-4, atol=1e-5)
 
-    def test_region_is_a_cut(self):
+    def test_region_equals_cropped_maps(self):
         features, cams = _features(0), _features(1, (4, 5, 3))
         region = np.zeros((4, 5), bool)
         region[1:3, 2:5] = True
-        found = _class_vectors(jnp.asarray(features), jnp.asarray(cams), jnp.asarray(region))
-        cut = _class_vectors(jnp.asarray(features[1:3, 2:5]), jnp.asarray(cams[1:3, 2:5]), jnp.ones((2, 3), bool))
-        np.testing.assert_allclose(found, cut, rtol=1e-5, atol=1e-6)
+        actual = _class_vectors(jnp.asarray(features), jnp.asarray(cams), jnp.asarray(region))
+        expected = _class_vectors(jnp.asarray(features[1:3, 2:5]), jnp.asarray(cams[1:3, 2:5]), jnp.ones((2, 3), bool))
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
     def test_no_evidence_gives_zero(self):
-        found = _class_vectors(jnp.asarray(_features(0)), jnp.zeros((4, 5, 2)), jnp.ones((4, 5), bool))
-        np.testing.assert_array_equal(found, np.zeros((2, 6)))
+        actual = _class_vectors(jnp.asarray(_features(0)), jnp.zeros((4, 5, 2)), jnp.ones((4, 5), bool))
+        np.testing.assert_array_equal(actual, np.zeros((2, 6)))
 
-    def test_of_several_images_and_without_channel_weights(self):
+    def test_several_images_with_and_without_channel_weights(self):
         sums, weights = np.arange(12.0).reshape(2, 3, 2), np.array([[1.0, 2.0], [0.0, 3.0]])
-        found = descriptors.class_vectors(sums, weights)
-        np.testing.assert_array_equal(found[0], [[0, 2], [2, 6], [4, 10]])
-        np.testing.assert_array_equal(found[1], [[0, 21], [0, 27], [0, 33]])
+        actual = descriptors.class_vectors(sums, weights)
+        np.testing.assert_array_equal(actual[0], [[0, 2], [2, 6], [4, 10]])
+        np.testing.assert_array_equal(actual[1], [[0, 21], [0, 27], [0, 33]])
         np.testing.assert_array_equal(descriptors.class_vectors(sums, None), sums)
 
     def test_bfloat16_maps_accumulate_in_float32(self):
@@ -82,8 +82,8 @@ class SumPoolTest(absltest.TestCase):
     def test_region_only(self):
         features = _features(0)
         region = np.random.default_rng(1).random((4, 5)) < 0.5
-        found = descriptors.sum_pool(jnp.asarray(features), jnp.asarray(region))
-        np.testing.assert_allclose(found, features[region].sum(axis=0), rtol=1e-5)
+        actual = descriptors.sum_pool(jnp.asarray(features), jnp.asarray(region))
+        np.testing.assert_allclose(actual, features[region].sum(axis=0), rtol=1e-5)
         mean = descriptors.mean_pool(jnp.asarray(features), jnp.asarray(region))
         np.testing.assert_allclose(mean, features[region].mean(axis=0), rtol=1e-5)
 
@@ -92,37 +92,37 @@ class MaxPoolTest(absltest.TestCase):
     def test_region_only(self):
         features = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
         region = np.random.default_rng(1).random((4, 5)) < 0.3
-        found = pooling.max_pool(jnp.asarray(features), jnp.asarray(region))
-        np.testing.assert_array_equal(found, features[region].max(axis=0))
+        actual = pooling.max_pool(jnp.asarray(features), jnp.asarray(region))
+        np.testing.assert_array_equal(actual, features[region].max(axis=0))
 
     def test_no_cells(self):
-        found = pooling.max_pool(jnp.ones((4, 5, 6)), jnp.zeros((4, 5), bool))
-        np.testing.assert_array_equal(found, np.zeros(6))
+        actual = pooling.max_pool(jnp.ones((4, 5, 6)), jnp.zeros((4, 5), bool))
+        np.testing.assert_array_equal(actual, np.zeros(6))
 
 
 class GemPoolTest(parameterized.TestCase):
     def test_hand_worked(self):
-        # Cells 1, 2, 3 and a negative one, taken for 0: (36 / 4)^(1/3).
+        # Cells 1, 2, 3 and a negative cell, which counts as 0: (36 / 4)^(1/3).
         features = jnp.array([[[1.0], [2.0]], [[3.0], [-5.0]]])
-        found = pooling.gem_pool(features, jnp.ones((2, 2), bool))
-        np.testing.assert_allclose(found, [9 ** (1 / 3)], rtol=1e-6)
+        actual = pooling.gem_pool(features, jnp.ones((2, 2), bool))
+        np.testing.assert_allclose(actual, [9 ** (1 / 3)], rtol=1e-6)
 
     @parameterized.parameters(1.0, 2.5, 3.0, 10.0)
     def test_against_the_definition(self, p):
         features = _features(0)
         region = np.random.default_rng(1).random((4, 5)) < 0.5
-        found = pooling.gem_pool(jnp.asarray(features), jnp.asarray(region), p)
+        actual = pooling.gem_pool(jnp.asarray(features), jnp.asarray(region), p)
         cells = features[region].astype(np.float64)
-        np.testing.assert_allclose(found, np.mean(cells**p, axis=0) ** (1 / p), rtol=1e-5)
+        np.testing.assert_allclose(actual, np.mean(cells**p, axis=0) ** (1 / p), rtol=1e-5)
 
     @settings(deadline=None, max_examples=30)
     @given(st.integers(0, 1000), st.floats(-30, 30))
     def test_between_mean_and_maximum_at_any_scale(self, seed, exponent):
         features = jnp.asarray(_features(seed) * np.float32(10.0**exponent))
         region = jnp.ones((4, 5), bool)
-        found = np.asarray(pooling.gem_pool(features, region, 4.0))
-        self.assertTrue(np.all(found >= np.asarray(pooling.mean_pool(features, region)) * (1 - 1e-5)))
-        self.assertTrue(np.all(found <= np.asarray(pooling.max_pool(features, region)) * (1 + 1e-5)))
+        actual = np.asarray(pooling.gem_pool(features, region, 4.0))
+        self.assertTrue(np.all(actual >= np.asarray(pooling.mean_pool(features, region)) * (1 - 1e-5)))
+        self.assertTrue(np.all(actual <= np.asarray(pooling.max_pool(features, region)) * (1 + 1e-5)))
 
     def test_nothing_positive_gives_zero(self):
         region = jnp.ones((4, 5), bool)
@@ -130,15 +130,15 @@ class GemPoolTest(parameterized.TestCase):
         np.testing.assert_array_equal(pooling.gem_pool(jnp.ones((4, 5, 2)), ~region), np.zeros(2))
 
     def test_gradient(self):
-        # d/dx (mean x^p)^(1/p) = x^(p-1) y^(1-p) / N; 0 in the dead channel and outside the region.
+        # d/dx (mean x^p)^(1/p) = x^(p-1) y^(1-p) / N for N cells and the result y; 0 outside the region.
         features = jnp.asarray(_features(0)).at[..., 2].set(0.0).at[3].set(1e30)
         region = valid_mask(jnp.array([3, 5]), (4, 5))
-        found = jax.grad(lambda x: jnp.sum(pooling.gem_pool(x, region)))(features)
+        actual = jax.grad(lambda x: jnp.sum(pooling.gem_pool(x, region)))(features)
         cells = np.asarray(features, np.float64)[:3]
         pooled = np.mean(cells**3, axis=(0, 1)) ** (1 / 3)
         expected = np.zeros((4, 5, 6))
         expected[:3] = cells**2 * np.where(pooled > 0, pooled, np.inf) ** -2.0 / 15
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
 
     def test_exponent_below_one(self):
         with self.assertRaisesRegex(ValueError, "at least 1, not 0.5"):
@@ -146,7 +146,7 @@ class GemPoolTest(parameterized.TestCase):
 
 
 class CellMaskTest(absltest.TestCase):
-    def test_columns_before_rows_and_the_end_left_out(self):
+    def test_columns_before_rows_and_exclusive_ends(self):
         mask = np.zeros((4, 5), bool)
         mask[2:3, 1:4] = True
         np.testing.assert_array_equal(pooling.cell_mask(jnp.array([1, 2, 4, 3]), (4, 5)), mask)
@@ -157,15 +157,15 @@ class StridedRegionMaskTest(parameterized.TestCase):
         return np.asarray(descriptors.strided_region_mask(jnp.array(box, jnp.float32), 16, jnp.array(cells), shape))
 
     @parameterized.parameters(
-        # Cells of 16 pixels, floor(y1 / 16) to floor(y2 / 16): paper/facts.md, section 1, "query features".
+        # Cells are 16 pixels: rows floor(y1 / 16) to floor(y2 / 16), as in the authors' released code.
         ((0, 0, 320, 240), (0, 15, 0, 20)),
         ((33, 65, 95, 127), (4, 7, 2, 5)),
         ((32, 64, 96, 128), (4, 8, 2, 6)),
         ((31.9, 63.9, 95.9, 128.1), (3, 8, 1, 5)),
-        # Boxes in original pixels overflow a smaller picture: clamped.
+        # Boxes are clipped to the map: a box in pixels of the original picture exceeds a resized image.
         ((100, 100, 9000, 9000), (6, 15, 6, 20)),
         ((-40, -1, 40, 40), (0, 2, 0, 2)),
-        # At least one cell, the nearest, whatever the box.
+        # A box has at least the one cell nearest to it.
         ((33, 65, 40, 70), (4, 5, 2, 3)),
         ((40, 40, 40, 40), (2, 3, 2, 3)),
         ((900, 700, 950, 800), (14, 15, 19, 20)),
@@ -200,7 +200,7 @@ class RegionMaskTest(parameterized.TestCase):
         ((32, 64, 64, 128), (2, 4, 1, 2)),
         ((31.9, 63.9, 64.1, 128.1), (1, 5, 0, 3)),
         ((40, 40, 40.5, 40.5), (1, 2, 1, 2)),
-        # At least one cell, the nearest, whatever the box.
+        # A box has at least the one cell nearest to it.
         ((40, 40, 40, 40), (1, 2, 1, 2)),
         ((900, 700, 950, 800), (14, 15, 19, 20)),
         ((-90, -70, -50, -10), (0, 1, 0, 1)),
@@ -212,7 +212,7 @@ class RegionMaskTest(parameterized.TestCase):
         np.testing.assert_array_equal(self._mask(box), mask)
 
     def test_borders_of_cells_that_float32_rounds(self):
-        """Row k of 13 begins at 50 k / 13 pixels: in float32 above that at 5 and 10, below at 9."""
+        """Row k of 13 begins at 50 k / 13 pixels; float32 rounds this border up for k = 5 and 10, and down for 9."""
         for k in range(1, 13):
             border = 50 * k / 13
             cells = descriptors.touched_cells(
@@ -241,10 +241,10 @@ class RegionMaskTest(parameterized.TestCase):
     def test_one_cell_region_is_finite(self):
         features = jnp.asarray(_features(0, (1, 1, 3)))
         region = descriptors.region_mask(jnp.zeros(4), jnp.array([5, 5]), jnp.array([1, 1]), (1, 1))
-        found = jax.tree.map(
+        actual = jax.tree.map(
             np.asarray, (descriptors.channel_weights(features, region), descriptors.sum_pool(features, region))
         )
-        self.assertTrue(all(np.isfinite(part).all() for part in found))
+        self.assertTrue(all(np.isfinite(array).all() for array in actual))
         self.assertTrue(bool(region[0, 0]))
 
 

@@ -1,4 +1,4 @@
-"""Power means under class maps, against their definition in float64."""
+"""Tests of power means weighted by CAMs, against the definition in float64."""
 
 import itertools
 
@@ -23,7 +23,7 @@ def _means(features, cams, region=WHOLE, p=3.0):
 
 
 def _maps(seed):
-    """Features as a ReLU leaves them, and three maps, positive or 0."""
+    """Returns random features after a ReLU, and three CAMs without negative values."""
     random = np.random.default_rng(seed)
     features = np.maximum(random.normal(size=(4, 5, 6)), 0).astype(np.float32)
     return features, np.maximum(random.normal(size=(4, 5, 3)), 0).astype(np.float32)
@@ -36,11 +36,11 @@ def _expected(features, cams, region=WHOLE, p=3.0):
 
 class ClassPowerMeansTest(parameterized.TestCase):
     def test_hand_worked(self):
-        # Cells 1, 2, 3, 4 under the maps 1 0 1 0 and 0 0 .5 0: ((1 + 27) / 2)^(1/3), and 3.
+        # Cells 1, 2, 3, 4 with the weights 1 0 1 0 and 0 0 .5 0: ((1 + 27) / 2)^(1/3), and 3.
         features = jnp.array([[[1.0], [2.0]], [[3.0], [4.0]]])
         cams = jnp.array([[[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.5], [0.0, 0.0]]])
-        found = descriptors.class_power_means(features, cams, jnp.ones((2, 2), bool))
-        np.testing.assert_allclose(found, [[14 ** (1 / 3)], [3.0]], rtol=1e-6)
+        actual = descriptors.class_power_means(features, cams, jnp.ones((2, 2), bool))
+        np.testing.assert_allclose(actual, [[14 ** (1 / 3)], [3.0]], rtol=1e-6)
 
     @parameterized.parameters(1.0, 2.5, 3.0, 10.0)
     def test_against_the_definition_on_any_region(self, p):
@@ -52,7 +52,7 @@ class ClassPowerMeansTest(parameterized.TestCase):
             )
 
     def test_values_of_any_size(self):
-        """From 1e-6 to 1e5 in one map, beside one another in one channel, or in another region than the largest."""
+        """Values from 1e-6 to 1e5 in one map: in one channel, or in a region without the channel's largest value."""
         random = np.random.default_rng(0)
         features = (10.0 ** random.uniform(-6, 5, (4, 5, 6))).astype(np.float32)
         features[..., 1] *= np.float32(1e-30)
@@ -68,10 +68,10 @@ class ClassPowerMeansTest(parameterized.TestCase):
         features, cams = _maps(0)
         cams[..., 1] = 0
         features[..., 2] = 0
-        found = _means(features, cams)
-        np.testing.assert_array_equal(found[1], np.zeros(6))
-        np.testing.assert_array_equal(found[:, 2], np.zeros(3))
-        self.assertTrue(np.all(np.asarray(found[0, [0, 1, 3, 4, 5]]) > 0))
+        actual = _means(features, cams)
+        np.testing.assert_array_equal(actual[1], np.zeros(6))
+        np.testing.assert_array_equal(actual[:, 2], np.zeros(3))
+        self.assertTrue(np.all(np.asarray(actual[0, [0, 1, 3, 4, 5]]) > 0))
         np.testing.assert_array_equal(_means(features, cams, ~WHOLE), np.zeros((3, 6)))
         np.testing.assert_array_equal(_means(np.zeros_like(features), cams), np.zeros((3, 6)))
 
@@ -83,12 +83,12 @@ class ClassPowerMeansTest(parameterized.TestCase):
 
     def test_bfloat16_maps_accumulate_in_float32(self):
         features = jnp.full((64, 64, 1), 1.0 + 2**-7, jnp.bfloat16)
-        found = descriptors.class_power_means(features, jnp.ones((64, 64, 1)), jnp.ones((64, 64), bool))
-        self.assertEqual(found.dtype, jnp.float32)
-        np.testing.assert_allclose(found, [[1.0 + 2**-7]], rtol=1e-6)
+        actual = descriptors.class_power_means(features, jnp.ones((64, 64, 1)), jnp.ones((64, 64), bool))
+        self.assertEqual(actual.dtype, jnp.float32)
+        np.testing.assert_allclose(actual, [[1.0 + 2**-7]], rtol=1e-6)
 
     @parameterized.parameters(0.99, -3.0, float("nan"), float("inf"))
-    def test_exponents_that_cannot_be(self, p):
+    def test_invalid_exponents(self, p):
         with self.assertRaisesRegex(ValueError, f"at least 1 and finite, not {p}"):
             _means(*_maps(0), p=p)
 
@@ -97,29 +97,29 @@ class PropertiesTest(absltest.TestCase):
     @settings(deadline=None, max_examples=30)
     @given(st.integers(0, 1000), st.floats(-30, 30), st.floats(-30, 30))
     def test_scales(self, seed, map_exponent, feature_exponent):
-        """A map's scale changes nothing, that of the features comes out."""
+        """The scale of a CAM has no effect; the result is proportional to the scale of the features."""
         features, cams = _maps(seed)
         scale = np.float32(10.0**feature_exponent)
-        found = _means(features * scale, cams * np.float32(10.0**map_exponent))
-        np.testing.assert_allclose(found, np.asarray(_means(features, cams)) * scale, rtol=1e-5)
+        actual = _means(features * scale, cams * np.float32(10.0**map_exponent))
+        np.testing.assert_allclose(actual, np.asarray(_means(features, cams)) * scale, rtol=1e-5)
 
     @settings(deadline=None, max_examples=30)
     @given(st.integers(0, 1000))
     def test_from_the_mean_to_the_maximum(self, seed):
-        """p = 1 is Eq. 4's sum over the sum of the map; means grow with p; their limit is where the map is positive."""
+        """p = 1 is Eq. 4 over the sum of the CAM; means grow with p up to the maximum where the CAM is positive."""
         features, cams = _maps(seed)
         sums = np.einsum("hwk,hwn->nk", features, cams) / cams.sum(axis=(0, 1))[:, None]
         means = [np.asarray(_means(features, cams, p=p)) for p in (1.0, 2.5, 3.0, 6.0)]
         np.testing.assert_allclose(means[0], sums, rtol=1e-5, atol=1e-7)
-        for one, other in itertools.pairwise(means):
-            self.assertTrue(np.all(other >= one * (1 - 1e-5)))
-        largest = np.where(cams[:, :, :, None] > 0, features[:, :, None, :], 0).max(axis=(0, 1))
-        least = np.min(cams / cams.sum(axis=(0, 1)), axis=(0, 1), where=cams > 0, initial=1.0)
-        limit = np.asarray(_means(features, cams, p=30.0))
-        self.assertTrue(np.all(limit <= largest * (1 + 1e-5)))
-        # At least the share of one cell, to the power 1 / p, of the maximum; what is small in its channel may be 0.
-        clear = largest > 0.1 * features.max(axis=(0, 1))
-        self.assertTrue(np.all(limit[clear] >= (largest * least[:, None] ** (1 / 30))[clear] * (1 - 1e-4)))
+        for smaller, larger in itertools.pairwise(means):
+            self.assertTrue(np.all(larger >= smaller * (1 - 1e-5)))
+        maxima = np.where(cams[:, :, :, None] > 0, features[:, :, None, :], 0).max(axis=(0, 1))
+        min_shares = np.min(cams / cams.sum(axis=(0, 1)), axis=(0, 1), where=cams > 0, initial=1.0)
+        near_limit = np.asarray(_means(features, cams, p=30.0))
+        self.assertTrue(np.all(near_limit <= maxima * (1 + 1e-5)))
+        # The mean is at least the maximum times (the share of one cell)^(1 / p); small values may count as 0.
+        large = maxima > 0.1 * features.max(axis=(0, 1))
+        self.assertTrue(np.all(near_limit[large] >= (maxima * min_shares[:, None] ** (1 / 30))[large] * (1 - 1e-4)))
 
 
 class GradientTest(parameterized.TestCase):
@@ -127,7 +127,7 @@ class GradientTest(parameterized.TestCase):
     def test_against_finite_differences(self, p):
         random = np.random.default_rng(0)
         features, cams = _maps(0)
-        features += np.float32(0.1)  # no kinks at hand
+        features += np.float32(0.1)  # no value is near 0, where the gradient jumps
         cams += np.float32(0.1)
         region = random.random((4, 5)) < 0.6
         directions = random.normal(size=(3, 6))
@@ -135,47 +135,47 @@ class GradientTest(parameterized.TestCase):
         def objective(features, cams):
             return np.sum(directions * _expected(features.astype(np.float64), cams, region, p))
 
-        def quotients(arrays, which):
-            found = np.zeros(arrays[which].shape)
-            for place in np.ndindex(found.shape):
-                ends = []
+        def quotients(arrays, argument):
+            result = np.zeros(arrays[argument].shape)
+            for index in np.ndindex(result.shape):
+                values = []
                 for step in (1e-5, -1e-5):
-                    moved = [array.astype(np.float64) for array in arrays]
-                    moved[which][place] += step
-                    ends.append(objective(*moved))
-                found[place] = (ends[0] - ends[1]) / 2e-5
-            return found
+                    changed = [array.astype(np.float64) for array in arrays]
+                    changed[argument][index] += step
+                    values.append(objective(*changed))
+                result[index] = (values[0] - values[1]) / 2e-5
+            return result
 
-        found = jax.grad(lambda x, cam: jnp.sum(directions * _means(x, cam, region, p=p)), argnums=(0, 1))(
+        actual = jax.grad(lambda x, cam: jnp.sum(directions * _means(x, cam, region, p=p)), argnums=(0, 1))(
             features, cams
         )
-        for which in (0, 1):
-            np.testing.assert_allclose(found[which], quotients([features, cams], which), atol=2e-5)
+        for argument in (0, 1):
+            np.testing.assert_allclose(actual[argument], quotients([features, cams], argument), atol=2e-5)
 
-    def test_the_cell_where_a_map_is_least(self):
-        """A min-max map is 0 there; the slope towards positive values is meant."""
+    def test_the_cell_of_the_minimum_of_a_map(self):
+        """A min-max map is 0 in this cell; the gradient is the slope towards positive values."""
         features, cams = _maps(0)
-        place = (*np.argwhere(cams[..., 0] == 0)[0], 0)
-        features[place[:2]] = 5.0
-        moved = cams.astype(np.float64)
-        moved[place] = 1e-7
-        slope = (_expected(features, moved)[0].sum() - _expected(features, cams)[0].sum()) / 1e-7
-        found = jax.grad(lambda cam: jnp.sum(_means(features, cam)[0]))(cams)[place]
-        np.testing.assert_allclose(found, slope, rtol=1e-3)
+        index = (*np.argwhere(cams[..., 0] == 0)[0], 0)
+        features[index[:2]] = 5.0
+        changed = cams.astype(np.float64)
+        changed[index] = 1e-7
+        slope = (_expected(features, changed)[0].sum() - _expected(features, cams)[0].sum()) / 1e-7
+        actual = jax.grad(lambda cam: jnp.sum(_means(features, cam)[0]))(cams)[index]
+        np.testing.assert_allclose(actual, slope, rtol=1e-3)
 
-    def test_zero_where_there_is_nothing(self):
+    def test_zero_for_dead_channels_and_empty_maps(self):
         features, cams = _maps(0)
         features[..., 2] = 0
         cams[..., 1] = 0
         gradient = jax.jit(jax.grad(lambda x, cam: jnp.sum(_means(x, cam)), argnums=(0, 1)))
-        for_features, for_cams = gradient(features, cams)
-        self.assertTrue(bool(jnp.isfinite(for_features).all() & jnp.isfinite(for_cams).all()))
-        np.testing.assert_array_equal(for_features[..., 2], 0)
-        np.testing.assert_array_equal(for_cams[..., 1], 0)
-        self.assertGreater(float(jnp.abs(for_features).max()), 0.0)
-        for nothing in (np.zeros_like(features), cams), (features, np.zeros_like(cams)):
-            for found in gradient(*nothing):
-                np.testing.assert_array_equal(found, 0)
+        features_gradient, cams_gradient = gradient(features, cams)
+        self.assertTrue(bool(jnp.isfinite(features_gradient).all() & jnp.isfinite(cams_gradient).all()))
+        np.testing.assert_array_equal(features_gradient[..., 2], 0)
+        np.testing.assert_array_equal(cams_gradient[..., 1], 0)
+        self.assertGreater(float(jnp.abs(features_gradient).max()), 0.0)
+        for arguments in (np.zeros_like(features), cams), (features, np.zeros_like(cams)):
+            for actual in gradient(*arguments):
+                np.testing.assert_array_equal(actual, 0)
 
     def test_finite_at_any_size(self):
         gradient = jax.jit(jax.grad(lambda x, cam: jnp.sum(_means(x, cam)), argnums=(0, 1)))
@@ -183,8 +183,8 @@ class GradientTest(parameterized.TestCase):
         for _ in range(5):
             features = (10.0 ** random.uniform(-6, 5, (4, 5, 6))).astype(np.float32)
             cams = (10.0 ** random.uniform(-30, 0, (4, 5, 3))).astype(np.float32)
-            for found in gradient(features, cams):
-                self.assertTrue(bool(jnp.isfinite(found).all()))
+            for actual in gradient(features, cams):
+                self.assertTrue(bool(jnp.isfinite(actual).all()))
 
 
 class TermsTest(parameterized.TestCase):
@@ -195,12 +195,12 @@ class TermsTest(parameterized.TestCase):
         cams[..., 2] = 0
         region = np.random.default_rng(0).random((4, 5)) < 0.7
         direction = np.random.default_rng(1).normal(size=6).astype(np.float32)
-        found = jax.jit(descriptors.power_mean_terms, static_argnames="p")(features, cams, region, direction, p=p)
+        actual = jax.jit(descriptors.power_mean_terms, static_argnames="p")(features, cams, region, direction, p=p)
         np.testing.assert_allclose(
-            found.sum(axis=(1, 2)), np.asarray(_means(features, cams, region, p=p)) @ direction, atol=1e-5
+            actual.sum(axis=(1, 2)), np.asarray(_means(features, cams, region, p=p)) @ direction, atol=1e-5
         )
-        np.testing.assert_array_equal(np.asarray(found)[:, ~region], 0)
-        np.testing.assert_array_equal(found[2], 0)
+        np.testing.assert_array_equal(np.asarray(actual)[:, ~region], 0)
+        np.testing.assert_array_equal(actual[2], 0)
 
 
 if __name__ == "__main__":

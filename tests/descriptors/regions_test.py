@@ -11,32 +11,32 @@ from cwcf_jax.descriptors import regions
 from tests.support.packages import package
 
 THRESHOLDS = (0.0, 0.1, 0.3, 0.5, 0.75)
-MAPS = 2_000  # of each kind; 5 kinds
-FOUND = functools.cache(
+NUM_MAPS = 2_000  # of each of the 5 kinds of maps
+JITTED_BOXES = functools.cache(
     lambda rule: jax.jit(jax.vmap(functools.partial(regions.boxes, rule=rule), in_axes=(0, 0, None)))
 )
 
 
-def jitted(heat_maps, sizes, thresholds, rule):
+def jitted_boxes(heat_maps, sizes, thresholds, rule):
     return np.asarray(
-        FOUND(rule)(jnp.asarray(heat_maps), jnp.asarray(sizes), jnp.asarray(thresholds, jnp.float32)), np.int32
+        JITTED_BOXES(rule)(jnp.asarray(heat_maps), jnp.asarray(sizes), jnp.asarray(thresholds, jnp.float32)), np.int32
     )
 
 
 def flooded_box(hot):
-    """The component of most cells, found by walking from each cell to its neighbours; the first of equals."""
+    """Returns the box of the first component with the most cells, by a walk from each cell to its neighbours."""
     height, width = hot.shape
-    left = {(int(y), int(x)) for y, x in np.argwhere(hot)}
+    unvisited = {(int(y), int(x)) for y, x in np.argwhere(hot)}
     best = []
-    for start in sorted(left):
-        if start not in left:
+    for start in sorted(unvisited):
+        if start not in unvisited:
             continue
-        left.remove(start)
+        unvisited.remove(start)
         cells = [start]
         for y, x in cells:
-            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
-            left -= near
-            cells += near
+            neighbours = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & unvisited
+            unvisited -= neighbours
+            cells += neighbours
         best = cells if len(cells) > len(best) else best
     if not best:
         return 0, 0, width, height
@@ -45,7 +45,7 @@ def flooded_box(hot):
 
 
 def traced_box(hot):
-    """OpenCV's contour of the largest area, as the released code takes it."""
+    """Returns the box of OpenCV's contour with the largest area, as in the authors' released code."""
     cv2 = package("cv2")
     contours, _ = cv2.findContours(hot.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
@@ -57,18 +57,18 @@ def traced_box(hot):
 ORACLES = {"component": flooded_box, "contour": traced_box}
 
 
-def expected(heat_maps, sizes, thresholds, rule):
-    found = []
+def expected_boxes(heat_maps, sizes, thresholds, rule):
+    boxes = []
     for heat, (height, width) in zip(heat_maps, sizes, strict=True):
         area = heat[:height, :width]
-        cuts = np.asarray(thresholds, np.float32) * max(area.max(), np.float32(0))
-        nothing = np.zeros_like(area, bool)
-        found.append([ORACLES[rule](area > cut if area.max() > 0 else nothing) for cut in cuts])
-    return np.array(found, np.int32)
+        limits = np.asarray(thresholds, np.float32) * max(area.max(), np.float32(0))
+        empty = np.zeros_like(area, bool)
+        boxes.append([ORACLES[rule](area > limit if area.max() > 0 else empty) for limit in limits])
+    return np.array(boxes, np.int32)
 
 
 def random_maps(seed, count, shape, kind):
-    """Maps of several sizes, 0 outside: noise of few or many values, blobs, thin lines, mazes of holes in holes."""
+    """Returns random maps of several sizes, with 0 outside: noise, noise of few values, blobs, or nested rings."""
     random = np.random.default_rng(seed)
     sizes = np.stack([random.integers(1, side + 1, count) for side in shape], axis=1).astype(np.int32)
     sizes[: count // 2] = shape
@@ -94,21 +94,22 @@ def random_maps(seed, count, shape, kind):
     return heat.astype(np.float32), sizes
 
 
-def drawing(*lines):
+def draw(*lines):
     return np.array([[cell != "." for cell in line] for line in lines], np.float32)
 
 
 class BoxesTest(parameterized.TestCase):
-    def both(self, heat, thresholds, rule, size=None):
+    def boxes(self, heat, thresholds, rule, size=None):
+        """Returns the boxes of one map, after a check that host and device agree."""
         sizes = np.array([heat.shape if size is None else size], np.int32)
         heat = np.asarray(heat, np.float32)[None]
-        found = regions.host_boxes(heat, sizes, thresholds, rule)[0]
-        np.testing.assert_array_equal(jitted(heat, sizes, thresholds, rule)[0], found)
-        return found.tolist()
+        host_boxes = regions.host_boxes(heat, sizes, thresholds, rule)[0]
+        np.testing.assert_array_equal(jitted_boxes(heat, sizes, thresholds, rule)[0], host_boxes)
+        return host_boxes.tolist()
 
     @parameterized.product(
         rule=regions.RULES,
-        # About 40 % of noise above the threshold makes as many components and joints as there can be.
+        # With about 40 % of the cells above the threshold, noise has the most components and the most junctions.
         kind=(
             ("noise", (7, 9), 0.6),
             ("quantised", (9, 12), 0.6),
@@ -119,63 +120,63 @@ class BoxesTest(parameterized.TestCase):
     )
     def test_on_random_maps(self, rule, kind):
         kind, shape, threshold = kind
-        heat_maps, sizes = random_maps(0, MAPS, shape, kind)
-        wanted = expected(heat_maps, sizes, (threshold,), rule)
-        np.testing.assert_array_equal(regions.host_boxes(heat_maps, sizes, (threshold,), rule), wanted)
-        np.testing.assert_array_equal(jitted(heat_maps, sizes, (threshold,), rule), wanted)
+        heat_maps, sizes = random_maps(0, NUM_MAPS, shape, kind)
+        expected = expected_boxes(heat_maps, sizes, (threshold,), rule)
+        np.testing.assert_array_equal(regions.host_boxes(heat_maps, sizes, (threshold,), rule), expected)
+        np.testing.assert_array_equal(jitted_boxes(heat_maps, sizes, (threshold,), rule), expected)
 
     @parameterized.parameters(*regions.RULES)
-    def test_on_maps_of_the_network(self, rule):
+    def test_on_maps_as_large_as_a_networks(self, rule):
         heat_maps, sizes = random_maps(1, 8, (45, 64), "smooth")
-        wanted = expected(heat_maps, sizes, THRESHOLDS, rule)
-        np.testing.assert_array_equal(regions.host_boxes(heat_maps, sizes, THRESHOLDS, rule), wanted)
-        np.testing.assert_array_equal(jitted(heat_maps, sizes, THRESHOLDS, rule), wanted)
+        expected = expected_boxes(heat_maps, sizes, THRESHOLDS, rule)
+        np.testing.assert_array_equal(regions.host_boxes(heat_maps, sizes, THRESHOLDS, rule), expected)
+        np.testing.assert_array_equal(jitted_boxes(heat_maps, sizes, THRESHOLDS, rule), expected)
 
     def test_by_hand(self):
         heat = np.array([[0.9, 0.5, 0.0, 0.2], [0.0, 0.0, 0.0, 0.2], [0.0, 1.0, 0.3, 0.2]])
-        # Above .1: the right edge joins the bottom row; above .25: the top left pair comes before the bottom pair;
-        # above .4: the same pair again; above .95 one cell is left.
-        found = self.both(heat, (0.1, 0.25, 0.4, 0.95), "component")
-        self.assertEqual(found, [[1, 0, 4, 3], [0, 0, 2, 1], [0, 0, 2, 1], [1, 2, 2, 3]])
+        # Above .1, the right edge joins the bottom row. Above .25, the top left pair comes before the bottom pair.
+        # Above .4, the top left pair is the largest component. Above .95, one cell is left.
+        actual = self.boxes(heat, (0.1, 0.25, 0.4, 0.95), "component")
+        self.assertEqual(actual, [[1, 0, 4, 3], [0, 0, 2, 1], [0, 0, 2, 1], [1, 2, 2, 3]])
 
     @parameterized.named_parameters(
-        # 7 cells in a line enclose nothing, 4 in a square enclose 1
-        ("line_and_square", drawing("XXXXXXX", ".......", "...XX..", "...XX.."), [0, 0, 7, 1], [3, 2, 5, 4]),
-        # a ring of 8 cells encloses 4, holes counting; 9 of a bar two high enclose 3 and a half
-        ("ring", drawing("XXX.XXXXX", "X.X.XXXX.", "XXX......"), [4, 0, 9, 2], [0, 0, 3, 3]),
-        # joined at corners: a diamond of 4 cells encloses 2, a square of 4 encloses 1
-        ("diamond", drawing(".X..XX", "X.X.XX", ".X...."), [0, 0, 3, 3], [0, 0, 3, 3]),
-        # what lies in a hole is not looked at and does not count as cells
-        ("island", drawing("XXXXX", "X...X", "X.X.X", "X...X", "XXXXX"), [0, 0, 5, 5], [0, 0, 5, 5]),
-        # equals: the first by cells, the last by area
-        ("ties", drawing("XX..XX", "XX..XX", "......", ".XX...", ".XX..."), [0, 0, 2, 2], [1, 3, 3, 5]),
-        ("single_cells", drawing("X.X", "...", "X.X"), [0, 0, 1, 1], [2, 2, 3, 3]),
-        ("one_cell", drawing("X"), [0, 0, 1, 1], [0, 0, 1, 1]),
+        # A line of 7 cells has area 0, a square of 4 cells has area 1.
+        ("line_and_square", draw("XXXXXXX", ".......", "...XX..", "...XX.."), [0, 0, 7, 1], [3, 2, 5, 4]),
+        # A ring of 8 cells has area 4 with its hole; 9 cells in two rows have area 3.5.
+        ("ring", draw("XXX.XXXXX", "X.X.XXXX.", "XXX......"), [4, 0, 9, 2], [0, 0, 3, 3]),
+        # A diamond of 4 cells, which touch at corners, has area 2; a square of 4 cells has area 1.
+        ("diamond", draw(".X..XX", "X.X.XX", ".X...."), [0, 0, 3, 3], [0, 0, 3, 3]),
+        # A cell inside a hole belongs to the area, but not to the component's cells.
+        ("island", draw("XXXXX", "X...X", "X.X.X", "X...X", "XXXXX"), [0, 0, 5, 5], [0, 0, 5, 5]),
+        # Of equal components, `component` selects the first, and `contour` the last.
+        ("ties", draw("XX..XX", "XX..XX", "......", ".XX...", ".XX..."), [0, 0, 2, 2], [1, 3, 3, 5]),
+        ("single_cells", draw("X.X", "...", "X.X"), [0, 0, 1, 1], [2, 2, 3, 3]),
+        ("one_cell", draw("X"), [0, 0, 1, 1], [0, 0, 1, 1]),
     )
     def test_which_component(self, heat, by_cells, by_area):
-        self.assertEqual(self.both(heat, (0.5,), "component"), [by_cells])
-        self.assertEqual(self.both(heat, (0.5,), "contour"), [by_area])
+        self.assertEqual(self.boxes(heat, (0.5,), "component"), [by_cells])
+        self.assertEqual(self.boxes(heat, (0.5,), "contour"), [by_area])
 
     @parameterized.product(rule=regions.RULES, value=(-2.0, 0.0, 0.3))
-    def test_without_a_preference_the_valid_area_is_the_box(self, rule, value):
+    def test_the_box_of_a_constant_map_is_the_valid_area(self, rule, value):
         heat = np.zeros((6, 8), np.float32)
         heat[:4, :5] = value
-        self.assertEqual(self.both(heat, (0.0, 0.4), rule, size=(4, 5)), [[0, 0, 5, 4]] * 2)
-        self.assertEqual(self.both(np.full((1, 1), value), (0.2,), rule), [[0, 0, 1, 1]])
+        self.assertEqual(self.boxes(heat, (0.0, 0.4), rule, size=(4, 5)), [[0, 0, 5, 4]] * 2)
+        self.assertEqual(self.boxes(np.full((1, 1), value), (0.2,), rule), [[0, 0, 1, 1]])
 
     @parameterized.parameters(*regions.RULES)
     def test_nothing_above_the_threshold(self, rule):
-        self.assertEqual(self.both(drawing("X.."), (1.0,), rule), [[0, 0, 3, 1]])
+        self.assertEqual(self.boxes(draw("X.."), (1.0,), rule), [[0, 0, 3, 1]])
 
     @parameterized.parameters(*regions.RULES)
     def test_negative_heat_is_never_hot(self, rule):
-        self.assertEqual(self.both(np.array([[-1.0, -3.0, 0.5]]), (0.0,), rule), [[2, 0, 3, 1]])
+        self.assertEqual(self.boxes(np.array([[-1.0, -3.0, 0.5]]), (0.0,), rule), [[2, 0, 3, 1]])
 
     @parameterized.parameters(*regions.RULES)
-    def test_what_lies_in_the_padding_is_not_seen(self, rule):
+    def test_padding_is_ignored(self, rule):
         heat = np.full((5, 6), 9.0, np.float32)
-        heat[:3, :4] = drawing("....", ".XX.", ".XX.")
-        self.assertEqual(self.both(heat, (0.2,), rule, size=(3, 4)), [[1, 1, 3, 3]])
+        heat[:3, :4] = draw("....", ".XX.", ".XX.")
+        self.assertEqual(self.boxes(heat, (0.2,), rule, size=(3, 4)), [[1, 1, 3, 3]])
 
     @parameterized.parameters(*regions.RULES)
     def test_a_spiral_is_one_component(self, rule):
@@ -187,14 +188,14 @@ class BoxesTest(parameterized.TestCase):
                 y, x = y + step[0], x + step[1]
                 spiral[y, x] = 1
             step = (step[1], -step[0])
-        self.assertEqual(self.both(spiral, (0.5,), rule), [[0, 0, 31, 31]])
-        self.assertEqual(self.both(spiral[::-1, ::-1], (0.5,), rule), [[0, 0, 31, 31]])
+        self.assertEqual(self.boxes(spiral, (0.5,), rule), [[0, 0, 31, 31]])
+        self.assertEqual(self.boxes(spiral[::-1, ::-1], (0.5,), rule), [[0, 0, 31, 31]])
 
     @settings(deadline=None, max_examples=40)
     @given(st.integers(0, 10_000), st.sampled_from(regions.RULES))
-    def test_a_higher_threshold_never_leaves_the_valid_area(self, seed, rule):
+    def test_boxes_lie_inside_the_valid_area(self, seed, rule):
         heat_maps, sizes = random_maps(seed, 1, (6, 7), "quantised")
-        for x1, y1, x2, y2 in jitted(heat_maps, sizes, THRESHOLDS, rule)[0]:
+        for x1, y1, x2, y2 in jitted_boxes(heat_maps, sizes, THRESHOLDS, rule)[0]:
             self.assertTrue(0 <= x1 < x2 <= sizes[0, 1])
             self.assertTrue(0 <= y1 < y2 <= sizes[0, 0])
 
@@ -207,19 +208,19 @@ class BoxesTest(parameterized.TestCase):
 
 class GridBoxesTest(parameterized.TestCase):
     def test_by_hand(self):
-        found = regions.grid_boxes((30, 42), (1, 2))
+        actual = regions.grid_boxes((30, 42), (1, 2))
         expected = [(0, 0, 42, 30), (0, 0, 28, 20), (14, 0, 42, 20), (0, 10, 28, 30), (14, 10, 42, 30)]
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(actual, expected)
 
     @settings(deadline=None, max_examples=60)
     @given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.lists(st.integers(1, 5), min_size=1, max_size=4))
     def test_windows_lie_inside_and_cover_the_map(self, size, levels):
-        found = regions.grid_boxes(size, levels)
-        self.assertEqual(found.shape, (sum(level * level for level in levels), 4))
+        windows = regions.grid_boxes(size, levels)
+        self.assertEqual(windows.shape, (sum(level * level for level in levels), 4))
         start = 0
         for level in levels:
             covered = np.zeros(size, int)
-            for x1, y1, x2, y2 in found[start : start + level * level].tolist():
+            for x1, y1, x2, y2 in windows[start : start + level * level].tolist():
                 self.assertTrue(0 <= x1 < x2 <= size[1] and 0 <= y1 < y2 <= size[0])
                 self.assertLess(abs((x2 - x1) - 2 * size[1] / (level + 1)) if level > 1 else 0, 2)
                 covered[y1:y2, x1:x2] += 1
@@ -232,7 +233,7 @@ class SelectBoxesTest(parameterized.TestCase):
         # sides 5 x 5, 4 x 9, 9 x 4, 6 x 7
         ([[0, 0, 5, 5], [1, 1, 5, 10], [0, 0, 9, 4], [2, 3, 8, 10]], 5, [True, False, False, True]),
         ([[0, 0, 5, 5], [1, 1, 5, 10], [0, 0, 9, 4], [2, 3, 8, 10]], 6, [False, False, False, True]),
-        ([[0, 0, 4, 9], [1, 1, 3, 3]], 5, [False, False]),  # facts.md: none left, the image is last
+        ([[0, 0, 4, 9], [1, 1, 3, 3]], 5, [False, False]),  # no box is left
         ([[0, 0, 4, 9]], 5, [False]),
         ([[0, 0, 1, 1], [3, 3, 4, 5]], 1, [True, True]),
         ([[0, 0, 1, 1], [3, 3, 4, 5]], 0, [True, True]),
@@ -241,8 +242,8 @@ class SelectBoxesTest(parameterized.TestCase):
         np.testing.assert_array_equal(regions.select_boxes(np.array(boxes), minimum), valid)
 
     def test_minimum_of_the_released_code(self):
-        found = regions.select_boxes(np.array([[[0, 0, 5, 5], [0, 0, 4, 4]]]))
-        np.testing.assert_array_equal(found, [[True, False]])
+        actual = regions.select_boxes(np.array([[[0, 0, 5, 5], [0, 0, 4, 4]]]))
+        np.testing.assert_array_equal(actual, [[True, False]])
 
 
 if __name__ == "__main__":

@@ -24,17 +24,17 @@ class PcaTest(parameterized.TestCase):
         vectors = _vectors()
         whitening = descriptors.fit_pca_whitening(vectors, dim=dim, fitted_on="noise")
         mean, projection = oracles.whitening(vectors, dim or 8)
-        found, expected = _whiten(vectors, whitening), (vectors - mean) @ projection
-        # A direction and its negative are both right.
-        np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=2e-4)
+        actual, expected = _whiten(vectors, whitening), (vectors - mean) @ projection
+        # The sign of a direction is arbitrary.
+        np.testing.assert_allclose(np.abs(actual), np.abs(expected), atol=2e-4)
         self.assertEqual(whitening.dim, dim or 8)
         self.assertEqual(whitening.fitted_on, "noise")
 
     def test_result_is_white(self):
         vectors = _vectors()
-        found = _whiten(vectors, descriptors.fit_pca_whitening(vectors))
-        np.testing.assert_allclose(found.mean(axis=0), np.zeros(8), atol=1e-4)
-        np.testing.assert_allclose(np.cov(found.T), np.eye(8), atol=1e-3)  # np.cov divides by n - 1
+        actual = _whiten(vectors, descriptors.fit_pca_whitening(vectors))
+        np.testing.assert_allclose(actual.mean(axis=0), np.zeros(8), atol=1e-4)
+        np.testing.assert_allclose(np.cov(actual.T), np.eye(8), atol=1e-3)  # np.cov divides by n - 1
 
     def test_largest_variance_first(self):
         eigenvalues = np.asarray(descriptors.fit_pca_whitening(_vectors()).eigenvalues)
@@ -45,7 +45,7 @@ class PcaTest(parameterized.TestCase):
     def test_fewer_vectors_than_dimensions(self, count, seed):
         vectors = _vectors(count=count, seed=seed)
         whitening = descriptors.fit_pca_whitening(vectors, dim=8)
-        self.assertEqual(whitening.dim, count - 1)  # centring takes one
+        self.assertEqual(whitening.dim, count - 1)  # centring removes one dimension
         self.assertTrue(np.isfinite(_whiten(vectors, whitening)).all())
         self.assertGreater(float(whitening.eigenvalues.min()), 0)
 
@@ -62,7 +62,7 @@ class PcaTest(parameterized.TestCase):
         (np.ones((5, 4)), "all equal"),
         (np.full((5, 4), np.nan), "not finite"),
     )
-    def test_vectors_that_carry_none(self, vectors, message):
+    def test_vectors_without_a_whitening(self, vectors, message):
         for fit in (descriptors.fit_pca_whitening, descriptors.fit_shrinkage_whitening):
             with self.assertRaisesRegex(ValueError, message):
                 fit(vectors)
@@ -71,8 +71,8 @@ class PcaTest(parameterized.TestCase):
         vectors = _vectors()
         with_zeros = np.insert(vectors, [0, 7, 60], 0.0, axis=0)
         for fit in (descriptors.fit_pca_whitening, descriptors.fit_shrinkage_whitening):
-            for found, expected in zip(jax.tree.leaves(fit(with_zeros)), jax.tree.leaves(fit(vectors)), strict=True):
-                np.testing.assert_array_equal(found, expected)
+            for actual, expected in zip(jax.tree.leaves(fit(with_zeros)), jax.tree.leaves(fit(vectors)), strict=True):
+                np.testing.assert_array_equal(actual, expected)
         with self.assertRaisesRegex(ValueError, "at least 2 vectors that are not zero"):
             descriptors.fit_pca_whitening(with_zeros[[0, 8]])
 
@@ -85,8 +85,8 @@ class ShrinkageTest(parameterized.TestCase):
     def test_eigenvalues_are_drawn_to_their_mean(self):
         vectors = _vectors()
         plain = np.linalg.eigvalsh(np.cov(vectors.T))[::-1]
-        found = descriptors.fit_shrinkage_whitening(vectors, ratio=0.2)
-        np.testing.assert_allclose(found.eigenvalues, 0.8 * plain + 0.2 * plain.mean(), rtol=1e-4)
+        actual = descriptors.fit_shrinkage_whitening(vectors, ratio=0.2)
+        np.testing.assert_allclose(actual.eigenvalues, 0.8 * plain + 0.2 * plain.mean(), rtol=1e-4)
 
     def test_keeps_all_directions_of_few_vectors(self):
         vectors = _vectors(count=4)
@@ -96,12 +96,12 @@ class ShrinkageTest(parameterized.TestCase):
         gram = np.asarray(whitening.projection).T @ np.asarray(whitening.projection)
         np.testing.assert_allclose(gram, np.eye(8), atol=1e-5)
 
-    def test_the_ends_of_the_ratio(self):
+    def test_ratios_0_and_1(self):
         vectors = _vectors()
-        none = _whiten(vectors, descriptors.fit_shrinkage_whitening(vectors, ratio=0.0))
-        np.testing.assert_array_equal(none, _whiten(vectors, descriptors.fit_pca_whitening(vectors)))
-        full = _whiten(vectors, descriptors.fit_shrinkage_whitening(vectors, ratio=1.0))
-        lengths = np.linalg.norm(full, axis=1) / np.linalg.norm(vectors - vectors.mean(axis=0), axis=1)
+        whitened_0 = _whiten(vectors, descriptors.fit_shrinkage_whitening(vectors, ratio=0.0))
+        np.testing.assert_array_equal(whitened_0, _whiten(vectors, descriptors.fit_pca_whitening(vectors)))
+        whitened_1 = _whiten(vectors, descriptors.fit_shrinkage_whitening(vectors, ratio=1.0))
+        lengths = np.linalg.norm(whitened_1, axis=1) / np.linalg.norm(vectors - vectors.mean(axis=0), axis=1)
         np.testing.assert_allclose(lengths, lengths[0], rtol=1e-4)  # only centred, rotated and scaled
 
     @parameterized.parameters(-0.1, 1.1)
@@ -117,20 +117,20 @@ class PytreeTest(absltest.TestCase):
         for name in ("mean", "projection", "eigenvalues"):
             np.testing.assert_array_equal(getattr(passed, name), getattr(whitening, name))
 
-    def test_the_name_compiles_nothing_again(self):
-        traced = []
+    def test_another_name_causes_no_compilation(self):
+        traced_shapes = []
 
         @jax.jit
-        def whitened(vectors, whitening):
-            traced.append(vectors.shape)
+        def whiten(vectors, whitening):
+            traced_shapes.append(vectors.shape)
             return descriptors.whiten(vectors, whitening)
 
         noise, photographs = (
             descriptors.fit_pca_whitening(_vectors(), fitted_on=name) for name in ("noise", "photographs")
         )
-        np.testing.assert_array_equal(whitened(_vectors(), noise), whitened(_vectors(), photographs))
-        self.assertLen(traced, 1)
-        self.assertEqual(whitened._cache_size(), 1)
+        np.testing.assert_array_equal(whiten(_vectors(), noise), whiten(_vectors(), photographs))
+        self.assertLen(traced_shapes, 1)
+        self.assertEqual(whiten._cache_size(), 1)
         self.assertEqual((noise.fitted_on, photographs.fitted_on), ("noise", "photographs"))
 
     def test_the_name_is_no_part_of_the_pytree(self):

@@ -1,4 +1,4 @@
-"""What was compiled ahead is what a call needs: nothing is compiled after it."""
+"""Tests of `compile_ahead`: the later call of the same pass compiles nothing."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ import cwcf_jax
 from cwcf_jax import encoder
 from tests.training import tiny
 
-COMPILED = "/jax/core/compile/backend_compile_duration"
+COMPILATION_EVENT = "/jax/core/compile/backend_compile_duration"
 ROOT = pathlib.Path(__file__).parents[2]
 
 WHITENED = """
@@ -27,24 +27,24 @@ model = ahead_test._model()
 images = np.zeros((1, 50, 100, 3), np.uint8)
 whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(0).random((60, model.feature_dim)), dim=4)
 encoder.compile_ahead(encoder.encode, model, images.shape[:3], num_classes=3, whitening=whitening)
-with ahead_test.events() as called:
+with ahead_test.events() as events_of_call:
     encoder.encode(model, images, num_classes=3, whitening=whitening)
-assert ahead_test.COMPILED not in called
+assert ahead_test.COMPILATION_EVENT not in events_of_call
 """
 
 
 @contextlib.contextmanager
 def events():
-    """The names of what JAX reports while the context lasts."""
-    found = []
+    """Records the names of JAX's monitoring events until the block ends."""
+    names = []
 
     def listen(event, duration, **_):
         del duration
-        found.append(event)
+        names.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        yield found
+        yield names
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
 
@@ -64,25 +64,25 @@ class CompileAheadTest(parameterized.TestCase):
         ("raw_features", encoder.raw_features, {}, {}),
         ("feature_maps", encoder.feature_maps, {}, {}),
     )
-    def test_the_call_that_follows_compiles_nothing(self, function, options, more):
+    def test_the_later_call_compiles_nothing(self, function, options, boxes):
         jax.clear_caches()
         images = np.random.default_rng(1).integers(0, 256, (2, 50, 100, 3), np.uint8)
-        with events() as ahead:
-            encoder.compile_ahead(function, _model(), images.shape[:3], **options, boxes=bool(more))
-        self.assertIn(COMPILED, ahead)
-        with events() as called:
-            found = function(_model(), images, **options, **more)
-        self.assertNotIn(COMPILED, called)
+        with events() as events_ahead:
+            encoder.compile_ahead(function, _model(), images.shape[:3], **options, boxes=bool(boxes))
+        self.assertIn(COMPILATION_EVENT, events_ahead)
+        with events() as events_of_call:
+            actual = function(_model(), images, **options, **boxes)
+        self.assertNotIn(COMPILATION_EVENT, events_of_call)
         jax.clear_caches()
-        again = function(_model(), images, **options, **more)
-        jax.tree.map(np.testing.assert_array_equal, found, again)
+        expected = function(_model(), images, **options, **boxes)
+        jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
     def test_with_a_whitening(self):
-        """Without the type checks of the tests, which JAX's own use of a `Whitening` does not pass."""
+        """Runs in a process without the tests' type checks, because JAX builds a `Whitening` of other types."""
         done = subprocess.run([sys.executable, "-c", WHITENED], cwd=ROOT, capture_output=True, text=True, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
-    def test_another_function(self):
+    def test_another_function_is_refused(self):
         with self.assertRaisesRegex(ValueError, "heat_maps is no pass that can be compiled ahead"):
             encoder.compile_ahead(encoder.heat_maps, _model(), (1, 50, 50), num_classes=1)
 

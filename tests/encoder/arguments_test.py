@@ -1,4 +1,4 @@
-"""What the encoder refuses, and how it says so."""
+"""Tests of the errors for wrong arguments of the encoder."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,9 @@ from cwcf_jax import encoder, networks
 class ArgumentsTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        self.model = encoder.load("googlenet", networks.get("googlenet").shapes())  # shapes do for what is refused
+        self.model = encoder.load(
+            "googlenet", networks.get("googlenet").shapes()
+        )  # errors need only the shapes of parameters
 
     @parameterized.parameters(
         (dict(images=np.zeros((4, 4, 3), np.uint8)), r"images must be \[batch, .*add a batch axis"),
@@ -40,7 +42,7 @@ class ArgumentsTest(parameterized.TestCase):
             with self.assertRaisesRegex(ValueError, message):
                 function(self.model, **arguments)
 
-    def test_load(self):
+    def test_errors_of_load(self):
         with self.assertRaisesRegex(ValueError, "unknown CAM normalization 'softmax'; known: min_max"):
             encoder.load("googlenet", {}, cam_normalization="softmax")
         with self.assertRaisesRegex(ValueError, "unknown network"):

@@ -1,4 +1,4 @@
-"""All classes of an image at once, against encoding it for each strategy."""
+"""Tests of embeddings: all class vectors of an image at once, compared with `encode` under each strategy."""
 
 import functools
 
@@ -26,28 +26,28 @@ class EmbeddingsTest(absltest.TestCase):
         photographs = read_oxford(shared.require("data/oxford_dev"))
         image = read_image(photographs.paths[0])[None, :200, :256]
         whitening = cwcf_jax.fit_pca_whitening(np.random.default_rng(0).random((80, model.feature_dim)), dim=16)
-        found = encoder.embed_classes(model, image, num_classes=8, whitening=whitening)
-        self.assertEqual(found.vectors.shape, (1, model.network.spec.num_labels, 16))
+        actual = encoder.embed_classes(model, image, num_classes=8, whitening=whitening)
+        self.assertEqual(actual.vectors.shape, (1, model.network.spec.num_labels, 16))
         expected = cwcf_jax.encode(model, image, num_classes=8, whitening=whitening)
-        np.testing.assert_allclose(found.descriptors, expected, atol=1e-5)
+        np.testing.assert_allclose(actual.descriptors, expected, atol=1e-5)
         ids = np.array([97, 3, 84])
         expected = cwcf_jax.encode(model, image, class_ids=ids, whitening=whitening)[0]
-        np.testing.assert_allclose(oracles.l2(np.asarray(found.vectors[0, ids]).sum(axis=0)), expected, atol=1e-5)
+        np.testing.assert_allclose(oracles.l2(np.asarray(actual.vectors[0, ids]).sum(axis=0)), expected, atol=1e-5)
         top = cwcf_jax.class_vectors(model, image, num_classes=8)
-        np.testing.assert_allclose(found.probabilities[0, top.class_ids[0]], top.probabilities[0], rtol=1e-5)
+        np.testing.assert_allclose(actual.probabilities[0, top.class_ids[0]], top.probabilities[0], rtol=1e-5)
 
-    def test_from_maps(self):
+    def test_embed_maps(self):
         model = _tiny_model()
         images = np.random.default_rng(0).integers(0, 256, (2, 128, 256, 3)).astype(np.uint8)
         sizes = np.array([[128, 200], [90, 256]])
         maps = encoder.feature_maps(model, images, sizes=sizes)
-        found = encoder.embed_maps(model, maps, num_classes=4)
+        actual = encoder.embed_maps(model, maps, num_classes=4)
         expected = cwcf_jax.encode(model, images, sizes=sizes, num_classes=4)
-        np.testing.assert_allclose(found.descriptors, expected, atol=1e-5)
+        np.testing.assert_allclose(actual.descriptors, expected, atol=1e-5)
         with self.assertRaisesRegex(ValueError, "between 1 and 10, not 0"):
             encoder.embed_maps(model, maps, num_classes=0)
-        with self.assertRaisesRegex(ValueError, r"own must be 0 \(all\) to 10 classes, not 11"):
-            encoder.embed_maps(model, maps, num_classes=4, own=11)
+        with self.assertRaisesRegex(ValueError, r"own_classes must be 0 \(all\) to 10 classes, not 11"):
+            encoder.embed_maps(model, maps, num_classes=4, own_classes=11)
 
     def test_class_vectors_from_maps(self):
         model = _tiny_model()
@@ -56,12 +56,12 @@ class EmbeddingsTest(absltest.TestCase):
         maps = encoder.feature_maps(model, images, sizes=sizes)
         boxes = np.array([[10, 20, 150, 120], [30, 0, 256, 90]], np.float32)
         ids = np.array([7, 3, 8])
-        for given in ({}, {"boxes": boxes}, {"class_ids": ids}, {"class_ids": ids, "boxes": boxes}):
-            found = encoder.class_vectors_from_maps(model, maps, sizes, num_classes=4, **given)
-            expected = cwcf_jax.class_vectors(model, images, num_classes=4, sizes=sizes, **given)
-            np.testing.assert_array_equal(found.class_ids, expected.class_ids)
-            np.testing.assert_allclose(found.vectors, expected.vectors, rtol=1e-4, atol=1e-5)
-            np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=1e-4)
+        for options in ({}, {"boxes": boxes}, {"class_ids": ids}, {"class_ids": ids, "boxes": boxes}):
+            actual = encoder.class_vectors_from_maps(model, maps, sizes, num_classes=4, **options)
+            expected = cwcf_jax.class_vectors(model, images, num_classes=4, sizes=sizes, **options)
+            np.testing.assert_array_equal(actual.class_ids, expected.class_ids)
+            np.testing.assert_allclose(actual.vectors, expected.vectors, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(actual.probabilities, expected.probabilities, rtol=1e-4)
 
     def test_a_model_that_repeats_dropped_classes_is_refused(self):
         with self.assertRaisesRegex(ValueError, "load the model without repeat_dropped"):

@@ -1,4 +1,4 @@
-"""The maps of one layer, and what is pooled from them, against the network itself."""
+"""Tests of extractors: the maps of one layer, and their sums, compared with the network's own."""
 
 import pathlib
 
@@ -16,7 +16,7 @@ SIZES = [(11, 14), (16, 9)]
 
 
 def _images():
-    """Noise beyond the valid areas, which must not matter."""
+    """Returns images with noise also outside the valid areas, which must be ignored."""
     return np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
 
 
@@ -36,46 +36,46 @@ class ExtractorTest(parameterized.TestCase):
         return encoder.load_extractor(self.network, self.folder / "weights.npz", **options)
 
     @parameterized.parameters(("conv1_1", 4, 1), ("conv2_1", 6, 2), ("pool2", 6, 4))
-    def test_maps_are_the_networks(self, layer, dim, stride):
+    def test_maps_equal_the_networks_maps(self, layer, dim, stride):
         extractor = self.load(layer=layer)
         self.assertEqual(extractor.dim, dim)
         sizes = jnp.array(SIZES, jnp.int32)
-        found, found_sizes = encoder.layer_maps(extractor, _images(), sizes)
-        self.assertEqual(found_sizes.tolist(), [[-(-side // stride) for side in one] for one in SIZES])
+        actual, actual_sizes = encoder.layer_maps(extractor, _images(), sizes)
+        self.assertEqual(actual_sizes.tolist(), [[-(-side // stride) for side in size] for size in SIZES])
         for i, (height, width) in enumerate(SIZES):
-            alone = jnp.asarray(_images()[i : i + 1, :height, :width])
+            image = jnp.asarray(_images()[i : i + 1, :height, :width])
             size = jnp.array([[height, width]], jnp.int32)
-            inputs = networks.preprocess(alone, size, self.network.spec.preprocessing)
+            inputs = networks.preprocess(image, size, self.network.spec.preprocessing)
             _, maps = self.network.apply(self.params, inputs, size)
-            rows, columns = found_sizes[i].tolist()
-            np.testing.assert_allclose(found[i, :rows, :columns], maps[layer][0], atol=1e-5)
-            self.assertEqual(float(jnp.abs(found[i, rows:]).sum() + jnp.abs(found[i, :, columns:]).sum()), 0.0)
+            rows, columns = actual_sizes[i].tolist()
+            np.testing.assert_allclose(actual[i, :rows, :columns], maps[layer][0], atol=1e-5)
+            self.assertEqual(float(jnp.abs(actual[i, rows:]).sum() + jnp.abs(actual[i, :, columns:]).sum()), 0.0)
 
-    def test_the_networks_own_layer(self):
+    def test_default_layer(self):
         self.assertEqual(self.load().layer, "conv2_1")
 
     def test_unknown_layer(self):
         with self.assertRaisesRegex(ValueError, "tiny_cam has no feature layer 'conv9_1'; it has conv1_1, conv2_1"):
             self.load(layer="conv9_1")
 
-    def test_missing_and_foreign_weights(self):
+    def test_missing_and_incomplete_weights(self):
         with self.assertRaises(FileNotFoundError):
             encoder.load_extractor(self.network, self.folder / "none.npz")
         networks.save_params({"conv1_1": self.params["conv1_1"]}, self.folder / "part.npz", self.record())
         with self.assertRaisesRegex(CheckpointError, "missing conv2_1"):
             encoder.load_extractor(self.network, self.folder / "part.npz")
 
-    def test_the_record_decides_the_preprocessing(self):
+    def test_the_provenance_record_decides_the_preprocessing(self):
         other = networks.Preprocessing(channel_order="BGR", mean=(1.0, 2.0, 3.0))
         networks.save_params(self.params, self.folder / "other.npz", self.record(preprocessing=other))
         extractor = encoder.load_extractor(self.network, self.folder / "other.npz", layer="conv1_1")
         sizes = jnp.array([[16, 16]] * 2, jnp.int32)
-        found, _ = encoder.layer_maps(extractor, _images(), sizes)
+        actual, _ = encoder.layer_maps(extractor, _images(), sizes)
         inputs = jnp.asarray(_images()[..., ::-1], jnp.float32) - jnp.array([1.0, 2.0, 3.0]).reshape(1, 1, 1, 3)
         expected = self.network.apply(self.params, inputs, sizes)[1]["conv1_1"]
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-2)
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-2)
 
-    def test_a_network_without_maps_of_classes(self):
+    def test_a_network_without_cams(self):
         network = networks.get("vgg16")
         self.assertIsNone(network.spec.cam_layer)
         extractor = encoder.Extractor({}, network, "conv5_1")
@@ -88,9 +88,9 @@ class RawFeaturesTest(absltest.TestCase):
         model = cwcf_jax.load(network, network.initialize(0))
         image = np.random.default_rng(1).integers(0, 256, (2, 128, 160, 3)).astype(np.uint8)
         sizes = [(128, 160), (90, 77)]
-        found = encoder.raw_features(model, image, sizes=sizes)
+        actual = encoder.raw_features(model, image, sizes=sizes)
         expected = encoder.pool(model, image, sizes=sizes, num_classes=1).sums
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)
 
     def test_sums_of_the_maps_of_an_extractor(self):
         images = np.random.default_rng(2).integers(0, 256, (1, 100, 140, 3)).astype(np.uint8)
@@ -99,9 +99,9 @@ class RawFeaturesTest(absltest.TestCase):
         extractor = encoder.load_extractor(networks.get("googlenet"), weights, layer="inception_3a")
         maps, _ = encoder.layer_maps(extractor, images, jnp.array([[100, 140]], jnp.int32))
         expected = np.asarray(maps, np.float64).sum(axis=(1, 2))
-        found = encoder.raw_features(model, images)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)  # some channels are all but dead
-        self.assertEqual(found.shape, (1, extractor.dim))
+        actual = encoder.raw_features(model, images)
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)  # some channels are nearly 0
+        self.assertEqual(actual.shape, (1, extractor.dim))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A model's configuration, among it the type that the network computes in, and its text."""
+"""Tests of models: the encoder config, its dtype among it, loading and ``repr``."""
 
 import os
 import pathlib
@@ -29,38 +29,39 @@ class DtypeTest(absltest.TestCase):
         self.images = np.stack([read_image(path)[:240, :240] for path in images.paths[:4]])
 
     def test_descriptors_are_close_and_not_the_same(self):
-        expected, found = (np.asarray(cwcf_jax.encode(model, self.images)) for model in (self.full, self.half))
-        self.assertEqual(found.dtype, np.float32)
-        cosines = np.sum(expected * found, axis=1)
+        expected, actual = (np.asarray(cwcf_jax.encode(model, self.images)) for model in (self.full, self.half))
+        self.assertEqual(actual.dtype, np.float32)
+        cosines = np.sum(expected * actual, axis=1)
         self.assertGreater(cosines.min(), 0.999)
         self.assertLess(cosines.min(), 1 - 1e-7)
-        self.assertLess(np.abs(expected @ expected.T - found @ found.T).max(), 0.005)
+        self.assertLess(np.abs(expected @ expected.T - actual @ actual.T).max(), 0.005)
 
-    def test_what_follows_the_maps_is_float32(self):
+    def test_steps_after_the_maps_are_float32(self):
         maps = encoder.feature_maps(self.half, self.images)
         self.assertEqual({leaf.dtype for leaf in maps[:2]}, {jnp.dtype(jnp.float32)})
-        for leaf in maps[:2]:  # made in bfloat16, and no bit more
+        for leaf in maps[:2]:  # the values are bfloat16 numbers
             np.testing.assert_array_equal(leaf.astype(jnp.bfloat16).astype(jnp.float32), leaf)
         text = jax.jit(encoder.feature_maps).lower(self.half, self.images).as_text()
         self.assertNotRegex(text, r"stablehlo.convolution.*-> tensor<[0-9x]*f32>")
         pooled = encoder.pool(self.half, self.images, num_classes=8)
         self.assertEqual({leaf.dtype for leaf in pooled if leaf is not pooled.class_ids}, {jnp.dtype(jnp.float32)})
         sizes = jnp.full((len(self.images), 2), 240)
-        expected = jax.vmap(lambda *one: passes.pool_maps(self.half, *one, None, None, num_classes=8))(maps, sizes)
-        for found, wanted in zip(pooled, expected, strict=True):
-            np.testing.assert_allclose(found, wanted, atol=1e-5 * float(jnp.abs(wanted).max()))
+        pool_image = lambda *image: passes.pool_maps(self.half, *image, None, None, num_classes=8)  # noqa: E731
+        all_expected = jax.vmap(pool_image)(maps, sizes)
+        for actual, expected in zip(pooled, all_expected, strict=True):
+            np.testing.assert_allclose(actual, expected, atol=1e-5 * float(jnp.abs(expected).max()))
 
     def test_parameters_stay_float32(self):
         self.assertEqual({leaf.dtype for leaf in jax.tree.leaves(self.half)}, {jnp.dtype(jnp.float32)})
 
-    def test_other_processes_get_the_same_model(self):
-        copy = pickle.loads(pickle.dumps(jax.device_get(self.half)))  # noqa: S301  (what it just wrote)
+    def test_a_pickled_model_is_the_same(self):
+        copy = pickle.loads(pickle.dumps(jax.device_get(self.half)))  # noqa: S301  (the test pickled it)
         self.assertEqual((copy.network.spec, copy.config), (self.half.network.spec, self.half.config))
         jax.tree.map(np.testing.assert_array_equal, copy.params, self.half.params)
         image = self.images[:1]
         np.testing.assert_array_equal(cwcf_jax.encode(copy, image), cwcf_jax.encode(self.half, image))
 
-    def test_unknown(self):
+    def test_unknown_dtype(self):
         with self.assertRaisesRegex(ValueError, "unknown dtype 'float16'; known: float32, bfloat16"):
             encoder.load("googlenet", networks.get("googlenet").shapes(), dtype="float16")
 
@@ -74,7 +75,7 @@ class PoolingTest(parameterized.TestCase):
         ({"pooling": "gem", "channel_weighting": False, "gem_p": 1.0}, False),
         ({"pooling": "gem", "cam_normalization": "max_clip"}, False),
     )
-    def test_who_weights_channels(self, fields, expected):
+    def test_which_configs_weight_channels(self, fields, expected):
         self.assertEqual(encoder.EncoderConfig(**fields).weights_channels, expected)
 
     @parameterized.parameters(
@@ -89,11 +90,11 @@ class PoolingTest(parameterized.TestCase):
         ({"pooling": "gem", "gem_p": float("inf")}, "at least 1 and finite, not inf"),
         ({"gem_p": 2.0}, "gem_p=2.0 has no effect with pooling='sum'"),
     )
-    def test_choices_that_cannot_be(self, fields, message):
+    def test_invalid_options(self, fields, message):
         with self.assertRaisesRegex(ValueError, message):
             encoder.EncoderConfig(**fields)
 
-    def test_the_networks_own_where_nothing_is_said(self):
+    def test_the_default_is_the_networks_pooling(self):
         network = tiny.network().with_spec(pooling="gem")
         params = network.initialize(0)
 
@@ -104,13 +105,13 @@ class PoolingTest(parameterized.TestCase):
         self.assertEqual(pooling(gem_p=2.0, drop_negative=False), "gem")
         self.assertEqual(pooling(pooling="sum", channel_weighting=True), "sum")
         self.assertEqual(pooling(encoder.EncoderConfig()), "sum")
-        with self.assertRaisesRegex(ValueError, "cannot weight a power mean; .*, or ask for pooling='sum'"):
+        with self.assertRaisesRegex(ValueError, "cannot weight a power mean; .*, or set pooling='sum'"):
             pooling(cam_normalization="raw")
         defaults = {name: spec.pooling for name, spec in ((n, networks.get(n).spec) for n in networks.NETWORKS)}
         lite = {name for name in networks.NETWORKS if name.startswith("efficientnet_lite")}
         self.assertEqual({name for name, pooling in defaults.items() if pooling == "gem"}, lite)
 
-    def test_one_may_follow_the_other(self):
+    def test_options_override_a_config(self):
         network = tiny.network()
         config = cwcf_jax.load(network, network.initialize(0), encoder.EncoderConfig(), pooling="gem").config
         self.assertEqual((config.pooling, config.gem_p, config.weights_channels), ("gem", 3.0, False))
@@ -125,27 +126,28 @@ class LoadTest(absltest.TestCase):
     def test_fields_override_the_config(self):
         config = encoder.EncoderConfig(feature_layer="conv1_1", drop_negative=False)
         self.assertEqual(cwcf_jax.load(self.network, self.params, config).config, config)
-        found = cwcf_jax.load(self.network, self.params, config, feature_layer="conv2_1", dtype="bfloat16")
+        actual = cwcf_jax.load(self.network, self.params, config, feature_layer="conv2_1", dtype="bfloat16")
         expected = encoder.EncoderConfig(feature_layer="conv2_1", drop_negative=False, dtype="bfloat16")
-        self.assertEqual(found.config, expected)
+        self.assertEqual(actual.config, expected)
 
-    def test_the_networks_own_layer_by_name(self):
+    def test_the_default_layer_is_filled_in(self):
         for options in ({}, {"feature_layer": None}, {"config": encoder.EncoderConfig()}):
             self.assertEqual(cwcf_jax.load(self.network, self.params, **options).config.feature_layer, "conv2_1")
         self.assertEqual(
             cwcf_jax.Model(self.params, self.network, encoder.EncoderConfig()).feature_layer.name, "conv2_1"
         )
 
-    def test_an_unknown_field(self):
+    def test_unknown_field(self):
         with self.assertRaisesRegex(TypeError, "no field layer; it has feature_layer, cam_normalization, .*, dtype"):
             cwcf_jax.load(self.network, self.params, layer="conv1_1")
 
-    def test_weights_that_nobody_names(self):
-        caches = pathlib.Path(self.create_tempdir().full_path)
-        self.enterContext(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(caches)))
-        with self.assertRaisesRegex(FileNotFoundError, f"no weights of tiny_cam are in {caches / 'cwcf' / 'weights'}"):
+    def test_weights_from_the_cache(self):
+        cache_home = pathlib.Path(self.create_tempdir().full_path)
+        self.enterContext(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(cache_home)))
+        folder = cache_home / "cwcf" / "weights"
+        with self.assertRaisesRegex(FileNotFoundError, f"no weights of tiny_cam are in {folder}"):
             cwcf_jax.load(self.network)
-        packaged.save(caches / "cwcf" / "weights" / "tiny.npz")
+        packaged.save_checkpoint(folder / "tiny.npz")
         model = cwcf_jax.load(self.network, dtype="bfloat16")
         jax.tree.map(np.testing.assert_array_equal, model.params, self.params)
         self.assertEqual(model.config.dtype, "bfloat16")
@@ -159,8 +161,8 @@ class LoadTest(absltest.TestCase):
         self.assertEqual(repr(model), f"Model(tiny_cam, conv1_1, bfloat16, {count:,} parameters)")
         extractor = encoder.Extractor(self.params, self.network, "conv1_1")
         self.assertEqual(repr(extractor), f"Extractor(tiny_cam, conv1_1, {count:,} parameters)")
-        for of_model in (jax.eval_shape(lambda: model), jax.tree.map(lambda _: None, model)):
-            self.assertIn("Model(tiny_cam, conv1_1, bfloat16", repr(of_model))
+        for model_tree in (jax.eval_shape(lambda: model), jax.tree.map(lambda _: None, model)):
+            self.assertIn("Model(tiny_cam, conv1_1, bfloat16", repr(model_tree))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A model spread over 8 devices of one process; for several processes see tests/distributed_test.py."""
+"""Tests of a model on 8 devices of one process; tests/distributed_test.py tests several processes."""
 
 import functools
 import re
@@ -27,40 +27,40 @@ class DevicesTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.model = any_model()
-        self.spread = encoder.replicate(self.model, Mesh(np.array(jax.devices()[:8]), ("batch",)))
+        self.replicated = encoder.replicate(self.model, Mesh(np.array(jax.devices()[:8]), ("batch",)))
 
-    def test_the_same_descriptors_an_eighth_on_each(self):
+    def test_each_device_computes_an_eighth_of_the_descriptors(self):
         arguments = {"boxes": BOXES, "class_ids": [3, 1]}
-        found = cwcf_jax.encode(self.spread, _images(), **arguments)
-        np.testing.assert_allclose(found, cwcf_jax.encode(self.model, _images(), **arguments), atol=1e-6)
-        self.assertEqual({shard.data.shape[0] for shard in found.addressable_shards}, {1})
-        self.assertLen(found.sharding.device_set, 8)
+        actual = cwcf_jax.encode(self.replicated, _images(), **arguments)
+        np.testing.assert_allclose(actual, cwcf_jax.encode(self.model, _images(), **arguments), atol=1e-6)
+        self.assertEqual({shard.data.shape[0] for shard in actual.addressable_shards}, {1})
+        self.assertLen(actual.sharding.device_set, 8)
 
-    def test_nothing_travels_between_devices(self):
-        found = cwcf_jax.encode(self.spread, _images())
-        images = jax.device_put(_images(), found.sharding)
-        compiled = jax.jit(cwcf_jax.encode).lower(self.spread, images).compile()
+    def test_devices_exchange_no_data(self):
+        descriptors = cwcf_jax.encode(self.replicated, _images())
+        images = jax.device_put(_images(), descriptors.sharding)
+        compiled = jax.jit(cwcf_jax.encode).lower(self.replicated, images).compile()
         self.assertEmpty(COLLECTIVES.findall(compiled.as_text()))
 
-        few = cwcf_jax.encode(self.spread, _images()[:3])  # cannot be shared out evenly
-        np.testing.assert_allclose(few, found[:3], atol=1e-6)
-        self.assertTrue(few.is_fully_replicated)
+        three = cwcf_jax.encode(self.replicated, _images()[:3])  # 8 devices cannot divide 3 images evenly
+        np.testing.assert_allclose(three, descriptors[:3], atol=1e-6)
+        self.assertTrue(three.is_fully_replicated)
 
     @slow
-    def test_nor_by_what_gpus_compute(self):
+    def test_devices_exchange_no_data_in_the_functions_for_gpus(self):
         model = cwcf_jax.load(self.model.network, self.model.params, dtype="bfloat16")
-        spread = encoder.replicate(model, Mesh(np.array(jax.devices()[:8]), ("batch",)))
+        replicated = encoder.replicate(model, Mesh(np.array(jax.devices()[:8]), ("batch",)))
         expected = cwcf_jax.encode(model, _images(), num_classes=256)
-        images = jax.device_put(_images(), cwcf_jax.encode(spread, _images()).sharding)
-        with on_gpus.chosen() as taken:
+        images = jax.device_put(_images(), cwcf_jax.encode(replicated, _images()).sharding)
+        with on_gpus.gpu_branches() as gpu_functions:
             encode = jax.jit(functools.partial(cwcf_jax.encode, num_classes=256))
-            compiled = encode.lower(spread, images).compile()
+            compiled = encode.lower(replicated, images).compile()
         self.assertEmpty(COLLECTIVES.findall(compiled.as_text()))
-        self.assertIn(layers.write_zero_margin, taken)
-        self.assertIn(arrays.einsum_bf16x3, [getattr(one, "func", one) for one in taken])
-        np.testing.assert_allclose(compiled(spread, images), expected, atol=1e-3)
+        self.assertIn(layers.write_zero_margin, gpu_functions)
+        self.assertIn(arrays.einsum_bf16x3, [getattr(function, "func", function) for function in gpu_functions])
+        np.testing.assert_allclose(compiled(replicated, images), expected, atol=1e-3)
 
-    def test_on_a_cpu_only_when_told(self):
+    def test_a_cpu_needs_a_mesh(self):
         self.assertIs(encoder.replicate(self.model), self.model)
 
     def test_other_axes_are_refused(self):

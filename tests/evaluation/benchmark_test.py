@@ -1,4 +1,4 @@
-"""Descriptors and whitenings from stored rows, against float64 on the same numbers."""
+"""These tests compare descriptors and whitenings from stored rows with float64 references on the same numbers."""
 
 import pathlib
 
@@ -12,7 +12,7 @@ from cwcf_jax.evaluation.benchmark import DatasetRows
 from cwcf_jax.store import PooledScales, PooledStore
 from tests.support import oracles
 
-ROWS, CLASSES, DIM = 150, 20, 12  # more rows than one chunk holds
+ROWS, CLASSES, DIM = 150, 20, 12  # more rows than one chunk has
 
 
 class BenchmarkTest(parameterized.TestCase):
@@ -44,19 +44,19 @@ class BenchmarkTest(parameterized.TestCase):
         return oracles.descriptor(vectors, np.asarray(self.whitening.mean), self.projection)
 
     def test_offline(self):
-        found = benchmark.describe(self.images, self.whitening, (1, 4, 20))
-        self.assertEqual(found.shape, (3, ROWS, 5))
+        actual = benchmark.describe(self.images, self.whitening, (1, 4, 20))
+        self.assertEqual(actual.shape, (3, ROWS, 5))
         for i in (0, 127, 128, 149):
             order = np.argsort(-self.images.logits[i], kind="stable")
             for m, count in enumerate((1, 4, 20)):
-                np.testing.assert_allclose(found[m, i], self._expected(self.images, i, order[:count]), atol=1e-5)
+                np.testing.assert_allclose(actual[m, i], self._expected(self.images, i, order[:count]), atol=1e-5)
 
     def test_predefined(self):
         ids = np.array([7, 3, 11, 2])
-        found = benchmark.describe(self.images, self.whitening, (2, 3), ids)
+        actual = benchmark.describe(self.images, self.whitening, (2, 3), ids)
         for i in (0, 149):
-            np.testing.assert_allclose(found[0, i], self._expected(self.images, i, [7, 3]), atol=1e-5)
-            np.testing.assert_allclose(found[1, i], self._expected(self.images, i, [7, 3, 11]), atol=1e-5)
+            np.testing.assert_allclose(actual[0, i], self._expected(self.images, i, [7, 3]), atol=1e-5)
+            np.testing.assert_allclose(actual[1, i], self._expected(self.images, i, [7, 3, 11]), atol=1e-5)
 
     def test_online_is_each_querys_classes_over_the_database(self):
         classes = benchmark.top_classes(self.queries, 6)
@@ -68,7 +68,7 @@ class BenchmarkTest(parameterized.TestCase):
             np.testing.assert_allclose(adapted[q][1, 3], self._expected(self.images, 3, classes[q]), atol=1e-5)
 
     def test_scales_are_whitened_and_summed(self):
-        """The classes are those of the first scale."""
+        """The first scale gives the classes."""
         other = self._store("other scale", ROWS)
         both = PooledScales([self.images, other])
         classes = benchmark.top_classes(self.queries, 6)
@@ -77,30 +77,33 @@ class BenchmarkTest(parameterized.TestCase):
         mean = np.asarray(self.whitening.mean, np.float64)
         for i in (0, 149):
             own = np.argsort(-self.images.logits[i], kind="stable")
-            for found, ids in ((offline, own), (online, classes[0])):
+            for actual, ids in ((offline, own), (online, classes[0])):
                 for m, count in enumerate((1, 6)):
                     vectors = [
                         store.class_sums[i][ids[:count]].astype(np.float64) * store.channel_weights[i]
                         for store in (self.images, other)
                     ]
                     expected = oracles.descriptor(np.concatenate(vectors), mean, self.projection)
-                    np.testing.assert_allclose(found[m, i], expected, atol=1e-5)
+                    np.testing.assert_allclose(actual[m, i], expected, atol=1e-5)
 
     def _dropping(self, rows):
-        """A store and which of the most probable classes of each row are dropped; the first row loses its first."""
+        """Makes a store where some classes of each row are dropped; row 0 lacks its two most probable classes."""
         store = self._store("dropping", rows)
         order = benchmark.top_classes(store, CLASSES)
-        lost = self.generator.random((rows, CLASSES)) < 0.4
-        lost[:, 0], lost[0, :2] = False, True
+        dropped = self.generator.random((rows, CLASSES)) < 0.4
+        dropped[:, 0], dropped[0, :2] = False, True
         for i in range(rows):
             sums = np.array(store.class_sums[i])
-            sums[order[i, lost[i]]] = 0.0
+            sums[order[i, dropped[i]]] = 0.0
             row = {"sums": store.sums[i], "channel_weights": store.channel_weights[i], "logits": store.logits[i]}
             store.write(i, class_sums=sums, **row)
         return store
 
     def _repeated(self, store, i, ids):
-        """The released code: a class without evidence has the vector of the class before it; none before, none."""
+        """Computes a descriptor as the released code does: a class without evidence repeats the vector before it.
+
+        Classes before the first class with evidence have no vector.
+        """
         vectors, last = [], None
         for c in ids:
             if store.class_sums[i, c].any():
@@ -110,76 +113,76 @@ class BenchmarkTest(parameterized.TestCase):
 
     def test_repeated_vectors(self):
         store = self._dropping(6)
-        found = benchmark.describe(store, self.whitening, (4, 9), repeat=True)
+        actual = benchmark.describe(store, self.whitening, (4, 9), repeat=True)
         plain = benchmark.describe(store, self.whitening, (4, 9))
-        self.assertGreater(float(jnp.abs(found - plain).max()), 1e-2)
+        self.assertGreater(float(jnp.abs(actual - plain).max()), 1e-2)
         for i in range(6):
             order = np.argsort(-store.logits[i], kind="stable")
             for m, count in enumerate((4, 9)):
-                np.testing.assert_allclose(found[m, i], self._repeated(store, i, order[:count]), atol=1e-5)
+                np.testing.assert_allclose(actual[m, i], self._repeated(store, i, order[:count]), atol=1e-5)
 
     def test_repeated_vectors_online(self):
         store, classes = self._dropping(6), benchmark.top_classes(self.queries, 6)
         adapted = list(benchmark.describe_online(store, self.whitening, (2, 6), classes, repeat=True))
         for q in (0, 16):
             for i in range(6):
-                if store.class_sums[i, classes[q][0]].any():  # else the first prefix may hold nothing
+                if store.class_sums[i, classes[q][0]].any():  # else the first prefix may have no vector
                     np.testing.assert_allclose(adapted[q][0, i], self._repeated(store, i, classes[q][:2]), atol=1e-5)
                 np.testing.assert_allclose(adapted[q][1, i], self._repeated(store, i, classes[q]), atol=1e-5)
 
     def test_nothing_to_repeat_is_zero(self):
         store = self._dropping(1)
         first_two = benchmark.top_classes(store, 2)[0]
-        found = benchmark.describe(store, self.whitening, (1, 2), first_two, repeat=True)
-        np.testing.assert_array_equal(found, np.zeros((2, 1, 5)))
+        actual = benchmark.describe(store, self.whitening, (1, 2), first_two, repeat=True)
+        np.testing.assert_array_equal(actual, np.zeros((2, 1, 5)))
 
     @parameterized.parameters(True, False)
     def test_raw(self, weighted):
-        found = benchmark.describe_raw(self.images, None, channel_weighting=weighted)
+        actual = benchmark.describe_raw(self.images, None, channel_weighting=weighted)
         sums = self.images.sums[5] * (self.images.channel_weights[5] if weighted else 1.0)
-        np.testing.assert_allclose(found[5], oracles.l2(sums), atol=1e-6)
+        np.testing.assert_allclose(actual[5], oracles.l2(sums), atol=1e-6)
 
-    def test_whitening_of_the_baselines_sees_images_and_queries(self):
-        found = benchmark.fit_on_raw([self.collection], WhiteningConfig(dim=3), channel_weighting=True)
+    def test_whitening_of_the_baselines_is_fitted_on_images_and_queries(self):
+        actual = benchmark.fit_on_raw([self.collection], WhiteningConfig(dim=3), channel_weighting=True)
         vectors = [
             oracles.l2(store.sums[i] * store.channel_weights[i])
             for store in (self.images, self.queries)
             for i in range(store.length)
         ]
         mean, projection = oracles.whitening(vectors, 3)
-        np.testing.assert_allclose(found.mean, mean, atol=1e-6)
-        scaled = np.asarray(found.projection) / np.sqrt(np.asarray(found.eigenvalues))
+        np.testing.assert_allclose(actual.mean, mean, atol=1e-6)
+        scaled = np.asarray(actual.projection) / np.sqrt(np.asarray(actual.eigenvalues))
         np.testing.assert_allclose(np.abs(scaled), np.abs(projection), rtol=1e-3, atol=1e-3)
-        self.assertEqual(found.fitted_on, "toy")
+        self.assertEqual(actual.fitted_on, "toy")
 
     @parameterized.parameters((None,), ([4, 9, 1],))
     def test_whitening_of_class_vectors(self, ids):
-        chosen = None if ids is None else np.array(ids)
-        found = benchmark.fit_on_classes([self.collection], WhiteningConfig(), 2, chosen)
+        class_ids = None if ids is None else np.array(ids)
+        actual = benchmark.fit_on_classes([self.collection], WhiteningConfig(), 2, class_ids)
         vectors = []
         for store in (self.images, self.queries):
             for i in range(store.length):
                 own = np.argsort(-store.logits[i], kind="stable")[:2] if ids is None else ids[:2]
                 vectors += [oracles.l2(store.class_sums[i, c] * store.channel_weights[i]) for c in own]
-        np.testing.assert_allclose(found.mean, np.mean(vectors, axis=0), atol=1e-6)
+        np.testing.assert_allclose(actual.mean, np.mean(vectors, axis=0), atol=1e-6)
         eigenvalues = np.linalg.eigvalsh(np.cov(np.transpose(vectors)))[::-1]
-        np.testing.assert_allclose(found.eigenvalues[:11], eigenvalues[:11], rtol=1e-3)
-        self.assertEqual(found.fitted_on, "toy, N_pca 2")
+        np.testing.assert_allclose(actual.eigenvalues[:11], eigenvalues[:11], rtol=1e-3)
+        self.assertEqual(actual.fitted_on, "toy, N_pca 2")
 
-    def test_rows_without_an_image_fit_nothing(self):
+    def test_rows_without_an_image_are_not_fitted_on(self):
         partial = DatasetRows("partial", self._store("partial", 10, skip=(2, 7)))
-        found = benchmark.fit_on_raw([partial], WhiteningConfig(), channel_weighting=False)
+        actual = benchmark.fit_on_raw([partial], WhiteningConfig(), channel_weighting=False)
         vectors = [oracles.l2(partial.images.sums[i]) for i in range(10) if i not in (2, 7)]
-        np.testing.assert_allclose(found.mean, np.mean(vectors, axis=0), atol=1e-6)
+        np.testing.assert_allclose(actual.mean, np.mean(vectors, axis=0), atol=1e-6)
 
     def test_frequent_classes_counts_queries_where_there_are_any(self):
-        found = benchmark.frequent_classes([self.collection], count=4, top=3)
+        actual = benchmark.frequent_classes([self.collection], count=4, top=3)
         votes = np.zeros(CLASSES, int)
         for i in range(self.queries.length):
             votes[np.argsort(-self.queries.logits[i], kind="stable")[:3]] += 1
-        self.assertEqual(found.tolist(), sorted(range(CLASSES), key=lambda c: (-votes[c], c))[:4])
+        self.assertEqual(actual.tolist(), sorted(range(CLASSES), key=lambda c: (-votes[c], c))[:4])
         images_only = benchmark.frequent_classes([DatasetRows("toy", self.images)], count=1, top=20)
-        self.assertEqual(images_only.tolist(), [0])  # every class has every vote: the lowest index
+        self.assertEqual(images_only.tolist(), [0])  # all classes have equal votes: the lowest index comes first
 
     def test_votes_and_voters(self):
         partial = DatasetRows("partial", self.images, self._store("queries 2", 10, skip=(2, 7)))
@@ -208,9 +211,9 @@ class BenchmarkTest(parameterized.TestCase):
     def test_dropped_classes_are_counted(self):
         store = self._store("dropping", 5, skip=(4,))
         top = benchmark.top_classes(store, 3)
-        for i, lost in ((0, 1), (3, 2)):
+        for i, num_dropped in ((0, 1), (3, 2)):
             sums = np.array(store.class_sums[i])
-            sums[top[i, :lost]] = 0.0
+            sums[top[i, :num_dropped]] = 0.0
             row = {"sums": store.sums[i], "channel_weights": store.channel_weights[i], "logits": store.logits[i]}
             store.write(i, class_sums=sums, **row)
         self.assertEqual(benchmark.count_dropped(store, 3), 3)

@@ -17,22 +17,22 @@ class IntervalTest(parameterized.TestCase):
         random = np.random.default_rng(1)
         means = [values[random.integers(len(values), size=len(values))].mean() for _ in range(20_000)]
         expected = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-        found = intervals.interval(values, confidence=confidence)
-        # The mean's standard deviation is about .025, its quantiles over 10,000 draws err by a few hundredths of that.
-        np.testing.assert_allclose(found, expected, atol=2e-3)
+        actual = intervals.interval(values, confidence=confidence)
+        # The mean has a standard deviation of about .025; quantiles over 10,000 draws err by a few hundredths of .025.
+        np.testing.assert_allclose(actual, expected, atol=2e-3)
 
     def test_by_hand(self):
         # Of 0 and 1, two draws have a mean of 0, 1/2, 1/2 or 1: a quarter of the means at either end.
         self.assertEqual(intervals.interval([0.0, 1.0], confidence=0.95), (0.0, 1.0))
         self.assertEqual(intervals.interval([0.0, 1.0], confidence=0.4), (0.5, 0.5))
 
-    def test_against_every_draw_there_is(self):
+    def test_against_all_possible_draws(self):
         values = [0.1, 0.4, 0.5, 0.9]
         means = [np.mean(draw) for draw in itertools.product(values, repeat=4)]
         expected = np.quantile(means, [0.05, 0.95])
         np.testing.assert_allclose(intervals.interval(values, confidence=0.9), expected, atol=0.026)
 
-    def test_equal_values_leave_no_doubt(self):
+    def test_interval_of_equal_values_is_a_point(self):
         np.testing.assert_allclose(intervals.interval([0.7] * 9), (0.7, 0.7))
 
     def test_the_seed_decides(self):
@@ -40,7 +40,7 @@ class IntervalTest(parameterized.TestCase):
         self.assertEqual(intervals.interval(values, samples=99), intervals.interval(values, samples=99, seed=0))
         self.assertNotEqual(intervals.interval(values, samples=99), intervals.interval(values, samples=99, seed=1))
 
-    def test_it_covers_the_mean_as_often_as_it_says(self):
+    def test_coverage_of_the_mean_equals_the_confidence(self):
         random = np.random.default_rng(2)
         covered = 0
         for trial in range(200):
@@ -72,7 +72,7 @@ class PairedDifferenceTest(absltest.TestCase):
         self.assertAlmostEqual(mean, np.mean(first) - np.mean(hard), places=12)
         np.testing.assert_allclose((low, high), expected, atol=6e-4)
 
-    def test_what_is_hard_for_both_cancels(self):
+    def test_difficulty_of_queries_cancels(self):
         hard = precisions(5)
         np.testing.assert_allclose(intervals.paired_difference(hard + 0.125, hard), (0.125,) * 3)
         low, high = intervals.interval(hard)

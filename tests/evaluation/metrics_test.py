@@ -9,29 +9,29 @@ from cwcf_jax.evaluation import average_precision, mean_average_precision, metri
 
 
 def area(ranking, positives, junk):
-    """The same area the other way round: exactly, and from the ranks of the positives alone.
+    """Computes the average precision exactly, in fractions, from the ranks of the positives alone.
 
-    Recall only moves at a positive: the one at rank r (from 1) that is the j-th contributes a trapezoid of width
-    1 / positives between the precisions (j - 1) / (r - 1), or 1 at the top, and j / r.
+    Recall changes only at a positive. The j-th positive, at rank r (from 1), adds a trapezoid of width 1 / positives
+    between the precisions (j - 1) / (r - 1), or 1 at the top, and j / r.
     """
     kept = [image for image in ranking if image not in junk]
     ranks = [rank for rank, image in enumerate(kept, start=1) if image in positives]
     total = fractions.Fraction(0)
     for j, rank in enumerate(ranks, start=1):
-        before = fractions.Fraction(j - 1, rank - 1) if rank > 1 else fractions.Fraction(1)
-        total += (before + fractions.Fraction(j, rank)) / 2
+        old_precision = fractions.Fraction(j - 1, rank - 1) if rank > 1 else fractions.Fraction(1)
+        total += (old_precision + fractions.Fraction(j, rank)) / 2
     return float(total / len(positives))
 
 
 def judged(ranking, positives, junk):
-    """The revised benchmark's quantities, from the ranks of the positives as an array, junk in front subtracted."""
+    """Computes the revised benchmark's metrics from the ranks of the positives, minus the junk images before them."""
     order = np.asarray(ranking)
     at_positive = np.flatnonzero(np.isin(order, list(positives)))
     at_junk = np.flatnonzero(np.isin(order, list(junk)))
     ranks = at_positive - np.searchsorted(at_junk, at_positive)
     counts = np.arange(len(ranks))
-    before = np.divide(counts, ranks, out=np.ones(len(ranks)), where=ranks > 0)
-    ap = np.sum(before + (counts + 1) / (ranks + 1)) / 2 / len(positives)
+    old_precisions = np.divide(counts, ranks, out=np.ones(len(ranks)), where=ranks > 0)
+    ap = np.sum(old_precisions + (counts + 1) / (ranks + 1)) / 2 / len(positives)
 
     def precision(k):
         k = min(k, ranks[-1] + 1)
@@ -42,7 +42,7 @@ def judged(ranking, positives, junk):
 
 @st.composite
 def benchmarks(draw):
-    """A ranking of some of 0 ... 19, positives and junk, either of them partly missing from the ranking."""
+    """Draws a ranking of some of the images 0 ... 19, positives and junk; the ranking may lack some of both."""
     ranking = draw(st.permutations(range(20)))[: draw(st.integers(0, 20))]
     kinds = draw(st.lists(st.sampled_from("pjn"), min_size=20, max_size=20))
     positives = {image for image, kind in enumerate(kinds) if kind == "p"}
@@ -59,11 +59,11 @@ class AveragePrecisionTest(parameterized.TestCase):
         ("np", "np", 1, 1 / 4),
         # .5 * (0 + 1/2) / 2 + .5 * (1/2 + 2/3) / 2 = 3/24 + 7/24
         ("npp", "npp", 2, 10 / 24),
-        # 1/3 * (1 + 1) / 2 + 1/3 * (1 + 1) / 2, the third is never found
+        # 1/3 * (1 + 1) / 2 + 1/3 * (1 + 1) / 2, the third positive is never recalled
         ("one_missing", "ppn", 3, 2 / 3),
         ("first", "pnnn", 1, 1.0),
         ("none_found", "nnn", 2, 0.0),
-        # j is skipped: pnp again
+        # without junk (j) the ranking is pnp again
         ("junk", "jpjnjjpj", 2, 19 / 24),
         ("junk_at_the_top", "jjp", 1, 1.0),
         ("last_of_four", "nnnp", 1, 1 / 8),  # (0 + 1/4) / 2
@@ -91,26 +91,26 @@ class AveragePrecisionTest(parameterized.TestCase):
     @given(benchmarks())
     def test_between_0_and_1_and_1_only_when_perfect(self, benchmark):
         ranking, positives, junk = benchmark
-        found = average_precision(ranking, positives, junk)
-        self.assertBetween(found, 0.0, 1.0 + 1e-12)
+        ap = average_precision(ranking, positives, junk)
+        self.assertBetween(ap, 0.0, 1.0 + 1e-12)
         kept = [image for image in ranking if image not in junk]
-        self.assertEqual(abs(found - 1.0) < 1e-9, set(kept[: len(positives)]) == positives)
-        self.assertEqual(found == 0.0, not positives & set(ranking))
+        self.assertEqual(abs(ap - 1.0) < 1e-9, set(kept[: len(positives)]) == positives)
+        self.assertEqual(ap == 0.0, not positives & set(ranking))
 
     @settings(deadline=None, max_examples=100)
     @given(benchmarks())
     def test_grows_when_a_positive_moves_up(self, benchmark):
         ranking, positives, _ = benchmark
-        before = average_precision(ranking, positives)
-        for place in range(1, len(ranking)):
-            if ranking[place] in positives and ranking[place - 1] not in positives:
+        ap = average_precision(ranking, positives)
+        for rank in range(1, len(ranking)):
+            if ranking[rank] in positives and ranking[rank - 1] not in positives:
                 better = list(ranking)
-                better[place - 1], better[place] = ranking[place], ranking[place - 1]
-                self.assertGreater(average_precision(better, positives), before)
+                better[rank - 1], better[rank] = ranking[rank], ranking[rank - 1]
+                self.assertGreater(average_precision(better, positives), ap)
 
     @settings(deadline=None, max_examples=100)
     @given(benchmarks())
-    def test_what_follows_the_last_positive_is_indifferent(self, benchmark):
+    def test_images_after_the_last_positive_do_not_matter(self, benchmark):
         ranking, positives, junk = benchmark
         self.assertEqual(
             average_precision([*ranking, 50, 51], positives, junk),
@@ -123,7 +123,7 @@ class AveragePrecisionTest(parameterized.TestCase):
             count = int(random.integers(3, 200))
             ranking = random.permutation(count).tolist()
             kinds = random.choice(3, count, p=(0.2, 0.1, 0.7))
-            # Positives at the very ends, alone or beside junk, and some that the ranking lacks.
+            # Positives or junk at both ends of the ranking, and positives that the ranking lacks.
             kinds[[ranking[0], ranking[-1]]] = ((0, 2), (2, 0), (0, 0), (1, 0))[trial % 4]
             positives = {*np.flatnonzero(kinds == 0).tolist(), *range(count, count + trial % 3)}
             junk = set(np.flatnonzero(kinds == 1).tolist())
@@ -183,7 +183,7 @@ class AtTest(parameterized.TestCase):
 
     @settings(deadline=None, max_examples=50)
     @given(benchmarks())
-    def test_recall_grows_to_what_the_ranking_holds(self, benchmark):
+    def test_recall_grows_to_the_share_of_ranked_positives(self, benchmark):
         ranking, positives, _ = benchmark
         recalls = [metrics.recall_at(*benchmark, k) for k in range(1, 22)]
         self.assertEqual(recalls, sorted(recalls))

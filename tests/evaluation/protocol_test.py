@@ -9,8 +9,7 @@ from cwcf_jax.images import Resize
 from cwcf_jax.search.pipeline import SearchConfig
 from cwcf_jax.search.reranking import RegionConfig
 
-# paper/facts.md, section 1, row by row: the field, its value in `paper` and in `authors_code`. Rows where the two agree
-# are part of the method: conv5_1, the channel weight, the aggregation.
+# Each row: a field, the field's value in `paper`, and the value in `authors_code`.
 TABLE = (
     ("resize", "min720", "squash1024x720"),
     ("scales", "1", "1"),
@@ -32,23 +31,23 @@ TABLE = (
     ("whitening_dim", 0, 0),
 )
 MEAN = (1.0, 2.0, 3.0)
-ELSEWHERE = ("query_row", "expansion_rows", "region", "min_region", "region_rows")  # for whoever runs the search
+SEARCH_FIELDS = ("query_row", "expansion_rows", "region", "min_region", "region_rows")
 
 
-def consequences(chosen):
-    """All that a protocol tells other modules."""
+def consequences(config):
+    """Returns all options that a protocol sets in other modules, except those of a search."""
     return {
-        **chosen.model_options(MEAN),
-        **dataclasses.asdict(chosen.extraction(4)),
-        **dataclasses.asdict(chosen.whitening_config()),
-        "fractions": chosen.fractions(),
+        **config.model_options(MEAN),
+        **dataclasses.asdict(config.extraction(4)),
+        **dataclasses.asdict(config.whitening_config()),
+        "fractions": config.fractions(),
     }
 
 
 class PresetsTest(parameterized.TestCase):
     def test_every_field_is_in_the_table(self):
         fields = {field.name for field in dataclasses.fields(ProtocolConfig)}
-        self.assertEqual(fields - {"name", "shrinkage"}, {field for field, _, _ in TABLE})  # shrinkage: of neither
+        self.assertEqual(fields - {"name", "shrinkage"}, {field for field, _, _ in TABLE})  # neither uses shrinkage
 
     @parameterized.parameters(*TABLE)
     def test_values(self, field, paper, authors_code):
@@ -74,7 +73,7 @@ class PresetsTest(parameterized.TestCase):
             Resize("squash", 1024, 720), scale_boxes=False, batch_size=0, crop_classes=Resize("multiple", 16)
         )
         self.assertEqual(AUTHORS_CODE.extraction(0), extraction)
-        self.assertFalse(extraction.crop_queries)  # features are those of the whole image
+        self.assertFalse(extraction.crop_queries)  # features come from the whole image
         options = {
             "cam_normalization": "max_clip",
             "drop_negative": False,
@@ -112,9 +111,9 @@ class SwitchingTest(parameterized.TestCase):
     def test_each_field_switches_alone(self, field, value):
         changed = PAPER.replace(**{field: value})
         self.assertEqual(str(changed), f"paper + {field}={value}")
-        before, after = consequences(PAPER), consequences(changed)
-        differing = [key for key in before if before[key] != after[key]]
-        self.assertLen(differing, 0 if field in ELSEWHERE else 1)
+        original, switched = consequences(PAPER), consequences(changed)
+        differing = [key for key in original if original[key] != switched[key]]
+        self.assertLen(differing, 0 if field in SEARCH_FIELDS else 1)
 
     def test_crop_switches_features_alone(self):
         changed = PAPER.replace(query_features="crop").extraction(0)
@@ -125,7 +124,7 @@ class SwitchingTest(parameterized.TestCase):
         self.assertEqual((changed.kind, changed.shrinkage, changed.dim), ("shrinkage", 0.5, 9))
 
     @parameterized.parameters(*((field, value) for field, known in CHOICES.items() for value in known))
-    def test_every_known_value_is_taken(self, field, value):
+    def test_every_known_value_is_accepted(self, field, value):
         self.assertEqual(getattr(AUTHORS_CODE.replace(**{field: value}), field), value)
 
     @parameterized.parameters(*CHOICES)
@@ -154,10 +153,10 @@ class SwitchingTest(parameterized.TestCase):
 
     def test_scales(self):
         changed = PAPER.replace(resize="none", scales="1, 0.7")
-        one, other = changed.extractions(4)
-        self.assertEqual(one, changed.extraction(4))
-        self.assertEqual((str(one.resize), str(other.resize)), ("none", "none@0.7"))
-        self.assertEqual(dataclasses.replace(other, resize=one.resize), one)
+        first, second = changed.extractions(4)
+        self.assertEqual(first, changed.extraction(4))
+        self.assertEqual((str(first.resize), str(second.resize)), ("none", "none@0.7"))
+        self.assertEqual(dataclasses.replace(second, resize=first.resize), first)
         self.assertEqual(PAPER.extractions(4), (PAPER.extraction(4),))
         self.assertEqual(str(PAPER.replace(scales="0.7,1").extraction(0).resize), "min720@0.7")
 
@@ -169,18 +168,18 @@ class SwitchingTest(parameterized.TestCase):
 
 
 class SearchTest(parameterized.TestCase):
-    """What the two protocols make of a search: of the row of the query's own picture, and of regions."""
+    """These tests check the search options of both protocols: the row of the query's own picture, and regions."""
 
     @parameterized.parameters(0, 10)
     def test_own_row(self, expansion):
         config = SearchConfig(rerank=100, expansion=expansion)
         self.assertEqual(PAPER.search_config(config), config)
-        theirs = dataclasses.replace(config, pin_query_row=True, expand_images=expansion > 0)
-        self.assertEqual(AUTHORS_CODE.search_config(config), theirs)
+        pinned = dataclasses.replace(config, pin_query_row=True, expand_images=expansion > 0)
+        self.assertEqual(AUTHORS_CODE.search_config(config), pinned)
         searched = AUTHORS_CODE.replace(expansion_rows="searched").search_config(config)
         self.assertEqual(searched, dataclasses.replace(config, pin_query_row=True))
         ranked = AUTHORS_CODE.replace(query_row="ranked").search_config(config)
-        self.assertEqual(ranked, config)  # the query stands in for no row
+        self.assertEqual(ranked, config)  # the query replaces no row
 
     def test_regions(self):
         paper = RegionConfig((0.01, 0.1, 0.2, 0.3, 0.4), "component", 0, heat_classes=2, num_classes=6)
@@ -194,10 +193,10 @@ class FractionsTest(parameterized.TestCase):
         ("0", (0.0,)), ("50", (0.5,)), ("0.5,12.5", (0.005, 0.125)), ("1, 10", (0.01, 0.1)), ("99.9", (0.999,))
     )
     def test_shares(self, text, expected):
-        found = PAPER.replace(thresholds=text).fractions()
-        self.assertLen(found, len(expected))
-        for one, other in zip(found, expected, strict=True):
-            self.assertAlmostEqual(one, other, places=12)
+        actual = PAPER.replace(thresholds=text).fractions()
+        self.assertLen(actual, len(expected))
+        for actual_share, expected_share in zip(actual, expected, strict=True):
+            self.assertAlmostEqual(actual_share, expected_share, places=12)
 
     @parameterized.parameters("", ",", "1,,2", "1,", "ten", "-1", "100", "1,100", "10,1", "1,1", "nan", "1;10", "1%")
     def test_errors(self, text):

@@ -1,4 +1,4 @@
-"""The driver on a small benchmark of real photographs: results, resuming, refusals, errors."""
+"""These tests run the ablation on a small benchmark of real photographs: results, resumption, refusals, errors."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.support import shared
 
 
 class AblationTest(parameterized.TestCase):
-    """One undisturbed run for all; the tests look at it, run again from its cache, or disturb a copy."""
+    """All tests share one complete run: they check it, run again from its cache, or damage a copy of it."""
 
     @classmethod
     def setUpClass(cls):
@@ -44,12 +44,12 @@ class AblationTest(parameterized.TestCase):
         ]
         cls.printed = drivers.run(*cls.flags).stdout
         cache = cls.folder / "cache"
-        cls.cached = [*cache.rglob("*.f32"), *cache.rglob("done")]  # of this run: other tests add benchmarks of theirs
+        cls.cached = [*cache.rglob("*.f32"), *cache.rglob("done")]  # other tests add stores of their own benchmarks
 
     def setUp(self):
         super().setUp()
-        self.own = pathlib.Path(self.create_tempdir().full_path)
-        self.output = f"--output={self.own / 'out'}"
+        self.temporary = pathlib.Path(self.create_tempdir().full_path)
+        self.output = f"--output={self.temporary / 'out'}"
 
     def test_results(self):
         rows = drivers.rows(self.folder / "out")
@@ -78,43 +78,43 @@ class AblationTest(parameterized.TestCase):
             self.assertGreater(len(plot.convert("RGB").getcolors(1 << 24)), 50)
 
     def test_a_cached_run_gives_the_same_rows_without_a_network_pass(self):
-        before = {file: file.stat().st_mtime_ns for file in self.cached}
-        self.assertLen(before, 3 * 5)
+        modified_ns = {file: file.stat().st_mtime_ns for file in self.cached}
+        self.assertLen(modified_ns, 3 * 5)
         drivers.run(*self.flags, self.output)
-        self.assertEqual(drivers.rows(self.own / "out"), drivers.rows(self.folder / "out"))
-        self.assertEqual({file: file.stat().st_mtime_ns for file in self.cached}, before)
+        self.assertEqual(drivers.rows(self.temporary / "out"), drivers.rows(self.folder / "out"))
+        self.assertEqual({file: file.stat().st_mtime_ns for file in self.cached}, modified_ns)
 
     def test_a_process_of_its_own_gives_the_same_rows(self):
         done = drivers.run_process(*self.flags, self.output)
         self.assertEqual(done.returncode, 0, done.stderr)
-        own, whole = (drivers.rows(folder / "out") for folder in (self.own, self.folder))
-        self.assertEqual(own.keys(), whole.keys())
-        for key, row in own.items():
-            self.assertAlmostEqual(row["map"], whole[key]["map"], places=6, msg=key)
+        process_rows, shared_rows = (drivers.rows(folder / "out") for folder in (self.temporary, self.folder))
+        self.assertEqual(process_rows.keys(), shared_rows.keys())
+        for key, row in process_rows.items():
+            self.assertAlmostEqual(row["map"], shared_rows[key]["map"], places=6, msg=key)
 
     def test_two_programs_share_a_process(self):
         first, second = drivers.parse("experiments.table2a", "--nc=3"), drivers.parse("experiments.ablation", "--nc=5")
         self.assertEqual((first.nc, second.nc), (3, ["5"]))
 
     def test_a_killed_run_resumes(self):
-        flags = [*self.flags, self.output, f"--cache={self.own / 'cache'}"]
+        flags = [*self.flags, self.output, f"--cache={self.temporary / 'cache'}"]
         command = [sys.executable, "-m", "experiments.ablation", *flags]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with subprocess.Popen(command, cwd=shared.ROOT, **quiet) as process:
             deadline = time.monotonic() + 120
-            while sum(np.fromfile(file, np.uint8).sum() for file in (self.own / "cache").rglob("done")) < 5:
+            while sum(np.fromfile(file, np.uint8).sum() for file in (self.temporary / "cache").rglob("done")) < 5:
                 self.assertIsNone(process.poll(), "ended before it could be killed")
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.01)
             os.kill(process.pid, signal.SIGKILL)
-        (done,) = (self.own / "cache").rglob("images/done")
+        (done,) = (self.temporary / "cache").rglob("images/done")
         self.assertBetween(int(np.fromfile(done, np.uint8).sum()), 5, 20)
-        kept = np.flatnonzero(np.fromfile(done, np.uint8))
+        finished = np.flatnonzero(np.fromfile(done, np.uint8))
         file = done.with_name("class_sums.f32")
-        before = np.fromfile(file, "<f4").reshape(-1, 512000)[kept]
+        stored = np.fromfile(file, "<f4").reshape(-1, 512000)[finished]
         drivers.run(*flags)
-        np.testing.assert_array_equal(np.fromfile(file, "<f4").reshape(-1, 512000)[kept], before)
-        self.assertEqual(drivers.rows(self.own / "out"), drivers.rows(self.folder / "out"))
+        np.testing.assert_array_equal(np.fromfile(file, "<f4").reshape(-1, 512000)[finished], stored)
+        self.assertEqual(drivers.rows(self.temporary / "out"), drivers.rows(self.folder / "out"))
 
     def test_a_stale_cache_is_refused_with_the_reason(self):
         (changed,) = (self.dataset / "jpg").glob("all_souls_000075.jpg")
@@ -127,24 +127,24 @@ class AblationTest(parameterized.TestCase):
         self.assertNotIn("Traceback", done.stderr)
 
     def test_unreadable_pictures_are_listed_and_end_the_run_only_when_asked(self):
-        others = shutil.copytree(self.others, self.own / "others")
+        others = shutil.copytree(self.others, self.temporary / "others")
         broken = others / "zz_broken.jpg"
         broken.write_bytes(b"not a picture")
         flags = [*self.flags, f"--whitening_dataset={others}", "--aggregation=ofa", self.output]
         done = drivers.run(*flags)
         self.assertIn(f"left out: {broken}: cannot be read as a picture", done.stderr)
-        content = json.loads((self.own / "out" / "results.json").read_text())
+        content = json.loads((self.temporary / "out" / "results.json").read_text())
         self.assertLen(content["left_out"], 1)
         self.assertEqual(drivers.run(*flags, "--strict", check=False).returncode, 1)
 
     def test_a_database_picture_that_is_unreadable_is_not_ranked(self):
-        dataset = shutil.copytree(self.dataset, self.own / "benchmark")
+        dataset = shutil.copytree(self.dataset, self.temporary / "benchmark")
         broken = dataset / "jpg" / "all_souls_000075.jpg"
         broken.write_bytes(b"not a picture")
         drivers.run(*self.flags, f"--dataset={dataset}", "--aggregation=ofa", self.output)
-        content = json.loads((self.own / "out" / "results.json").read_text())
+        content = json.loads((self.temporary / "out" / "results.json").read_text())
         self.assertLen(content["left_out"], 1)
-        rows = drivers.rows(self.own / "out")
+        rows = drivers.rows(self.temporary / "out")
         self.assertLen(rows["OfA", 1, 2, 0]["per_query"], 2)
 
     @parameterized.parameters(
@@ -171,8 +171,8 @@ class AblationTest(parameterized.TestCase):
     )
     def test_errors_name_the_flag(self, flags, message):
         alone = shared.require("data/instre_boxes_dev")
-        given = [f.replace("SAME", f"{self.others},{self.dataset}").replace("SHARED", str(alone)) for f in flags]
-        done = drivers.run(*self.flags, self.output, *given, check=False)
+        arguments = [f.replace("SAME", f"{self.others},{self.dataset}").replace("SHARED", str(alone)) for f in flags]
+        done = drivers.run(*self.flags, self.output, *arguments, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn(message, done.stderr)
 

@@ -22,7 +22,7 @@ def _solid(colour, shape=(30, 40)):
 
 
 def _drawn(function, *arguments, **options):
-    """The figure instead of its file."""
+    """Returns the figure that a function draws, and writes no file."""
     with mock.patch.object(Figure, "savefig", autospec=True) as saved:
         function(pathlib.Path("unused.png"), *arguments, **options)
     return saved.call_args.args[0]
@@ -35,7 +35,7 @@ class FileTest(absltest.TestCase):
         return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
     def where(self, pixels, colour):
-        """Rows and columns of the box around the pixels of a colour."""
+        """Returns the first and last row and column of the pixels that have a colour."""
         rows, columns = np.nonzero(np.abs(pixels - np.array(colour)).max(axis=2) <= 2)
         self.assertNotEmpty(rows, colour)
         return rows.min(), rows.max(), columns.min(), columns.max()
@@ -44,14 +44,14 @@ class FileTest(absltest.TestCase):
 class OverlayTest(parameterized.TestCase):
     @parameterized.parameters((3, 4), (1, 1), (7, 2))
     def test_enlarged_as_opencv_does(self, height, width):
-        # Over a black photograph red rises with the heat: what the enlarged map is can be read from it.
+        # Over a black photograph, red rises with the heat, so that the pixels show the enlarged map.
         heat = np.random.default_rng(height).random((height, width)).astype(np.float32)
-        found = drawing.overlay(_solid((0, 0, 0), (50, 60)), heat)
+        actual = drawing.overlay(_solid((0, 0, 0), (50, 60)), heat)
         flat = [drawing.overlay(_solid((0, 0, 0), (1, 1)), np.full((1, 1), v))[0, 0] for v in np.arange(256) / 255]
         enlarged = cv2.resize(heat, (60, 50), interpolation=cv2.INTER_LINEAR)
         low, high = (np.array(flat)[np.clip(np.rint(enlarged * 255).astype(int) + d, 0, 255)] for d in (-2, 2))
-        self.assertEqual((found.shape, found.dtype), ((50, 60, 3), np.uint8))
-        between = (found >= np.minimum(low, high)) & (found <= np.maximum(low, high))
+        self.assertEqual((actual.shape, actual.dtype), ((50, 60, 3), np.uint8))
+        between = (actual >= np.minimum(low, high)) & (actual <= np.maximum(low, high))
         self.assertGreater(between[..., 0].mean(), 0.999)
 
     def test_share_of_the_photograph(self):
@@ -77,7 +77,8 @@ class CamGridTest(FileTest):
         colours = [[RED, BLUE], [(0, 250, 0), (250, 0, 250)]]
         shapes = [(30, 40), (900, 700)]
         rows = [
-            ("line", [(_solid(one, shape), "") for one in line]) for line, shape in zip(colours, shapes, strict=True)
+            ("line", [(_solid(colour, shape), "") for colour in line])
+            for line, shape in zip(colours, shapes, strict=True)
         ]
         pixels = self.pixels(drawing.cam_grid, rows)
         (red, blue), (green, pink) = [[self.where(pixels, colour) for colour in line] for line in colours]
@@ -108,9 +109,9 @@ class RegionFigureTest(FileTest):
     def test_boxes_lie_on_the_edges_of_pixels(self):
         boxes = np.array([[0.0, 0, 40, 30], [10, 5, 20, 25]])
         figure = _drawn(drawing.region_figure, [(_solid(GREY), boxes, (0.01, 0.4), (8.0, 4.0, 22.0, 26.0), "one")])
-        found = [(patch.get_bbox().extents + 0.5).tolist() for patch in figure.axes[0].patches]
-        self.assertEqual(found, [*boxes.tolist(), [8, 4, 22, 26]])
-        self.assertEqual(to_hex(figure.axes[0].patches[-1].get_edgecolor()), drawing.TRUTH)
+        actual = [(patch.get_bbox().extents + 0.5).tolist() for patch in figure.axes[0].patches]
+        self.assertEqual(actual, [*boxes.tolist(), [8, 4, 22, 26]])
+        self.assertEqual(to_hex(figure.axes[0].patches[-1].get_edgecolor()), drawing.TRUTH_COLOUR)
         self.assertEqual(figure.axes[0].get_title(), "one")
 
     def test_one_legend_a_colour_a_threshold(self):
@@ -126,7 +127,9 @@ class RegionFigureTest(FileTest):
         }
         self.assertEqual(list(shown), ["1 %", "20 %", "40 %"])
         edges = [[patch.get_edgecolor() for patch in axis.patches] for axis in figure.axes]
-        self.assertEqual(edges, [[to_rgba(shown[one]) for one in pair] for pair in (("1 %", "20 %"), ("20 %", "40 %"))])
+        self.assertEqual(
+            edges, [[to_rgba(shown[label]) for label in pair] for pair in (("1 %", "20 %"), ("20 %", "40 %"))]
+        )
         with_truth = _drawn(drawing.region_figure, [*items, (_solid(GREY), boxes, (0.2, 0.4), (1, 1, 2, 2), "three")])
         self.assertEqual(with_truth.legends[0].texts[-1].get_text(), "ground truth")
 
@@ -135,7 +138,7 @@ class RegionFigureTest(FileTest):
         pixels = self.pixels(drawing.region_figure, [item])
         for line in _drawn(drawing.region_figure, [item]).legends[0].get_lines():
             top, *_ = self.where(pixels, np.rint(255 * np.array(to_rgba(line.get_color())[:3])))
-            self.assertLess(top, 0.5 * len(pixels))  # not the legend's line alone, which lies below
+            self.assertLess(top, 0.5 * len(pixels))  # the line of the legend is further below
 
     def test_regions_that_are_not_there(self):
         boxes = np.array([[3.0, 3, 3, 9], [3, 9, 8, 3], [np.nan, 0, 1, 1], [0, 0, np.inf, 1]])

@@ -18,9 +18,9 @@ class FitWhiteningTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        for place, seeds in (("some", range(5)), ("others", range(5, 8))):
+        for name, seeds in (("some", range(5)), ("others", range(5, 8))):
             for seed in seeds:
-                indexes.draw(self.folder / place / f"{seed}.png", seed)
+                indexes.draw(self.folder / name / f"{seed}.png", seed)
         self.flags = [f"--weights={indexes.WEIGHTS}", f"--whitening_dataset={self.folder}/some,{self.folder}/others"]
         self.flags += ["--npca=3", f"--cache={self.folder / 'cache'}"]
 
@@ -32,7 +32,7 @@ class FitWhiteningTest(absltest.TestCase):
 
     def test_the_pictures_class_vectors_in_float64(self):
         file = self.run_driver("--matrix=float32", "--licences=CC0,CC BY 4.0")
-        found, record = whitenings.read(file)
+        actual, record = whitenings.read(file)
         model = cwcf_jax.load(record.network, indexes.WEIGHTS, pooling="gem")
         pictures = [read_image(path) for path in sorted(self.folder.glob("*/*.png"))]
         units = np.stack([
@@ -41,11 +41,11 @@ class FitWhiteningTest(absltest.TestCase):
             for vector in np.asarray(cwcf_jax.class_vectors(model, picture[None], num_classes=3).vectors[0], np.float64)
             if vector.any()
         ])  # fmt: skip
-        np.testing.assert_allclose(found.mean, units.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(actual.mean, units.mean(axis=0), atol=1e-5)
         covariance = np.cov(units.T)
         variances = np.linalg.eigvalsh(covariance)[::-1]
-        np.testing.assert_allclose(found.eigenvalues, 0.8 * variances.clip(0) + 0.2 * variances.mean(), rtol=1e-3)
-        directions = np.asarray(found.projection, np.float64)
+        np.testing.assert_allclose(actual.eigenvalues, 0.8 * variances.clip(0) + 0.2 * variances.mean(), rtol=1e-3)
+        directions = np.asarray(actual.projection, np.float64)
         spread = np.diag(directions.T @ covariance @ directions)
         np.testing.assert_allclose(spread, variances.clip(0), atol=1e-3 * variances[0])
 
@@ -59,7 +59,7 @@ class FitWhiteningTest(absltest.TestCase):
         self.assertEqual((record.resize, record.classes, record.shrinkage), ("none", 3, 0.2))
         self.assertEqual((record.encoder["pooling"], record.encoder["gem_p"]), ("gem", 3.0))
         self.assertEqual(record.encoder["feature_layer"], model.config.feature_layer)
-        described = [(one.name, one.images, one.licence) for one in record.data]
+        described = [(entry.name, entry.images, entry.licence) for entry in record.data]
         self.assertEqual(described, [("some", 5, "CC0"), ("others", 3, "CC BY 4.0")])
         source = data.read(str(self.folder / "some"), cache=self.folder, data_dir=None, smoke=False)
         self.assertEqual(record.data[0].sha256, fingerprint_files(source.images))
@@ -77,8 +77,8 @@ class FitWhiteningTest(absltest.TestCase):
 
     def test_flags_that_make_no_sense(self):
         for flags, message in (
-            (["--dataset=synthetic"], "nothing is measured here: name the pictures by --whitening_dataset"),
-            (["--licences=CC0"], "--licences names 1 of them for 2 of --whitening_dataset"),
+            (["--dataset=synthetic"], "this driver measures nothing: name the pictures by --whitening_dataset"),
+            (["--licences=CC0"], "--licences has 1 entries for 2 of --whitening_dataset"),
         ):
             done = drivers.run(*self.flags, *flags, check=False, module="experiments.fit_whitening")
             self.assertEqual(done.returncode, 1)

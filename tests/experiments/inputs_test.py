@@ -1,4 +1,4 @@
-"""What drivers start from when they are told little."""
+"""These tests check the networks, weights and datasets of drivers that have few flags or none."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.support import indexes, shared, thin
 from tests.support.slow import slow
 
 METHODS = ("Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA", "OfA", "OnA", "Predefined")
-LEAST = dict(queries=1, views=3, lookalikes=1, distractors=3, side=96)
+SMALLEST = dict(queries=1, views=3, lookalikes=1, distractors=3, side=96)
 
 
 class NetworkTest(absltest.TestCase):
@@ -31,9 +31,7 @@ class NetworkTest(absltest.TestCase):
 
     def test_weights_without_a_record_need_a_name(self):
         weights = shared.require("weights/squeezenet_v1.1.npz")
-        with self.assertRaisesRegex(
-            ValueError, "does not say which network it is of; write NETWORK:.*, or --network for --weights"
-        ):
+        with self.assertRaisesRegex(ValueError, "does not name its network; write NETWORK:.*, or name it by --network"):
             self.network(f"--weights={weights}")
         self.assertEqual(self.network("--network=squeezenet1_1", f"--weights={weights}").spec.name, "squeezenet1_1")
         self.assertEqual(self.network(f"--weights=squeezenet1_1:{weights}").spec.name, "squeezenet1_1")
@@ -52,11 +50,11 @@ class NetworkTest(absltest.TestCase):
         folder.mkdir(parents=True)
         shutil.copy(indexes.WEIGHTS, folder)
         run = run_flags.from_flags(drivers.parse("experiments.ablation", "--weights=thin_cam"))
-        chosen = weights_of(run.weights, run.network)
-        self.assertIsNone(chosen.file)
-        self.assertEqual(chosen.fingerprint(), networks.fingerprint(indexes.WEIGHTS))
-        self.assertEqual(chosen.network.spec, self.network(f"--weights={indexes.WEIGHTS}").spec)
-        self.assertEqual(inputs.load_model(run, chosen).network.spec, chosen.network.spec)
+        weights = weights_of(run.weights, run.network)
+        self.assertIsNone(weights.file)
+        self.assertEqual(weights.fingerprint(), networks.fingerprint(indexes.WEIGHTS))
+        self.assertEqual(weights.network.spec, self.network(f"--weights={indexes.WEIGHTS}").spec)
+        self.assertEqual(inputs.load_model(run, weights).network.spec, weights.network.spec)
 
     def test_where_nothing_is_said(self):
         spec = self.network().spec
@@ -68,7 +66,7 @@ class NetworkTest(absltest.TestCase):
 
     def test_the_papers_classes_are_those_of_imagenet(self):
         values = drivers.parse("experiments.ablation", "--predefined_classes=paper")
-        with self.assertRaisesRegex(ValueError, "--predefined_classes=paper are ImageNet's"):
+        with self.assertRaisesRegex(ValueError, "--predefined_classes=paper are classes of ImageNet"):
             settings.from_flags(values, self.network(f"--weights={indexes.WEIGHTS}").spec, smoke=False)
 
     def test_further_weights_are_of_their_own_network(self):
@@ -83,8 +81,8 @@ class WithoutFlagsTest(absltest.TestCase):
     def test_ablation_on_small_synthetic_sets(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         small = {
-            "synthetic": LEAST | dict(seed=1, landmarks=2),
-            "synthetic_whitening": LEAST | dict(seed=2, landmarks=2),
+            "synthetic": SMALLEST | dict(seed=1, landmarks=2),
+            "synthetic_whitening": SMALLEST | dict(seed=2, landmarks=2),
         }
         with mock.patch.dict(data.SYNTHETIC, small):
             drivers.run("--nc=1,8", "--npca=1", f"--cache={folder / 'cache'}", f"--output={folder / 'out'}")

@@ -15,14 +15,14 @@ def _row(method, nc, npca, value, qe=0, rerank=0):
 
 
 def _drawn(rows, published=None, title="a $5 title"):
-    """The figure instead of its file."""
+    """Returns the figure of a sweep, and writes no file."""
     with mock.patch.object(Figure, "savefig", autospec=True) as saved:
         plots.sweep(rows, title, pathlib.Path("unused.png"), published=published)
     return saved.call_args.args[0]
 
 
 def _curves(axis):
-    """What the legend calls each line: its points, style and whether its markers are hollow."""
+    """Returns the points, the style and whether markers are hollow of each line, by its label in the legend."""
     return {
         line.get_label(): (line.get_xydata().tolist(), line.get_linestyle(), line.get_markerfacecolor() == "none")
         for line in axis.get_lines()
@@ -48,15 +48,15 @@ class SweepTest(absltest.TestCase):
     def test_a_panel_a_strategy_and_a_line_a_setting(self):
         offline, online = _drawn(ROWS).axes
         self.assertEqual(offline.get_title(), "Offline aggregation (OfA)")
-        found = _curves(offline)
-        self.assertEqual(found["$N_{pca}$ = 1"], ([[1.0, 0.6], [8.0, 0.7]], "-", False))
-        self.assertEqual(found["$N_{pca}$ = 32"][0], [[8.0, 0.65]])
-        self.assertEqual([y for _, y in found["Raw"][0]], [0.4, 0.4])
-        self.assertLen(found, 3)
-        found = _curves(online)
-        self.assertEqual(found["$N_{pca}$ = 1"][0], [[1.0, 0.71], [8.0, 0.72]])
-        self.assertEqual(found["$N_{pca}$ = 1, QE 10"][:2], ([[1.0, 0.73], [8.0, 0.74]], "--"))
-        self.assertEqual(found["$N_{pca}$ = 1, R 100, QE 10"][:2], ([[8.0, 0.76]], "-."))
+        curves = _curves(offline)
+        self.assertEqual(curves["$N_{pca}$ = 1"], ([[1.0, 0.6], [8.0, 0.7]], "-", False))
+        self.assertEqual(curves["$N_{pca}$ = 32"][0], [[8.0, 0.65]])
+        self.assertEqual([y for _, y in curves["Raw"][0]], [0.4, 0.4])
+        self.assertLen(curves, 3)
+        curves = _curves(online)
+        self.assertEqual(curves["$N_{pca}$ = 1"][0], [[1.0, 0.71], [8.0, 0.72]])
+        self.assertEqual(curves["$N_{pca}$ = 1, QE 10"][:2], ([[1.0, 0.73], [8.0, 0.74]], "--"))
+        self.assertEqual(curves["$N_{pca}$ = 1, R 100, QE 10"][:2], ([[8.0, 0.76]], "-."))
 
     def test_the_papers_points_are_hollow(self):
         figure = _drawn(ROWS, {("OfA", 1): {1: 0.667, 64: 0.712}, ("Predefined", 32): {16: 0.739}})

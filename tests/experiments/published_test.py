@@ -1,4 +1,4 @@
-"""Every number of `experiments.published` against the paper's tables as its text prints them."""
+"""These tests compare every number of `experiments.published` with the tables in the text of the paper."""
 
 import itertools
 
@@ -47,14 +47,14 @@ TABLE_2 = """
     OnA       1000 5   0.811 0.874 -     -
     OfA       1000 5   0.801 0.855 0.769 0.800
 """
-# By eye, facts.md, section 3: N_C 1, 4, 8, 32; N_pca 1.
+# Read off the plot (facts.md, section 3): N_C 1, 4, 8, 32; N_pca 1.
 FIGURE_4 = """
     OfA oxford5k .667 .704 .709 .711
     OfA paris6k  .683 .750 .771 .800
     OnA oxford5k .713 .728 .724 .731
     OnA paris6k  .848 .857 .857 .857
 """
-# Likewise: N_pca; N_C and mAP.
+# Read off the plot (facts.md, section 3): N_pca; N_C and mAP.
 FIGURE_5B = """
     1  1 .7285 16 .732 64 .7275
     32 1 .726  16 .739 64 .7355
@@ -68,24 +68,26 @@ def _lines(table):
 
 
 def _expected():
-    """``{(dataset, network, method, N_C, N_pca, R, QE): mAP}`` of everything that is printed or drawn."""
-    found = {}
+    """Returns ``{(dataset, network, method, N_C, N_pca, R, QE): mAP}`` of all printed and drawn values."""
+    expected = {}
     for method, *values in _lines(TABLE_1A):
-        found |= {(one, "vgg16_cam", method, None, None, 0, 0): v for one, v in zip(DATASETS[:2], values, strict=True)}
+        expected |= {
+            (name, "vgg16_cam", method, None, None, 0, 0): v for name, v in zip(DATASETS[:2], values, strict=True)
+        }
     for network, method, *values in _lines(NETWORKS):
         setting = (None, None) if method == "Raw" else (64, 1)
-        found |= {(one, network, method, *setting, 0, 0): v for one, v in zip(DATASETS[:2], values, strict=True)}
+        expected |= {(name, network, method, *setting, 0, 0): v for name, v in zip(DATASETS[:2], values, strict=True)}
     for method, rerank, expansion, *values in _lines(TABLE_2):
         setting = (64, 1) if method in ("OnA", "OfA") else (None, None)
         for dataset, value in zip(DATASETS, values, strict=True):
-            found[dataset, "vgg16_cam", method, *setting, int(rerank), int(expansion)] = value
+            expected[dataset, "vgg16_cam", method, *setting, int(rerank), int(expansion)] = value
     for method, dataset, *values in _lines(FIGURE_4):
         for nc, value in zip((1, 4, 8, 32), values, strict=True):
-            found[dataset, "vgg16_cam", method, nc, 1, 0, 0] = value
+            expected[dataset, "vgg16_cam", method, nc, 1, 0, 0] = value
     for npca, *points in _lines(FIGURE_5B):
         for nc, value in zip(points[::2], points[1::2], strict=True):
-            found["oxford5k", "vgg16_cam", "Predefined", int(nc), int(npca), 0, 0] = value
-    return {key: float(value) for key, value in found.items() if value != "-"}
+            expected["oxford5k", "vgg16_cam", "Predefined", int(nc), int(npca), 0, 0] = value
+    return {key: float(value) for key, value in expected.items() if value != "-"}
 
 
 def _value(dataset, network, method, nc, npca, rerank, qe):
@@ -96,17 +98,17 @@ class MeanAveragePrecisionTest(parameterized.TestCase):
     def test_every_printed_number_and_no_other(self):
         expected = _expected()
         plain = ("Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA", *OTHERS)
-        own = itertools.product(("OnA", "OfA", "Predefined"), (1, 2, 4, 8, 16, 32, 64, 128), (1, 2, 8, 32, 64))
-        settings = [*((name, None, None) for name in plain), *own]
+        aggregations = itertools.product(("OnA", "OfA", "Predefined"), (1, 2, 4, 8, 16, 32, 64, 128), (1, 2, 8, 32, 64))
+        settings = [*((name, None, None) for name in plain), *aggregations]
         names = ("vgg16_cam", "resnet50", "densenet161", "googlenet")
-        rest = (0, 10, 100, 1000), (0, 1, 5, 10)
-        cells = itertools.product((*DATASETS, "roxford5k", "synthetic"), names, settings, *rest)
-        found = {}
+        steps = (0, 10, 100, 1000), (0, 1, 5, 10)
+        cells = itertools.product((*DATASETS, "roxford5k", "synthetic"), names, settings, *steps)
+        actual = {}
         for dataset, network, setting, *step in cells:
             value = _value(dataset, network, *setting, *step)
             if value is not None:
-                found[dataset, network, *setting, *step] = value
-        self.assertEqual(found, expected)
+                actual[dataset, network, *setting, *step] = value
+        self.assertEqual(actual, expected)
         # Table 1a; two more networks; Table 2 less its dashes; Figure 4 without N_C 64; Figure 5b.
         self.assertLen(expected, 8 + 8 + (17 * 4 - 12) + 16 + 6)
 
@@ -119,8 +121,8 @@ class MeanAveragePrecisionTest(parameterized.TestCase):
         self.assertEqual(_value("Paris6k", "vgg16_cam", "OnA", 64, 1, 0, 10), 0.873)
 
     def test_re_ranking_is_none_unless_it_is_named(self):
-        found = published.mean_average_precision("oxford5k", "vgg16_cam", "OfA", nc=64, npca=1, qe=10)
-        self.assertEqual(found, 0.730)
+        actual = published.mean_average_precision("oxford5k", "vgg16_cam", "OfA", nc=64, npca=1, qe=10)
+        self.assertEqual(actual, 0.730)
 
 
 class FiguresTest(absltest.TestCase):
@@ -146,9 +148,9 @@ class FiguresTest(absltest.TestCase):
             "chime, suspension bridge, birdhouse, sundial, triumphal arch"
         )
         spec = networks.get("vgg16_cam").spec
-        theirs = {"movie theater": "cinema", "pier": "pier", "analog clock": "analog clock"}
-        found = [networks.class_names(spec)[i] for i in published.PREDEFINED_CLASSES]
-        self.assertEqual(found, [theirs.get(name, name) for name in named.split(", ")])
+        imagenet_names = {"movie theater": "cinema", "pier": "pier", "analog clock": "analog clock"}
+        actual = [networks.class_names(spec)[i] for i in published.PREDEFINED_CLASSES]
+        self.assertEqual(actual, [imagenet_names.get(name, name) for name in named.split(", ")])
         # facts.md, section 3.
         indices = "884 442 421 409 498 506 718 538 708 557 497 494 839 448 835 873"
         self.assertEqual(published.PREDEFINED_CLASSES, tuple(map(int, indices.split())))

@@ -1,6 +1,6 @@
-"""The whole ablation on the development benchmark, against ../shared/data/reference.md.
+"""This test compares the whole ablation on the development benchmark with ../shared/data/reference.md.
 
-Those figures come from an independent float64 numpy implementation over PyTorch feature maps.
+The values in this file come from an independent float64 NumPy implementation over PyTorch feature maps.
 """
 
 import json
@@ -21,11 +21,11 @@ BASELINES = {
 }
 WHITENING = ("imagenet_cls_dev", "instre_boxes_dev", "boofcv_triplets")
 COLUMNS = (("OfA", 0), ("OfA", 10), ("OnA", 0), ("OnA", 10), ("shrinkage", 0))
-TOLERANCE = 0.005  # what reference.md allows
+MAP_TOLERANCE = 0.005  # from reference.md
 
 
 def _reference():
-    """``{(method, nc, qe): mAP}``, 4 baselines and 7 x 5 settings."""
+    """Returns ``{(method, nc, qe): mAP}``: 4 baselines and 7 x 5 settings."""
     text = shared.require("data/reference.md").read_text()
     line = next(line for line in text.splitlines() if line.startswith("Raw ."))
     expected = {}
@@ -56,14 +56,14 @@ class ReferenceTest(absltest.TestCase):
         drivers.run(*flags, "--qe=0,10", "--aggregation=ofa,ona", f"--output={folder / 'pca'}", "--strict")
         shrinkage = ["--whitening=shrinkage", "--whitening_dim=0", f"--output={folder / 'shrinkage'}"]
         drivers.run(*flags, "--aggregation=ofa", *shrinkage)
-        found = {(method, nc, qe): row["map"] for (method, nc, _, qe), row in drivers.rows(folder / "pca").items()}
+        actual = {(method, nc, qe): row["map"] for (method, nc, _, qe), row in drivers.rows(folder / "pca").items()}
         for (method, nc, _, qe), row in drivers.rows(folder / "shrinkage").items():
             if method == "OfA":
-                found["shrinkage", nc, qe] = row["map"]
-        worst = max(expected, key=lambda key: abs(found[key] - expected[key]))
-        print(f"largest difference: {worst} {found[worst]:.4f} instead of {expected[worst]:.4f}")
+                actual["shrinkage", nc, qe] = row["map"]
+        worst = max(expected, key=lambda key: abs(actual[key] - expected[key]))
+        print(f"largest difference: {worst} {actual[worst]:.4f} instead of {expected[worst]:.4f}")
         for key, value in expected.items():
-            self.assertAlmostEqual(found[key], value, delta=TOLERANCE, msg=str(key))
+            self.assertAlmostEqual(actual[key], value, delta=MAP_TOLERANCE, msg=str(key))
         content = json.loads((folder / "pca" / "results.json").read_text())
         self.assertEqual(content["left_out"], [])
         self.assertLen(content["rows"][0]["per_query"], 30)

@@ -48,7 +48,7 @@ CONTENT = {
 
 
 class Page(html.parser.HTMLParser):
-    """Tags with their attributes, tables as text, and whether every tag is closed where it should be."""
+    """A `Page` parses a page: tags with attributes, and tables as text; it asserts that every tag is closed."""
 
     def __init__(self, text):
         super().__init__()
@@ -77,7 +77,7 @@ class Page(html.parser.HTMLParser):
         if self.open and {"td", "th"} & set(self.open):
             self.tables[-1][-1][-1] += data
 
-    def found(self, tag):
+    def attributes_of(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
@@ -93,7 +93,7 @@ class ReportTest(parameterized.TestCase):
         return folder
 
     def page(self):
-        """The page, checked for what every page must be, and the problems."""
+        """Writes the page, checks what holds for every page, and returns the page and the problems."""
         problems = report.write(self.folder, self.folder / "page" / "report.html")
         text = (self.folder / "page" / "report.html").read_text()
         page = Page(text)
@@ -104,11 +104,13 @@ class ReportTest(parameterized.TestCase):
             self.assertStartsWith(attributes.get("href", "#run"), "#run")
             self.assertStartsWith(attributes.get("src", "data:image/"), "data:image/")
         self.assertNotIn("url(", text)
-        self.assertTrue(all(image["alt"] for image in page.found("img")))
-        places = [section["id"] for section in page.found("section")]
-        self.assertCountEqual([link["href"] for link in page.found("a")], [f"#{place}" for place in places])
-        self.assertLen(set(places), len(places))
-        self.assertLen(page.found("caption"), len(page.tables))
+        self.assertTrue(all(image["alt"] for image in page.attributes_of("img")))
+        section_ids = [section["id"] for section in page.attributes_of("section")]
+        self.assertCountEqual(
+            [link["href"] for link in page.attributes_of("a")], [f"#{section_id}" for section_id in section_ids]
+        )
+        self.assertLen(set(section_ids), len(section_ids))
+        self.assertLen(page.attributes_of("caption"), len(page.tables))
         return page, problems
 
     def test_overview(self):
@@ -146,7 +148,7 @@ class ReportTest(parameterized.TestCase):
         page, _ = self.page()
         kinds = [attributes.get("class") for tag, attributes in page.tags if tag in ("th", "td")][-8:]
         self.assertEqual(kinds, [None, "n", "n", None] * 2)
-        self.assertEqual([one["scope"] for one in page.found("th")][-6:], ["col"] * 4 + ["row"] * 2)
+        self.assertEqual([heading["scope"] for heading in page.attributes_of("th")][-6:], ["col"] * 4 + ["row"] * 2)
 
     def test_conditions(self):
         self.put()
@@ -191,7 +193,7 @@ class ReportTest(parameterized.TestCase):
         self.put("deep/er")
         self.put("cache/one", experiment="figure2")
         self.put("deep/cache", experiment="figure3")
-        self.assertLen(self.page()[0].found("section"), 1)
+        self.assertLen(self.page()[0].attributes_of("section"), 1)
 
     def test_pictures(self):
         folder = self.put(pictures=[{"file": "a.png", "caption": 'it\'s "a" <b>'}, {"file": "sub/b.jpg"}])
@@ -199,12 +201,12 @@ class ReportTest(parameterized.TestCase):
         Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "a.png")
         Image.fromarray(np.zeros((700, 2000, 3), np.uint8)).save(folder / "sub" / "b.jpg")
         page, problems = self.page()
-        first, second = page.found("img")
+        first, second = page.attributes_of("img")
         self.assertEqual((first["alt"], first["width"], first["height"]), ('it\'s "a" <b>', "30", "20"))
         self.assertStartsWith(first["src"], "data:image/png;base64,iVBORw0KGgo")
         self.assertEqual((second["alt"], second["class"]), ("sub/b.jpg", "wide"))
         self.assertStartsWith(second["src"], "data:image/jpeg;base64,/9j/")
-        self.assertLen(page.found("figcaption"), 2)
+        self.assertLen(page.attributes_of("figcaption"), 2)
         self.assertEqual(problems, [])
 
     def test_pictures_that_cannot_be_shown(self):
@@ -224,7 +226,7 @@ class ReportTest(parameterized.TestCase):
         (folder / "text.png").write_text("<script>")
         (folder / "drawn.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
         page, problems = self.page()
-        self.assertEmpty(page.found("img"))
+        self.assertEmpty(page.attributes_of("img"))
         self.assertLen(problems, len(files))
         for problem in problems:
             self.assertIn(problem, page.text)
@@ -260,9 +262,9 @@ class ReportTest(parameterized.TestCase):
     def test_text_is_text(self):
         def hostile(value):
             if isinstance(value, dict):
-                return {key: hostile(one) for key, one in value.items()} | {HOSTILE: HOSTILE}
+                return {key: hostile(entry) for key, entry in value.items()} | {HOSTILE: HOSTILE}
             if isinstance(value, list):
-                return [hostile(one) for one in value]
+                return [hostile(entry) for entry in value]
             return HOSTILE if isinstance(value, str | None) else value
 
         content = hostile(CONTENT)
@@ -273,12 +275,12 @@ class ReportTest(parameterized.TestCase):
         page, problems = self.page()
         self.assertLen(problems, 1)
         self.assertGreater(page.text.count("<script>alert('x')</script>"), 30)
-        self.assertEmpty(page.found("img"))
+        self.assertEmpty(page.attributes_of("img"))
 
     def test_hostile_captions_stay_in_their_attribute(self):
         folder = self.put(pictures=[{"file": "a.png", "caption": HOSTILE}])
         Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(folder / "a.png")
-        (image,) = self.page()[0].found("img")
+        (image,) = self.page()[0].attributes_of("img")
         self.assertEqual(image["alt"], HOSTILE.replace("\ud800", "?"))
         self.assertCountEqual(image, ["src", "width", "height", "class", "alt"])
 

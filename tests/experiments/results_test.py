@@ -12,17 +12,17 @@ COMMAND = ("experiments.table1a", "--dataset=my pictures", "--nc=64")
 
 class EnvironmentTest(absltest.TestCase):
     def test_the_command_can_be_run_again(self):
-        found = results.environment(COMMAND)
-        self.assertEqual(found["command"], "python -m experiments.table1a '--dataset=my pictures' --nc=64")
+        actual = results.environment(COMMAND)
+        self.assertEqual(actual["command"], "python -m experiments.table1a '--dataset=my pictures' --nc=64")
 
     def test_what_the_numbers_depend_on(self):
-        found = results.environment(COMMAND)
-        self.assertEqual(found["packages"]["jax"], importlib.metadata.version("jax"))
-        self.assertContainsSubset(["python", *results.PACKAGES], found["packages"])
-        self.assertEqual(found["hardware"]["platform"], "cpu")
-        self.assertTrue(found["hardware"]["devices"] and found["hardware"]["processor"])
-        self.assertRegex(found["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
-        json.dumps(found)
+        actual = results.environment(COMMAND)
+        self.assertEqual(actual["packages"]["jax"], importlib.metadata.version("jax"))
+        self.assertContainsSubset(["python", *results.PACKAGES], actual["packages"])
+        self.assertEqual(actual["hardware"]["platform"], "cpu")
+        self.assertTrue(actual["hardware"]["devices"] and actual["hardware"]["processor"])
+        self.assertRegex(actual["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
+        json.dumps(actual)
 
     def test_the_commit_with_what_was_changed(self):
         with mock.patch.object(subprocess, "run") as run:

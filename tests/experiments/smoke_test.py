@@ -1,4 +1,4 @@
-"""Every driver, whole, on a few pictures; and the report on all of them."""
+"""These tests run every driver on a few pictures, and the report on all results."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ SWEEP = {"OfA", "OnA", "Predefined"}
 BASELINES = {"Raw", "Raw+CroW", "Raw+PCA", "Raw+CroW+PCA"}
 OTHERS = {"SPoC", "uCroW", "CroW", "MAC", "GeM", "R-MAC", "BoW", "Razavian"}
 
-# Driver -> methods of its rows, pictures beside its results.
+# Driver -> methods of its rows, figures beside its results.
 EXPECTED = {
     "ablation": (BASELINES | SWEEP, {"plot.png"}),
     "table1a": (BASELINES | {"OfA"}, set()),
@@ -38,12 +38,12 @@ EXPECTED = {
 }
 
 QUICK = "ablation", "table1b", "table2b", "figure3", "figure5a", "stores"
-"""Drivers that every run calls: one of each kind; the others are slow."""
+"""The drivers that run in every test run, one of each kind; the others are slow."""
 
 FLAGFILES = ("figure4", "figure5b")
-"""Settings of the ablation."""
+"""The flag files of the ablation."""
 
-MORE = {
+EXTRA_FLAGS = {
     "ablation": ["--rerank=0,4", "--qe=0,2", "--alpha=3"],
     "stores": ["--dims=16", "--classes=50", "--own=20", "--rerank=3"],
     "small_collections": [
@@ -60,7 +60,7 @@ MORE = {
     "own_whitening": ["--images=4", "--ratios=0.5"],
     **{name: [f"--flagfile={shared.ROOT}/experiments/{name}.flags"] for name in FLAGFILES},
 }
-"""Flags beyond --smoke."""
+"""The flags of each driver besides --smoke."""
 
 
 class SmokeTest(parameterized.TestCase):
@@ -79,7 +79,7 @@ class SmokeTest(parameterized.TestCase):
                 f"--cache={self.folder / 'cache'}",
                 f"--output={output}",
                 "--strict",
-                *MORE.get(name, []),
+                *EXTRA_FLAGS.get(name, []),
             ]
             drivers.run(*flags, module=f"experiments.{'ablation' if name in FLAGFILES else name}")
         return json.loads((output / "results.json").read_text()), output
@@ -119,9 +119,10 @@ class SmokeTest(parameterized.TestCase):
     def test_protocols_differ_in_one_field_each_and_then_in_all(self):
         preset = run_flags.from_flags(drivers.parse("experiments.protocols")).protocol
         for smoke, singles in (False, 14), (True, 3):
-            found = [dataclasses.asdict(variant) for _, variant in protocols.variants(preset, smoke=smoke)]
+            settings = [dataclasses.asdict(variant) for _, variant in protocols.variants(preset, smoke=smoke)]
             differing = [
-                [name for name in found[0] if variant[name] != found[0][name] and name != "name"] for variant in found
+                [name for name in settings[0] if variant[name] != settings[0][name] and name != "name"]
+                for variant in settings
             ]
             base, *single, everything = differing
             self.assertEqual(base, [])
@@ -134,9 +135,9 @@ class SmokeTest(parameterized.TestCase):
 
     def test_re_ranking_in_the_ablation(self):
         _, output = self.run_driver("ablation")
-        found, again = drivers.rows(output), drivers.rows(output, rerank=4)
-        self.assertEqual(again.keys(), {key for key in found if key[0] in SWEEP})
-        self.assertTrue(any(again[key]["map"] != found[key]["map"] for key in again))
+        plain, reranked = drivers.rows(output), drivers.rows(output, rerank=4)
+        self.assertEqual(reranked.keys(), {key for key in plain if key[0] in SWEEP})
+        self.assertTrue(any(reranked[key]["map"] != plain[key]["map"] for key in reranked))
 
     def test_report_of_all(self):
         names = cases(QUICK, EXPECTED)

@@ -5,8 +5,8 @@ from experiments.results import Row
 from experiments.tables import Table
 
 
-def _row(method="OfA", nc=64, npca=1, qe=0, rerank=0, value=0.7, **more):
-    return Row(method, nc, npca, qe, rerank, value, {}, more.pop("paper", None), **more)
+def _row(method="OfA", nc=64, npca=1, qe=0, rerank=0, value=0.7, **fields):
+    return Row(method, nc, npca, qe, rerank, value, {}, fields.pop("paper", None), **fields)
 
 
 class TextTest(absltest.TestCase):
@@ -27,7 +27,7 @@ class TextTest(absltest.TestCase):
         self.assertEqual(lines[1:], ["a             long name", "wider than a  x", "y             z"])
 
     def test_a_gap_makes_no_number_of_text(self):
-        """A column with an empty cell is not all text, and stands to the right."""
+        """A column with an empty cell is not all text, and is aligned to the right."""
         lines = tables.text(Table("t", ["difference"], [["+0.012"], [None]])).split("\n")
         self.assertEqual(lines[1:], ["difference", "    +0.012", ""])
 
@@ -43,32 +43,32 @@ class TextTest(absltest.TestCase):
 class WithoutEmptyColumnsTest(absltest.TestCase):
     def test_only_what_says_nothing_goes(self):
         table = Table("t", ["a", "none", "zero", "blank", "half"], [[1, None, 0, "", None], [2, None, 0, "", "x"]])
-        found = tables.without_empty_columns(table)
-        self.assertEqual(found, Table("t", ["a", "zero", "half"], [[1, 0, None], [2, 0, "x"]]))
+        actual = tables.without_empty_columns(table)
+        self.assertEqual(actual, Table("t", ["a", "zero", "half"], [[1, 0, None], [2, 0, "x"]]))
 
 
 class SettingsTest(absltest.TestCase):
     def test_every_column(self):
         row = _row(qe=10, rerank=100, value=0.7649, low=0.7, high=0.8126, paper=0.773, network="vgg16_cam", dim=512)
-        found = tables.settings("t", [row])
+        actual = tables.settings("t", [row])
         expected = {
             "method": "OfA", "network": "vgg16_cam", "dim": 512, "N_C": 64, "N_pca": 1, "R": 100, "QE": 10,
             "mAP": "0.7649", "95 %": "0.700 to 0.813", "paper": "0.773", "difference": "-0.008",
         }  # fmt: skip
-        self.assertEqual(dict(zip(found.columns, found.rows[0], strict=True)), expected)
+        self.assertEqual(dict(zip(actual.columns, actual.rows[0], strict=True)), expected)
 
     def test_columns_that_no_row_fills_are_left_out(self):
-        found = tables.settings("t", [_row("Raw", None, None), _row("Raw+PCA", None, None, value=0.5)])
-        self.assertEqual(found.columns, ["method", "mAP"])
-        self.assertEqual(found.rows, [["Raw", "0.7000"], ["Raw+PCA", "0.5000"]])
+        actual = tables.settings("t", [_row("Raw", None, None), _row("Raw+PCA", None, None, value=0.5)])
+        self.assertEqual(actual.columns, ["method", "mAP"])
+        self.assertEqual(actual.rows, [["Raw", "0.7000"], ["Raw+PCA", "0.5000"]])
 
     def test_nothing_is_not_zero(self):
-        """A step that was not taken leaves its cell empty; a gain and a loss have their sign."""
+        """A step that was not taken leaves its cell empty; gains and losses have signs."""
         rows = [_row(paper=0.6999), _row(qe=10, paper=0.8)]
-        found = tables.settings("t", rows)
-        self.assertEqual([row[found.columns.index("QE")] for row in found.rows], [None, 10])
-        self.assertNotIn("R", found.columns)
-        self.assertEqual([row[-1] for row in found.rows], ["+0.000", "-0.100"])
+        actual = tables.settings("t", rows)
+        self.assertEqual([row[actual.columns.index("QE")] for row in actual.rows], [None, 10])
+        self.assertNotIn("R", actual.columns)
+        self.assertEqual([row[-1] for row in actual.rows], ["+0.000", "-0.100"])
 
 
 class SweepsTest(absltest.TestCase):
@@ -78,12 +78,12 @@ class SweepsTest(absltest.TestCase):
             _row("Raw+CroW+PCA", None, None, qe=10, value=0.2), _row("Predefined", 1, 1), _row("OfA", 1, 1),
             _row("SPoC", None, None),
         ]  # fmt: skip
-        found = tables.sweeps(rows)
+        actual = tables.sweeps(rows)
         titles = ["Baselines", "Offline aggregation (OfA)", "Online aggregation (OnA)", "Predefined classes (OfA)"]
-        self.assertEqual([table.title for table in found], titles)
-        self.assertEqual(found[0].columns, ["method", "mAP"])
-        self.assertEqual(found[0].rows, [["Raw", "0.3961 (0.396)"], ["Raw+CroW+PCA, QE 10", "0.2000"]])
-        self.assertEqual(found[2], Table(titles[2], ["N_C", "N_pca 1"], [[1, "0.1000"]]))
+        self.assertEqual([table.title for table in actual], titles)
+        self.assertEqual(actual[0].columns, ["method", "mAP"])
+        self.assertEqual(actual[0].rows, [["Raw", "0.3961 (0.396)"], ["Raw+CroW+PCA, QE 10", "0.2000"]])
+        self.assertEqual(actual[2], Table(titles[2], ["N_C", "N_pca 1"], [[1, "0.1000"]]))
 
     def test_a_line_for_each_nc_and_a_column_for_each_setting(self):
         rows = [
@@ -91,10 +91,10 @@ class SweepsTest(absltest.TestCase):
             _row(nc=1, npca=32, value=0.3), _row(nc=64, npca=1, qe=10, value=0.4),
             _row(nc=64, npca=1, qe=5, rerank=1000, value=0.5),
         ]  # fmt: skip
-        (found,) = tables.sweeps(rows)
-        self.assertEqual(found.columns, ["N_C", "N_pca 1", "N_pca 32", "N_pca 1, QE 10", "N_pca 1, R 1000, QE 5"])
+        (actual,) = tables.sweeps(rows)
+        self.assertEqual(actual.columns, ["N_C", "N_pca 1", "N_pca 32", "N_pca 1, QE 10", "N_pca 1, R 1000, QE 5"])
         self.assertEqual(
-            found.rows, [[1, "0.1000 (0.667)", "0.3000", None, None], [64, "0.2000", None, "0.4000", "0.5000"]]
+            actual.rows, [[1, "0.1000 (0.667)", "0.3000", None, None], [64, "0.2000", None, "0.4000", "0.5000"]]
         )
 
     def test_second_looks_and_neighbourhoods_have_columns_of_their_own(self):
@@ -109,8 +109,8 @@ class SweepsTest(absltest.TestCase):
             "N_pca 1, reciprocal 100",
             "N_pca 1, OnA 50, R 20, QE 10, reciprocal 100",
         ]
-        (found,) = tables.sweeps(rows)
-        self.assertEqual(found.columns, ["N_C", *steps])
+        (actual,) = tables.sweeps(rows)
+        self.assertEqual(actual.columns, ["N_C", *steps])
 
     def test_nothing(self):
         self.assertEqual(tables.sweeps([]), [])

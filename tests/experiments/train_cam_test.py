@@ -12,8 +12,8 @@ from tests.support import shared, thin
 from tests.support.slow import XLA_FLAGS
 from tests.training import tiny
 
-# Every argument is a command line; what each ends with is printed, but the last one may end the process as it likes.
-# All in one process, which takes seconds to start.
+# Every argument is a command line. The results of all but the last one are printed; the last one may end the process.
+# All of them run in one process, because a process takes seconds to start.
 CASES = f"""{thin.REGISTERED}
 import sys
 sys.path.insert(0, "tests/training")

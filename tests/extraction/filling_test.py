@@ -1,4 +1,4 @@
-"""Pictures through the network into a store."""
+"""These tests pass pictures through the network into a store."""
 
 import dataclasses
 import pathlib
@@ -67,17 +67,17 @@ class ImagesTest(TinyCase):
         store, _ = self.fill(model=model)
         for row in range(4):
             expected = cwcf_jax.class_vectors(model, self.pictures[row][None], class_ids=[3, 1]).vectors
-            found = store.class_vectors(slice(row, row + 1), np.array([3, 1]))
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+            actual = store.class_vectors(slice(row, row + 1), np.array([3, 1]))
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
         plain, _ = self.fill(name="sums")
-        for name in ("sums", "channel_weights", "logits"):  # the baselines' rows are the same
+        for name in ("sums", "channel_weights", "logits"):  # these fields do not depend on the pooling
             np.testing.assert_allclose(getattr(store, name), getattr(plain, name), rtol=1e-4, atol=1e-4)
         store.close()
         with self.assertRaisesRegex(StaleStoreError, "encoder: .* there, .* now"):
-            self.fill()  # sums into the store of power means
+            self.fill()  # a fill of sums into a store of power means
 
-    def test_stores_of_sums_are_known_as_before_there_were_others(self):
-        found = fingerprint(tiny_model(), self.images, NONE, weights="w", files="f", queries=False)["encoder"]
+    def test_fingerprint_of_sums_has_no_pooling(self):
+        actual = fingerprint(tiny_model(), self.images, NONE, weights="w", files="f", queries=False)["encoder"]
         expected = {
             "feature_layer": "conv2_1",
             "cam_normalization": "min_max",
@@ -88,13 +88,13 @@ class ImagesTest(TinyCase):
             "region_cells": "touched",
             "dtype": "float32",
         }
-        self.assertEqual(found, expected)
+        self.assertEqual(actual, expected)
 
     def test_batches_change_nothing(self):
-        one, _ = self.fill(name="one")
-        three, _ = self.fill(dataclasses.replace(NONE, batch_size=3), name="three")
+        single, _ = self.fill(name="single")
+        batched, _ = self.fill(dataclasses.replace(NONE, batch_size=3), name="batched")
         for name in ("sums", "channel_weights", "class_sums", "logits"):
-            np.testing.assert_allclose(getattr(three, name), getattr(one, name), rtol=1e-4, atol=1e-3)
+            np.testing.assert_allclose(getattr(batched, name), getattr(single, name), rtol=1e-4, atol=1e-3)
 
     def test_unreadable_pictures_are_left_out_and_tried_again(self):
         broken = self.images.paths[2]
@@ -104,8 +104,8 @@ class ImagesTest(TinyCase):
         self.assertLen(left_out, 1)
         self.assertIn(str(broken), left_out[0])
         self.assertEqual((store.done.tolist(), self.finished), ([True, True, False, True], 4))
-        again = fill_store(store, tiny_model(), self.images, NONE, queries=False, progress=self.progress)
-        self.assertEqual(again, left_out)
+        left_out_again = fill_store(store, tiny_model(), self.images, NONE, queries=False, progress=self.progress)
+        self.assertEqual(left_out_again, left_out)
         store.close()
         broken.write_bytes(content)
         with self.assertRaisesRegex(StaleStoreError, "files: .* there, .* now"):
@@ -152,13 +152,13 @@ class MapsTest(TinyCase):
 
     def assert_maps(self, store, row, image):
         expected = encoder.feature_maps(tiny_model(), image[None])
-        found = store.read(row)
-        self.assertEqual(found.keys(), {"features", "cam_features"})
+        actual = store.read(row)
+        self.assertEqual(actual.keys(), {"features", "cam_features"})
         for name, size in (("features", expected.feature_size), ("cam_features", expected.cam_size)):
             height, width = size[0].tolist()
             value = np.asarray(getattr(expected, name)[0, :height, :width])
-            self.assertEqual(found[name].shape, value.shape)  # the valid area alone
-            np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-3)
+            self.assertEqual(actual[name].shape, value.shape)  # only the valid area is stored
+            np.testing.assert_allclose(actual[name], value, rtol=1e-3, atol=1e-3)
 
     def test_maps_of_images(self):
         store = self.open()
@@ -168,7 +168,7 @@ class MapsTest(TinyCase):
             self.assert_maps(store, row, self.pictures[row])
         self.assertEqual(store.missing(range(4)), [1])
 
-    def test_what_is_there_is_not_made_again(self):
+    def test_existing_maps_are_not_computed_again(self):
         store = self.open()
         self.fill_maps(store, [0, 2])
         self.assertEqual(self.fill_maps(store, [0, 1, 2]), [])
@@ -189,14 +189,14 @@ class MapsTest(TinyCase):
         store = self.open()
         self.fill_maps(store, [0, 1, 2], queries=True)
         for row in range(3):
-            self.assert_maps(store, row, self.own[row])
+            self.assert_maps(store, row, self.query_pictures[row])
 
-    def test_resized_and_cut(self):
+    def test_resized_and_cropped(self):
         store = self.open()
         extraction = ExtractionConfig(Resize("max", 40), crop_queries=True)
         self.fill_maps(store, [2], queries=True, extraction=extraction)
         x1, y1, x2, y2 = (int(side) for side in self.BOXES[2])
-        self.assert_maps(store, 2, extraction.resize(self.own[2][y1:y2, x1:x2]))
+        self.assert_maps(store, 2, extraction.resize(self.query_pictures[2][y1:y2, x1:x2]))
 
 
 if __name__ == "__main__":

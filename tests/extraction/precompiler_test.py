@@ -16,7 +16,7 @@ def batch(bucket):
 
 
 class PrecompilerTest(absltest.TestCase):
-    def test_once_a_bucket_in_another_thread_and_before_its_pass(self):
+    def test_each_bucket_is_compiled_once_in_another_thread_before_its_pass(self):
         compiled, threads, events = [], set(), []
 
         def compile_bucket(bucket):
@@ -24,19 +24,20 @@ class PrecompilerTest(absltest.TestCase):
             compiled.append(bucket)
             threads.add(threading.get_ident())
 
-        def compute(one):
-            events.append((one.images.shape[1:3], list(compiled)))
-            return "made"
+        def compute(batch):
+            events.append((batch.images.shape[1:3], list(compiled)))
+            return "result"
 
         with Precompiler(compile_bucket) as precompiler:
             for bucket in WIDE, TALL, WIDE, TALL:
                 precompiler.request(bucket)
-            self.assertEmpty(compiled)  # nobody waits
-            self.assertEqual([precompiler.wrap(compute)(batch(bucket)) for bucket in (TALL, WIDE, TALL)], ["made"] * 3)
+            self.assertEmpty(compiled)  # requests do not wait
+            results = [precompiler.wrap(compute)(batch(bucket)) for bucket in (TALL, WIDE, TALL)]
+            self.assertEqual(results, ["result"] * 3)
         self.assertCountEqual(compiled, [WIDE, TALL])
         self.assertNotIn(threading.get_ident(), threads)
-        for bucket, before in events:
-            self.assertIn(bucket, before)
+        for bucket, compiled_buckets in events:
+            self.assertIn(bucket, compiled_buckets)
 
     def test_errors_are_raised_by_the_pass(self):
         def compile_bucket(bucket):
@@ -45,20 +46,20 @@ class PrecompilerTest(absltest.TestCase):
         with Precompiler(compile_bucket) as precompiler:
             precompiler.request(WIDE)
             with self.assertRaisesRegex(MemoryError, r"no room for \(128, 240\)"):
-                precompiler.wrap(lambda one: one)(batch(WIDE))
+                precompiler.wrap(lambda batch: batch)(batch(WIDE))
 
-    def test_what_is_not_needed_any_more_is_not_begun(self):
-        begun = []
+    def test_pending_compilations_are_cancelled_at_the_end(self):
+        started = []
 
         def compile_bucket(bucket):
-            begun.append(bucket)
+            started.append(bucket)
             time.sleep(0.2)
 
         with Precompiler(compile_bucket) as precompiler:
             for side in range(1, 40):
                 precompiler.request((side, side))
-        self.assertLess(len(begun), 39)
-        self.assertNotEmpty(begun)
+        self.assertLess(len(started), 39)
+        self.assertNotEmpty(started)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What two nodes of a Ray cluster on this machine make of pictures is what this process makes of them."""
+"""These tests compare stores fill on a Ray cluster of two nodes on this machine with stores of this process."""
 
 import contextlib
 import dataclasses
@@ -42,8 +42,8 @@ class RayFillerTest(absltest.TestCase):
         ]
         self.images = ImageSet("drawn", tuple(path.name for path in paths[:8]), tuple(paths[:8]), tuple(queries))
 
-    def filled(self, filler, name, *, queries=False):
-        self.counted = 0
+    def fill(self, filler, name, *, queries=False):
+        self.finished = 0
         store = open_store(
             self.folder / name, self.model, self.images, EXTRACTION, weights="w", files="f", queries=queries
         )
@@ -51,49 +51,49 @@ class RayFillerTest(absltest.TestCase):
         return store, filler.fill_store(store, self.images, EXTRACTION, queries=queries, progress=self.count)
 
     def count(self, more):
-        self.counted += more
+        self.finished += more
 
     def test_rows_of_images_and_queries(self):
         for queries, length in (False, 8), (True, 2):
-            there, left_out = self.filled(self.filler, f"there {queries}", queries=queries)
-            self.assertEqual((left_out, self.counted), ([], length))
-            here, _ = self.filled(Filler(self.model), f"here {queries}", queries=queries)
-            self.assertTrue(there.done.all())
-            for name, expected in here.arrays.items():
-                np.testing.assert_allclose(there.arrays[name], expected, rtol=1e-6, atol=1e-6)
+            remote, left_out = self.fill(self.filler, f"remote {queries}", queries=queries)
+            self.assertEqual((left_out, self.finished), ([], length))
+            local, _ = self.fill(Filler(self.model), f"local {queries}", queries=queries)
+            self.assertTrue(remote.done.all())
+            for name, expected in local.arrays.items():
+                np.testing.assert_allclose(remote.arrays[name], expected, rtol=1e-6, atol=1e-6)
 
-    def test_only_what_is_missing_and_what_cannot_be_read(self):
+    def test_missing_rows_and_unreadable_pictures(self):
         content = self.images.paths[3].read_bytes()
         self.images.paths[3].write_bytes(content[:60])
-        store, left_out = self.filled(self.filler, "store")
+        store, left_out = self.fill(self.filler, "store")
         self.assertLen(left_out, 1)
         self.assertIn(f"{self.images.paths[3]}: cannot be read as a picture", left_out[0])
-        self.assertEqual((store.missing().tolist(), self.counted), ([3], 8))
+        self.assertEqual((store.missing().tolist(), self.finished), ([3], 8))
         for path in self.images.paths:
             path.unlink()
         self.images.paths[3].write_bytes(content)
-        self.counted = 0
-        again = self.filler.fill_store(store, self.images, EXTRACTION, queries=False, progress=self.count)
-        self.assertEqual((again, self.counted, store.missing().tolist()), ([], 8, []))
+        self.finished = 0
+        left_out = self.filler.fill_store(store, self.images, EXTRACTION, queries=False, progress=self.count)
+        self.assertEqual((left_out, self.finished, store.missing().tolist()), ([], 8, []))
 
     def test_maps(self):
-        stores = [MapStore(self.folder / name, dtype="float16") for name in ("there", "here")]
+        stores = [MapStore(self.folder / name, dtype="float16") for name in ("remote", "local")]
         rows = np.array([6, 1, 4])
         for store, filler in zip(stores, (self.filler, Filler(self.model)), strict=True):
             left_out = filler.fill_maps(store, self.images, EXTRACTION, rows, progress=self.ignore)
             self.assertEqual((left_out, store.missing(range(8))), ([], [0, 2, 3, 5, 7]))
-        (_, there), (_, here) = (next(iter(reranking.map_batches(store.read, [4]))) for store in stores)
-        for found, expected in zip(there, here, strict=True):
-            np.testing.assert_allclose(found, expected, atol=1e-5)
+        (_, remote), (_, local) = (next(iter(reranking.map_batches(store.read, [4]))) for store in stores)
+        for actual, expected in zip(remote, local, strict=True):
+            np.testing.assert_allclose(actual, expected, atol=1e-5)
 
     def ignore(self, more):
         del more
 
-    def test_paths_from_elsewhere(self):
-        """Actors were started in other folders than this one."""
+    def test_relative_paths(self):
+        """The actors have other working directories than this process."""
         self.images = dataclasses.replace(self.images, paths=tuple(map(pathlib.Path, self.images.names)))
         with contextlib.chdir(self.folder):
-            _, left_out = self.filled(self.filler, "relative")
+            _, left_out = self.fill(self.filler, "relative")
         self.assertEqual(left_out, [])
 
 

@@ -1,4 +1,4 @@
-"""Four small pictures with queries, and a tiny network."""
+"""This module makes four small pictures with queries, and a tiny network."""
 
 import functools
 import pathlib
@@ -24,7 +24,7 @@ def tiny_model(**options):
 
 
 class TinyCase(parameterized.TestCase):
-    """Four small pictures and a fifth, ``elsewhere``, that is not one of the images; a tiny network."""
+    """A `TinyCase` has four small pictures as images, a fifth picture outside the dataset, and a tiny network."""
 
     SHAPES = ((70, 90), (90, 70), (64, 80), (75, 75), (60, 100))
     BOXES = ((10.5, 20.0, 61.0, 58.9), (0.0, 0.0, 41.0, 90.0), (33.0, 7.0, 75.0, 60.0))
@@ -37,13 +37,13 @@ class TinyCase(parameterized.TestCase):
         paths = [self.folder / f"{i}.png" for i in range(5)]
         for picture, path in zip(self.pictures, paths, strict=True):
             Image.fromarray(picture).save(path)
-        nothing = frozenset()
+        no_junk = frozenset()
         self.queries = (
-            BenchmarkQuery("a", 0, self.BOXES[0], frozenset({1}), nothing),
-            BenchmarkQuery("b", 1, self.BOXES[1], frozenset({0}), nothing),
-            BenchmarkQuery("elsewhere", None, self.BOXES[2], frozenset({3}), nothing, picture=paths[4]),
+            BenchmarkQuery("a", 0, self.BOXES[0], frozenset({1}), no_junk),
+            BenchmarkQuery("b", 1, self.BOXES[1], frozenset({0}), no_junk),
+            BenchmarkQuery("elsewhere", None, self.BOXES[2], frozenset({3}), no_junk, picture=paths[4]),
         )
-        self.own = [self.pictures[0], self.pictures[1], self.pictures[4]]
+        self.query_pictures = [self.pictures[0], self.pictures[1], self.pictures[4]]
         names = tuple(path.name for path in paths[:4])
         self.images = ImageSet("toy", names, tuple(paths[:4]), self.queries)
         self.finished = 0
@@ -59,7 +59,7 @@ class TinyCase(parameterized.TestCase):
         return store, fill_store(store, model, images, extraction, queries=queries, progress=self.progress)
 
     def assert_row(self, store, row, expected):
-        """``expected``: `encoder.PooledFeatures` of one image."""
+        """Asserts that a row equals ``expected``, the `encoder.PooledFeatures` of one image."""
         for name in ("sums", "channel_weights", "class_sums"):
-            found, value = getattr(store, name)[row], np.asarray(getattr(expected, name)[0])
-            np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-4 * np.abs(value).max())
+            actual, value = getattr(store, name)[row], np.asarray(getattr(expected, name)[0])
+            np.testing.assert_allclose(actual, value, rtol=1e-4, atol=1e-4 * np.abs(value).max())

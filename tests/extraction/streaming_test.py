@@ -6,20 +6,20 @@ from cwcf_jax.images import Batch, Unreadable
 
 
 class PassesTest(absltest.TestCase):
-    def test_the_next_begins_before_this_one_is_used(self):
+    def test_the_next_batch_begins_before_a_result_is_used(self):
         events, refused = [], []
 
-        def batch(index):
+        def make_batch(index):
             return Batch((index,), np.zeros((1, 2, 2, 3), np.uint8), *2 * [np.full((1, 2), 2, np.int32)])
 
-        def compute(one):
-            events.append(f"begin {one.indices[0]}")
-            return one.indices[0] * 10
+        def compute(batch):
+            events.append(f"begin {batch.indices[0]}")
+            return batch.indices[0] * 10
 
         unreadable = Unreadable(1, "gone")
-        given = [batch(0), unreadable, batch(2), batch(3)]
-        for one, result in compute_batches(given, compute, refused, lambda count: events.append(f"done {count}")):
-            events.append(f"use {one.indices[0]}: {result}")
+        batches = [make_batch(0), unreadable, make_batch(2), make_batch(3)]
+        for batch, result in compute_batches(batches, compute, refused, lambda count: events.append(f"done {count}")):
+            events.append(f"use {batch.indices[0]}: {result}")
         self.assertEqual(
             events,
             [

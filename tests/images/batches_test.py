@@ -34,15 +34,15 @@ class BatchesTest(parameterized.TestCase):
     def read(self, indices=None, *, resize="none", batch_size=4, crops=None):
         indices = range(len(self.paths)) if indices is None else indices
         options = {"resize": Resize.parse(resize), "batch_size": batch_size, "steps": (STEP,), "crops": crops}
-        found = list(read_batches(self.paths, indices, **options))
-        return [part for part in found if isinstance(part, Batch)], [
-            part for part in found if isinstance(part, Unreadable)
+        actual = list(read_batches(self.paths, indices, **options))
+        return [part for part in actual if isinstance(part, Batch)], [
+            part for part in actual if isinstance(part, Unreadable)
         ]
 
     @parameterized.parameters(1, 4, 64)
     def test_every_index_once(self, batch_size):
-        found, unreadable = self.read(batch_size=batch_size)
-        seen = [index for batch in found for index in batch.indices]
+        actual, unreadable = self.read(batch_size=batch_size)
+        seen = [index for batch in actual for index in batch.indices]
         self.assertCountEqual(seen, set(range(45)) - set(self.broken))
         self.assertEqual([part.index for part in unreadable], sorted(self.broken))
 
@@ -53,8 +53,8 @@ class BatchesTest(parameterized.TestCase):
 
     @parameterized.product(batch_size=(1, 4), resize=("none", "max6", "min10", "squash12x5"))
     def test_content(self, batch_size, resize):
-        found, _ = self.read(batch_size=batch_size, resize=resize)
-        for batch in found:
+        actual, _ = self.read(batch_size=batch_size, resize=resize)
+        for batch in actual:
             self.assertEqual(batch.images.dtype, np.uint8)
             self.assertEqual((batch.sizes.dtype, batch.original_sizes.dtype), (np.int32, np.int32))
             for row, index in enumerate(batch.indices):
@@ -66,8 +66,8 @@ class BatchesTest(parameterized.TestCase):
 
     @parameterized.parameters("none", "max6", "squash12x5")
     def test_padding(self, resize):
-        found, _ = self.read(resize=resize)
-        for batch in found:
+        actual, _ = self.read(resize=resize)
+        for batch in actual:
             _, height, width, channels = batch.images.shape
             self.assertEqual((height % STEP, width % STEP, channels), (0, 0, 3))
             for image, (rows, columns) in zip(batch.images, batch.sizes, strict=True):
@@ -77,10 +77,10 @@ class BatchesTest(parameterized.TestCase):
                 self.assertFalse(image[:, columns:].any())
 
     def test_partial_batches_repeat_their_last_picture(self):
-        found, _ = self.read()
-        partial = [batch for batch in found if len(batch.indices) < 4]
+        actual, _ = self.read()
+        partial = [batch for batch in actual if len(batch.indices) < 4]
         self.assertNotEmpty(partial)
-        for batch in found:
+        for batch in actual:
             self.assertLen(batch.images, 4)
             self.assertEqual((batch.sizes.shape, batch.original_sizes.shape), ((4, 2), (4, 2)))
             last = len(batch.indices) - 1
@@ -90,27 +90,27 @@ class BatchesTest(parameterized.TestCase):
                 np.testing.assert_array_equal(batch.original_sizes[row], batch.original_sizes[last])
 
     def test_one_partial_batch_a_bucket_at_the_most(self):
-        found, _ = self.read()
-        partial = [batch.images.shape for batch in found if len(batch.indices) < 4]
+        actual, _ = self.read()
+        partial = [batch.images.shape for batch in actual if len(batch.indices) < 4]
         self.assertLen(partial, len(set(partial)))
-        firsts_partial = next(i for i, batch in enumerate(found) if len(batch.indices) < 4)
-        self.assertTrue(all(len(batch.indices) < 4 for batch in found[firsts_partial:]))
+        firsts_partial = next(i for i, batch in enumerate(actual) if len(batch.indices) < 4)
+        self.assertTrue(all(len(batch.indices) < 4 for batch in actual[firsts_partial:]))
 
     def test_some_indices_in_any_order(self):
         chosen = [44, 3, 17, 4, 0, 9]
-        found, unreadable = self.read(chosen)
-        self.assertCountEqual([index for batch in found for index in batch.indices], [44, 3, 17, 0, 9])
+        actual, unreadable = self.read(chosen)
+        self.assertCountEqual([index for batch in actual for index in batch.indices], [44, 3, 17, 0, 9])
         self.assertEqual([part.index for part in unreadable], [4])
-        for batch in found:
+        for batch in actual:
             self.assertEqual(list(batch.indices), sorted(batch.indices, key=chosen.index))
 
     @parameterized.product(batch_size=(1, 4), resize=("none", "multiple4"))
     def test_crops(self, batch_size, resize):
         crops = [(1.0, 0.0, 2.0 + index, 3.0) for index in range(45)]  # each picture its own
-        found, unreadable = self.read([44, 3, 17, 4, 0], batch_size=batch_size, resize=resize, crops=crops)
-        self.assertCountEqual([index for batch in found for index in batch.indices], [44, 3, 17, 0])
+        actual, unreadable = self.read([44, 3, 17, 4, 0], batch_size=batch_size, resize=resize, crops=crops)
+        self.assertCountEqual([index for batch in actual for index in batch.indices], [44, 3, 17, 0])
         self.assertEqual([part.index for part in unreadable], [4])
-        for batch in found:
+        for batch in actual:
             for row, index in enumerate(batch.indices):
                 height, width = self.pictures[index].shape[:2]
                 left = min(1, width - 1)
@@ -124,8 +124,8 @@ class BatchesTest(parameterized.TestCase):
         self.assertEqual(self.read([]), ([], []))
 
     def test_a_result_beyond_the_limit_is_unreadable(self):
-        found, unreadable = self.read([0, 1], resize="min9999")
-        self.assertEmpty(found)
+        actual, unreadable = self.read([0, 1], resize="min9999")
+        self.assertEmpty(actual)
         self.assertStartsWith(unreadable[1].reason, f"{self.paths[1]}: ")
         self.assertIn("a network is given", unreadable[1].reason)
 

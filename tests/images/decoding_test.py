@@ -107,9 +107,9 @@ class ModesTest(PictureTest):
         ((0,) * 4, (255,) * 3),
     )
     def test_cmyk_jpeg(self, ink, expected):
-        found = read_image(self.save(Image.new("CMYK", (16, 16), ink), "cmyk.jpg", quality=95))
-        self.assertEqual(found.shape, (16, 16, 3))
-        np.testing.assert_allclose(found.astype(int), np.broadcast_to(expected, (16, 16, 3)), atol=3)
+        actual = read_image(self.save(Image.new("CMYK", (16, 16), ink), "cmyk.jpg", quality=95))
+        self.assertEqual(actual.shape, (16, 16, 3))
+        np.testing.assert_allclose(actual.astype(int), np.broadcast_to(expected, (16, 16, 3)), atol=3)
 
     @parameterized.parameters("animated.gif", "animated.png", "animated.webp")
     def test_first_frame_of_an_animation(self, name):
@@ -152,8 +152,8 @@ class OrientationTest(PictureTest):
         stored = np.zeros((32, 48, 3), np.uint8)
         stored[:16, :24], stored[:16, 24:], stored[16:, :24] = 255, (255, 0, 0), (0, 0, 255)
         path = self.save(stored, "turned.jpg", quality=95, subsampling=0, exif=b"Exif\0\0" + exif(orientation))
-        found = read_image(path).astype(int)
-        np.testing.assert_allclose(found, UPRIGHT[orientation](stored), atol=12)
+        actual = read_image(path).astype(int)
+        np.testing.assert_allclose(actual, UPRIGHT[orientation](stored), atol=12)
         self.assertEqual(load_image(path, Resize())[1], UPRIGHT[orientation](stored).shape[:2])
 
     def test_16_bit_grey(self):
@@ -255,11 +255,11 @@ class FuzzTest(PictureTest):
         path = self.save(content, name)
         with mock.patch.object(decoding, "MAX_PIXELS", 2**20):
             try:
-                found = read_image(path)
+                actual = read_image(path)
             except ImageError as error:
                 self.assertStartsWith(str(error), f"{path}: ")
             else:
-                self.assertEqual((found.dtype, found.ndim, found.shape[2]), (np.uint8, 3, 3))
+                self.assertEqual((actual.dtype, actual.ndim, actual.shape[2]), (np.uint8, 3, 3))
 
     @settings(deadline=None, max_examples=60)
     @given(

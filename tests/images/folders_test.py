@@ -20,11 +20,11 @@ class FolderTest(absltest.TestCase):
 
     def test_pictures_below_in_order(self):
         self.touch("b/2.png", "b/1.jpeg", "c.webp", "a/deep/er/x.tif", "a.jpg")
-        found = read_folder(self.folder)
+        actual = read_folder(self.folder)
         names = ("a/deep/er/x.tif", "a.jpg", "b/1.jpeg", "b/2.png", "c.webp")
-        self.assertEqual(found.names, names)
-        self.assertEqual(found.paths, tuple(self.folder / name for name in names))
-        self.assertEqual((found.name, len(found), found.queries), ("holiday", 5, ()))
+        self.assertEqual(actual.names, names)
+        self.assertEqual(actual.paths, tuple(self.folder / name for name in names))
+        self.assertEqual((actual.name, len(actual), actual.queries), ("holiday", 5, ()))
 
     def test_what_is_left_out(self):
         self.touch("ok.JPG", "ok.Png", "notes.txt", "jpg", "x.jpg.part", ".hidden.jpg", ".thumbs/a.jpg", "a/.b/c/d.jpg")

@@ -22,7 +22,7 @@ class RecordTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), np.uint8)
-        self.source = [{"image": encoded(one)} for one in self.pixels] + [{"image": b"no picture"}]
+        self.source = [{"image": encoded(pixels)} for pixels in self.pixels] + [{"image": b"no picture"}]
 
     def record(self, index):
         return DatasetPicture(self.source, index, f"shard 3: picture {index}")
@@ -38,8 +38,8 @@ class RecordTest(absltest.TestCase):
         for index in (0, 1):
             np.testing.assert_array_equal(read_image(self.record(index)), self.pixels[index])
             self.assertEqual(read_size(self.record(index)), (5, 7))
-        found, original = load_image(self.record(1), Resize(), (1.0, 2.0, 4.0, 5.0))
-        np.testing.assert_array_equal(found, self.pixels[1, 2:5, 1:4])
+        actual, original = load_image(self.record(1), Resize(), (1.0, 2.0, 4.0, 5.0))
+        np.testing.assert_array_equal(actual, self.pixels[1, 2:5, 1:4])
         self.assertEqual(original, (3, 3))
 
     def test_only_on_demand(self):
@@ -94,28 +94,28 @@ class SubsetTest(absltest.TestCase):
 
     def test_hand_worked(self):
         # Query a: its picture 5, the positives 3 and 5, the junk 11 and 13; b: the positive 2. Others: 0 and 1.
-        found = self.images.subset(queries=2, positives=2, others=2)
+        actual = self.images.subset(queries=2, positives=2, others=2)
         rows = [0, 1, 2, 3, 5, 11, 13]
-        self.assertEqual(found.names, tuple(f"picture {row}" for row in rows))
-        self.assertEqual(found.paths, tuple(pathlib.Path(f"{row}.jpg") for row in rows))
-        first, second = found.queries
+        self.assertEqual(actual.names, tuple(f"picture {row}" for row in rows))
+        self.assertEqual(actual.paths, tuple(pathlib.Path(f"{row}.jpg") for row in rows))
+        first, second = actual.queries
         self.assertEqual((first.image, first.positives, first.junk), (4, {3, 4}, {5, 6}))
         self.assertEqual(first.hard, {3})
         self.assertEqual((second.image, second.positives, second.junk, second.hard), (None, {2}, frozenset(), set()))
-        self.assertEqual((found.name, found.release), ("toy", "original"))
-        self.assertEqual(found.query_pictures(), [pathlib.Path("5.jpg"), pathlib.Path("elsewhere.png")])
+        self.assertEqual((actual.name, actual.release), ("toy", "original"))
+        self.assertEqual(actual.query_pictures(), [pathlib.Path("5.jpg"), pathlib.Path("elsewhere.png")])
 
     def test_all_of_it(self):
-        found = self.images.subset(queries=99, positives=99, others=99)
+        actual = self.images.subset(queries=99, positives=99, others=99)
         kept = [row for row in range(20) if row != 14]  # the third junk picture of query a
-        self.assertEqual(found.names, tuple(f"picture {row}" for row in kept))
-        self.assertEqual([query.name for query in found.queries], ["a", "b", "c"])
+        self.assertEqual(actual.names, tuple(f"picture {row}" for row in kept))
+        self.assertEqual([query.name for query in actual.queries], ["a", "b", "c"])
 
     def test_without_hard_ones(self):
         queries = tuple(dataclasses.replace(query, hard=None) for query in self.images.queries)
-        found = dataclasses.replace(self.images, queries=queries).subset(queries=2, positives=1, others=0)
-        self.assertFalse(found.revisited)
-        self.assertEqual(found.names, tuple(f"picture {row}" for row in (2, 3, 5, 11, 13)))
+        actual = dataclasses.replace(self.images, queries=queries).subset(queries=2, positives=1, others=0)
+        self.assertFalse(actual.revisited)
+        self.assertEqual(actual.names, tuple(f"picture {row}" for row in (2, 3, 5, 11, 13)))
 
     @settings(deadline=None, max_examples=80)
     @given(st.data())
@@ -131,13 +131,13 @@ class SubsetTest(absltest.TestCase):
             queries.append(_query(f"q{i}", image, positives, junk, hard=hard, picture=picture))
         images = _image_set(tuple(queries))
         count, most, others = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4)), data.draw(st.integers(0, 6))
-        found = images.subset(queries=count, positives=most, others=others)
+        actual = images.subset(queries=count, positives=most, others=others)
 
-        self.assertLen(set(found.names), len(found))
-        self.assertEqual(found.names, tuple(sorted(found.names, key=images.names.index)))  # in their old order
-        self.assertEqual([images.names.index(name) for name in found.names], [int(path.stem) for path in found.paths])
-        self.assertEqual(found.query_pictures(), images.query_pictures()[:count])
-        for new, old in zip(found.queries, queries, strict=False):
+        self.assertLen(set(actual.names), len(actual))
+        self.assertEqual(actual.names, tuple(sorted(actual.names, key=images.names.index)))  # in their old order
+        self.assertEqual([images.names.index(name) for name in actual.names], [int(path.stem) for path in actual.paths])
+        self.assertEqual(actual.query_pictures(), images.query_pictures()[:count])
+        for new, old in zip(actual.queries, queries, strict=False):
             self.assertEqual((new.name, new.box, new.picture), (old.name, old.box, old.picture))
             self.assertNotEmpty(new.positives)
             self.assertFalse(new.positives & new.junk)
@@ -146,7 +146,7 @@ class SubsetTest(absltest.TestCase):
                     self.assertIsNone(kept)
                     continue
                 names = {f"picture {row}" for row in whole}
-                self.assertEqual({found.names[row] for row in kept}, names & set(found.names))
+                self.assertEqual({actual.names[row] for row in kept}, names & set(actual.names))
 
 
 if __name__ == "__main__":

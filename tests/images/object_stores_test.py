@@ -37,9 +37,9 @@ class ObjectFolderTest(ObjectsCase):
         for key in ("b.png", "a/z.JPG", "a/y.txt", "a.png", ".hidden/c.png", "a/.d.png"):
             self.put(f"listed/{key}", b"content")
         self.put("listed-not/e.png", b"content")
-        found = list_pictures(ObjectFolder("s3://bucket/listed/"))
+        actual = list_pictures(ObjectFolder("s3://bucket/listed/"))
         expected = [pathlib.PurePosixPath(name) for name in ("a/z.JPG", "a.png", "b.png")]
-        self.assertEqual(found, sorted(expected))
+        self.assertEqual(actual, sorted(expected))
 
     def test_states_are_those_of_the_listing(self):
         before = time.time_ns()

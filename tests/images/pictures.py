@@ -60,9 +60,9 @@ class PictureTest(parameterized.TestCase):
         return path
 
     def assert_pixels(self, content, expected, **save):
-        found = read_image(self.save(content, **save))
-        self.assertEqual(found.dtype, np.uint8)
-        np.testing.assert_array_equal(found, np.asarray(expected))
+        actual = read_image(self.save(content, **save))
+        self.assertEqual(actual.dtype, np.uint8)
+        np.testing.assert_array_equal(actual, np.asarray(expected))
 
     def assert_refused(self, path, *parts):
         with self.assertRaises(ImageError) as caught:

@@ -97,9 +97,9 @@ class ResizeTest(PictureTest):
     @settings(deadline=None)
     @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 64))
     def test_multiples(self, height, width, step):
-        for side, found in zip((height, width), Resize("multiple", step).target(height, width), strict=True):
-            self.assertEqual(found % step, 0)
-            self.assertTrue(side - step < found <= side or found == step > side)
+        for side, actual in zip((height, width), Resize("multiple", step).target(height, width), strict=True):
+            self.assertEqual(actual % step, 0)
+            self.assertTrue(side - step < actual <= side or actual == step > side)
 
     @parameterized.parameters(
         "min20", "max20", "min90", "squash30x50", "squash31x17", "multiple16", "none@0.7", "min20@1.5"
@@ -108,9 +108,11 @@ class ResizeTest(PictureTest):
         image = np.random.default_rng(2).integers(0, 256, (40, 60, 3), np.uint8)
         resize = Resize.parse(text)
         height, width = resize.target(40, 60)
-        found = resize(image)
-        self.assertEqual(found.dtype, np.uint8)
-        np.testing.assert_array_equal(found, np.asarray(Image.fromarray(image).resize((width, height), Image.BILINEAR)))
+        actual = resize(image)
+        self.assertEqual(actual.dtype, np.uint8)
+        np.testing.assert_array_equal(
+            actual, np.asarray(Image.fromarray(image).resize((width, height), Image.BILINEAR))
+        )
 
     def test_bilinear_by_hand(self):
         # Halving widens the triangle to two pixels each side: weights .75 .75 .25 of the near, near and far pixel,
@@ -142,16 +144,16 @@ class ResizeTest(PictureTest):
 class LoadImageTest(PictureTest):
     def test_resized_and_the_original_size(self):
         pixels = np.random.default_rng(4).integers(0, 256, (20, 30, 3), np.uint8)
-        found, original = load_image(self.save(pixels), Resize("max", 15))
-        np.testing.assert_array_equal(found, Resize("max", 15)(pixels))
-        self.assertEqual(found.shape, (10, 15, 3))
+        actual, original = load_image(self.save(pixels), Resize("max", 15))
+        np.testing.assert_array_equal(actual, Resize("max", 15)(pixels))
+        self.assertEqual(actual.shape, (10, 15, 3))
         self.assertEqual(original, (20, 30))
 
     def test_orientation_comes_before_the_resize(self):
         content = png(4, 2, 8, GREY, [[10, 20, 30, 40]] * 2, extra=chunk(b"eXIf", exif(6)))
-        found, original = load_image(self.save(content), Resize("squash", 8, 2))
+        actual, original = load_image(self.save(content), Resize("squash", 8, 2))
         self.assertEqual(original, (4, 2))
-        self.assertEqual(found.shape, (8, 2, 3))
+        self.assertEqual(actual.shape, (8, 2, 3))
 
     @parameterized.parameters(
         # Of 20 rows and 30 columns; rows and columns that are cut out.
@@ -167,19 +169,19 @@ class LoadImageTest(PictureTest):
     def test_crop(self, box, expected):
         pixels = np.random.default_rng(4).integers(0, 256, (20, 30, 3), np.uint8)
         top, bottom, left, right = expected
-        found, original = load_image(self.save(pixels), Resize(), tuple(map(float, box)))
-        np.testing.assert_array_equal(found, pixels[top:bottom, left:right])
+        actual, original = load_image(self.save(pixels), Resize(), tuple(map(float, box)))
+        np.testing.assert_array_equal(actual, pixels[top:bottom, left:right])
         self.assertEqual(original, (bottom - top, right - left))
 
     def test_crop_comes_before_the_resize_and_after_the_orientation(self):
         pixels = np.random.default_rng(4).integers(0, 256, (50, 70, 3), np.uint8)
-        found, original = load_image(self.save(pixels), Resize("multiple", 16), (3.0, 4.0, 60.0, 40.0))
-        np.testing.assert_array_equal(found, Resize("squash", 48, 32)(pixels[4:40, 3:60]))
+        actual, original = load_image(self.save(pixels), Resize("multiple", 16), (3.0, 4.0, 60.0, 40.0))
+        np.testing.assert_array_equal(actual, Resize("squash", 48, 32)(pixels[4:40, 3:60]))
         self.assertEqual(original, (36, 57))
         content = png(4, 2, 8, GREY, [[10, 20, 30, 40], [50, 60, 70, 80]], extra=chunk(b"eXIf", exif(6)))
-        found, original = load_image(self.save(content), Resize(), (0.0, 1.0, 2.0, 3.0))  # of 2 columns and 4 rows
+        actual, original = load_image(self.save(content), Resize(), (0.0, 1.0, 2.0, 3.0))  # of 2 columns and 4 rows
         self.assertEqual(original, (2, 2))
-        np.testing.assert_array_equal(found[..., 0], [[60, 20], [70, 30]])
+        np.testing.assert_array_equal(actual[..., 0], [[60, 20], [70, 30]])
 
     def test_too_large_names_the_file(self):
         path = self.save(png(3, 1, 8, GREY, [[1, 2, 3]]))

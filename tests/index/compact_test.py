@@ -1,4 +1,4 @@
-"""Indexes that keep descriptors of pictures and of their regions, and nothing that these were made from."""
+"""Compact indexes store only descriptors of pictures and of their regions."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from cwcf_jax.index import Index, QueryConfig, Searcher, encoding, explain, upda
 from cwcf_jax.store import ClassVectorStore, MapStore
 from tests.support import indexes, oracles
 
-SETTINGS = dataclasses.replace(indexes.SETTINGS, compact=True)
+CONFIG = dataclasses.replace(indexes.CONFIG, compact=True)
 COUNT = 7
 FOLDER = tempfile.TemporaryDirectory()
 
@@ -27,17 +27,17 @@ def tearDownModule():
 
 @functools.cache
 def _index():
-    with mock.patch.object(whitening, "ENOUGH", COUNT):
-        return indexes.make(FOLDER.name, range(COUNT), SETTINGS)
+    with mock.patch.object(whitening, "MIN_PICTURES", COUNT):
+        return indexes.make(FOLDER.name, range(COUNT), CONFIG)
 
 
 def _region_descriptor(index, image, cells, fitted):
-    """In float64: of a region of a picture under its own classes; of all of it if ``cells`` is its whole map."""
+    """Computes in float64 the descriptor of a region under its own classes; ``cells`` may be the whole map."""
     model = index.model
-    made = encoder.feature_maps(model, image[None])
-    sizes = [np.asarray(size[0]).tolist() for size in (made.feature_size, made.cam_size)]
+    batch = encoder.feature_maps(model, image[None])
+    sizes = [np.asarray(size[0]).tolist() for size in (batch.feature_size, batch.cam_size)]
     maps = {
-        name: np.asarray(getattr(made, name)[0], np.float64)[: size[0], : size[1]]
+        name: np.asarray(getattr(batch, name)[0], np.float64)[: size[0], : size[1]]
         for name, size in zip(("features", "cam_features"), sizes, strict=True)
     }
     x1, y1, x2, y2 = cells
@@ -48,7 +48,7 @@ def _region_descriptor(index, image, cells, fitted):
     mask = descriptors.region_mask(pixels, size, jnp.asarray([rows, columns]), (rows, columns))
     kernel, bias = (np.asarray(model.params["classifier"][name], np.float64) for name in ("kernel", "bias"))
     logits = maps["cam_features"][np.asarray(mask)].mean(axis=0) @ kernel + bias
-    top = np.argsort(-logits, kind="stable")[: index.settings.num_classes]
+    top = np.argsort(-logits, kind="stable")[: index.config.num_classes]
     vectors = indexes.float64_vectors(model, maps, top, np.s_[y1:y2, x1:x2])
     return oracles.l2(indexes.float64_whitened(vectors, fitted).sum(axis=0))
 
@@ -63,68 +63,68 @@ class CompactTest(parameterized.TestCase):
     def query(self):
         return self.searcher.describe(self.searcher.prepare(read_image(self.picture)), (5, 5, 60, 38))
 
-    def test_descriptors_are_those_of_an_index_that_keeps_maps(self):
-        """As far as maps in int8 give them, which are gone by the end."""
+    def test_descriptors_are_those_of_an_index_with_maps(self):
+        """Checks descriptors that were computed from int8 maps, and that no maps remain."""
         self.assertEqual(MapStore(self.index.folder / "maps").names(), set())
         fitted, model = self.searcher.whitening, self.index.model
-        for entry, found in zip(*self.index.snapshot()[1:], strict=True):
+        for entry, descriptor in zip(*self.index.snapshot()[1:], strict=True):
             image = read_image(self.index.root / entry.path)
             expected = cwcf_jax.encode(model, image[None], num_classes=8, whitening=fitted)[0]
-            self.assertGreater(float(found @ np.asarray(expected)), 0.999)
+            self.assertGreater(float(descriptor @ np.asarray(expected)), 0.999)
 
     def test_regions_against_float64(self):
         entry = self.index.snapshot().entries[2]
-        store = ClassVectorStore(self.index.places().vectors)
-        runs = store.vectors(np.array([entry.row]), np.arange(encoder.REGIONS))
-        found = (runs.values * runs.scales[..., None])[:, 0]
+        store = ClassVectorStore(self.index.generation_paths().vectors)
+        runs = store.vectors(np.array([entry.row]), np.arange(encoder.NUM_GRID_REGIONS))
+        vectors = (runs.values * runs.scales[..., None])[:, 0]
         image = read_image(self.index.root / entry.path)
         size = np.asarray(encoder.feature_maps(self.index.model, image[None]).feature_size[0]).tolist()
-        for vector, cells in zip(found, encoder.grid(tuple(size))[1:].tolist(), strict=True):
+        for vector, cells in zip(vectors, encoder.grid(tuple(size))[1:].tolist(), strict=True):
             expected = _region_descriptor(self.index, image, cells, self.searcher.whitening)
             self.assertGreater(float(vector @ expected), 0.99)
 
-    def test_the_best_are_ranked_by_the_regions_that_are_kept(self):
+    def test_the_best_are_re_ranked_by_their_stored_regions(self):
         query = self.query()
-        before = self.searcher.search(query)
+        hits_before = self.searcher.search(query)
         hits = self.searcher.search(query, QueryConfig(rerank=4))
-        self.assertEqual({hit.entry for hit in hits[:4]}, {hit.entry for hit in before[:4]})
-        self.assertEqual(hits[4:], before[4:])
-        store = ClassVectorStore(self.index.places().vectors)
-        whole = {hit.entry.path: hit.score for hit in before}
+        self.assertEqual({hit.entry for hit in hits[:4]}, {hit.entry for hit in hits_before[:4]})
+        self.assertEqual(hits[4:], hits_before[4:])
+        store = ClassVectorStore(self.index.generation_paths().vectors)
+        picture_scores = {hit.entry.path: hit.score for hit in hits_before}
         for hit in hits[:4]:
-            runs = store.vectors(np.array([hit.entry.row]), np.arange(encoder.REGIONS))
-            kept = (runs.values * runs.scales[..., None])[:, 0].astype(np.float64)
-            scores = kept / np.linalg.norm(kept, axis=1, keepdims=True) @ np.asarray(query.descriptor)
-            self.assertAlmostEqual(hit.score, max(*scores, whole[hit.entry.path]), delta=1e-5)
+            runs = store.vectors(np.array([hit.entry.row]), np.arange(encoder.NUM_GRID_REGIONS))
+            regions = (runs.values * runs.scales[..., None])[:, 0].astype(np.float64)
+            scores = regions / np.linalg.norm(regions, axis=1, keepdims=True) @ np.asarray(query.descriptor)
+            self.assertAlmostEqual(hit.score, max(*scores, picture_scores[hit.entry.path]), delta=1e-5)
             image = read_image(self.index.root / hit.entry.path)
             size = np.asarray(encoder.feature_maps(self.index.model, image[None]).feature_size[0]).tolist()
-            best = int(np.argmax([whole[hit.entry.path], *scores]))
+            best = int(np.argmax([picture_scores[hit.entry.path], *scores]))
             self.assertEqual(list(hit.cells), encoder.grid(tuple(size))[best].tolist())
         self.assertEqual([hit.score for hit in hits[:4]], sorted((hit.score for hit in hits[:4]), reverse=True))
 
     def test_a_picture_of_the_index_is_found_by_itself(self):
         query = self.searcher.describe(self.searcher.prepare_indexed("3.png"))
-        for options in (QueryConfig(), QueryConfig(rerank=3), QueryConfig(rerank=3, expand=2)):
-            self.assertEqual(self.searcher.search(query, options)[0].entry.path, "3.png")
+        for query_config in (QueryConfig(), QueryConfig(rerank=3), QueryConfig(rerank=3, expand=2)):
+            self.assertEqual(self.searcher.search(query, query_config)[0].entry.path, "3.png")
 
     @parameterized.parameters((QueryConfig("ona"),), (QueryConfig(classes=("3",)),))
-    def test_no_class_vectors(self, options):
+    def test_no_class_vectors(self, query_config):
         with self.assertRaisesRegex(
-            ValueError, f"{self.index.folder} is compact: it keeps no class vectors. Search by"
+            ValueError, f"{self.index.folder} is a compact index, which stores no class vectors. Search by"
         ):
-            self.searcher.search(self.query(), options)
+            self.searcher.search(self.query(), query_config)
 
-    def test_no_explanation_and_no_other_whitening(self):
+    def test_no_explanation_and_no_new_whitening(self):
         query = self.query()
-        with self.assertRaisesRegex(ValueError, f"{self.index.folder} is compact: it keeps no maps"):
+        with self.assertRaisesRegex(ValueError, f"{self.index.folder} is a compact index, which stores no maps"):
             explain(self.searcher, query, self.searcher.search(query)[0], QueryConfig())
-        with self.assertRaisesRegex(ValueError, f"{self.index.folder} is compact: it keeps no maps to fit a whitening"):
+        with self.assertRaisesRegex(ValueError, f"{self.index.folder} is a compact index, which stores no maps to fit"):
             self.index.rebuild(refit=True)
 
 
 class ChangesTest(indexes.IndexCase):
     def test_every_kind_of_change(self):
-        index = self.make(0, 1, 2, 3, settings=SETTINGS)
+        index = self.make(0, 1, 2, 3, config=CONFIG)
         (self.root / "0.png").rename(self.root / "moved.png")
         (self.root / "2.png").unlink()
         indexes.draw(self.root / "3.png", 30)
@@ -134,15 +134,15 @@ class ChangesTest(indexes.IndexCase):
             self.assert_update(index.update(), unchanged=4)
             self.assertEqual(passes.call_count, 2)
         self.assertEqual(self.paths(index), ["1.png", "3.png", "5.png", "moved.png"])
-        other = Index.create(self.root, SETTINGS, folder=self.create_tempdir().full_path + "/index")
+        other = Index.create(self.root, CONFIG, folder=self.create_tempdir().full_path + "/index")
         other.update()
         indexes.assert_same(self, index, other)
         self.assertEqual(self.class_rows(index), 6)
-        before = index.snapshot().descriptors
-        with mock.patch.object(updater, "SMALL", 3):
+        descriptors = index.snapshot().descriptors
+        with mock.patch.object(updater, "SMALL_FRAGMENT", 3):
             index.rebuild()
         self.assertEqual(self.class_rows(index), 4)
-        np.testing.assert_array_equal(index.snapshot().descriptors, before)
+        np.testing.assert_array_equal(index.snapshot().descriptors, descriptors)
         indexes.assert_same(self, index, other)
         self.draw(6)
         self.assert_update(index.update(), added=1, unchanged=4)

@@ -1,4 +1,4 @@
-"""Whatever happens to a folder and to the disk, the index comes to be as one made afresh."""
+"""After any change of the folder and any failure of the disk, an index equals a newly created one."""
 
 import dataclasses
 import json
@@ -23,30 +23,30 @@ class FolderCase(parameterized.TestCase):
     def folder(self):
         return pathlib.Path(self.create_tempdir().full_path)
 
-    def fresh(self, root, settings=indexes.SETTINGS):
-        index = Index.create(root, settings, folder=self.folder())
+    def create(self, root, config=indexes.CONFIG):
+        index = Index.create(root, config, folder=self.folder())
         index.update()
         return index
 
 
 def change(root, random, number):
-    """One random change of a folder."""
+    """Makes a random change in a folder."""
     files = sorted(root.rglob("*.png"))
     new = root / random.choice(["", "sub/", "it's/deep/"]) / f"{number}.png"
     kinds = (
         ["draw"] if len(files) < 3 else ["delete"] if len(files) > 36 else ["draw", "delete", "edit", "move", "copy"]
     )
     kind = random.choice(kinds)
-    one, other = random.choice(files, 2) if files else (None, None)
+    file, other_file = random.choice(files, 2) if files else (None, None)
     new.parent.mkdir(parents=True, exist_ok=True)
     if kind in ("draw", "edit"):
-        indexes.draw(new if kind == "draw" else one, int(random.integers(60)))
+        indexes.draw(new if kind == "draw" else file, int(random.integers(60)))
     elif kind == "delete":
-        one.unlink()
+        file.unlink()
     elif kind == "move":
-        one.replace(random.choice([new, other]))
+        file.replace(random.choice([new, other_file]))
     else:
-        shutil.copy(one, new)
+        shutil.copy(file, new)
 
 
 class RandomChangesTest(FolderCase):
@@ -59,36 +59,36 @@ class RandomChangesTest(FolderCase):
 
     @slow
     def test_1000_changes_of_a_compact_index(self):
-        self.check_changes(1000, dataclasses.replace(indexes.SETTINGS, compact=True))
+        self.check_changes(1000, dataclasses.replace(indexes.CONFIG, compact=True))
 
-    def check_changes(self, count, settings=indexes.SETTINGS):
+    def check_changes(self, count, config=indexes.CONFIG):
         random, root = np.random.default_rng(0), self.folder()
-        index, removed = indexes.make(root, range(5), settings), set()
+        index, removed = indexes.make(root, range(5), config), set()
         for number in range(count):
             change(root, random, number)
             if number % 60:
                 continue
-            before = index.status().pictures
-            found = index.update()
+            pictures = index.status().pictures
+            update = index.update()
             paths = {entry.path for entry in index.snapshot().entries}
-            self.assertEqual((len(paths), found.refused), (before + found.added - found.removed, ()))
-            there = {path.relative_to(root).as_posix() for path in root.rglob("*.png")}
-            self.assertEqual(paths, there - removed)
-            out = set(random.choice(sorted(paths), 2).tolist())
-            self.assertEqual(index.remove(sorted(out)), len(out))
-            removed |= out
-            back = str(random.choice(sorted(removed)))
-            index.add([back])
-            removed.discard(back)
+            self.assertEqual((len(paths), update.refused), (pictures + update.added - update.removed, ()))
+            files = {path.relative_to(root).as_posix() for path in root.rglob("*.png")}
+            self.assertEqual(paths, files - removed)
+            chosen = set(random.choice(sorted(paths), 2).tolist())
+            self.assertEqual(index.remove(sorted(chosen)), len(chosen))
+            removed |= chosen
+            added = str(random.choice(sorted(removed)))
+            index.add([added])
+            removed.discard(added)
         index.add(sorted(path for path in removed if (root / path).exists()))
         index.update()
-        indexes.assert_same(self, index, self.fresh(root, settings))
+        indexes.assert_same(self, index, self.create(root, config))
         index.rebuild()
-        indexes.assert_same(self, index, self.fresh(root, settings))
+        indexes.assert_same(self, index, self.create(root, config))
 
 
 class FullDiskTest(FolderCase):
-    settings = dataclasses.replace(indexes.SETTINGS, own_classes=0)  # class vectors that fill a disk
+    config = dataclasses.replace(indexes.CONFIG, own_classes=0)  # many class vectors, to fill the disk
 
     def setUp(self):
         super().setUp()
@@ -106,18 +106,18 @@ class FullDiskTest(FolderCase):
         root = self.folder()
         for seed in range(6):
             indexes.draw(root / f"{seed}.png", seed)
-        index = Index.create(root, self.settings, folder=self.disk / "index")
+        index = Index.create(root, self.config, folder=self.disk / "index")
         index.update()
         for seed in range(6, 12):
             indexes.draw(root / f"{seed}.png", seed)
         (root / "0.png").unlink()
         return index
 
-    def find(self, index, path):
+    def search(self, index, path):
         return [hit.entry.path for hit in Index(index.folder).search(index.root / path, options=QueryConfig(rerank=3))]
 
-    def test_full_anywhere(self):
-        """Maps, class vectors and the table run out of space in turn, and say so alike."""
+    def test_full_disk(self):
+        """Lets maps, class vectors and the table run out of space in turn; all raise the same error."""
         index = self.make()
         used, causes = shutil.disk_usage(self.disk).used, []
         while len(causes) < 40:
@@ -128,59 +128,61 @@ class FullDiskTest(FolderCase):
             except OSError as error:
                 self.assertRegex(str(error), "No space left on device")
                 causes.append(type(error.__cause__))
-            self.assertEqual(self.find(index, "3.png")[0], "3.png")
+            self.assertEqual(self.search(index, "3.png")[0], "3.png")
         self.assertContainsSubset({type(None), RuntimeError, ValueError}, causes)
         self.assertEqual(index.update().unchanged, 11)
-        indexes.assert_same(self, index, self.fresh(index.root, self.settings))
+        indexes.assert_same(self, index, self.create(index.root, self.config))
 
     def test_read_only(self):
         index = self.make()
-        before = self.find(index, "3.png")
+        hits = self.search(index, "3.png")
         self.remount("ro")
-        self.assertEqual(self.find(index, "3.png"), before)
+        self.assertEqual(self.search(index, "3.png"), hits)
         self.assertEqual(index.status().pictures, 6)
         for change in (index.update, index.rebuild, lambda: index.remove(["1.png"]), lambda: index.add(["1.png"])):
             with self.assertRaisesRegex(OSError, f"Read-only file system: .*{index.folder}"):
                 change()
-        self.assertEqual(self.find(index, "3.png"), before)
+        self.assertEqual(self.search(index, "3.png"), hits)
         self.remount("rw")
         index.update()
-        indexes.assert_same(self, index, self.fresh(index.root, self.settings))
+        indexes.assert_same(self, index, self.create(index.root, self.config))
 
 
 class PowerCutTest(FolderCase):
-    """Whatever moment the power is cut at, the header names a generation that is on the disk.
+    """The header names a generation on the disk, at whatever moment the power is cut.
 
-    The disk of this test keeps no more than it promised: content after fsync of the file, names after fsync of the
-    folder. A rename, however, may be there as soon as it was called.
+    The disk of this test has the content of a file after fsync of the file, and the names in a folder after fsync of
+    the folder. A rename may be on the disk earlier.
     """
 
     def setUp(self):
         super().setUp()
         self.content, self.names, self.generations = {}, {}, set()
-        real = os.fsync, os.replace
+        os_fsync, os_replace = os.fsync, os.replace
 
-        def fsync(number):
-            real[0](number)
-            status = os.fstat(number)
+        def fsync(descriptor):
+            os_fsync(descriptor)
+            status = os.fstat(descriptor)
             if stat.S_ISDIR(status.st_mode):
-                self.names[status.st_ino] = {path.name for path in pathlib.Path(f"/proc/self/fd/{number}").iterdir()}
+                self.names[status.st_ino] = {
+                    path.name for path in pathlib.Path(f"/proc/self/fd/{descriptor}").iterdir()
+                }
             else:
                 self.content[status.st_ino] = status.st_size
 
         def replace(source, target):
-            real[1](source, target)
+            os_replace(source, target)
             if pathlib.Path(target).name == "index.json":
-                self.check(pathlib.Path(target).parent)
+                self.check_header(pathlib.Path(target).parent)
 
         self.enter_context(mock.patch.multiple(os, fsync=fsync, replace=replace))
 
     def on_disk(self, file):
-        named = file.name in self.names.get(file.parent.stat().st_ino, ())
+        has_name = file.name in self.names.get(file.parent.stat().st_ino, ())
         status = file.stat()
-        return named and (file.is_dir() or self.content.get(status.st_ino) == status.st_size)
+        return has_name and (file.is_dir() or self.content.get(status.st_ino) == status.st_size)
 
-    def check(self, folder):
+    def check_header(self, folder):
         header = json.loads((folder / "index.json").read_text())
         self.assertIn((folder / "index.json").stat().st_ino, self.content)
         if number := header["generation"]:
@@ -190,7 +192,7 @@ class PowerCutTest(FolderCase):
                 self.assertTrue(self.on_disk(generation / name), name)
             self.generations.add(number)
 
-    def test_a_header_names_what_is_there(self):
+    def test_a_header_names_an_existing_generation(self):
         index = indexes.make(self.folder(), range(4))
         index.rebuild(refit=True)
         self.assertEqual(self.generations, {1, 2})

@@ -33,105 +33,105 @@ class EncodingCase(parameterized.TestCase):
             indexes.draw(file, seed)
         return {hashlib.sha256(file.read_bytes()).hexdigest(): file for file in files}
 
-    def keep(self, files):
+    def write_maps(self, files):
         counts = []
-        refused = encoding.keep_maps(self.maps, _model(), EXTRACTION, files, counts.append)
+        refused = encoding.write_maps(self.maps, _model(), EXTRACTION, files, counts.append)
         self.assertEqual(sum(counts), len(files))
         return refused
 
 
-class KeepMapsTest(EncodingCase):
+class WriteMapsTest(EncodingCase):
     def test_maps_of_each_picture_without_its_padding(self):
         files = self.files(5)
-        self.assertEqual(self.keep(files), {})
+        self.assertEqual(self.write_maps(files), {})
         for content, file in files.items():
             image = EXTRACTION.resize(read_image(file))
             expected = encoder.feature_maps(_model(), image[None])
-            found = self.maps.read(content)
+            actual = self.maps.read(content)
             for name, size in (("features", expected.feature_size), ("cam_features", expected.cam_size)):
                 height, width = np.asarray(size[0]).tolist()
-                wanted = np.asarray(getattr(expected, name))[0, :height, :width]
-                self.assertEqual(found[name].shape, wanted.shape)
-                step = np.abs(wanted).max(axis=(0, 1)) / 127
-                self.assertTrue(np.all(np.abs(found[name] - wanted) <= 1.01 * step + 1e-6))
+                expected_map = np.asarray(getattr(expected, name))[0, :height, :width]
+                self.assertEqual(actual[name].shape, expected_map.shape)
+                step = np.abs(expected_map).max(axis=(0, 1)) / 127
+                self.assertTrue(np.all(np.abs(actual[name] - expected_map) <= 1.01 * step + 1e-6))
 
-    def test_what_is_there_makes_no_pass(self):
+    def test_stored_maps_need_no_pass(self):
         files = self.files(3)
         content, file = list(files.items())[1]
-        self.keep({content: file})
+        self.write_maps({content: file})
         file.unlink()
-        self.assertEqual(self.keep(files), {})
+        self.assertEqual(self.write_maps(files), {})
         self.assertEqual(self.maps.names(), set(files))
 
-    def test_what_cannot_be_read_is_said_and_the_rest_kept(self):
+    def test_unreadable_pictures_are_reported_and_the_others_encoded(self):
         paths = [*self.files(4).values()]
         paths[0].write_bytes(b"no picture")
         files = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in paths}
         contents = list(files)
         files[contents[2]].unlink()
-        refused = self.keep(files)
+        refused = self.write_maps(files)
         self.assertEqual(refused.keys(), {contents[0], contents[2]})
         self.assertRegex(refused[contents[0]], "0.png: cannot be read as a picture")
         self.assertRegex(refused[contents[2]], "2.png: no such file")
         self.assertEqual(self.maps.names(), {contents[1], contents[3]})
 
-    def test_a_file_that_is_another_picture_by_now(self):
+    def test_a_file_that_changed_after_its_listing(self):
         files = self.files(3)
         changed = list(files)[1]
         indexes.draw(files[changed], 77)
-        refused = self.keep(files)
+        refused = self.write_maps(files)
         self.assertEqual(refused.keys(), {changed})
         self.assertRegex(refused[changed], "1.png: changed while it was read; index it again")
         self.assertEqual(self.maps.names(), files.keys() - {changed})
 
 
 class DescribeTest(EncodingCase):
-    def test_against_float64_from_the_kept_maps(self):
-        self.check(_model(), 18, oracles.class_vector)  # more than a batch
+    def test_against_float64_from_the_stored_maps(self):
+        self.check(_model(), 18, oracles.class_vector)  # pictures in more than one batch
 
-    def test_power_means_against_float64_from_the_kept_maps(self):
+    def test_power_means_against_float64_from_the_stored_maps(self):
         model = cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem")
         self.check(model, 3, oracles.class_power_mean)
 
     @parameterized.parameters(9, 3)
-    def test_vectors_of_own_classes_alone(self, own):  # more of them than are aggregated, and fewer
+    def test_own_classes(self, own_classes):  # more than N_C, and fewer
         files = self.files(3)
-        self.keep(files)
+        self.write_maps(files)
         fitted = cwcf_jax.fit_pca_whitening(
             np.random.default_rng(0).random((60, _model().feature_dim)), dim=6, fitted_on="noise"
         )
-        everything = encoding.describe(self.maps, list(files), _model(), fitted, 5)
-        described = encoding.describe(self.maps, list(files), _model(), fitted, 5, own)
+        all_classes = encoding.describe(self.maps, list(files), _model(), fitted, 5)
+        described = encoding.describe(self.maps, list(files), _model(), fitted, 5, own_classes)
         kernel, bias = (np.asarray(_model().params["classifier"][name], np.float64) for name in ("kernel", "bias"))
-        for content, found in described.items():
+        for content, actual in described.items():
             logits = np.asarray(self.maps.read(content)["cam_features"], np.float64).mean(axis=(0, 1)) @ kernel + bias
-            top = np.sort(np.argsort(-logits)[:own])
-            expected = everything[content]
-            np.testing.assert_allclose(found.descriptor, expected.descriptor, atol=1e-6)
-            np.testing.assert_allclose(found.values[top], expected.values[top], atol=1)  # a step, by rounding
-            np.testing.assert_allclose(found.scales[top], expected.scales[top], atol=1e-8)
-            np.testing.assert_array_equal(np.flatnonzero(found.scales), top[expected.scales[top] > 0])
-            self.assertEqual(np.abs(np.delete(found.values, top, axis=0)).max(), 0)
+            top = np.sort(np.argsort(-logits)[:own_classes])
+            expected = all_classes[content]
+            np.testing.assert_allclose(actual.descriptor, expected.descriptor, atol=1e-6)
+            np.testing.assert_allclose(actual.values[top], expected.values[top], atol=1)  # one quantization step
+            np.testing.assert_allclose(actual.scales[top], expected.scales[top], atol=1e-8)
+            np.testing.assert_array_equal(np.flatnonzero(actual.scales), top[expected.scales[top] > 0])
+            self.assertEqual(np.abs(np.delete(actual.values, top, axis=0)).max(), 0)
 
     def check(self, model, count, pool):
         files = self.files(count)
         contents = list(files)
-        self.keep(files)
+        self.write_maps(files)
         random = np.random.default_rng(0)
         fitted = cwcf_jax.fit_pca_whitening(random.random((60, model.feature_dim)), dim=6, fitted_on="noise")
-        found = encoding.describe(self.maps, contents, model, fitted, 5)
-        self.assertCountEqual(found, contents)
+        described = encoding.describe(self.maps, contents, model, fitted, 5)
+        self.assertCountEqual(described, contents)
         kernel, bias = (np.asarray(model.params["classifier"][name], np.float64) for name in ("kernel", "bias"))
-        for content, one in found.items():
+        for content, actual in described.items():
             maps = self.maps.read(content)
             vectors = indexes.float64_vectors(model, maps, np.arange(len(bias)), pool=pool)
             embedded = indexes.float64_whitened(vectors, fitted)
             logits = np.asarray(maps["cam_features"], np.float64).mean(axis=(0, 1)) @ kernel + bias
             top = np.argsort(-logits)[:5]
-            np.testing.assert_allclose(one.descriptor, oracles.l2(embedded[top].sum(axis=0)), atol=2e-5)
-            self.assertEqual((one.values.dtype, one.scales.dtype), (np.int8, np.float32))
-            error = np.abs(one.values.astype(np.float64) * one.scales[:, None] - embedded)
-            self.assertTrue(np.all(error <= 0.51 * one.scales[:, None] + 2e-5))
+            np.testing.assert_allclose(actual.descriptor, oracles.l2(embedded[top].sum(axis=0)), atol=2e-5)
+            self.assertEqual((actual.values.dtype, actual.scales.dtype), (np.int8, np.float32))
+            error = np.abs(actual.values.astype(np.float64) * actual.scales[:, None] - embedded)
+            self.assertTrue(np.all(error <= 0.51 * actual.scales[:, None] + 2e-5))
 
 
 if __name__ == "__main__":

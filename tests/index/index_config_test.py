@@ -18,13 +18,13 @@ from cwcf_jax.index.index_config import Header, load_model, read_header
 from cwcf_jax.weights.installed import DEFAULT_NETWORK
 from tests.support import indexes, whitenings
 
-SETTINGS = IndexConfig("thin_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
+CONFIG = IndexConfig("thin_cam", "/somewhere/weights.npz", "conv4_1", "max320", num_classes=3, dim=7)
 
 
-class SettingsForTest(parameterized.TestCase):
-    def test_the_record_of_the_weights_says_which_network(self):
-        found = make_index_config(indexes.WEIGHTS, dim=7)
-        self.assertEqual(found, IndexConfig("thin_cam", str(indexes.WEIGHTS), dim=7))
+class MakeIndexConfigTest(parameterized.TestCase):
+    def test_the_record_of_the_weights_names_the_network(self):
+        actual = make_index_config(indexes.WEIGHTS, dim=7)
+        self.assertEqual(actual, IndexConfig("thin_cam", str(indexes.WEIGHTS), dim=7))
         self.assertEqual(make_index_config(indexes.WEIGHTS, "vgg16_cam").network, "vgg16_cam")
 
     def test_weights_without_a_record(self):
@@ -38,29 +38,33 @@ class SettingsForTest(parameterized.TestCase):
         with self.assertRaisesRegex(FileNotFoundError, "missing.npz: no such weights"):
             make_index_config("missing.npz")
 
-    def test_what_suits_the_whitening_that_ships(self):
+    def test_defaults_that_suit_the_shipped_whitening(self):
         model = cwcf_jax.load("thin_cam", indexes.WEIGHTS, pooling="gem")
-        plain = make_index_config(indexes.WEIGHTS)
+        without_whitening = make_index_config(indexes.WEIGHTS)
         whitenings.ship(self, model)
-        found = make_index_config(indexes.WEIGHTS, resize="none")
-        self.assertEqual((found.pooling, found.num_classes, found.dim, found.resize), ("gem", 8, 0, "none"))
-        chosen = make_index_config(indexes.WEIGHTS, num_classes=3, dim=5, pooling="gem")
-        self.assertEqual((chosen.pooling, chosen.num_classes, chosen.dim), ("gem", 3, 5))
-        self.assertEqual(make_index_config(indexes.WEIGHTS, pooling="sum"), plain)
-        self.assertEqual((plain.pooling, plain.num_classes, plain.dim), ("sum", 64, 256))
+        actual = make_index_config(indexes.WEIGHTS, resize="none")
+        self.assertEqual((actual.pooling, actual.num_classes, actual.dim, actual.resize), ("gem", 8, 0, "none"))
+        actual = make_index_config(indexes.WEIGHTS, num_classes=3, dim=5, pooling="gem")
+        self.assertEqual((actual.pooling, actual.num_classes, actual.dim), ("gem", 3, 5))
+        self.assertEqual(make_index_config(indexes.WEIGHTS, pooling="sum"), without_whitening)
+        self.assertEqual(
+            (without_whitening.pooling, without_whitening.num_classes, without_whitening.dim), ("sum", 64, 256)
+        )
 
     def test_the_default_network(self):
-        found = make_index_config()
-        self.assertEqual((found.network, found.pooling, found.num_classes, found.dim), (DEFAULT_NETWORK, "gem", 8, 0))
+        actual = make_index_config()
+        self.assertEqual(
+            (actual.network, actual.pooling, actual.num_classes, actual.dim), (DEFAULT_NETWORK, "gem", 8, 0)
+        )
 
-    def test_an_index_from_before_is_what_it_was(self):
+    def test_an_index_without_a_pooling_has_sums(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         Header("..", IndexConfig("efficientnet_lite2", num_classes=64, dim=256), "abc").write(folder)
         content = json.loads((folder / "index.json").read_text())
-        del content["settings"]["pooling"]  # before there was a choice
+        del content["settings"]["pooling"]  # as in earlier versions
         (folder / "index.json").write_text(json.dumps(content))
-        found = read_header(folder).settings
-        self.assertEqual((found.pooling, found.num_classes, found.dim), ("sum", 64, 256))
+        actual = read_header(folder).config
+        self.assertEqual((actual.pooling, actual.num_classes, actual.dim), ("sum", 64, 256))
 
     @parameterized.parameters(
         ({"num_classes": 0}, "num_classes must be at least 1, not 0"),
@@ -70,7 +74,7 @@ class SettingsForTest(parameterized.TestCase):
         ({"resize": "big"}, "unknown resize 'big'"),
         ({"pooling": "mean"}, "unknown pooling 'mean'; known: sum, gem"),
     )
-    def test_choices_that_cannot_be(self, choice, message):
+    def test_invalid_choices(self, choice, message):
         with self.assertRaisesRegex(ValueError, message):
             make_index_config(indexes.WEIGHTS, **choice)
 
@@ -82,32 +86,32 @@ class HeaderTest(parameterized.TestCase):
 
     @settings(max_examples=30, deadline=None)
     @given(st.text(), st.integers(0, 2**40), st.lists(st.text()))
-    def test_read_as_written(self, root, generation, removed):
-        header = Header(root, SETTINGS, "abc", generation, tuple(removed))
+    def test_write_and_read(self, root, generation, removed):
+        header = Header(root, CONFIG, "abc", generation, tuple(removed))
         header.write(self.folder)
         self.assertEqual(read_header(self.folder), header)
         self.assertEqual([file.name for file in self.folder.iterdir()], ["index.json"])
 
-    def test_maps_depend_on_what_the_pass_depends_on(self):
-        first = Header("..", SETTINGS, "abc").conditions()
+    def test_conditions_of_maps(self):
+        conditions = Header("..", CONFIG, "abc").conditions()
         for change in ({"feature_layer": "conv3_1"}, {"resize": "max640"}):
-            other = Header("..", dataclasses.replace(SETTINGS, **change), "abc")
-            self.assertNotEqual(other.conditions(), first)
-        self.assertNotEqual(Header("..", SETTINGS, "def").conditions(), first)
+            other = Header("..", dataclasses.replace(CONFIG, **change), "abc")
+            self.assertNotEqual(other.conditions(), conditions)
+        self.assertNotEqual(Header("..", CONFIG, "def").conditions(), conditions)
         for change in ({"num_classes": 9}, {"dim": 9}):
-            other = Header("/elsewhere", dataclasses.replace(SETTINGS, **change), "abc", 3, ("gone",))
-            self.assertEqual(other.conditions(), first)
+            other = Header("/elsewhere", dataclasses.replace(CONFIG, **change), "abc", 3, ("gone",))
+            self.assertEqual(other.conditions(), conditions)
 
-    def test_an_index_of_an_earlier_version_keeps_all_classes(self):
-        Header("..", SETTINGS, "abc").write(self.folder)
+    def test_an_index_of_an_earlier_version_has_all_classes(self):
+        Header("..", CONFIG, "abc").write(self.folder)
         content = json.loads((self.folder / "index.json").read_text())
         del content["settings"]["own_classes"], content["settings"]["compact"]
         (self.folder / "index.json").write_text(json.dumps(content))
-        found = read_header(self.folder).settings
-        self.assertEqual((found.own_classes, found.compact), (0, False))
+        actual = read_header(self.folder).config
+        self.assertEqual((actual.own_classes, actual.compact), (0, False))
 
-    def test_a_failed_write_leaves_the_old_one(self):
-        header = Header("..", SETTINGS, "abc")
+    def test_a_failed_write_leaves_the_earlier_header(self):
+        header = Header("..", CONFIG, "abc")
         header.write(self.folder)
         with mock.patch("os.fsync", side_effect=OSError("disk full")), self.assertRaisesRegex(OSError, "disk full"):
             dataclasses.replace(header, generation=7).write(self.folder)
@@ -122,8 +126,8 @@ class HeaderTest(parameterized.TestCase):
         *(({"format": 2},), ({"strange": 1},), ({"removed": 3},), ({"settings": {}},)),
         ({"settings": {"network": "x", "weights": "y", "dim": -1}},),
     )
-    def test_a_damaged_one_is_named(self, change):
-        Header("..", SETTINGS, "abc").write(self.folder)
+    def test_a_damaged_header_is_named(self, change):
+        Header("..", CONFIG, "abc").write(self.folder)
         file = self.folder / "index.json"
         if isinstance(change, dict):
             change = json.dumps(json.loads(file.read_text()) | change)
@@ -137,10 +141,10 @@ class LoadModelTest(absltest.TestCase):
         super().setUp()
         self.weights = pathlib.Path(self.create_tempdir().full_path, "weights.npz")
         shutil.copy(indexes.WEIGHTS, self.weights)
-        self.settings, self.fingerprint = make_index_config(self.weights), networks.fingerprint(self.weights)
+        self.config, self.fingerprint = make_index_config(self.weights), networks.fingerprint(self.weights)
 
     def load(self, **changes):
-        model, fingerprint = load_model(dataclasses.replace(self.settings, **changes), self.fingerprint)
+        model, fingerprint = load_model(dataclasses.replace(self.config, **changes), self.fingerprint)
         self.assertEqual(fingerprint, self.fingerprint)
         return model
 
@@ -152,43 +156,43 @@ class LoadModelTest(absltest.TestCase):
         self.assertEqual(self.load().config.pooling, "sum")
         self.assertEqual(self.load(pooling="gem").config.pooling, "gem")
 
-    def test_other_weights_in_their_place(self):
+    def test_changed_weights(self):
         self.weights.write_bytes(self.weights.read_bytes() + b"\0")
-        with self.assertRaisesRegex(ValueError, "is not what the index was made with: sha256 .* then, .* now. Put"):
+        with self.assertRaisesRegex(ValueError, "has changed since the index was created: sha256 .* then, .* now. Put"):
             self.load()
 
     def test_weights_that_are_found(self):
         caches = pathlib.Path(self.create_tempdir().full_path)
         self.enterContext(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(caches)))
-        chosen = make_index_config(network="thin_cam")
-        self.assertEqual((chosen.network, chosen.weights), ("thin_cam", ""))
+        config = make_index_config(network="thin_cam")
+        self.assertEqual((config.network, config.weights), ("thin_cam", ""))
         with self.assertRaisesRegex(FileNotFoundError, "no weights of thin_cam are in"):
-            load_model(chosen)
+            load_model(config)
         cache = caches / "cwcf" / "weights"
         cache.mkdir(parents=True)
         shutil.copy(indexes.WEIGHTS, cache / "z.npz")
-        _, fingerprint = load_model(chosen)
+        _, fingerprint = load_model(config)
         self.assertEqual(fingerprint, networks.fingerprint(indexes.WEIGHTS))
         record = networks.read_provenance(indexes.WEIGHTS)
         other = networks.adapt(networks.get("thin_cam"), record).initialize(1)
-        networks.save_params(other, cache / "a.npz", record)  # would be found first
-        (found, again), expected = load_model(chosen, fingerprint), self.load()
-        self.assertEqual(again, fingerprint)
-        jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
-        self.assertEqual((found.network.spec, found.config), (expected.network.spec, expected.config))
+        networks.save_params(other, cache / "a.npz", record)  # the first file of the search
+        (actual, actual_fingerprint), expected = load_model(config, fingerprint), self.load()
+        self.assertEqual(actual_fingerprint, fingerprint)
+        jax.tree.map(np.testing.assert_array_equal, actual.params, expected.params)
+        self.assertEqual((actual.network.spec, actual.config), (expected.network.spec, expected.config))
         (cache / "z.npz").unlink()
         with self.assertRaisesRegex(FileNotFoundError, f"with sha256 {fingerprint[:12]}... are in"):
-            load_model(chosen, fingerprint)
+            load_model(config, fingerprint)
 
-    def test_where_nothing_is_said(self):
+    def test_without_weights_and_network(self):
         with mock.patch.dict(networks.NETWORKS, {DEFAULT_NETWORK: networks.get("thin_cam")}):
             self.assertEqual(make_index_config(num_classes=3), IndexConfig("thin_cam", num_classes=3))
         with self.assertRaisesRegex(ValueError, "unknown network 'nothing'"):
             make_index_config(network="nothing")
 
-    def test_no_weights_any_more(self):
+    def test_deleted_weights(self):
         self.weights.unlink()
-        with self.assertRaisesRegex(FileNotFoundError, "weights that the index was made with are gone"):
+        with self.assertRaisesRegex(FileNotFoundError, "the weights of this index do not exist"):
             self.load()
 
 

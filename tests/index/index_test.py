@@ -15,37 +15,37 @@ from tests.support import indexes, servers, thin
 
 
 class CreateTest(indexes.IndexCase):
-    def test_inside_the_folder_and_moved_with_it(self):
+    def test_an_index_inside_the_folder_moves_with_it(self):
         index = self.make(0, 1)
         self.assertEqual(index.folder, self.root / ".cwcf")
         self.assertEqual(index.root, self.root)
         elsewhere = pathlib.Path(self.create_tempdir().full_path, "elsewhere")
         self.root.rename(elsewhere)
-        for place in (elsewhere, elsewhere / ".cwcf", str(elsewhere)):
-            moved = Index(place)
+        for path in (elsewhere, elsewhere / ".cwcf", str(elsewhere)):
+            moved = Index(path)
             self.assertEqual(moved.root, elsewhere)
             self.assert_update(moved.update(), unchanged=2)
 
-    def test_apart_from_the_folder(self):
+    def test_an_index_outside_the_folder(self):
         self.draw(0)
-        place = pathlib.Path(self.create_tempdir().full_path, "deep", "index")
-        index = Index.create(self.root, indexes.SETTINGS, folder=place)
+        folder = pathlib.Path(self.create_tempdir().full_path, "deep", "index")
+        index = Index.create(self.root, indexes.CONFIG, folder=folder)
         self.assert_update(index.update(), added=1)
-        self.assertEqual(Index(place).root, self.root)
+        self.assertEqual(Index(folder).root, self.root)
         self.assertEqual([path.name for path in self.root.iterdir()], ["0.png"])
 
-    def test_settings_become_what_they_mean_for_the_network(self):
+    def test_the_config_is_limited_to_the_network(self):
         index = Index.create(self.root, make_index_config(indexes.WEIGHTS, num_classes=10**6, dim=10**6))
         spec = index.model.network.spec
-        self.assertEqual(index.settings.num_classes, spec.num_labels)
-        self.assertEqual((index.settings.dim, index.settings.feature_layer), (thin.BLOCKS[-1][0], spec.feature_layer))
+        self.assertEqual(index.config.num_classes, spec.num_labels)
+        self.assertEqual((index.config.dim, index.config.feature_layer), (thin.BLOCKS[-1][0], spec.feature_layer))
 
-    def test_what_cannot_be(self):
+    def test_errors(self):
         self.make(0)
         with self.assertRaisesRegex(FileExistsError, ".cwcf is an index already"):
             self.make(0)
         with self.assertRaisesRegex(DatasetError, "missing: no such folder"):
-            Index.create(self.root / "missing", indexes.SETTINGS)
+            Index.create(self.root / "missing", indexes.CONFIG)
         with self.assertRaisesRegex(FileNotFoundError, "no index in"):
             Index(self.root / "missing")
         other = pathlib.Path(self.create_tempdir().full_path)
@@ -53,7 +53,7 @@ class CreateTest(indexes.IndexCase):
             Index.create(other, make_index_config(indexes.WEIGHTS, "vgg16_cam"))
         self.assertEqual(list(other.iterdir()), [])
 
-    def test_empty(self):
+    def test_an_empty_index(self):
         index = self.make()
         self.assert_update(index.update())
         for read in (index.snapshot, index.rebuild, lambda: index.remove(["0.png"])):
@@ -68,12 +68,12 @@ class CreateTest(indexes.IndexCase):
         index = self.make(0, 1)
         status = index.status()
         self.assertEqual((status.root, status.pictures, status.whitening), (self.root, 2, "nothing"))
-        self.assertEqual(status.settings, index.settings)
+        self.assertEqual(status.config, index.config)
         self.assertEqual(status.disk, sum(p.stat().st_size for p in index.folder.rglob("*") if p.is_file()))
 
 
 class AddRemoveTest(indexes.IndexCase):
-    def test_what_is_removed_stays_out_until_it_is_added(self):
+    def test_removed_pictures_stay_out_until_they_are_added(self):
         index = self.make(0, 1, 2)
         self.assertEqual(index.remove(["1.png", self.root / "2.png", "1.png"]), 2)
         self.assertEqual(self.paths(index), ["0.png"])
@@ -85,17 +85,17 @@ class AddRemoveTest(indexes.IndexCase):
         index.add([self.root / "2.png"])
         indexes.assert_whole(self, index)
 
-    def test_only_what_is_named_is_added(self):
+    def test_only_named_pictures_are_added(self):
         index = self.make(0)
         self.draw(1, 2)
         (self.root / "0.png").unlink()
         self.assert_update(index.add(["1.png", self.root / "1.png"]), added=1)
         self.assertEqual(self.paths(index), ["0.png", "1.png"])
         self.assert_update(index.add(["1.png"]), unchanged=1)
-        found = index.add(["missing.png"])
-        self.assertRegex(found.refused[0], "missing.png: No such file")
+        update = index.add(["missing.png"])
+        self.assertRegex(update.refused[0], "missing.png: No such file")
 
-    def test_a_picture_whose_file_is_gone_is_removed(self):
+    def test_a_picture_without_a_file_is_removed(self):
         index = self.make(0, 1, 2)
         for name in ("1.png", "2.png"):
             (self.root / name).unlink()
@@ -109,37 +109,36 @@ class AddRemoveTest(indexes.IndexCase):
         outside = pathlib.Path(self.create_tempdir().full_path, "a.png")
         indexes.draw(outside, 1)
         for change in (index.add, index.remove):
-            with self.assertRaisesRegex(ValueError, "a.png is not below .*, whose index this is"):
+            with self.assertRaisesRegex(ValueError, "a.png is not below .*, the folder of this index"):
                 change([outside])
 
-    def test_paths_are_meant_from_here_or_from_the_root(self):
+    def test_paths_relative_to_the_working_directory_or_the_root(self):
         index = self.make()
         indexes.draw(self.root / "sub" / "a.png", 1)
-        before = pathlib.Path.cwd()
-        self.addCleanup(os.chdir, before)
+        self.addCleanup(os.chdir, pathlib.Path.cwd())
         os.chdir(self.root / "sub")
         for path in ("a.png", "sub/a.png", "../sub/a.png", self.root / "sub" / ".." / "sub" / "a.png"):
             self.assertEqual(index.relative(path), "sub/a.png")
 
 
 class ObjectStoreTest(indexes.IndexCase):
-    """An index whose maps, class vectors and table are in a bucket."""
+    """Tests an index with maps, class vectors and table in a bucket."""
 
     def setUp(self):
         super().setUp()
         self.enterContext(servers.s3_client())
         self.store = f"s3://bucket/{self.id()}"
-        self.settings = dataclasses.replace(indexes.SETTINGS, store=self.store)
+        self.config = dataclasses.replace(indexes.CONFIG, store=self.store)
 
     def objects(self):
         return {key.decode() for key in zarr.connect(self.store).list().result()}
 
-    def test_as_inside(self):
-        index = self.make(*range(5), settings=self.settings)
-        place = pathlib.Path(self.create_tempdir().full_path) / "index"
-        inside = Index.create(self.root, indexes.SETTINGS, folder=place)
-        inside.update()
-        indexes.assert_same(self, index, inside)
+    def test_same_as_a_local_index(self):
+        index = self.make(*range(5), config=self.config)
+        local_folder = pathlib.Path(self.create_tempdir().full_path) / "index"
+        local = Index.create(self.root, indexes.CONFIG, folder=local_folder)
+        local.update()
+        indexes.assert_same(self, index, local)
         self.assertEqual(
             {path.name for path in index.folder.rglob("*") if path.is_file()},
             {"index.json", "lock", "table.name", "whitening.npz"},
@@ -147,33 +146,33 @@ class ObjectStoreTest(indexes.IndexCase):
         (self.root / "0.png").rename(self.root / "moved.png")
         self.draw(1, 7)
         (self.root / "1.png").write_bytes((self.root / "7.png").read_bytes())
-        self.assertEqual(Index(self.root).update(), inside.update())
-        self.assertEqual((index.remove(["2.png"]), inside.remove(["2.png"])), (1, 1))
+        self.assertEqual(Index(self.root).update(), local.update())
+        self.assertEqual((index.remove(["2.png"]), local.remove(["2.png"])), (1, 1))
         index.rebuild()
-        inside.rebuild()
+        local.rebuild()
         (self.root / "2.png").unlink()
         self.assert_update(index.update(), unchanged=5)
-        indexes.assert_same(self, index, inside)
+        indexes.assert_same(self, index, local)
         name = (index.generation() / "table.name").read_text().strip()
         folders = {key.split("/")[0] for key in self.objects()}
-        self.assertEqual(folders, {name, "maps", "owner.json"})  # nothing of the generation before
+        self.assertEqual(folders, {name, "maps", "owner.json"})  # nothing of the earlier generation
 
     def test_a_store_belongs_to_one_index(self):
-        self.make(0, settings=self.settings)
-        place = pathlib.Path(self.create_tempdir().full_path) / "other"
+        self.make(0, config=self.config)
+        folder = pathlib.Path(self.create_tempdir().full_path) / "other"
         with self.assertRaisesRegex(FileExistsError, f"{self.store} is in use by the index .*; name another folder"):
-            Index.create(self.root, self.settings, folder=place)
-        self.assertEmpty(list(place.glob("*")))
+            Index.create(self.root, self.config, folder=folder)
+        self.assertEmpty(list(folder.glob("*")))
 
 
 class PicturesOnAnObjectStoreTest(indexes.IndexCase):
-    """The same pictures in a folder and in a bucket."""
+    """Tests indexes of the same pictures in a folder and in a bucket."""
 
     def setUp(self):
         super().setUp()
         self.client = self.enterContext(servers.s3_client())
         self.address = f"s3://bucket/{self.id()}"
-        self.place = pathlib.Path(self.create_tempdir().full_path) / "index"
+        self.folder = pathlib.Path(self.create_tempdir().full_path) / "index"
 
     def put(self, *names):
         for name in names:
@@ -182,10 +181,10 @@ class PicturesOnAnObjectStoreTest(indexes.IndexCase):
     def delete(self, name):
         self.client.delete_object(Bucket="bucket", Key=f"{self.id()}/{name}")
 
-    def test_follows_the_bucket(self):
-        inside = self.make(*range(4))
+    def test_changes_of_the_bucket(self):
+        local = self.make(*range(4))
         self.put(*(f"{seed}.png" for seed in range(4)))
-        index = Index.create(self.address, indexes.SETTINGS, folder=self.place)
+        index = Index.create(self.address, indexes.CONFIG, folder=self.folder)
         self.assert_update(index.update(), added=4)
         self.assert_update(index.update(), unchanged=4)
         self.draw(7)
@@ -194,11 +193,11 @@ class PicturesOnAnObjectStoreTest(indexes.IndexCase):
         (self.root / "broken.png").write_bytes(b"no picture")
         self.put("1.png", "moved.png", "7.png", "broken.png")
         self.delete("0.png")
-        found = Index(self.place).update()
-        self.assertEqual(dataclasses.replace(found, refused=()), dataclasses.replace(inside.update(), refused=()))
-        self.assertRegex(found.refused[0], f"^{self.address}/broken.png: cannot be read as a picture")
-        self.assertEqual(self.paths(index), self.paths(inside))
-        np.testing.assert_allclose(index.snapshot().descriptors, inside.snapshot().descriptors, atol=1e-6)
+        update = Index(self.folder).update()
+        self.assertEqual(dataclasses.replace(update, refused=()), dataclasses.replace(local.update(), refused=()))
+        self.assertRegex(update.refused[0], f"^{self.address}/broken.png: cannot be read as a picture")
+        self.assertEqual(self.paths(index), self.paths(local))
+        np.testing.assert_allclose(index.snapshot().descriptors, local.snapshot().descriptors, atol=1e-6)
         self.assertEqual(index.status().root, ObjectFolder(self.address))
         hits = index.search(f"{self.address}/2.png", count=1)
         self.assertEqual(hits[0].entry.path, "2.png")
@@ -206,26 +205,26 @@ class PicturesOnAnObjectStoreTest(indexes.IndexCase):
     def test_some_pictures(self):
         self.draw(0, 1)
         self.put("0.png", "1.png")
-        index = Index.create(self.address, indexes.SETTINGS, folder=self.place)
+        index = Index.create(self.address, indexes.CONFIG, folder=self.folder)
         self.assert_update(index.add([f"{self.address}/1.png"]), added=1)
         self.assertEqual(index.remove(["1.png"]), 1)
         self.assert_update(index.update(), added=1)
         self.assertEqual(self.paths(index), ["0.png"])
         (self.root / "0.png").write_bytes((self.root / "1.png").read_bytes())
         self.put("0.png")
-        with mock.patch.object(changes, "RESOLUTION", -(10**12)):  # the time of the listing would be trusted
+        with mock.patch.object(changes, "TIMESTAMP_RESOLUTION_NS", -(10**12)):  # all times count as reliable
             self.assert_update(index.add(["0.png"]), changed=1)
-        found = index.add(["nothing.png"])
-        self.assertEqual(found.refused, (f"{self.address}/nothing.png: no such object",))
+        update = index.add(["nothing.png"])
+        self.assertEqual(update.refused, (f"{self.address}/nothing.png: no such object",))
 
-    def test_the_index_needs_a_folder_and_the_pictures_must_be_there(self):
+    def test_errors_of_addresses(self):
         self.draw(0)
         self.put("0.png")
         with self.assertRaisesRegex(ValueError, f"the index of {self.address} needs a folder on this machine: --index"):
-            Index.create(self.address, indexes.SETTINGS)
+            Index.create(self.address, indexes.CONFIG)
         with self.assertRaisesRegex(DatasetError, "s3://bucket/elsewhere: no such folder"):
-            Index.create("s3://bucket/elsewhere", indexes.SETTINGS, folder=self.place)
-        self.assertFalse(self.place.exists())
+            Index.create("s3://bucket/elsewhere", indexes.CONFIG, folder=self.folder)
+        self.assertFalse(self.folder.exists())
 
 
 class DamageTest(indexes.IndexCase):
@@ -239,13 +238,13 @@ class DamageTest(indexes.IndexCase):
     def test_the_weights(self):
         weights = pathlib.Path(self.create_tempdir().full_path, "weights.npz")
         shutil.copy(indexes.WEIGHTS, weights)
-        index = self.make(0, settings=dataclasses.replace(indexes.SETTINGS, weights=str(weights)))
+        index = self.make(0, config=dataclasses.replace(indexes.CONFIG, weights=str(weights)))
         weights.rename(weights.with_name("gone.npz"))
         self.draw(1)
-        with self.assertRaisesRegex(FileNotFoundError, "the weights that the index was made with are gone"):
+        with self.assertRaisesRegex(FileNotFoundError, "the weights of this index do not exist"):
             Index(self.root).update()
         weights.write_bytes(b"others")
-        with self.assertRaisesRegex(ValueError, "Put the file back, or make a new index"):
+        with self.assertRaisesRegex(ValueError, "Put the file back, or create a new index"):
             Index(self.root).update()
         weights.with_name("gone.npz").rename(weights)
         self.assert_update(Index(self.root).update(), added=1, unchanged=1)
@@ -253,7 +252,7 @@ class DamageTest(indexes.IndexCase):
 
     def test_the_whitening(self):
         index = self.make(0)
-        (index.generation() / whitening.FILE).write_bytes(b"")
+        (index.generation() / whitening.WHITENING_FILE).write_bytes(b"")
         with self.assertRaisesRegex(ValueError, "whitening.npz cannot be used"):
             index.search(self.root / "0.png")
 
@@ -264,19 +263,19 @@ class DamageTest(indexes.IndexCase):
         with self.assertRaisesRegex(StaleStoreError, "store.json"):
             index.update()
 
-    def test_another_pooling_than_it_was_made_with(self):
-        index = self.make(0, 1, settings=dataclasses.replace(indexes.SETTINGS, pooling="gem"))
+    def test_another_pooling(self):
+        index = self.make(0, 1, config=dataclasses.replace(indexes.CONFIG, pooling="gem"))
         self.assertEqual(index.model.config.pooling, "gem")
-        other = encoder.load("thin_cam", indexes.WEIGHTS)
+        sum_model = encoder.load("thin_cam", indexes.WEIGHTS)
         with self.assertRaisesRegex(ValueError, "was made with pooling=gem, the model has sum"):
-            Index(self.root, model=other)
+            Index(self.root, model=sum_model)
         header = index.folder / "index.json"
         header.write_text(header.read_text().replace('"gem"', '"sum"'))
         self.draw(2)
         with self.assertRaisesRegex(StaleStoreError, 'pooling: "gem" there, null now'):
             Index(self.root).update()
 
-    def test_maps_that_are_lost_are_made_anew(self):
+    def test_deleted_maps_are_computed_again(self):
         index = self.make(0, 1)
         shutil.rmtree(index.folder / "maps")
         self.assert_update(index.update(), unchanged=2)

@@ -1,4 +1,4 @@
-"""Against a real PostgreSQL server with pgvector, started for these tests."""
+"""These tests start a PostgreSQL server with pgvector."""
 
 import dataclasses
 import threading
@@ -17,7 +17,7 @@ from tests.support import indexes, packages, servers
 
 
 class PostgresCase(stores.StoreCase):
-    NAMED = "in .*host=.*"
+    LOCATION_PATTERN = "in .*host=.*"
 
     @classmethod
     def setUpClass(cls):
@@ -25,7 +25,7 @@ class PostgresCase(stores.StoreCase):
         packages.package("psycopg")
         cls.server = cls.enterClassContext(servers.postgres())
 
-    def start_anew(self):
+    def start_empty(self):
         self.name = f'it\'s a "table" {uuid.uuid4().hex[:8]}'
 
     def open(self, dim=DIM):
@@ -42,7 +42,7 @@ class PostgresStoreTest(stores.StoreContract, PostgresCase):
     def test_any_sequence_of_changes(self, steps):
         self.check_sequence(steps)
 
-    def test_a_server_that_was_killed_is_found_again(self):
+    def test_a_killed_server_that_restarts(self):
         store = self.open()
         store.put([entry("a"), entry("b")], rows(1, 2))
         version = store.version()
@@ -64,7 +64,7 @@ class PostgresStoreTest(stores.StoreContract, PostgresCase):
             PostgresStore("postgresql://somebody:secret@127.0.0.1:1/pictures", DIM)
         self.assertNotIn("secret", str(raised.exception))
 
-    def test_writers_at_once_lose_nothing(self):
+    def test_concurrent_writers(self):
         errors = []
 
         def write(number):
@@ -87,7 +87,7 @@ class PostgresStoreTest(stores.StoreContract, PostgresCase):
 
 
 class NearestTest(PostgresCase):
-    """Clustered vectors, as descriptors are."""
+    """Tests the search with clustered vectors, which are similar to descriptors."""
 
     def setUp(self):
         super().setUp()
@@ -100,42 +100,44 @@ class NearestTest(PostgresCase):
         self.paths = [f"{i:04d}.jpg" for i in range(3000)]
         self.store.put([entry(path, row=i) for i, path in enumerate(self.paths)], self.vectors)
 
-    def test_exact_is_our_ranking(self):
-        found = [self.store.nearest(query, 100) for query in self.queries]
+    def test_exact_search_equals_the_library(self):
+        actual = [self.store.nearest(query, 100) for query in self.queries]
         expected = nearest(jnp.asarray(self.queries), self.vectors, 100)
-        for one, rows_, scores in zip(found, np.asarray(expected.rows), np.asarray(expected.scores), strict=True):
-            np.testing.assert_allclose([hit.score for hit in one], scores, atol=1e-6)
-            self.assertEqual([hit.entry.row for hit in one], rows_.tolist())
+        for hits, expected_rows, scores in zip(
+            actual, np.asarray(expected.rows), np.asarray(expected.scores), strict=True
+        ):
+            np.testing.assert_allclose([hit.score for hit in hits], scores, atol=1e-6)
+            self.assertEqual([hit.entry.row for hit in hits], expected_rows.tolist())
 
     def test_equal_scores_come_in_the_order_of_their_paths(self):
-        self.start_anew()
+        self.start_empty()
         store = self.open()
         store.put([entry(path) for path in ("b", "B", "a", "\u00e9", "c")], rows(1, 1, 1, 1, 2))
-        found = store.nearest(np.array([1, 0, 0], np.float32), 4)
-        self.assertEqual([hit.entry.path for hit in found], ["c", "B", "a", "b"])
+        actual = store.nearest(np.array([1, 0, 0], np.float32), 4)
+        self.assertEqual([hit.entry.path for hit in actual], ["c", "B", "a", "b"])
 
-    def test_by_index_most_are_found_and_more_the_more_it_looks_at(self):
+    def test_recall_of_the_hnsw_index(self):
         self.store.index()
         expected = [{hit.entry.path for hit in self.store.nearest(query, 10)} for query in self.queries]
 
         def recall(ef_search):
-            found = [self.store.nearest(query, 10, ef_search=ef_search) for query in self.queries]
-            for one in found:
-                self.assertEqual([hit.score for hit in one], sorted((hit.score for hit in one), reverse=True))
-            hits = ({hit.entry.path for hit in one} for one in found)
-            return np.mean([len(a & b) / 10 for a, b in zip(hits, expected, strict=True)])
+            actual = [self.store.nearest(query, 10, ef_search=ef_search) for query in self.queries]
+            for hits in actual:
+                self.assertEqual([hit.score for hit in hits], sorted((hit.score for hit in hits), reverse=True))
+            paths = ({hit.entry.path for hit in hits} for hits in actual)
+            return np.mean([len(a & b) / 10 for a, b in zip(paths, expected, strict=True)])
 
         self.assertGreater(recall(200), 0.95)
         self.assertGreaterEqual(recall(200), recall(10))
 
     def test_too_many_dimensions_for_the_index(self):
-        self.start_anew()
+        self.start_empty()
         with self.assertRaisesRegex(ValueError, "at most 2000 dimensions, not 2001"):
             self.open(2001).index()
 
 
 class IndexTest(indexes.IndexCase):
-    """A whole index whose pictures and descriptors are in the database."""
+    """Tests an index with its table in the database."""
 
     @classmethod
     def setUpClass(cls):
@@ -149,31 +151,31 @@ class IndexTest(indexes.IndexCase):
                 name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
             }
 
-    def test_as_with_the_database_inside(self):
+    def test_same_as_a_local_index(self):
         self.draw(0, 1, 2)
-        inside = Index.create(self.root, indexes.SETTINGS, folder=self.root.parent / f"{self.root.name}-inside")
-        settings_ = dataclasses.replace(indexes.SETTINGS, table=self.server.address())
-        outside = Index.create(self.root, settings_)
-        for index in (inside, outside):
-            self.assert_update(index.update(), added=3)
-        self.assertFalse((outside.generation() / "table").exists())
-        for found, expected in zip(Index(self.root).snapshot()[1:], inside.snapshot()[1:], strict=True):
-            if isinstance(found, np.ndarray):
-                np.testing.assert_array_equal(found, expected)
+        local = Index.create(self.root, indexes.CONFIG, folder=self.root.parent / f"{self.root.name}-local")
+        config = dataclasses.replace(indexes.CONFIG, table=self.server.address())
+        index = Index.create(self.root, config)
+        for created in (local, index):
+            self.assert_update(created.update(), added=3)
+        self.assertFalse((index.generation() / "table").exists())
+        for actual, expected in zip(Index(self.root).snapshot()[1:], local.snapshot()[1:], strict=True):
+            if isinstance(actual, np.ndarray):
+                np.testing.assert_array_equal(actual, expected)
             else:
-                self.assertEqual([one.path for one in found], [one.path for one in expected])
+                self.assertEqual([entry.path for entry in actual], [entry.path for entry in expected])
         picture = self.root / "1.png"
-        self.assertEqual(outside.search(picture)[0].entry.path, "1.png")
+        self.assertEqual(index.search(picture)[0].entry.path, "1.png")
 
-        before = self.tables()
-        outside.rebuild()
-        outside.remove(["1.png"])
+        tables_before = self.tables()
+        index.rebuild()
+        index.remove(["1.png"])
         self.draw(3)
-        self.assert_update(outside.update(), added=1, unchanged=2)  # sweeps what the rebuild left
-        after = self.tables()
-        self.assertLen(after - before, 2)
-        self.assertEmpty(before & after)
-        self.assertEqual([entry.path for entry in outside.snapshot().entries], ["0.png", "2.png", "3.png"])
+        self.assert_update(index.update(), added=1, unchanged=2)  # removes the tables of the earlier generation
+        tables_after = self.tables()
+        self.assertLen(tables_after - tables_before, 2)
+        self.assertEmpty(tables_before & tables_after)
+        self.assertEqual([entry.path for entry in index.snapshot().entries], ["0.png", "2.png", "3.png"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""An index searched by actors of a Ray cluster on this machine, one of which is lost."""
+"""These tests search an index with actors of a Ray cluster on this machine, and kill some of them."""
 
 import dataclasses
 import importlib
@@ -17,9 +17,9 @@ from tests.support import indexes, packages, servers
 from tests.support.slow import slow
 
 COUNT = 150
-"""Pictures, three fragments."""
+"""The number of pictures, in three fragments."""
 
-OPTIONS = (
+QUERY_CONFIGS = (
     QueryConfig(),
     QueryConfig("ona"),
     QueryConfig(rerank=7),
@@ -30,117 +30,119 @@ OPTIONS = (
 )
 
 
-def process(actor):
-    """Its number, once it is there."""
+def process_id(actor):
+    """Returns the process id of an actor; waits until the actor has started."""
     return packages.package("ray").get(actor.__ray_call__.remote(lambda _: os.getpid()))
 
 
-class RaySearchTest(parameterized.TestCase):
+class RayRankerTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         packages.package("ray")
-        cls.ray_search = importlib.import_module("cwcf_jax.index.ray_ranker")
+        cls.ray_ranker = importlib.import_module("cwcf_jax.index.ray_ranker")
         cls.cluster = cls.enterClassContext(servers.ray_cluster(nodes=4))
         cls.root = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        for copy in (11, 70, 120):  # ties, in fragments and between them
+        for copy in (11, 70, 120):  # pictures with equal scores, in the same and in different fragments
             indexes.draw(cls.root / f"copies/{copy}.png", 5)
         cls.index = indexes.make(cls.root, range(COUNT))
-        cls.actors = cls.ray_search.start(cls.cluster.address)
+        cls.actors = cls.ray_ranker.start_actors(cls.cluster.address)
 
     def setUp(self):
         super().setUp()
-        self.alone = Searcher(self.index)
-        self.searcher = Searcher(self.index, hold=lambda places: self.ray_search.RayRanker(places, self.actors, 120.0))
-        self.query = self.alone.describe(self.alone.prepare_indexed("5.png"))
+        self.local_searcher = Searcher(self.index)
+        self.searcher = Searcher(
+            self.index, open_ranker=lambda paths: self.ray_ranker.RayRanker(paths, self.actors, 120.0)
+        )
+        self.query = self.local_searcher.describe(self.local_searcher.prepare_indexed("5.png"))
 
-    def assert_as_alone(self, searcher, options):
-        expected = self.alone.search(self.query, options, count=COUNT + 3)
-        self.assert_same(searcher.search(self.query, options, count=COUNT + 3), expected, options)
-        self.assert_same(searcher.search(self.query, options, count=9, first=20), expected[20:29], options)
+    def assert_same_as_local(self, searcher, query_config):
+        expected = self.local_searcher.search(self.query, query_config, count=COUNT + 3)
+        self.assert_same_hits(searcher.search(self.query, query_config, count=COUNT + 3), expected, query_config)
+        page = searcher.search(self.query, query_config, count=9, first=20)
+        self.assert_same_hits(page, expected[20:29], query_config)
 
-    def assert_same(self, hits, expected, options):
-        """To the bit; where OnA's vectors of a short list come from several shards, to their last bit."""
-        if not options.online:
+    def assert_same_hits(self, hits, expected, query_config):
+        """Asserts equal hits; with `QueryConfig.online`, scores from several actors may differ by rounding."""
+        if not query_config.online:
             self.assertEqual(hits, expected)
         self.assertEqual([hit.entry for hit in hits], [hit.entry for hit in expected])
         np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in expected], atol=1e-6)
 
-    @parameterized.parameters(*OPTIONS)
-    def test_finds_what_one_process_does(self, options):
-        self.assertLen(self.searcher.held(), COUNT + 3)
-        self.assert_as_alone(self.searcher, options)
+    @parameterized.parameters(*QUERY_CONFIGS)
+    def test_same_hits_as_one_process(self, query_config):
+        self.assertLen(self.searcher.ranker(), COUNT + 3)
+        self.assert_same_as_local(self.searcher, query_config)
 
-    def test_copies_tie_and_come_in_the_order_of_their_paths(self):
+    def test_copies_are_ordered_by_path(self):
         hits = self.searcher.search(self.query, count=4)
         self.assertEqual([hit.entry.path for hit in hits], ["5.png", *(f"copies/{i}.png" for i in (11, 120, 70))])
         self.assertLen({hit.score for hit in hits}, 1)
 
-    def test_regions_that_a_compact_index_keeps(self):
+    def test_regions_of_a_compact_index(self):
         root = self.create_tempdir().full_path
-        index = indexes.make(root, range(70), dataclasses.replace(indexes.SETTINGS, compact=True))  # two fragments
-        alone = Searcher(index)
-        searcher = Searcher(index, hold=lambda places: self.ray_search.RayRanker(places, self.actors, 120.0))
-        query, options = alone.describe(alone.prepare_indexed("5.png")), QueryConfig(rerank=40)
-        hits, expected = (one.search(query, options, count=70) for one in (searcher, alone))
+        index = indexes.make(root, range(70), dataclasses.replace(indexes.CONFIG, compact=True))  # two fragments
+        local_searcher = Searcher(index)
+        searcher = Searcher(index, open_ranker=lambda paths: self.ray_ranker.RayRanker(paths, self.actors, 120.0))
+        query = local_searcher.describe(local_searcher.prepare_indexed("5.png"))
+        hits = searcher.search(query, QueryConfig(rerank=40), count=70)
+        expected = local_searcher.search(query, QueryConfig(rerank=40), count=70)
         self.assertEqual([(hit.entry, hit.cells) for hit in hits], [(hit.entry, hit.cells) for hit in expected])
         self.assertTrue(any(hit.cells for hit in hits))
         np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in expected], atol=1e-6)
 
     @slow
-    def test_a_node_lost_during_queries_delays_them(self):
-        before = set(map(process, self.actors))
-        self.searcher.held()
-        for _ in range(3):  # nodes besides the head: Ray may have put no actor on one of them
+    def test_a_node_killed_during_queries(self):
+        process_ids = set(map(process_id, self.actors))
+        self.searcher.ranker()
+        for _ in range(3):  # the nodes except the head, since Ray may have started no actor on a node
             killing = threading.Thread(target=self.cluster.replace_node)
             killing.start()
             for _ in range(5):
-                for options in OPTIONS[:2]:
-                    self.assert_as_alone(self.searcher, options)
+                for query_config in QUERY_CONFIGS[:2]:
+                    self.assert_same_as_local(self.searcher, query_config)
             killing.join()
-            self.assert_as_alone(self.searcher, QueryConfig("ona"))
-            if set(map(process, self.actors)) != before:
+            self.assert_same_as_local(self.searcher, QueryConfig("ona"))
+            if set(map(process_id, self.actors)) != process_ids:
                 return
-        self.fail("no actor was on any of the nodes that were killed")
+        self.fail("no actor was on a killed node")
 
     @slow
-    def test_a_shard_killed_during_a_query(self):
-        self.searcher.held()
+    def test_an_actor_killed_during_a_query(self):
+        self.searcher.ranker()
         for actor in self.actors[:2]:
-            number = process(actor)
-            os.kill(number, signal.SIGSTOP)  # the query is on its way when it dies
-            threading.Timer(1.0, os.kill, (number, signal.SIGKILL)).start()
-            self.assert_as_alone(self.searcher, QueryConfig("ona"))
+            pid = process_id(actor)
+            os.kill(pid, signal.SIGSTOP)  # so that the actor has the query when it is killed
+            threading.Timer(1.0, os.kill, (pid, signal.SIGKILL)).start()
+            self.assert_same_as_local(self.searcher, QueryConfig("ona"))
 
-    def test_a_shard_that_does_not_answer_is_an_error_at_the_deadline(self):
-        self.assert_as_alone(
-            self.searcher, QueryConfig()
-        )  # they have read their fragments, and compiled what they need
-        searcher = Searcher(self.index, hold=lambda places: self.ray_search.RayRanker(places, self.actors, 4.0))
-        searcher.held()
-        number = process(self.actors[1])
-        os.kill(number, signal.SIGSTOP)
+    def test_an_actor_that_does_not_answer_before_the_deadline(self):
+        self.assert_same_as_local(self.searcher, QueryConfig())  # the actors have read their fragments and compiled
+        searcher = Searcher(self.index, open_ranker=lambda paths: self.ray_ranker.RayRanker(paths, self.actors, 4.0))
+        searcher.ranker()
+        pid = process_id(self.actors[1])
+        os.kill(pid, signal.SIGSTOP)
         try:
             start = time.monotonic()
-            with self.assertRaisesRegex(TimeoutError, "1 of 4 shards did not answer within 4 s; ask again once"):
+            with self.assertRaisesRegex(TimeoutError, "1 of 4 actors did not answer within 4 s; search again when"):
                 searcher.search(self.query)
             self.assertLess(time.monotonic() - start, 15)
         finally:
-            os.kill(number, signal.SIGCONT)
-        self.assert_as_alone(self.searcher, QueryConfig())
+            os.kill(pid, signal.SIGCONT)
+        self.assert_same_as_local(self.searcher, QueryConfig())
 
-    def test_an_actor_that_comes_back_to_a_changed_index(self):
-        held = self.searcher.held()
+    def test_an_actor_that_restarts_with_a_changed_index(self):
+        ranker = self.searcher.ranker()
         self.addCleanup(self.index.update)
         self.addCleanup((self.root / "new.png").unlink)
         indexes.draw(self.root / "new.png", 5)
         self.index.update()
-        os.kill(process(self.actors[2]), signal.SIGKILL)
-        found = held.best(self.query.descriptor, None, 5)  # the others would still answer as before
-        self.assertEqual(found.entries[4].path, "new.png")
+        os.kill(process_id(self.actors[2]), signal.SIGKILL)
+        actual = ranker.best(self.query.descriptor, None, 5)  # the other actors have the earlier version
+        self.assertEqual(actual.entries[4].path, "new.png")
 
     def test_changes_are_seen_at_the_next_query(self):
-        self.searcher.held()
+        self.searcher.ranker()
         self.addCleanup(self.index.update)
         self.addCleanup((self.root / "new.png").unlink)
         indexes.draw(self.root / "new.png", 5)

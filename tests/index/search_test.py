@@ -34,13 +34,13 @@ def _picture(name="12.png"):
 
 
 def _best_region(index, content, query, whitening):
-    """Section 4.5 of the paper for one picture, region by region, in float64: score, vector and box in cells."""
+    """Finds the best region of a picture (section 4.5) in float64; returns its score, descriptor and box in cells."""
     kernel = np.asarray(index.model.params["classifier"]["kernel"], np.float64)
     maps = MapStore(index.folder / "maps").read(content)
     cams = np.moveaxis(np.asarray(maps["cam_features"], np.float64) @ kernel[:, query.class_ids[:2]], -1, 0)
     heat = np.mean([oracles.min_max(cam) if cam.max() > 0 else 0 * cam for cam in cams], axis=0)
-    short = oracles.l2(np.asarray(query.vectors[:6], np.float64).sum(axis=0))
-    best = -np.inf, np.zeros(len(short)), (0, 0, 0, 0)
+    query_descriptor = oracles.l2(np.asarray(query.vectors[:6], np.float64).sum(axis=0))
+    best = -np.inf, np.zeros(len(query_descriptor)), (0, 0, 0, 0)
     for fraction in (0.01, 0.1, 0.2, 0.3, 0.4):
         hot = (heat > fraction * heat.max()).astype(np.uint8)
         _, _, stats, _ = package("cv2").connectedComponentsWithStats(hot)
@@ -48,8 +48,8 @@ def _best_region(index, content, query, whitening):
         cut = np.s_[y : y + height, x : x + width]
         vectors = indexes.float64_vectors(index.model, maps, query.class_ids[:6], cut)
         vector = oracles.l2(indexes.float64_whitened(vectors, whitening).sum(axis=0))
-        if vector @ short > best[0]:
-            best = vector @ short, vector, (x, y, x + width, y + height)
+        if vector @ query_descriptor > best[0]:
+            best = vector @ query_descriptor, vector, (x, y, x + width, y + height)
     return best
 
 
@@ -62,19 +62,19 @@ class SearchCase(parameterized.TestCase):
         self.query = self.searcher.describe(self.searcher.prepare(_picture()), BOX)
 
     def assert_scores(self, hits, scores, atol=1e-5):
-        """``scores`` of all pictures in the order of their paths."""
-        found = {hit.entry: hit.score for hit in hits}
-        self.assertEqual(found.keys(), set(self.snapshot.entries))
-        np.testing.assert_allclose([found[entry] for entry in self.snapshot.entries], scores, atol=atol)
-        self.assertEqual([hit.score for hit in hits], sorted(found.values(), reverse=True))
+        """Compares hits with ``scores`` of all pictures, ordered by path."""
+        actual = {hit.entry: hit.score for hit in hits}
+        self.assertEqual(actual.keys(), set(self.snapshot.entries))
+        np.testing.assert_allclose([actual[entry] for entry in self.snapshot.entries], scores, atol=atol)
+        self.assertEqual([hit.score for hit in hits], sorted(actual.values(), reverse=True))
 
-    def search(self, query=None, **options):
-        return self.searcher.search(query or self.query, QueryConfig(**options), count=COUNT)
+    def search(self, query=None, **fields):
+        return self.searcher.search(query or self.query, QueryConfig(**fields), count=COUNT)
 
     def online(self, query):
-        """Descriptors under the query's classes, float64."""
+        """Computes the descriptors of all pictures under the query's classes in float64."""
         vectors, _ = indexes.class_vectors(self.index, [entry.row for entry in self.snapshot.entries])
-        return np.stack([oracles.l2(one[query.class_ids].sum(axis=0)) for one in vectors])
+        return np.stack([oracles.l2(picture[query.class_ids].sum(axis=0)) for picture in vectors])
 
 
 class RankingTest(SearchCase):
@@ -86,17 +86,17 @@ class RankingTest(SearchCase):
         expected = self.online(self.query) @ np.asarray(self.query.descriptor, np.float64)
         self.assert_scores(self.search(aggregation="ona"), expected)
 
-    def test_classes_by_name_and_number_describe_the_query_and_all_pictures(self):
+    def test_classes_by_name_and_index(self):
         names = self.index.model.network.spec.class_names
         prepared = self.searcher.prepare(_picture())
         by_name = self.searcher.describe(prepared, None, (names[7].upper(), names[2]))
         np.testing.assert_array_equal(by_name.class_ids, [7, 2])
-        by_number = self.searcher.describe(prepared, None, ("7", " 2", "7"))
-        np.testing.assert_array_equal(by_number.descriptor, by_name.descriptor)
+        by_index = self.searcher.describe(prepared, None, ("7", " 2", "7"))
+        np.testing.assert_array_equal(by_index.descriptor, by_name.descriptor)
         expected = self.online(by_name) @ np.asarray(by_name.descriptor, np.float64)
         self.assert_scores(self.search(by_name, classes=("7", "2")), expected)
-        through_index = self.index.search(_picture(), options=QueryConfig(classes=("7", "2")), count=COUNT)
-        self.assert_scores(through_index, expected)
+        hits = self.index.search(_picture(), options=QueryConfig(classes=("7", "2")), count=COUNT)
+        self.assert_scores(hits, expected)
 
     def test_no_such_class(self):
         with self.assertRaisesRegex(ValueError, "'unicorn' is not a class of thin_cam"):
@@ -105,37 +105,37 @@ class RankingTest(SearchCase):
     @parameterized.parameters("ofa", "ona")
     def test_a_picture_finds_itself(self, aggregation):
         for path in ("12.png", "11.png"):
-            indexed = self.searcher.describe(self.searcher.prepare_indexed(path))
-            fresh = self.searcher.describe(self.searcher.prepare(_picture(path)))
-            for query, atol in ((indexed, 1e-5), (fresh, 1e-3)):  # maps are kept in int8
+            from_index = self.searcher.describe(self.searcher.prepare_indexed(path))
+            from_file = self.searcher.describe(self.searcher.prepare(_picture(path)))
+            for query, atol in ((from_index, 1e-5), (from_file, 1e-3)):  # stored maps are int8
                 best = self.search(query, aggregation=aggregation)[0]
                 self.assertEqual((best.entry.path, best.box, best.cells), (path, None, None))
                 self.assertAlmostEqual(best.score, 1.0, delta=atol + (1e-3 if aggregation == "ona" else 0))
 
     def test_pages(self):
-        everything = self.search()
+        all_hits = self.search()
         pages = [self.searcher.search(self.query, count=7, first=first) for first in range(0, COUNT + 7, 7)]
-        self.assertEqual([hit for page in pages for hit in page], everything)
-        self.assertEqual(self.searcher.search(self.query), everything[:20])
+        self.assertEqual([hit for page in pages for hit in page], all_hits)
+        self.assertEqual(self.searcher.search(self.query), all_hits[:20])
 
-    def test_of_equal_pictures_the_earlier_path_comes_first(self):
+    def test_equal_scores_are_ordered_by_path(self):
         root = pathlib.Path(self.create_tempdir().full_path)
         for name in ("b", "c", "sub/a", "a"):
             indexes.draw(root / f"{name}.png", 1)
-        index = Index.create(root, indexes.SETTINGS)
+        index = Index.create(root, indexes.CONFIG)
         index.update()
         for aggregation in "ofa", "ona":
             hits = index.search(root / "a.png", options=QueryConfig(aggregation))
             self.assertEqual([hit.entry.path for hit in hits], ["a.png", "b.png", "c.png", "sub/a.png"])
 
 
-class SecondLookTest(SearchCase):
+class LaterStepsTest(SearchCase):
     @parameterized.parameters("ofa", "ona")
-    def test_the_best_are_ranked_by_their_best_regions(self, aggregation):
-        before = self.search(aggregation=aggregation)
+    def test_the_best_are_re_ranked_by_their_best_regions(self, aggregation):
+        hits_before = self.search(aggregation=aggregation)
         hits = self.search(aggregation=aggregation, rerank=9)
-        self.assertEqual({hit.entry for hit in hits[:9]}, {hit.entry for hit in before[:9]})
-        self.assertEqual(hits[9:], before[9:])
+        self.assertEqual({hit.entry for hit in hits[:9]}, {hit.entry for hit in hits_before[:9]})
+        self.assertEqual(hits[9:], hits_before[9:])
         whitening = self.searcher.whitening
         scores = [hit.score for hit in hits[:9]]
         self.assertEqual(scores, sorted(scores, reverse=True))
@@ -145,43 +145,45 @@ class SecondLookTest(SearchCase):
             self.assertEqual(hit.cells, cells)
 
     def test_boxes_are_in_pixels_of_the_picture(self):
-        smaller = 0
+        proper_regions = 0
         for hit in self.search(rerank=COUNT):
             height, width = MapStore(self.index.folder / "maps").read(hit.entry.content)["features"].shape[:2]
-            smaller += hit.cells != (0, 0, width, height)
+            proper_regions += hit.cells != (0, 0, width, height)
             x1, y1, x2, y2 = hit.cells
-            across, down = hit.entry.width / width, hit.entry.height / height
-            self.assertEqual(hit.box, (round(x1 * across), round(y1 * down), round(x2 * across), round(y2 * down)))
+            scale_x, scale_y = hit.entry.width / width, hit.entry.height / height
+            self.assertEqual(
+                hit.box, (round(x1 * scale_x), round(y1 * scale_y), round(x2 * scale_x), round(y2 * scale_y))
+            )
             self.assertTrue(0 <= hit.box[0] < hit.box[2] <= hit.entry.width)
             self.assertTrue(0 <= hit.box[1] < hit.box[3] <= hit.entry.height)
-        self.assertGreater(smaller, 5)
+        self.assertGreater(proper_regions, 5)
 
     @parameterized.parameters("none", "min37", "max90", "squash60x50")
-    def test_sizes_of_maps_are_those_of_the_kept_maps(self, resize):
+    def test_boxes_fit_the_stored_maps(self, resize):
         root = self.create_tempdir().full_path
-        index = indexes.make(root, range(3), dataclasses.replace(indexes.SETTINGS, resize=resize))
+        index = indexes.make(root, range(3), dataclasses.replace(indexes.CONFIG, resize=resize))
         searcher = Searcher(index)
         query = searcher.describe(searcher.prepare_indexed("1.png"))
         contents = [entry.content for entry in index.snapshot().entries]
-        kept = {name: MapStore(index.folder / "maps").read(name)["features"].shape for name in contents}
+        shapes = {content: MapStore(index.folder / "maps").read(content)["features"].shape for content in contents}
         with mock.patch.object(MapStore, "read", autospec=True, side_effect=MapStore.read) as read:
             hits = searcher.search(query, QueryConfig(rerank=2))
-        self.assertEqual(read.call_count, 2)  # for their regions, and not again for their boxes
+        self.assertEqual(read.call_count, 2)  # maps are read for the regions, and not again for the boxes
         for hit in hits[:2]:
-            height, width, _ = kept[hit.entry.content]
+            height, width, _ = shapes[hit.entry.content]
             scale = np.array([hit.entry.width / width, hit.entry.height / height] * 2)
             self.assertEqual(hit.box, tuple(np.rint(hit.cells * scale).astype(int).tolist()))
 
     @parameterized.product(aggregation=("ofa", "ona"), rerank=(0, 3), expand=(1, 5, COUNT + 3))
     def test_expansion(self, aggregation, rerank, expand):
-        before = self.search(aggregation=aggregation, rerank=rerank)
+        hits_before = self.search(aggregation=aggregation, rerank=rerank)
         paths = [entry.path for entry in self.snapshot.entries]
-        order = [paths.index(hit.entry.path) for hit in before]
+        order = [paths.index(hit.entry.path) for hit in hits_before]
         database = self.snapshot.descriptors.astype(np.float64) if aggregation == "ofa" else self.online(self.query)
         whitening = self.searcher.whitening
-        for place in order[:rerank]:  # the regions stand in for their pictures
-            content = self.snapshot.entries[place].content
-            database[place] = _best_region(self.index, content, self.query, whitening)[1]
+        for row in order[:rerank]:  # the regions replace their pictures
+            content = self.snapshot.entries[row].content
+            database[row] = _best_region(self.index, content, self.query, whitening)[1]
         query = np.asarray(self.query.descriptor, np.float64)
         expanded = oracles.l2(query + database[order[:expand]].sum(axis=0))
         self.assert_scores(
@@ -189,34 +191,35 @@ class SecondLookTest(SearchCase):
         )
 
     def ranked(self, aggregation="ofa", online=0, rerank=0, expand=0, reciprocal=0):
-        """All steps one after the other, in float64: paths and scores, best first."""
+        """Runs all steps of a search in float64; returns paths and scores, best first."""
         entries = self.snapshot.entries
         query = np.asarray(self.query.descriptor, np.float64)
         database = self.snapshot.descriptors.astype(np.float64) if aggregation == "ofa" else self.online(self.query)
         scores = database @ query
         order = np.argsort(-scores)
 
-        def again(count, new):
+        def reorder(count, new_scores):
             best = order[:count]
-            scores[best] = new
+            scores[best] = new_scores
             order[:count] = best[np.argsort(-scores[best])]
 
         if online:
             database[order[:online]] = self.online(self.query)[order[:online]]
-            again(online, database[order[:online]] @ query)
+            reorder(online, database[order[:online]] @ query)
         if rerank:
-            contents = [entries[place].content for place in order[:rerank]]
-            found = [_best_region(self.index, one, self.query, self.searcher.whitening)[:2] for one in contents]
-            new, database[order[:rerank]] = map(np.stack, zip(*found, strict=True))
-            again(rerank, new)
+            contents = [entries[row].content for row in order[:rerank]]
+            whitening = self.searcher.whitening
+            regions = [_best_region(self.index, content, self.query, whitening)[:2] for content in contents]
+            region_scores, database[order[:rerank]] = map(np.stack, zip(*regions, strict=True))
+            reorder(rerank, region_scores)
         if expand:
             query = oracles.l2(query + database[order[:expand]].sum(axis=0))
             scores = database @ query
             order = np.argsort(-scores)
         if reciprocal:
-            config = ReciprocalConfig(images=reciprocal, k1=30, k2=3, original_weight=0.7)
-            again(reciprocal, oracles.reciprocal_scores(query, database[order[:reciprocal]], config))
-        return [entries[place].path for place in order], scores[order]
+            reciprocal_config = ReciprocalConfig(images=reciprocal, k1=30, k2=3, original_weight=0.7)
+            reorder(reciprocal, oracles.reciprocal_scores(query, database[order[:reciprocal]], reciprocal_config))
+        return [entries[row].path for row in order], scores[order]
 
     @parameterized.parameters(
         dict(online=9),
@@ -234,47 +237,47 @@ class SecondLookTest(SearchCase):
         self.assertEqual(sum(hit.box is not None for hit in hits), steps.get("rerank", 0))
 
     @parameterized.parameters("ofa", "ona")
-    def test_pictures_that_others_replaced_leave_their_places_to_the_next_ones(self, aggregation):
+    def test_replaced_pictures_leave_their_ranks_to_the_next_ones(self, aggregation):
         class_ids = self.query.class_ids if aggregation == "ona" else None
-        ranker = IndexRanker(self.searcher.held(), class_ids)
-        before = ranker.best(self.query.descriptor, 7)
+        ranker = IndexRanker(self.searcher.ranker(), class_ids)
+        original = ranker.best(self.query.descriptor, 7)
         opposite = np.tile(-np.asarray(self.query.descriptor), (4, 1))
-        replaced = ranker.replace(before.rows[:4], opposite)
-        after = replaced.best(self.query.descriptor, 3)
-        self.assertEqual(after.rows.tolist(), before.rows[4:].tolist())
-        np.testing.assert_array_equal(after.scores, before.scores[4:])
-        np.testing.assert_array_equal(replaced.vectors(before.rows[:4]), opposite)
-        self.assertEqual(ranker.best(self.query.descriptor, 7).rows.tolist(), before.rows.tolist())
+        replaced = ranker.replace(original.rows[:4], opposite)
+        actual = replaced.best(self.query.descriptor, 3)
+        self.assertEqual(actual.rows.tolist(), original.rows[4:].tolist())
+        np.testing.assert_array_equal(actual.scores, original.scores[4:])
+        np.testing.assert_array_equal(replaced.vectors(original.rows[:4]), opposite)
+        self.assertEqual(ranker.best(self.query.descriptor, 7).rows.tolist(), original.rows.tolist())
 
 
-class FollowingTest(absltest.TestCase):
+class ChangingIndexTest(absltest.TestCase):
     def test_changes_are_seen_at_the_next_query(self):
         root = pathlib.Path(self.create_tempdir().full_path)
         index = indexes.make(root, range(3))
         searcher = Searcher(Index(root))
         query = searcher.describe(searcher.prepare_indexed("1.png"))
 
-        def find(options=None):
-            return [hit.entry.path for hit in searcher.search(query, options)]
+        def search(query_config=None):
+            return [hit.entry.path for hit in searcher.search(query, query_config)]
 
-        self.assertCountEqual(find(), ["0.png", "1.png", "2.png"])
-        held = searcher.held()
-        self.assertIs(searcher.held(), held)
+        self.assertCountEqual(search(), ["0.png", "1.png", "2.png"])
+        ranker = searcher.ranker()
+        self.assertIs(searcher.ranker(), ranker)
         indexes.draw(root / "3.png", 3)
         (root / "0.png").unlink()
         index.update()
-        self.assertCountEqual(find(), ["1.png", "2.png", "3.png"])
-        self.assertCountEqual(find(QueryConfig("ona")), ["1.png", "2.png", "3.png"])
+        self.assertCountEqual(search(), ["1.png", "2.png", "3.png"])
+        self.assertCountEqual(search(QueryConfig("ona")), ["1.png", "2.png", "3.png"])
         index.rebuild()
-        self.assertCountEqual(find(), ["1.png", "2.png", "3.png"])
+        self.assertCountEqual(search(), ["1.png", "2.png", "3.png"])
         index.remove(["1.png", "2.png", "3.png"])
-        self.assertEqual(find(QueryConfig("ona", rerank=3, expand=2)), [])
+        self.assertEqual(search(QueryConfig("ona", rerank=3, expand=2)), [])
         with self.assertRaises(KeyError):
             searcher.prepare_indexed("1.png")
 
 
 class IndexSearchTest(SearchCase):
-    def test_a_file_or_its_pixels(self):
+    def test_a_path_or_an_image(self):
         file = self.index.root / "12.png"
         expected = self.search(rerank=5)
         for picture in (file, str(file), _picture()):
@@ -289,7 +292,7 @@ class IndexSearchTest(SearchCase):
 
     def test_an_empty_index(self):
         root = pathlib.Path(self.create_tempdir().full_path)
-        index = Index.create(root, indexes.SETTINGS)
+        index = Index.create(root, indexes.CONFIG)
         with self.assertRaisesRegex(FileNotFoundError, "is an empty index; fill it with cwcf index"):
             index.search(_picture())
 

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 
 from cwcf_jax.index import LanceStore, table
 from tests.index import stores
-from tests.index.stores import DIM, STRANGE, entry, rows
+from tests.index.stores import DIM, STRANGE_PATHS, entry, rows
 from tests.support import servers
 
 
 class LanceCase(stores.StoreCase):
-    NAMED = "it's a table"
+    LOCATION_PATTERN = "it's a table"
 
-    def start_anew(self):
+    def start_empty(self):
         self.location = pathlib.Path(self.create_tempdir().full_path, "deep", "it's a table")
 
     def open(self, dim=DIM):
@@ -35,33 +35,33 @@ class LanceStoreTest(stores.StoreContract, LanceCase):
         def size():
             return sum(file.stat().st_size for file in self.location.rglob("*") if file.is_file())
 
-        before = size()
+        size_before = size()
         store.tidy()
-        self.assertGreater(size(), 0.9 * before)  # somebody may still read what was there a moment ago
-        with mock.patch.object(table, "KEPT", datetime.timedelta(milliseconds=1)):
+        self.assertGreater(size(), 0.9 * size_before)  # other processes may still read earlier versions
+        with mock.patch.object(table, "VERSION_LIFETIME", datetime.timedelta(milliseconds=1)):
             store.tidy()
-        self.assertLess(size(), 0.3 * before)
+        self.assertLess(size(), 0.3 * size_before)
         self.assertLen(store.entries(), 20)
 
 
 class ObjectStoreTest(LanceCase):
-    """The same on an S3 server, which LanceDB finds by the environment."""
+    """Tests a table on an S3 server, which LanceDB finds by environment variables."""
 
     def setUp(self):
         super().setUp()
         self.enterContext(servers.s3_client())
         self.location = "s3://bucket/deep/table"
 
-    def test_pictures_come_and_go(self):
+    def test_put_and_remove(self):
         store, reader = self.open(), self.open()
-        expected = {path: (entry(path, row=i), i) for i, path in enumerate(STRANGE)}
-        store.put([one for one, _ in expected.values()], rows(*range(len(STRANGE))))
+        expected = {path: (entry(path, row=i), i) for i, path in enumerate(STRANGE_PATHS)}
+        store.put([new_entry for new_entry, _ in expected.values()], rows(*range(len(STRANGE_PATHS))))
         self.assert_holds(reader, expected)
         version = reader.version()
-        store.remove(STRANGE[:-1])
+        store.remove(STRANGE_PATHS[:-1])
         self.assertNotEqual(reader.version(), version)
         store.tidy()
-        self.assert_holds(self.open(), {STRANGE[-1]: expected[STRANGE[-1]]})
+        self.assert_holds(self.open(), {STRANGE_PATHS[-1]: expected[STRANGE_PATHS[-1]]})
 
 
 if __name__ == "__main__":

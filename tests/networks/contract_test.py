@@ -11,7 +11,7 @@ from cwcf_jax import descriptors, networks
 from cwcf_jax.arrays import valid_mask
 from cwcf_jax.networks import layers
 from tests.support import on_gpus, shared, thin
-from tests.support.compilation import quickly
+from tests.support.compilation import jit_fast
 from tests.support.slow import slow
 
 thin.register()
@@ -116,7 +116,7 @@ class ContractTest(parameterized.TestCase):
 
     def check_padding(self, name):
         params, padded_logits, padded_activations = _drawn(name)
-        apply = quickly(networks.get(name).apply)
+        apply = jit_fast(networks.get(name).apply)
         alone, _, sizes = _inputs(networks.get(name))
         for i, inputs in enumerate(alone):
             logits, activations = apply(params, inputs, sizes[i : i + 1])
@@ -125,10 +125,10 @@ class ContractTest(parameterized.TestCase):
             for layer, maps in activations.items():
                 rows, columns = maps.shape[1:3]
                 scale = float(jnp.abs(maps).max()) + 1e-30
-                found = np.array(padded_activations[layer][i])
-                np.testing.assert_allclose(found[:rows, :columns], maps[0], atol=1e-5 * scale, err_msg=layer)
-                found[:rows, :columns] = 0
-                self.assertEqual(np.abs(found).max(), 0, layer)
+                actual = np.array(padded_activations[layer][i])
+                np.testing.assert_allclose(actual[:rows, :columns], maps[0], atol=1e-5 * scale, err_msg=layer)
+                actual[:rows, :columns] = 0
+                self.assertEqual(np.abs(actual).max(), 0, layer)
 
 
 class OnGPUsTest(parameterized.TestCase):
@@ -145,8 +145,8 @@ class OnGPUsTest(parameterized.TestCase):
 
     def check(self, name):
         params, expected_logits, expected = _drawn(name)
-        with on_gpus.chosen() as taken:
-            logits, activations = quickly(networks.get(name).apply)(params, *_inputs(networks.get(name))[1:])
+        with on_gpus.gpu_branches() as taken:
+            logits, activations = jit_fast(networks.get(name).apply)(params, *_inputs(networks.get(name))[1:])
         self.assertIn(layers.write_zero_margin, taken)
         scale = float(jnp.abs(expected_logits).max())
         np.testing.assert_allclose(logits, expected_logits, atol=1e-5 * scale)

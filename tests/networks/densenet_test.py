@@ -28,8 +28,8 @@ class StructureTest(absltest.TestCase):
         self.assertEqual(channels, 2208)
         self.assertEqual(convolutions + 2 * folded + 2 * kept + classifier, 28_681_000)
         shapes = networks.get("densenet161").shapes()
-        found = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
-        self.assertEqual(found, convolutions + folded + 2 * kept + classifier)
+        actual = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+        self.assertEqual(actual, convolutions + folded + 2 * kept + classifier)
 
     def test_map_sizes_of_the_paper(self):
         # paper/facts.md, section 2: 22 x 32 maps at 720 x 1024.

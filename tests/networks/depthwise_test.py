@@ -13,7 +13,7 @@ from scipy import signal
 
 from cwcf_jax.networks import depthwise
 from tests.support import on_gpus
-from tests.support.compilation import quickly
+from tests.support.compilation import jit_fast
 
 CHANNELS = 3
 
@@ -24,12 +24,12 @@ def _expected(maps, layer, stride):
     side = len(kernel)
     first = side // 2 if stride == 1 else {3: 0, 5: 1}[side]
     height, width = (-(-length // stride) for length in maps.shape[:2])
-    found = np.empty((height, width, CHANNELS))
+    actual = np.empty((height, width, CHANNELS))
     for channel in range(CHANNELS):
         full = signal.correlate2d(maps[..., channel].astype(np.float64), kernel[..., 0, channel], mode="full")
         start = side - 1 - first
-        found[..., channel] = full[start::stride, start::stride][:height, :width] + bias[channel]
-    return found
+        actual[..., channel] = full[start::stride, start::stride][:height, :width] + bias[channel]
+    return actual
 
 
 @functools.cache
@@ -37,7 +37,7 @@ def _layer(side, stride):
     """A layer of random kernel and bias, and the same compiled."""
     layer = depthwise.DepthwiseConv(CHANNELS, side, stride=stride, rngs=nnx.Rngs(side))
     layer.bias[...] = jnp.linspace(-1, 1, CHANNELS)
-    return layer, quickly(lambda maps: layer(maps))
+    return layer, jit_fast(lambda maps: layer(maps))
 
 
 class DepthwiseConvTest(parameterized.TestCase):
@@ -54,9 +54,9 @@ class DepthwiseConvTest(parameterized.TestCase):
         for image, (height, width) in zip(batch, sizes, strict=True):
             image[:height, :width] = generator.normal(size=(height, width, CHANNELS))
         layer, run = _layer(side, stride)
-        found = np.asarray(run(batch))
-        self.assertEqual(found.shape, (len(sizes), -(-10 // stride), -(-9 // stride), CHANNELS))
-        for image, result, (height, width) in zip(batch, found, sizes, strict=True):
+        actual = np.asarray(run(batch))
+        self.assertEqual(actual.shape, (len(sizes), -(-10 // stride), -(-9 // stride), CHANNELS))
+        for image, result, (height, width) in zip(batch, actual, sizes, strict=True):
             expected = _expected(image[:height, :width], layer, stride)
             rows, columns = expected.shape[:2]
             np.testing.assert_allclose(result[:rows, :columns], expected, atol=1e-5)
@@ -71,11 +71,11 @@ class DepthwiseConvTest(parameterized.TestCase):
     def test_gpus_take_the_grouped_convolution(self, side, stride):
         maps = np.random.default_rng(0).normal(size=(2, 7, 8, CHANNELS)).astype(np.float32)
         layer, _ = _layer(side, stride)
-        with on_gpus.chosen() as taken:
-            found = np.asarray(quickly(lambda maps: layer(maps))(maps))
-        self.assertEqual([one.func for one in taken], [depthwise.grouped])
-        for one, result in zip(maps, found, strict=True):
-            np.testing.assert_allclose(result, _expected(one, layer, stride), atol=1e-5)
+        with on_gpus.gpu_branches() as taken:
+            actual = np.asarray(jit_fast(lambda maps: layer(maps))(maps))
+        self.assertEqual([call.func for call in taken], [depthwise.grouped])
+        for single, result in zip(maps, actual, strict=True):
+            np.testing.assert_allclose(result, _expected(single, layer, stride), atol=1e-5)
 
     def test_no_grouped_convolution_on_cpus(self):
         traced = jax.jit(_layer(3, 1)[0]).trace(jnp.ones((1, 9, 9, CHANNELS)))
@@ -87,19 +87,19 @@ class DepthwiseConvTest(parameterized.TestCase):
         layer.kernel.set_value(jnp.ones_like(layer.kernel[...], jnp.bfloat16))
         layer.bias.set_value(layer.bias[...].astype(jnp.bfloat16))
         maps = jnp.ones((1, 9, 9, 2), jnp.bfloat16).at[:, 2, 2].set(512)  # in bfloat16 512 + 1 is 512
-        found = quickly(lambda maps: layer(maps))(maps)
-        self.assertEqual(found.dtype, jnp.bfloat16)
-        np.testing.assert_allclose(found[0, 4, 4].astype(jnp.float32), 512 + 24, rtol=2**-8)
+        actual = jit_fast(lambda maps: layer(maps))(maps)
+        self.assertEqual(actual.dtype, jnp.bfloat16)
+        np.testing.assert_allclose(actual[0, 4, 4].astype(jnp.float32), 512 + 24, rtol=2**-8)
 
     def test_gradient(self):
         maps = jnp.asarray(np.random.default_rng(0).normal(size=(1, 8, 7, CHANNELS)), jnp.float32)
         kernel = jnp.asarray(np.random.default_rng(1).normal(size=(5, 5, 1, CHANNELS)), jnp.float32)
         for argument in (0, 1):
-            found, expected = (
-                quickly(jax.grad(lambda *a, f=f: jnp.sum(jnp.sin(f(*a, stride=2))), argument))(maps, kernel)
+            actual, expected = (
+                jit_fast(jax.grad(lambda *a, f=f: jnp.sum(jnp.sin(f(*a, stride=2))), argument))(maps, kernel)
                 for f in (depthwise.shifted, depthwise.grouped)
             )
-            np.testing.assert_allclose(found, expected, atol=1e-4)
+            np.testing.assert_allclose(actual, expected, atol=1e-4)
 
     @parameterized.parameters((4, 1), (3, 3))
     def test_other_layers_are_refused(self, side, stride):
@@ -111,11 +111,11 @@ class ReLU6Test(absltest.TestCase):
     def test_inside_and_outside(self):
         maps = np.random.default_rng(0).normal(size=(3, 8, 9, 2), scale=5).astype(np.float32)
         sizes = np.array([[1, 1], [3, 7], [8, 9]], np.int32)
-        found = depthwise.relu6(jnp.asarray(maps), jnp.asarray(sizes))
+        actual = depthwise.relu6(jnp.asarray(maps), jnp.asarray(sizes))
         expected = np.zeros_like(maps)
         for image, result, (height, width) in zip(maps, expected, sizes, strict=True):
             result[:height, :width] = np.clip(image[:height, :width], 0, 6)
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(actual, expected)
 
 
 if __name__ == "__main__":

@@ -68,9 +68,9 @@ def _run(model, image, blocks):
     torch = package("torch")
     seen, hooks = {}, []
     for name, number in blocks.items():  # a block's ReLU6 is first that of its expansion, then of its depthwise layer
-        keep_first = functools.partial(lambda name, _, __, found: seen.setdefault(name, found) is None or None, name)
+        keep_first = functools.partial(lambda name, _, __, actual: seen.setdefault(name, actual) is None or None, name)
         hooks.append(model._blocks[number]._swish.register_forward_hook(keep_first))
-    keep_last = functools.partial(lambda _, __, found: seen.update(head=found))
+    keep_last = functools.partial(lambda _, __, actual: seen.update(head=actual))
     hooks.append(model._swish.register_forward_hook(keep_last))
     with torch.inference_mode():
         logits = model(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))[0].numpy()
@@ -79,8 +79,8 @@ def _run(model, image, blocks):
     return logits, {name: maps[0].numpy().transpose(1, 2, 0) for name, maps in seen.items()}
 
 
-def _relative(found, expected):
-    return float(np.abs(np.asarray(found) - expected).max() / (np.abs(expected).max() + 1e-30))
+def _relative(actual, expected):
+    return float(np.abs(np.asarray(actual) - expected).max() / (np.abs(expected).max() + 1e-30))
 
 
 @functools.cache
@@ -118,12 +118,12 @@ class GoldenTest(parameterized.TestCase):
             self.assertLess(_relative(logits[i], expected_logits), 1e-4)
             self.assertEqual(activations.keys(), expected.keys())
             for layer, maps in expected.items():
-                found = np.array(activations[layer][i])
+                actual = np.array(activations[layer][i])
                 rows, columns = maps.shape[:2]
                 self.assertEqual((rows, columns), tuple(valid[layer][i].tolist()))
-                self.assertLess(_relative(found[:rows, :columns], maps), 1e-4, f"{layer} {height} {width}")
-                found[:rows, :columns] = 0
-                self.assertEqual(np.abs(found).max(), 0, layer)
+                self.assertLess(_relative(actual[:rows, :columns], maps), 1e-4, f"{layer} {height} {width}")
+                actual[:rows, :columns] = 0
+                self.assertEqual(np.abs(actual).max(), 0, layer)
             cams = descriptors.class_activation_maps(*map(jnp.asarray, (activations["head"][i], classifier["kernel"])))
             rows, columns = valid["head"][i]
             means = np.asarray(cams)[:rows, :columns].mean(axis=(0, 1)) + classifier["bias"]
@@ -164,8 +164,8 @@ class AccuracyTest(parameterized.TestCase):
             sizes = np.full((BATCH, 2), side, np.int32)
             inputs = networks.preprocess(jnp.asarray(images), jnp.asarray(sizes), preprocessing)
             logits, _ = _apply(name)(_params(name), inputs, sizes)
-            found = np.argmax(np.asarray(logits), axis=1)
-            hits += sum(int(path.name[:4]) == int(index) for path, index in zip(some, found, strict=False))
+            actual = np.argmax(np.asarray(logits), axis=1)
+            hits += sum(int(path.name[:4]) == int(index) for path, index in zip(some, actual, strict=False))
         self.assertGreaterEqual(hits / len(paths), least)
 
 

@@ -12,8 +12,8 @@ from tests.support import shared
 from tests.support.slow import slow
 
 
-def _relative(found, expected):
-    return float(np.abs(np.asarray(found) - expected).max() / np.abs(expected).max())
+def _relative(actual, expected):
+    return float(np.abs(np.asarray(actual) - expected).max() / np.abs(expected).max())
 
 
 @functools.cache
@@ -22,8 +22,8 @@ def _golden():
     golden = np.load(shared.require("weights/golden_googlenet.npz"))
     params = networks.load_params(networks.get("googlenet"), shared.require("weights/googlenet_bvlc.npz"))
     inputs = golden["input_bgr_meansub_nchw"].transpose(0, 2, 3, 1)
-    found = jax.jit(networks.get("googlenet").apply)(params, inputs, jnp.full((len(inputs), 2), 224, jnp.int32))
-    return golden, params, inputs, *found
+    actual = jax.jit(networks.get("googlenet").apply)(params, inputs, jnp.full((len(inputs), 2), 224, jnp.int32))
+    return golden, params, inputs, *actual
 
 
 class GoldenTest(absltest.TestCase):
@@ -41,8 +41,8 @@ class GoldenTest(absltest.TestCase):
     def test_preprocessing_gives_the_golden_input(self):
         spec = networks.get("googlenet").spec
         rgb = (self.inputs + np.array(spec.preprocessing.mean, np.float32))[..., ::-1]
-        found = networks.preprocess(jnp.asarray(rgb), jnp.full((4, 2), 224, jnp.int32), spec.preprocessing)
-        np.testing.assert_allclose(found, self.inputs, atol=1e-4)
+        actual = networks.preprocess(jnp.asarray(rgb), jnp.full((4, 2), 224, jnp.int32), spec.preprocessing)
+        np.testing.assert_allclose(actual, self.inputs, atol=1e-4)
 
     def test_top_class_map(self):
         kernel = self.params["classifier"]["kernel"]
@@ -68,8 +68,8 @@ class GoldenTest(absltest.TestCase):
             image = read_image(path)
             padded = np.zeros((1, 384, 480, 3), np.uint8)  # one compilation for all
             padded[0, : image.shape[0], : image.shape[1]] = image
-            found = encoder.class_vectors(model, padded, num_classes=1, sizes=[image.shape[:2]])
-            hits += int(found.class_ids[0, 0]) == int(path.name[:4])
+            actual = encoder.class_vectors(model, padded, num_classes=1, sizes=[image.shape[:2]])
+            hits += int(actual.class_ids[0, 0]) == int(path.name[:4])
         self.assertGreaterEqual(hits, 13)
 
 

@@ -19,11 +19,13 @@ def _alone_and_padded(pool, maps, sizes, result_sizes):
     batch = np.zeros(
         (len(maps), *(max(sides) + 5 for sides in zip(*sizes, strict=True)), maps[0].shape[-1]), np.float32
     )
-    for image, one in zip(batch, maps, strict=True):
-        image[: one.shape[0], : one.shape[1]] = one
-    alone = jax.jit(lambda maps: [pool(one[None], result_sizes[i : i + 1])[0] for i, one in enumerate(maps)])
+    for image, single in zip(batch, maps, strict=True):
+        image[: single.shape[0], : single.shape[1]] = single
+    alone = jax.jit(lambda maps: [pool(single[None], result_sizes[i : i + 1])[0] for i, single in enumerate(maps)])
     return zip(
-        alone([jnp.asarray(one, jnp.float32) for one in maps]), pool(jnp.asarray(batch), result_sizes), strict=True
+        alone([jnp.asarray(single, jnp.float32) for single in maps]),
+        pool(jnp.asarray(batch), result_sizes),
+        strict=True,
     )
 
 
@@ -35,13 +37,13 @@ class MaxPoolTest(parameterized.TestCase):
         maps = [np.random.default_rng(i).random((*size, 4)).astype(np.float32) for i, size in enumerate(sizes)]
         result_sizes = layers.pooled_size(jnp.array(sizes, jnp.int32), **options)
         pool = functools.partial(layers.max_pool, **options)
-        for i, found in enumerate(_alone_and_padded(pool, maps, sizes, result_sizes)):
+        for i, actual in enumerate(_alone_and_padded(pool, maps, sizes, result_sizes)):
             expected = oracles.max_pool(maps[i], **options)
             self.assertEqual(tuple(result_sizes[i].tolist()), expected.shape[:2])
-            for one in found:
-                whole = np.zeros_like(one)
+            for single in actual:
+                whole = np.zeros_like(single)
                 whole[: expected.shape[0], : expected.shape[1]] = expected
-                np.testing.assert_array_equal(one, whole, err_msg=str(sizes[i]))
+                np.testing.assert_array_equal(single, whole, err_msg=str(sizes[i]))
 
 
 class LocalResponseNormTest(absltest.TestCase):
@@ -52,8 +54,8 @@ class LocalResponseNormTest(absltest.TestCase):
             window = maps[..., max(0, channel - 2) : channel + 3]
             # Krizhevsky et al. 2012, section 3.3; alpha is divided by the size, as in Caffe.
             expected[..., channel] = maps[..., channel] / (1 + 1e-4 / 5 * np.square(window).sum(-1)) ** 0.75
-        found = layers.local_response_norm(jnp.asarray(maps, jnp.float32)[None])[0]
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        actual = layers.local_response_norm(jnp.asarray(maps, jnp.float32)[None])[0]
+        np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
     def test_other_exponents_are_refused(self):
         with self.assertRaisesRegex(ValueError, "beta 0.75, not 0.5"):
@@ -67,18 +69,18 @@ class ConvTest(parameterized.TestCase):
         conv.bias[...] = jnp.linspace(-0.5, 0.5, 6)
         maps = np.random.default_rng(0).normal(size=(9, 12, 4)).astype(np.float32)
         sizes = layers.strided_size(jnp.array([[9, 12]], jnp.int32), stride=stride)
-        found = layers.conv_relu(conv, jnp.asarray(maps)[None], sizes)[0]
+        actual = layers.conv_relu(conv, jnp.asarray(maps)[None], sizes)[0]
         expected = oracles.conv_relu(maps, conv.kernel[...], conv.bias[...], stride=stride, groups=groups)
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
 
     @parameterized.parameters(1, 3)
     def test_bfloat16_stays_and_is_summed_in_float32(self, kernel):
         conv = layers.Conv(128, 128, kernel, bias=False, rngs=nnx.Rngs(0))
         conv.kernel.set_value(jnp.ones_like(conv.kernel[...], jnp.bfloat16))
         maps = jnp.ones((1, 40, 40, 128), jnp.bfloat16).at[..., 0].set(512)  # in bfloat16 512 + 1 is 512
-        found = conv(maps)
-        self.assertEqual(found.dtype, jnp.bfloat16)
-        np.testing.assert_allclose(found[0, 5:9, 5:9], kernel**2 * (512 + 127), rtol=2**-8)
+        actual = conv(maps)
+        self.assertEqual(actual.dtype, jnp.bfloat16)
+        np.testing.assert_allclose(actual[0, 5:9, 5:9], kernel**2 * (512 + 127), rtol=2**-8)
 
     @parameterized.parameters((3, 1, jnp.bfloat16, 1), (7, 2, jnp.bfloat16, 1), (3, 1, jnp.float32, 0))
     def test_pixels_in_bfloat16_are_put_together_on_gpus(self, kernel, stride, dtype, times):
@@ -88,11 +90,11 @@ class ConvTest(parameterized.TestCase):
         conv.bias.set_value(conv.bias[...].astype(dtype))
         maps = jnp.asarray(np.random.default_rng(0).normal(size=(2, 9, 16, 3)), dtype)
         expected = conv(maps)
-        with on_gpus.chosen() as taken:
-            found = conv(maps)
+        with on_gpus.gpu_branches() as taken:
+            actual = conv(maps)
         self.assertEqual(sum(getattr(branch, "func", None) is stem.convolve for branch in taken), times)
-        self.assertEqual((found.dtype, expected.dtype), (dtype, dtype))
-        np.testing.assert_allclose(found.astype(jnp.float32), expected.astype(jnp.float32), atol=2**-6)
+        self.assertEqual((actual.dtype, expected.dtype), (dtype, dtype))
+        np.testing.assert_allclose(actual.astype(jnp.float32), expected.astype(jnp.float32), atol=2**-6)
 
     def test_beside_one_another_is_each_alone(self):
         convs = [layers.Conv(5, outputs, 1, rngs=nnx.Rngs(outputs)) for outputs in (3, 1, 4)]
@@ -100,17 +102,17 @@ class ConvTest(parameterized.TestCase):
             conv.bias[...] = jnp.linspace(-0.5, 0.5, conv.out_features)
         maps = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 5, 5)), jnp.float32)
         sizes = jnp.array([[4, 5], [3, 2]])
-        found = layers.conv_relu_beside(convs, maps, sizes)
-        for conv, one in zip(convs, found, strict=True):
-            np.testing.assert_allclose(one, layers.conv_relu(conv, maps, sizes), atol=1e-6)
+        actual = layers.conv_relu_beside(convs, maps, sizes)
+        for conv, single in zip(convs, actual, strict=True):
+            np.testing.assert_allclose(single, layers.conv_relu(conv, maps, sizes), atol=1e-6)
 
 
 class ZeroMarginTest(absltest.TestCase):
     def test_rows_and_columns_after_the_valid_area(self):
         maps = jnp.asarray(np.random.default_rng(0).normal(size=(4, 9, 8, 2)), jnp.float32)
         sizes = np.array([[9, 8], [4, 2], [1, 7], [7, 5]])
-        found = layers.write_zero_margin(maps, jnp.asarray(sizes))
-        for before, after, (height, width) in zip(np.array(maps), np.array(found), sizes, strict=True):
+        actual = layers.write_zero_margin(maps, jnp.asarray(sizes))
+        for before, after, (height, width) in zip(np.array(maps), np.array(actual), sizes, strict=True):
             before[height : height + layers.MARGIN] = 0
             before[:, width : width + layers.MARGIN] = 0
             np.testing.assert_array_equal(after, before)
@@ -127,8 +129,8 @@ class MeanPoolTest(absltest.TestCase):
     def test_counts_valid_cells_only(self, height, width):
         maps = np.zeros((1, 6, 6, 2), np.float32)
         maps[0, :height, :width] = np.random.default_rng(0).random((height, width, 2))
-        found = layers.mean_pool(jnp.asarray(maps), jnp.array([[height, width]], jnp.int32))
-        np.testing.assert_allclose(found[0], maps[0, :height, :width].mean(axis=(0, 1)), rtol=1e-5)
+        actual = layers.mean_pool(jnp.asarray(maps), jnp.array([[height, width]], jnp.int32))
+        np.testing.assert_allclose(actual[0], maps[0, :height, :width].mean(axis=(0, 1)), rtol=1e-5)
 
 
 class TorchPoolsTest(parameterized.TestCase):
@@ -142,10 +144,10 @@ class TorchPoolsTest(parameterized.TestCase):
             expected = reference(torch.nn.functional, nchw)[0].numpy().transpose(1, 2, 0)
             rows, columns = result_sizes[i].tolist()
             self.assertEqual((rows, columns), expected.shape[:2])
-            for found in map(np.array, both):
-                np.testing.assert_allclose(found[:rows, :columns], expected, rtol=1e-6, err_msg=str(sizes[i]))
-                found[:rows, :columns] = 0
-                self.assertEqual(np.abs(found).max(initial=0), 0)
+            for actual in map(np.array, both):
+                np.testing.assert_allclose(actual[:rows, :columns], expected, rtol=1e-6, err_msg=str(sizes[i]))
+                actual[:rows, :columns] = 0
+                self.assertEqual(np.abs(actual).max(initial=0), 0)
 
     @parameterized.parameters(0, 1)
     def test_max_pool_rounds_down(self, pad):
@@ -175,13 +177,13 @@ class TorchPoolsTest(parameterized.TestCase):
         maps = np.zeros((len(sizes), 25, 26, 3), np.float32)
         for image, (height, width) in zip(maps, sizes, strict=True):
             image[:height, :width] = np.random.default_rng(height).normal(size=(height, width, 3))
-        found = layers.mean_pool_to(jnp.asarray(maps), jnp.array(sizes, jnp.int32), 7)
-        self.assertEqual(found.shape, (len(sizes), 7, 7, 3))
-        for image, (height, width), bins in zip(maps, sizes, found, strict=True):
+        actual = layers.mean_pool_to(jnp.asarray(maps), jnp.array(sizes, jnp.int32), 7)
+        self.assertEqual(actual.shape, (len(sizes), 7, 7, 3))
+        for image, (height, width), bins in zip(maps, sizes, actual, strict=True):
             nchw = torch.from_numpy(image[:height, :width].transpose(2, 0, 1)[None].astype(np.float64))
             expected = torch.nn.functional.adaptive_avg_pool2d(nchw, 7)[0].numpy().transpose(1, 2, 0)
             np.testing.assert_allclose(bins, expected, atol=1e-6, err_msg=f"{height} {width}")
-        np.testing.assert_array_equal(found[2], maps[2, :7, :7])
+        np.testing.assert_array_equal(actual[2], maps[2, :7, :7])
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ class TransformTest(absltest.TestCase):
         dense = _draw(4, 9)
         self.assertEqual(layouts.dense(dense)[8, 3], dense[3, 8])
         on_maps = _draw(4, 5 * 3 * 3)
-        found = layouts.dense_on_maps(5, 3)(on_maps)
-        self.assertEqual(found[2, 1, 4, 3], on_maps[3, 4 * 9 + 2 * 3 + 1])
+        actual = layouts.dense_on_maps(5, 3)(on_maps)
+        self.assertEqual(actual[2, 1, 4, 3], on_maps[3, 4 * 9 + 2 * 3 + 1])
         rows = _draw(3 * 3 * 5, 4)
         self.assertEqual(layouts.rows_on_maps(5, 3)(rows)[2, 1, 4, 3], rows[(2 * 3 + 1) * 5 + 4, 3])
 
@@ -91,27 +91,27 @@ class FoldTest(absltest.TestCase):
     def test_into_a_kernel(self):
         kernel, statistics, x = _draw(3, 3, 4, 6), self.statistics(6), GENERATOR.normal(size=(5, 3, 3, 4))
         for bias in ({}, {"x/bias": _draw(6)}):
-            found = layouts.fold_norms({"x/kernel": kernel, **bias, **statistics})
-            self.assertEqual(found.keys(), {"x/kernel", "x/bias"})
-            self.assertEqual({array.dtype for array in found.values()}, {np.dtype(np.float32)})
+            actual = layouts.fold_norms({"x/kernel": kernel, **bias, **statistics})
+            self.assertEqual(actual.keys(), {"x/kernel", "x/bias"})
+            self.assertEqual({array.dtype for array in actual.values()}, {np.dtype(np.float32)})
             y = np.einsum("nyxi,yxio->no", x, kernel.astype(np.float64)) + bias.get("x/bias", 0.0)
             expected = self.normalised(y, statistics)
-            got = np.einsum("nyxi,yxio->no", x, found["x/kernel"].astype(np.float64)) + found["x/bias"]
+            got = np.einsum("nyxi,yxio->no", x, actual["x/kernel"].astype(np.float64)) + actual["x/bias"]
             np.testing.assert_allclose(got, expected, atol=1e-6 * np.abs(expected).max())
 
     def test_without_a_kernel(self):
         statistics, x = self.statistics(6), GENERATOR.normal(size=(5, 6))
         other = _draw(2)
-        found = layouts.fold_norms({**statistics, "y/bias": other})
-        self.assertEqual(found.keys(), {"x/scale", "x/bias", "y/bias"})
-        self.assertIs(found["y/bias"], other)
+        actual = layouts.fold_norms({**statistics, "y/bias": other})
+        self.assertEqual(actual.keys(), {"x/scale", "x/bias", "y/bias"})
+        self.assertIs(actual["y/bias"], other)
         expected = self.normalised(x, statistics)
-        np.testing.assert_allclose(x * found["x/scale"] + found["x/bias"], expected, atol=1e-6)
+        np.testing.assert_allclose(x * actual["x/scale"] + actual["x/bias"], expected, atol=1e-6)
 
     def test_a_variance_of_zero(self):
         statistics = self.statistics(2) | {"x/norm/variance": np.zeros(2, np.float32)}
-        found = layouts.fold_norms(statistics)
-        np.testing.assert_allclose(found["x/scale"], statistics["x/norm/scale"] / np.sqrt(1e-5), rtol=1e-6)
+        actual = layouts.fold_norms(statistics)
+        np.testing.assert_allclose(actual["x/scale"], statistics["x/norm/scale"] / np.sqrt(1e-5), rtol=1e-6)
 
 
 class TranslateTest(parameterized.TestCase):
@@ -136,14 +136,14 @@ class TranslateTest(parameterized.TestCase):
         return layouts.translate(self.layout, self.arrays | dict(changes), self.shapes, **options)
 
     def test_whole(self):
-        found, faults = self.translate()
+        actual, faults = self.translate()
         self.assertEqual(faults, [])
-        self.assertEqual({key: array.shape for key, array in found.items()}, self.shapes)
-        np.testing.assert_array_equal(found["classifier/kernel"], self.arrays["fc.weight"].T)
+        self.assertEqual({key: array.shape for key, array in actual.items()}, self.shapes)
+        np.testing.assert_array_equal(actual["classifier/kernel"], self.arrays["fc.weight"].T)
 
     def test_only(self):
-        found, faults = self.translate({"of another head": _draw(3), "fc.weight": _draw(9, 9)}, only={"x"})
-        self.assertEqual((faults, found.keys()), ([], {"x/kernel", "x/bias"}))
+        actual, faults = self.translate({"of another head": _draw(3), "fc.weight": _draw(9, 9)}, only={"x"})
+        self.assertEqual((faults, actual.keys()), ([], {"x/kernel", "x/bias"}))
 
     @parameterized.parameters(
         ("bn.running_var", np.array([1, 1, 1, 1, 1, -0.1], np.float32), "negative bn.running_var, a variance"),
@@ -164,8 +164,8 @@ class TranslateTest(parameterized.TestCase):
     def test_faults(self, key, array, message):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found, faults = self.translate({key: array})
-        self.assertEqual((found, faults), ({}, [message]))
+            actual, faults = self.translate({key: array})
+        self.assertEqual((actual, faults), ({}, [message]))
 
     def test_half_precision_and_doubles_are_taken(self):
         for dtype in (np.float16, np.float64):
@@ -202,11 +202,11 @@ class DenseOfVgg16Test(parameterized.TestCase):
         shapes |= {
             f"{layer}/bias": shape[-1:] for layer, shape in zip(("fc6", "fc7", "fc8"), shapes.values(), strict=True)
         }
-        found, faults = layouts.translate(layout, arrays, shapes, only=("fc6", "fc7", "fc8"))
+        actual, faults = layouts.translate(layout, arrays, shapes, only=("fc6", "fc7", "fc8"))
         self.assertEqual(faults, [])
-        x = np.maximum(np.einsum("nhwc,hwco->no", pool5, found["fc6/kernel"], optimize=True) + found["fc6/bias"], 0)
-        x = np.maximum(x @ found["fc7/kernel"] + found["fc7/bias"], 0)
-        x = x @ found["fc8/kernel"] + found["fc8/bias"]
+        x = np.maximum(np.einsum("nhwc,hwco->no", pool5, actual["fc6/kernel"], optimize=True) + actual["fc6/bias"], 0)
+        x = np.maximum(x @ actual["fc7/kernel"] + actual["fc7/bias"], 0)
+        x = x @ actual["fc8/kernel"] + actual["fc8/bias"]
         np.testing.assert_allclose(x, logits, atol=1e-5 * np.abs(logits).max())
 
 

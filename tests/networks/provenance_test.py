@@ -139,16 +139,16 @@ class FilesTest(parameterized.TestCase):
         """A record, no record, or CheckpointError; never more memory than the file's own size suggests."""
         file = self.folder / "weights.npz"
         networks.save_params({"conv1": {"bias": jnp.ones(5)}}, file, TRAINED)
-        found = {"read": 0, "without": 0, "refused": 0}
+        actual = {"read": 0, "without": 0, "refused": 0}
         for number, content in enumerate(mutations.mutations(file.read_bytes(), 120, seed=5)):
             damaged = self.folder / f"{number}.npz"
             damaged.write_bytes(content)
             try:
-                found["without" if networks.read_provenance(damaged) is None else "read"] += 1
+                actual["without" if networks.read_provenance(damaged) is None else "read"] += 1
             except CheckpointError as error:
                 self.assertIn(str(damaged), str(error))
-                found["refused"] += 1
-        self.assertGreater(min(found.values()), 0, found)
+                actual["refused"] += 1
+        self.assertGreater(min(actual.values()), 0, actual)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from cwcf_jax import networks
 from tests.support import shared
 
 
-def _relative(found, expected):
-    return float(np.abs(np.asarray(found) - expected).max() / np.abs(expected).max())
+def _relative(actual, expected):
+    return float(np.abs(np.asarray(actual) - expected).max() / np.abs(expected).max())
 
 
 class GoldenTest(absltest.TestCase):
@@ -33,8 +33,8 @@ class GoldenTest(absltest.TestCase):
     def test_preprocessing_gives_the_golden_input(self):
         rgb = (self.inputs + np.array([104, 117, 123], np.float32))[..., ::-1]
         preprocessing = networks.get("squeezenet1_1").spec.preprocessing
-        found = networks.preprocess(jnp.asarray(rgb), jnp.full((4, 2), 227, jnp.int32), preprocessing)
-        np.testing.assert_allclose(found, self.inputs, atol=1e-4)
+        actual = networks.preprocess(jnp.asarray(rgb), jnp.full((4, 2), 227, jnp.int32), preprocessing)
+        np.testing.assert_allclose(actual, self.inputs, atol=1e-4)
 
 
 class StructureTest(absltest.TestCase):

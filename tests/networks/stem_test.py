@@ -51,14 +51,14 @@ class StemTest(parameterized.TestCase):
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             precision="highest",
         )
-        found = stem.multiply(maps, kernels, stride)
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.sqrt(kernels[..., 0].size))
+        actual = stem.multiply(maps, kernels, stride)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5 * np.sqrt(kernels[..., 0].size))
 
     def test_a_matrix_product_sums_in_float32(self):
         maps = jnp.ones((1, 3, 3, 4), jnp.bfloat16).at[..., 0].set(512)  # in bfloat16 512 + 1 is 512
-        found = stem.multiply(maps, jnp.ones((3, 3, 4, 1), jnp.bfloat16), 1)
-        self.assertEqual(found.dtype, jnp.bfloat16)
-        np.testing.assert_allclose(found.astype(jnp.float32), 9 * (512 + 3), rtol=2**-8)
+        actual = stem.multiply(maps, jnp.ones((3, 3, 4, 1), jnp.bfloat16), 1)
+        self.assertEqual(actual.dtype, jnp.bfloat16)
+        np.testing.assert_allclose(actual.astype(jnp.float32), 9 * (512 + 3), rtol=2**-8)
 
     def test_widths_that_fit(self):
         self.assertEqual([stem.fits(*case) for case in ((8, 1), (8, 2), (12, 2), (6, 1))], [True, True, False, False])

@@ -231,13 +231,13 @@ def googlenet(w, x, *, cam=False):
         "5b": (384, 192, 384, 48, 128, 128),
     }
     maps = {}
-    for place, (one, three_reduce, three, five_reduce, five, pool) in widths.items():
-        if place in ("4a", "5a"):
-            if cam and place == "5a":
+    for block, (width, three_reduce, three, five_reduce, five, pool) in widths.items():
+        if block in ("4a", "5a"):
+            if cam and block == "5a":
                 break
             x = w.max_pool(x, 3, 2)
-        name = f"inception_{place}"
-        a = w.relu(w.conv(x, f"{name}/1x1", one, 1))
+        name = f"inception_{block}"
+        a = w.relu(w.conv(x, f"{name}/1x1", width, 1))
         b = w.relu(w.conv(w.relu(w.conv(x, f"{name}/3x3_reduce", three_reduce, 1)), f"{name}/3x3", three, 3))
         c = w.relu(w.conv(w.relu(w.conv(x, f"{name}/5x5_reduce", five_reduce, 1)), f"{name}/5x5", five, 5))
         d = w.relu(w.conv(w.max_pool(x, 3, 1, 1), f"{name}/pool_proj", pool, 1))

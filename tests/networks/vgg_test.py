@@ -66,8 +66,8 @@ class ForwardTest(parameterized.TestCase):
     def test_mean_is_subtracted_in_the_order_of_the_channels(self):
         # paper/facts.md, section 1: R 123.68, G 116.779, B 103.939; the network reads B, G, R.
         red = jnp.zeros((1, 1, 1, 3)).at[..., 0].set(255.0)
-        found = networks.preprocess(red, jnp.ones((1, 2), jnp.int32), networks.get("vgg16_cam").spec.preprocessing)
-        np.testing.assert_allclose(found[0, 0, 0], [-103.939, -116.779, 255 - 123.68], rtol=1e-6)
+        actual = networks.preprocess(red, jnp.ones((1, 2), jnp.int32), networks.get("vgg16_cam").spec.preprocessing)
+        np.testing.assert_allclose(actual[0, 0, 0], [-103.939, -116.779, 255 - 123.68], rtol=1e-6)
 
 
 if __name__ == "__main__":

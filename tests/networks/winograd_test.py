@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import signal
 
 from cwcf_jax.networks import layers, winograd
-from tests.support.compilation import quickly
+from tests.support.compilation import jit_fast
 from tests.support.slow import cases
 
 
@@ -21,20 +21,20 @@ def _random(seed, *shape):
 def _correlated(maps, kernel):
     """By scipy, in float64, one pair of channels after the other."""
     maps, kernel = np.asarray(maps, np.float64), np.asarray(kernel, np.float64)
-    found = np.zeros((*maps.shape[:3], kernel.shape[3]))
-    for image, result in zip(maps, found, strict=True):
+    actual = np.zeros((*maps.shape[:3], kernel.shape[3]))
+    for image, result in zip(maps, actual, strict=True):
         for c, n in np.ndindex(kernel.shape[2:]):
             result[..., n] += signal.correlate2d(image[..., c], kernel[..., c, n], mode="same")
-    return found
+    return actual
 
 
 class TransformsTest(absltest.TestCase):
     def test_exact_on_one_tile(self):
         """The bilinear identity that the algorithm rests on, in float64."""
-        inputs, kernels, results = (one.astype(np.float64) for one in winograd.transforms())
+        inputs, kernels, results = (matrix.astype(np.float64) for matrix in winograd.transforms())
         tile, kernel = np.asarray(_random(0, 6, 6), np.float64), np.asarray(_random(1, 3, 3), np.float64)
-        found = results @ ((inputs @ tile.ravel()) * (kernels @ kernel.ravel()))
-        np.testing.assert_allclose(found.reshape(4, 4), signal.correlate2d(tile, kernel, mode="valid"), atol=2e-6)
+        actual = results @ ((inputs @ tile.ravel()) * (kernels @ kernel.ravel()))
+        np.testing.assert_allclose(actual.reshape(4, 4), signal.correlate2d(tile, kernel, mode="valid"), atol=2e-6)
 
 
 class ConvolveTest(parameterized.TestCase):
@@ -42,9 +42,9 @@ class ConvolveTest(parameterized.TestCase):
     @given(st.integers(1, 2), st.integers(1, 11), st.integers(1, 11), st.integers(0, 2**31))
     def test_any_size(self, batch, height, width, seed):
         maps, kernel = _random(seed, batch, height, width, 3), _random(seed + 1, 3, 3, 3, 2)
-        found = quickly(winograd.convolve)(maps, kernel)
-        self.assertEqual(found.dtype, jnp.float32)
-        np.testing.assert_allclose(found, _correlated(maps, kernel), atol=3e-5)
+        actual = jit_fast(winograd.convolve)(maps, kernel)
+        self.assertEqual(actual.dtype, jnp.float32)
+        np.testing.assert_allclose(actual, _correlated(maps, kernel), atol=3e-5)
 
     def test_error_with_512_channels(self):
         """What the module says of its accuracy, on maps as they are after a ReLU."""
@@ -65,11 +65,11 @@ class ConvolveTest(parameterized.TestCase):
             return jax.lax.conv_general_dilated(maps, kernel, (1, 1), "SAME", dimension_numbers=numbers)
 
         for argument in (0, 1):
-            found, expected = (
+            actual, expected = (
                 jax.grad(lambda *a, f=f: jnp.sum(jnp.sin(f(*a))), argument)(maps, kernel)
                 for f in (winograd.convolve, direct)
             )
-            np.testing.assert_allclose(found, expected, atol=1e-4)
+            np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
 class ConvTest(parameterized.TestCase):

@@ -1,4 +1,4 @@
-"""Diffusion against its definition in float64: the iteration that it is the limit of, over a graph of pairs."""
+"""These tests compare diffusion with its definition in float64: an iteration over a graph, until it converges."""
 
 import functools
 
@@ -14,7 +14,7 @@ FEW = DiffusionConfig(neighbours=5, query_neighbours=3)
 
 
 def oracle(query, rows, config):
-    """f <- alpha S f + (1 - alpha) y until nothing moves."""
+    """Computes diffusion scores by iterating f <- alpha S f + (1 - alpha) y until f converges."""
     rows, query = rows.astype(np.float64), query.astype(np.float64)
     cosines, count = rows @ rows.T, len(rows)
     near = []
@@ -51,9 +51,9 @@ class DiffusionTest(parameterized.TestCase):
             np.testing.assert_allclose(scores(query, rows, config), expected, atol=1e-4 * expected.max())
 
     def test_by_hand(self):
-        # Degrees: the query 0, rows 0, 60, 90. k 1: 60 and 90 are mutual, 0 prefers 60 but not the other way round.
-        # Two rows alone with one another: S is 1 between them. From y = (1, 1/2, 0), alpha 1/2:
-        # f of 60 and 90 solves f1 = f2 / 2 + 1/4, f2 = f1 / 2: 1/3 and 1/6. The first keeps 1/2 * 1.
+        # The query is at 0 degrees, the rows are at 0, 60 and 90. With k 1, 60 and 90 are mutual neighbours; 60 is the
+        # nearest of 0, but 0 is not the nearest of 60. The graph has one edge, where S is 1. y is (1, 1/2, 0), alpha
+        # 1/2: f1 = f2 / 2 + 1/4 and f2 = f1 / 2 give 1/3 at 60 and 1/6 at 90. The score at 0 is 1/2 * 1.
         angles = np.radians([0, 60, 90])
         rows = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
         config = DiffusionConfig(neighbours=1, query_neighbours=2, gamma=1.0, alpha=0.5)
@@ -72,11 +72,12 @@ class DiffusionTest(parameterized.TestCase):
     def test_zero_rows_and_nothing_similar(self):
         query, rows = clusters(1, 30)
         rows[3] = rows[12] = 0
-        found = scores(query, rows, DiffusionConfig())
-        np.testing.assert_array_equal(found[[3, 12]], [0, 0])
-        self.assertTrue(np.isfinite(found).all())
-        for start, some in ((np.zeros(8), rows), (query, np.zeros((30, 8))), (query, np.tile(-query, (30, 1)))):
-            np.testing.assert_array_equal(scores(start, some, DiffusionConfig()), np.zeros(30))
+        actual = scores(query, rows, DiffusionConfig())
+        np.testing.assert_array_equal(actual[[3, 12]], [0, 0])
+        self.assertTrue(np.isfinite(actual).all())
+        opposite = np.tile(-query, (30, 1))
+        for any_query, any_rows in ((np.zeros(8), rows), (query, np.zeros((30, 8))), (query, opposite)):
+            np.testing.assert_array_equal(scores(any_query, any_rows, DiffusionConfig()), np.zeros(30))
 
     def test_one_row(self):
         query, rows = clusters(2, 1)

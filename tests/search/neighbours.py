@@ -1,4 +1,4 @@
-"""What holds for every ranking of the best rows by how they lie to one another, and rows to try it on."""
+"""This module has assertions that hold for every ranking of the best rows by their neighbours, and rows to rank."""
 
 import functools
 
@@ -12,40 +12,40 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def clusters(seed, rows, dim=8, centres=4):
-    """A query and rows around a few centres, of norm 1: neighbours are mutual for some and not for others."""
+    """Draws a query and rows of norm 1 around a few centres: some neighbours are mutual and some are not."""
     random = np.random.default_rng(seed)
-    middle = random.normal(size=(centres, dim))
-    vectors = middle[random.integers(centres, size=rows + 1)] + 0.6 * random.normal(size=(rows + 1, dim))
+    middles = random.normal(size=(centres, dim))
+    vectors = middles[random.integers(centres, size=rows + 1)] + 0.6 * random.normal(size=(rows + 1, dim))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return vectors[0], vectors[1:]
 
 
 def scored(method, query, rows, config):
-    """The scores of rows, in any type, by a method."""
+    """Computes the scores of rows of any type by a method."""
     return np.asarray(method(jnp.asarray(query, jnp.float32), jnp.asarray(rows, jnp.float32), config))
 
 
 def assert_permuted(scores, seed, atol=0.0, share=0.0):
-    """Permuted rows have permuted scores, but for ``atol`` and a ``share`` of the largest one."""
+    """Asserts that permuted rows have permuted scores, up to ``atol`` and a ``share`` of the largest score."""
     query, rows = clusters(seed, ROWS)
     order = np.random.default_rng(seed).permutation(ROWS)
-    found = scores(query, rows)
-    np.testing.assert_allclose(scores(query, rows[order]), found[order], atol=atol + share * found.max())
+    actual = scores(query, rows)
+    np.testing.assert_allclose(scores(query, rows[order]), actual[order], atol=atol + share * actual.max())
 
 
 def assert_ties(test, scores, seed):
-    """Equal rows tie to the last bit."""
+    """Asserts that equal rows have bitwise equal scores."""
     query, rows = clusters(seed, ROWS)
     copies = np.random.default_rng(seed).integers(12, size=ROWS)
-    found = scores(query, rows[copies])
+    actual = scores(query, rows[copies])
     for copy in set(copies):
-        test.assertLen(set(found[copies == copy].tolist()), 1)
+        test.assertLen(set(actual[copies == copy].tolist()), 1)
 
 
 def assert_vmapped(method, config, tolerance):
-    """Several queries at once are each alone."""
+    """Asserts that several queries at once give the scores of each query alone."""
     pairs = [clusters(seed, ROWS) for seed in range(3)]
-    several = jax.jit(jax.vmap(functools.partial(method, config=config)))
-    found = several(*(jnp.asarray(np.stack(part)) for part in zip(*pairs, strict=True)))
-    for one, pair in zip(found, pairs, strict=True):
-        np.testing.assert_allclose(one, scored(method, *pair, config), atol=tolerance)
+    batched = jax.jit(jax.vmap(functools.partial(method, config=config)))
+    actual = batched(*(jnp.asarray(np.stack(part)) for part in zip(*pairs, strict=True)))
+    for scores, pair in zip(actual, pairs, strict=True):
+        np.testing.assert_allclose(scores, scored(method, *pair, config), atol=tolerance)

@@ -1,4 +1,4 @@
-"""Search, re-ranking and expansion against float64, from paper/facts.md, section 1."""
+"""These tests compare search, re-ranking and expansion with the paper's definitions in float64."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from cwcf_jax.search import pipeline
-from cwcf_jax.search.pipeline import NOWHERE, Database, SearchConfig
+from cwcf_jax.search.pipeline import NO_ROW, Database, SearchConfig
 from cwcf_jax.search.reranking import BestRegions
 from tests.search.rankings import circle, oracle, ranking, unit
 
@@ -22,9 +22,9 @@ class SearchTest(parameterized.TestCase):
         database = unit(random.normal(size=(40, 16))).astype(np.float32)
         query = unit(random.normal(size=16)).astype(np.float32)
         config = SearchConfig(expansion=expansion, pin_query_row=pin_query_row, expand_images=expand_images)
-        for own in (NOWHERE, 0, 7, 39):
+        for own in (NO_ROW, 0, 7, 39):
             expected, gap = oracle(query, database, config, own=own)
-            self.assertGreater(gap, 1e-6)  # else float32 might order it differently
+            self.assertGreater(gap, 1e-6)  # otherwise float32 could give another order
             np.testing.assert_array_equal(ranking(query, database, config, own), expected)
 
     @parameterized.product(alpha=(None, 0.0, 3.0), expand_images=(False, True), add_query=(False, True))
@@ -40,8 +40,8 @@ class SearchTest(parameterized.TestCase):
         np.testing.assert_array_equal(ranking(query, database, config, 7), expected)
 
     def test_expansion_follows_the_best_rows_and_drops_the_query(self):
-        # Directions in degrees. From the query at 0: 10, 20, -25, -30, 40. From the best row at 10 alone they are
-        # 10, 30, 35 and 40 away: 40 comes before -25 and -30. With the query in the sum, at 5, it comes after -25.
+        # Directions in degrees: the query at 0 ranks 10, 20, -25, -30, 40. The expanded query at 10 ranks 40 before
+        # -25 and -30. With the query in the sum, the expanded query is at 5 and ranks 40 after -25.
         database, query = circle([20, -30, 10, 40, -25]), jnp.array([1.0, 0.0])
         np.testing.assert_array_equal(ranking(query, database, SearchConfig()), [2, 0, 4, 1, 3])
         np.testing.assert_array_equal(ranking(query, database, SearchConfig(expansion=1)), [2, 0, 3, 4, 1])
@@ -51,10 +51,10 @@ class SearchTest(parameterized.TestCase):
     def test_ties_keep_the_order_of_the_database(self):
         database = jnp.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
         for expansion in (0, 1, 2):
-            found = ranking(jnp.array([1.0, 0.0]), database, SearchConfig(expansion=expansion))
-            np.testing.assert_array_equal(found, [1, 3, 0, 2])
+            actual = ranking(jnp.array([1.0, 0.0]), database, SearchConfig(expansion=expansion))
+            np.testing.assert_array_equal(actual, [1, 3, 0, 2])
 
-    def test_zero_rows_come_between(self):
+    def test_zero_rows_rank_between_positive_and_negative_cosines(self):
         database = jnp.array([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
         np.testing.assert_array_equal(ranking(jnp.array([1.0, 0.0]), database, SearchConfig()), [2, 1, 0])
 
@@ -76,9 +76,9 @@ class SearchTest(parameterized.TestCase):
 
     def test_scores_are_cosines_with_the_last_query(self):
         database, query = circle([20, -30, 10]), jnp.array([1.0, 0.0])
-        found, regions = pipeline.search(query, Database(database), SearchConfig(expansion=1), count=2)
+        actual, regions = pipeline.search(query, Database(database), SearchConfig(expansion=1), count=2)
         self.assertIsNone(regions)
-        np.testing.assert_allclose(found.scores, [1.0, np.cos(np.radians(10))], atol=1e-6)
+        np.testing.assert_allclose(actual.scores, [1.0, np.cos(np.radians(10))], atol=1e-6)
 
 
 class ConfigTest(parameterized.TestCase):
@@ -92,7 +92,7 @@ class ConfigTest(parameterized.TestCase):
         (dict(pin_query_row=True, expand_images=True), "expand_images changes nothing without expansion"),
         (dict(expansion=2, expand_images=True), "expand_images changes nothing without pin_query_row"),
     )
-    def test_what_cannot_be_or_would_be_ignored(self, fields, message):
+    def test_fields_that_are_invalid_or_change_nothing(self, fields, message):
         with self.assertRaisesRegex(ValueError, message):
             SearchConfig(**fields)
 
@@ -111,7 +111,7 @@ class ConfigTest(parameterized.TestCase):
 
 
 class DatabaseTest(absltest.TestCase):
-    def test_other_descriptors_stand_in_for_some_rows(self):
+    def test_other_descriptors_replace_some_rows(self):
         database = Database(jnp.arange(8.0).reshape(4, 2))
         replaced = database.replace(np.array([3, 0]), np.array([[-1.0, -2.0], [-3.0, -4.0]], np.float32))
         np.testing.assert_array_equal(replaced.descriptors, [[-3, -4], [2, 3], [4, 5], [-1, -2]])
@@ -125,7 +125,7 @@ class DatabaseTest(absltest.TestCase):
 
 
 class OwnRowTest(parameterized.TestCase):
-    # The query at 0 degrees; its own picture, row 1, lies at 90, the others at 10, -20 and 50.
+    # The query is at 0 degrees, its own picture (row 1) at 90, and the other rows are at 10, -20 and 50.
     QUERY, DATABASE = circle(0), circle([10, 90, -20, 50])
 
     def search(self, own=1, **fields):
@@ -133,23 +133,23 @@ class OwnRowTest(parameterized.TestCase):
 
     def test_ranked_like_any_other(self):
         self.assertEqual(self.search(), [0, 2, 3, 1])
-        self.assertEqual(self.search(expansion=1), [0, 2, 3, 1])  # from row 0, at 10, they are 30, 40 and 80 away
+        self.assertEqual(self.search(expansion=1), [0, 2, 3, 1])  # row 0 is at 10; the others are 30, 40, 80 away
 
     def test_first_whatever_its_score(self):
         self.assertEqual(self.search(pin_query_row=True), [1, 0, 2, 3])
 
-    def test_a_query_from_elsewhere_puts_nothing_first(self):
-        self.assertEqual(self.search(NOWHERE, pin_query_row=True), [0, 2, 3, 1])
-        self.assertEqual(self.search(NOWHERE, pin_query_row=True, expansion=1), [0, 2, 3, 1])
+    def test_a_query_outside_the_database_pins_nothing(self):
+        self.assertEqual(self.search(NO_ROW, pin_query_row=True), [0, 2, 3, 1])
+        self.assertEqual(self.search(NO_ROW, pin_query_row=True, expansion=1), [0, 2, 3, 1])
 
-    def test_expansion_sums_the_query_where_it_stood_in(self):
-        self.assertEqual(self.search(pin_query_row=True, expansion=1), [1, 0, 2, 3])  # from 0 degrees again
+    def test_expansion_sums_the_query_instead_of_the_pinned_row(self):
+        self.assertEqual(self.search(pin_query_row=True, expansion=1), [1, 0, 2, 3])  # expanded query at 0 degrees
 
     def test_expansion_sums_the_pictures_own_row(self):
-        # From its own row at 90 alone: 50 is 40 away, 10 is 80 and -20 is 110.
+        # The expanded query is the picture's own row at 90: 50 is 40 away, 10 is 80 and -20 is 110 away.
         self.assertEqual(self.search(pin_query_row=True, expand_images=True, expansion=1), [1, 3, 0, 2])
 
-    def test_first_in_the_last_search_too(self):
+    def test_the_pinned_row_is_first_in_the_last_search_too(self):
         # The sum of rows 1 and 0, at 50 degrees, is nearest to row 3.
         self.assertEqual(self.search(pin_query_row=True, expand_images=True, expansion=2), [1, 3, 0, 2])
 
@@ -162,19 +162,19 @@ class SearchRegionsTest(parameterized.TestCase):
         self.query = unit(random.normal(size=8)).astype(np.float32)
         self.vectors = unit(random.normal(size=(30, 8))).astype(np.float32)
         self.scores = random.permutation(30).astype(np.float32)
-        self.asked = []
+        self.calls = []
 
     def regions(self, rows):
-        self.asked.append(rows.tolist())
+        self.calls.append(rows.tolist())
         return BestRegions(rows, self.scores[rows], self.vectors[rows], np.zeros((len(rows), 4), np.int32))
 
-    def search(self, own=NOWHERE, **fields):
+    def search(self, own=NO_ROW, **fields):
         return ranking(self.query, self.database, SearchConfig(**fields), own, self.regions)
 
     @parameterized.product(
         rerank=(5, 30),
         expansion=(0, 1, 4),
-        own=(NOWHERE, 17),
+        own=(NO_ROW, 17),
         pin_query_row=(False, True),
         expand_images=(False, True),
     )
@@ -184,41 +184,42 @@ class SearchRegionsTest(parameterized.TestCase):
         config = SearchConfig(rerank, expansion, pin_query_row=pin_query_row, expand_images=expand_images)
         expected, gap = oracle(self.query, self.database, config, own=own, regions=(self.scores, self.vectors))
         self.assertGreater(gap, 1e-6)
-        found = ranking(self.query, self.database, config, own, self.regions)
-        self.assertEqual(found.tolist(), expected)
+        actual = ranking(self.query, self.database, config, own, self.regions)
+        self.assertEqual(actual.tolist(), expected)
 
-    def test_only_the_best_are_asked_for_and_once(self):
+    def test_only_the_best_are_reranked_and_once(self):
         first = ranking(self.query, self.database, SearchConfig())
         self.search(rerank=6, expansion=3)
-        self.assertEqual(self.asked, [first[:6].tolist()])
+        self.assertEqual(self.calls, [first[:6].tolist()])
 
-    def test_more_than_there_are(self):
-        found = self.search(rerank=99)
-        self.assertEqual(found.tolist(), np.argsort(-self.scores).tolist())
+    def test_reranking_more_images_than_the_database_has(self):
+        actual = self.search(rerank=99)
+        self.assertEqual(actual.tolist(), np.argsort(-self.scores).tolist())
 
     def test_regions_scores_and_rows_are_returned(self):
         database = Database(jnp.asarray(self.database))
-        found, regions = pipeline.search(
+        actual, regions = pipeline.search(
             jnp.asarray(self.query), database, SearchConfig(rerank=5), count=7, reranker=self.regions
         )
-        (rows,) = self.asked
+        (rows,) = self.calls
         np.testing.assert_array_equal(regions.rows, rows)
         np.testing.assert_array_equal(regions.vectors, self.vectors[rows])
-        np.testing.assert_array_equal(found.scores[:5], -np.sort(-self.scores[rows]))
+        np.testing.assert_array_equal(actual.scores[:5], -np.sort(-self.scores[rows]))
         cosines = self.database @ self.query
-        np.testing.assert_allclose(found.scores[5:], cosines[found.rows[5:]], atol=1e-6)
+        np.testing.assert_allclose(actual.scores[5:], cosines[actual.rows[5:]], atol=1e-6)
         np.testing.assert_array_equal(database.descriptors, self.database)
 
-    def test_images_without_a_region_come_last_of_those_looked_at(self):
+    def test_images_without_a_region_come_last_of_the_reranked_images(self):
         first = ranking(self.query, self.database, SearchConfig()).tolist()
         self.scores[first[1]] = self.scores[first[3]] = -np.inf
-        found = self.search(rerank=5)
-        self.assertEqual(found[3:5].tolist(), [first[1], first[3]])  # in their old order
-        self.assertEqual(found[5:].tolist(), first[5:])
+        actual = self.search(rerank=5)
+        self.assertEqual(actual[3:5].tolist(), [first[1], first[3]])  # in the order of the first search
+        self.assertEqual(actual[5:].tolist(), first[5:])
 
-    def test_the_last_search_is_among_the_winning_regions(self):
-        # Rows at 10, -20 and 50; the regions of the first two lie at 60 and -5, that of the second scores more. The
-        # sum of one, -5, is nearest to itself; then come 50, by 55, and 60, by 65. As images it would be 10, -20, 50.
+    def test_the_last_search_ranks_the_best_regions(self):
+        # The rows are at 10, -20 and 50. The regions of the first two rows are at 60 and -5, and the second region has
+        # the higher score. The expanded query at -5 is nearest to -5, then to 50 (55 away) and 60 (65 away). The
+        # images themselves would be ranked 10, -20, 50.
         self.query, self.database = np.asarray(circle(0)), np.asarray(circle([10, -20, 50]))
         self.vectors, self.scores = np.asarray(circle([60, -5, 0])), np.array([1.0, 2.0, 0.0], np.float32)
         self.assertEqual(self.search(rerank=2).tolist(), [1, 0, 2])
@@ -228,16 +229,16 @@ class SearchRegionsTest(parameterized.TestCase):
 class TiesTest(parameterized.TestCase):
     @parameterized.product(rows=(33, 37, 997), dim=(512, 831))
     def test_equal_rows_keep_the_order_of_the_database(self, rows, dim):
-        """A matrix product rounds the last rows of its blocks in another way and would break these ties."""
+        """A matrix product rounds the last rows of its blocks differently and would break these ties."""
         generator = np.random.default_rng(rows)
         query, vector = (jnp.asarray(unit(generator.normal(size=dim)), jnp.float32) for _ in range(2))
         database = jnp.tile(vector, (rows, 1))
         for expansion in (0, 5):
             config = SearchConfig(expansion=expansion)
             np.testing.assert_array_equal(ranking(query, database, config), np.arange(rows))
-            several = jax.jit(jax.vmap(lambda one, many, config=config: ranking(one, many, config)))
-            found = several(jnp.stack([query] * 3), jnp.stack([database] * 3))
-            np.testing.assert_array_equal(found, np.tile(np.arange(rows), (3, 1)))
+            batched = jax.jit(jax.vmap(lambda query, database, config=config: ranking(query, database, config)))
+            actual = batched(jnp.stack([query] * 3), jnp.stack([database] * 3))
+            np.testing.assert_array_equal(actual, np.tile(np.arange(rows), (3, 1)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""k-reciprocal re-ranking against loops over sets in float64, written from the paper.
+"""These tests compare k-reciprocal re-ranking with loops over sets in float64, written from the paper.
 
-It was also compared with the released code (`re_ranking_ranklist.py` of zhunzhong07/person-re-ranking, which computes
-in float32), given the query and the m rows as its probe and its gallery: 10 to 300 rows of 8 to 256 dimensions
-around a few centres, (k1, k2, lambda) of (20, 6, .3), (5, 1, 0), (7, 3, .8) and (10, 4, .3), 144 settings. The largest
+The module was also compared with the released code (`re_ranking_ranklist.py` of zhunzhong07/person-re-ranking, which
+computes in float32), with the query as probe and the m rows as gallery: 10 to 300 rows of 8 to 256 dimensions around a
+few centres, (k1, k2, lambda) of (20, 6, .3), (5, 1, 0), (7, 3, .8) and (10, 4, .3), 144 settings. The largest
 difference of a score was 3.6e-7.
 """
 
@@ -37,27 +37,28 @@ class ReciprocalTest(parameterized.TestCase):
     @parameterized.product(rows=(1, 2, 7, 100), k1=(1, 2, 7, 20, 30), k2=(1, 2, 6), weight=(0.0, 0.3))
     def test_more_settings_against_float64(self, rows, k1, k2, weight):
         config = ReciprocalConfig(k1=k1, k2=k2, original_weight=weight)
-        query, some = clusters(rows, rows, dim=16, centres=10)
-        np.testing.assert_allclose(scores(query, some, config), oracle(query, some, config), atol=2e-6)
+        query, vectors = clusters(rows, rows, dim=16, centres=10)
+        np.testing.assert_allclose(scores(query, vectors, config), oracle(query, vectors, config), atol=2e-6)
 
     def test_by_hand(self):
-        # Degrees: the query 0, rows 10 and -80. k1 1: query and 10 are mutual, -80 is alone: it has nobody in common
-        # with the query. 2 - 2 cos of 10 is .030384, of 80 1.652704, of 90 2: from the query .018385 and 1, from 10
-        # .015192 and 1. Half of 1 is 0 neighbours: sets of one's own, which add nothing.
-        # V(query) = (1, e^-.018385) / sum = (.504596, .495404), V(10) = (.496202, .503798); the smaller ones sum to
-        # .496202 + .495404 = .991606, s / (2 - s) = .983351. 1 - .7 (1 - .983351) - .3 * .018385 = .982830.
+        # The query is at 0 degrees, the rows are at 10 and -80. With k1 1, the query and 10 are mutual neighbours; -80
+        # has no neighbour, and so none in common with the query. 2 - 2 cos of 10 is .030384, of 80 1.652704, of 90 2.
+        # Divided by the largest, the distances are .018385 and 1 from the query, .015192 and 1 from 10. Half of k1 is
+        # rounded to 0 neighbours, so that R*(i) = R(i, 1). V(query) = (1, e^-.018385) / sum = (.504596, .495404),
+        # V(10) = (.496202, .503798); the minima sum to s = .496202 + .495404 = .991606, s / (2 - s) = .983351. The
+        # score is 1 - .7 (1 - .983351) - .3 * .018385 = .982830.
         angles = np.radians([0, 10, -80])
         nodes = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
         config = ReciprocalConfig(k1=1, k2=1)
         np.testing.assert_allclose(scores(nodes[0], nodes[1:], config), [0.982830, 0.0], atol=2e-6)
 
     def test_shared_neighbours_decide(self):
-        # The three nearest of the query at 0 are 12, 14 and 25 degrees away, and see one another and the query in the
-        # same way. -26 is hardly further than 25, but its three nearest are -27, -28 and the query, whose it is not.
+        # The three nearest rows of the query at 0 are at 12, 14 and 25 degrees, and they are mutual neighbours. -26 is
+        # hardly further away than 25, but its three nearest are -27, -28 and the query, of which it is no neighbour.
         angles = np.radians([0, 12, 14, 25, -26, -27, -28])
         nodes = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-        found = scores(nodes[0], nodes[1:], ReciprocalConfig(k1=3, k2=2, original_weight=0.1))
-        self.assertGreater(found[2] - found[3], 0.2)
+        actual = scores(nodes[0], nodes[1:], ReciprocalConfig(k1=3, k2=2, original_weight=0.1))
+        self.assertGreater(actual[2] - actual[3], 0.2)
 
     @settings(deadline=None, max_examples=20)
     @given(neighbours.SEEDS)
@@ -72,23 +73,23 @@ class ReciprocalTest(parameterized.TestCase):
     def test_the_querys_own_picture_and_zero_rows(self):
         query, rows = clusters(1, 30)
         rows[7], rows[3], rows[12] = query, 0, 0
-        found = scores(query, rows, ReciprocalConfig())
-        self.assertEqual(found.argmax(), 7)
-        self.assertAlmostEqual(float(found[7]), 1.0, places=5)
-        self.assertEqual(found[3], found[12])
-        self.assertTrue(np.isfinite(found).all())
+        actual = scores(query, rows, ReciprocalConfig())
+        self.assertEqual(actual.argmax(), 7)
+        self.assertAlmostEqual(float(actual[7]), 1.0, places=5)
+        self.assertEqual(actual[3], actual[12])
+        self.assertTrue(np.isfinite(actual).all())
 
-    def test_nothing_to_tell_apart(self):
+    def test_zero_and_equal_rows(self):
         for query, rows in (
             (np.zeros(8), np.zeros((30, 8))),
             (np.eye(8)[0], np.tile(np.eye(8)[0], (30, 1))),
             (np.zeros(8), clusters(2, 30)[1]),
             (np.eye(8)[0], np.zeros((30, 8))),
         ):
-            found = scores(query, rows, ReciprocalConfig())
-            self.assertTrue(((found >= 0) & (found <= 1)).all())
+            actual = scores(query, rows, ReciprocalConfig())
+            self.assertTrue(((actual >= 0) & (actual <= 1)).all())
             if (rows == rows[0]).all():
-                self.assertLen(set(found.tolist()), 1)
+                self.assertLen(set(actual.tolist()), 1)
 
     def test_one_row_and_no_row(self):
         query, rows = clusters(3, 1)

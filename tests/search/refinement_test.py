@@ -1,9 +1,9 @@
-"""SuperGlobal's refinement against one image at a time in float64.
+"""These tests compare SuperGlobal's refinement with loops over the images in float64.
 
-It was also compared with the released code (`MDescAug` and `RerankwMDA` of ShihaoShao-GH/SuperGlobal, run on a CPU):
-30 to 400 rows of 8 and 64 dimensions, K 9 and 3, beta .15 and 1. In 22 settings without a negative cosine among the
-neighbours the largest difference of a score was 2.4e-7, and all orders were equal. With negative cosines, which the
-released code subtracts, scores differed by up to .0096; the orders were equal all the same.
+The module was also compared with the released code (`MDescAug` and `RerankwMDA` of ShihaoShao-GH/SuperGlobal, run on a
+CPU): 30 to 400 rows of 8 and 64 dimensions, K 9 and 3, beta .15 and 1. In 22 settings without a negative cosine among
+the neighbours the largest difference of a score was 2.4e-7, and all orders were equal. With negative cosines, which the
+released code subtracts, scores differed by up to .0096; the orders were still equal.
 """
 
 import functools
@@ -24,11 +24,11 @@ def oracle(query, rows, config):
     refined = []
     for i, row in enumerate(rows):
         others = sorted((j for j in range(len(rows)) if j != i), key=lambda j, row=row: -(rows[j] @ row))
-        total, whole = row.copy(), 1.0
+        total, total_weight = row.copy(), 1.0
         for j in others[: config.neighbours]:
             weight = config.beta * max(rows[j] @ row, 0.0)
-            total, whole = total + weight * rows[j], whole + weight
-        refined.append(total / whole)
+            total, total_weight = total + weight * rows[j], total_weight + weight
+        refined.append(total / total_weight)
     first = np.array([row @ query for row in refined])
     best = np.argsort(-first)[: config.neighbours + 1]
     pooled = np.max([refined[i] for i in best], axis=0)
@@ -47,12 +47,13 @@ class RefinementTest(parameterized.TestCase):
             np.testing.assert_allclose(scores(query, rows, config), oracle(query, rows, config), atol=1e-6)
 
     def test_by_hand(self):
-        # K 1, beta 1: (1, 0) and (.6, .8), .6 apart, become (1.36, .48) / 1.6 = (.85, .3) and (1.2, .8) / 1.6 =
-        # (.75, .5). (-1, 0) has no neighbour with a positive cosine and stays. From (1, 0): .85, .75, -1. The maximum
-        # of the best two is (.85, .5), whose products are .8725, .8875, -.85. The means: .86125, .81875, -.925.
+        # With K 1 and beta 1, (1, 0) and (.6, .8), with cosine .6, become (1.36, .48) / 1.6 = (.85, .3) and
+        # (1.2, .8) / 1.6 = (.75, .5). (-1, 0) has no neighbour with a positive cosine and stays. The first scores with
+        # (1, 0) are .85, .75, -1. The refined query is the maximum of the best two rows, (.85, .5); the second scores
+        # are .8725, .8875, -.85. The means are .86125, .81875, -.925.
         rows = np.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]])
-        found = scores(rows[0], rows, RefinementConfig(neighbours=1, beta=1.0))
-        np.testing.assert_allclose(found, [0.86125, 0.81875, -0.925], atol=1e-6)
+        actual = scores(rows[0], rows, RefinementConfig(neighbours=1, beta=1.0))
+        np.testing.assert_allclose(actual, [0.86125, 0.81875, -0.925], atol=1e-6)
 
     @settings(deadline=None, max_examples=20)
     @given(neighbours.SEEDS)
@@ -67,8 +68,8 @@ class RefinementTest(parameterized.TestCase):
     def test_zero_rows_and_zero_query(self):
         query, rows = clusters(1, 30)
         rows[3] = rows[12] = 0
-        found = scores(query, rows, RefinementConfig())
-        np.testing.assert_array_equal(found[[3, 12]], [0, 0])
+        actual = scores(query, rows, RefinementConfig())
+        np.testing.assert_array_equal(actual[[3, 12]], [0, 0])
         self.assertTrue(np.isfinite(scores(np.zeros(8), rows, RefinementConfig())).all())
         np.testing.assert_array_equal(scores(query, np.zeros((30, 8)), RefinementConfig()), np.zeros(30))
 

@@ -1,4 +1,4 @@
-"""The best region of each image from stored maps, against the slow way in float64."""
+"""These tests compare the best regions from stored maps with a slow reference in float64."""
 
 import functools
 import pathlib
@@ -27,7 +27,7 @@ CONFIG = RegionConfig(num_classes=4)
 
 @functools.cache
 def _model(**options):
-    """Positive weights, so that thresholds cut something off; but the third class has no evidence anywhere."""
+    """Makes a model with positive weights, so that thresholds matter; the third class has no evidence anywhere."""
     network = tiny.network(num_labels=10)
     params = network.initialize(0)
     kernel = jnp.abs(params["classifier"]["kernel"]).at[:, CLASSES[2]].multiply(-1.0)
@@ -40,7 +40,7 @@ def _whitening():
 
 
 def _blurred(random, shape, bias=0.0):
-    """Positive in patches, so that regions shrink as the threshold rises; the fewer, the more negative the bias."""
+    """Draws maps that are positive in patches, so that regions shrink with the threshold; a lower bias gives fewer."""
     noise = random.normal(size=shape)
     for axis in (0, 1):
         noise = noise + np.roll(noise, 1, axis) + np.roll(noise, -1, axis)
@@ -48,7 +48,7 @@ def _blurred(random, shape, bias=0.0):
 
 
 def _best_region(model, maps, query, whitening, config):
-    """Section 4.5 for one image, one region and one channel after the other: score, vector, box and which threshold."""
+    """Finds the best region of one image as in section 4.5; returns score, vector, box and index of the threshold."""
     features, cam_features = (np.asarray(maps[name], np.float64) for name in ("features", "cam_features"))
     kernel = np.asarray(model.params["classifier"]["kernel"], np.float64)
     cams = []
@@ -64,7 +64,7 @@ def _best_region(model, maps, query, whitening, config):
         mean = np.asarray(whitening.mean, np.float64)
         projection = np.asarray(whitening.projection, np.float64) / np.sqrt(np.asarray(whitening.eigenvalues))
     best = -np.inf, np.zeros(len(query)), (0, 0, 0, 0), None
-    for place, fraction in enumerate(config.fractions):
+    for i, fraction in enumerate(config.fractions):
         x1, y1, x2, y2 = BOXES[config.rule](heat > fraction * heat.max())
         if min(x2 - x1, y2 - y1) < config.minimum:
             continue
@@ -74,12 +74,12 @@ def _best_region(model, maps, query, whitening, config):
         vector = oracles.descriptor(present, mean, projection) if present else np.zeros(len(query))
         score = vector @ np.asarray(query, np.float64)
         if score > best[0]:
-            best = score, vector, (x1, y1, x2, y2), place
+            best = score, vector, (x1, y1, x2, y2), i
     return best
 
 
 def _count(store):
-    """Images with maps."""
+    """Counts the images with maps."""
     return len(list(store.location.glob("*.npz")))
 
 
@@ -89,7 +89,7 @@ class StoredCase(parameterized.TestCase):
         self.random = np.random.default_rng(0)
 
     def store(self, pictures):
-        """Maps of each picture as a store gives them back: in float16."""
+        """Writes the maps of each picture to a store in float16."""
         folder = pathlib.Path(self.create_tempdir().full_path) / "maps"
         store = MapStore(folder, dtype="float16")
         for row, (features, cam_features) in enumerate(pictures):
@@ -97,7 +97,7 @@ class StoredCase(parameterized.TestCase):
         return store
 
     def pictures(self, shapes, channels=6, step=1):
-        """``step``: how many cells of the features lie along one of the CAM features."""
+        """Draws features and CAM features; each cell of the CAM features spans ``step`` cells of the features."""
         return [
             (
                 _blurred(self.random, (height * step, width * step, channels)),
@@ -114,16 +114,16 @@ class StoredCase(parameterized.TestCase):
 
 class BestRegionsTest(StoredCase):
     def check(self, store, query, *, model=None, whitening=None, config=CONFIG):
-        found = self.find(store, query, model=model, whitening=whitening, config=config)
+        actual = self.find(store, query, model=model, whitening=whitening, config=config)
         winners = set()
         for row in range(_count(store)):
             maps = store.read(row)
             score, vector, box, threshold = _best_region(model or _model(), maps, query, whitening, config)
-            np.testing.assert_allclose(found.scores[row], score, atol=1e-4)
-            np.testing.assert_allclose(found.vectors[row], vector, atol=1e-4)
-            self.assertEqual(found.boxes[row].tolist(), list(box))
+            np.testing.assert_allclose(actual.scores[row], score, atol=1e-4)
+            np.testing.assert_allclose(actual.vectors[row], vector, atol=1e-4)
+            self.assertEqual(actual.boxes[row].tolist(), list(box))
             winners.add(threshold)
-        return found, winners
+        return actual, winners
 
     @parameterized.product(rule=("component", "contour"), minimum=(0, 4), whitened=(False, True))
     def test_against_float64(self, rule, minimum, whitened):
@@ -132,10 +132,10 @@ class BestRegionsTest(StoredCase):
         query = oracles.l2(self.random.normal(size=4 if whitened else 6))
         config = RegionConfig(rule=rule, minimum=minimum, num_classes=4)
         _, winners = self.check(store, query, whitening=whitening, config=config)
-        self.assertGreater(len(winners), 2)  # else the thresholds would not matter
+        self.assertGreater(len(winners), 2)  # otherwise the thresholds would not matter
 
     def test_more_than_a_batch_of_one_shape(self):
-        shapes = [(6, 8)] * (reranking.BATCH + 3)
+        shapes = [(6, 8)] * (reranking.BATCH_IMAGES + 3)
         shapes.insert(5, (3, 3))
         self.check(self.store(self.pictures(shapes)), oracles.l2(self.random.random(6)))
 
@@ -147,27 +147,27 @@ class BestRegionsTest(StoredCase):
     def test_finer_features(self):
         model = _model(feature_layer="conv1_1")
         store = self.store(self.pictures([(5, 7), (6, 4)], channels=4, step=2))
-        found, _ = self.check(store, oracles.l2(self.random.random(4)), model=model)
-        self.assertGreater(found.boxes.max(), 7)  # boxes are in cells of the features
+        actual, _ = self.check(store, oracles.l2(self.random.random(4)), model=model)
+        self.assertGreater(actual.boxes.max(), 7)  # boxes are in cells of the features
 
     def test_any_order_and_some_rows_only(self):
         store = self.store(self.pictures([(9, 13), (6, 8), (9, 12), (6, 7)]))
         query = oracles.l2(self.random.random(6))
         everything = self.find(store, query)
         for rows in ([2], [3, 0], [1, 1, 2]):
-            found = self.find(store, query, rows=rows)
-            np.testing.assert_allclose(found.scores, everything.scores[rows], atol=1e-6)
-            np.testing.assert_allclose(found.vectors, everything.vectors[rows], atol=1e-6)
-            np.testing.assert_array_equal(found.boxes, everything.boxes[rows])
+            actual = self.find(store, query, rows=rows)
+            np.testing.assert_allclose(actual.scores, everything.scores[rows], atol=1e-6)
+            np.testing.assert_allclose(actual.vectors, everything.vectors[rows], atol=1e-6)
+            np.testing.assert_array_equal(actual.boxes, everything.boxes[rows])
 
     def test_no_rows(self):
-        found = self.find(self.store([]), np.ones(6))
-        self.assertEqual((found.scores.shape, found.vectors.shape, found.boxes.shape), ((0,), (0, 6), (0, 4)))
+        actual = self.find(self.store([]), np.ones(6))
+        self.assertEqual((actual.scores.shape, actual.vectors.shape, actual.boxes.shape), ((0,), (0, 6), (0, 4)))
 
     def test_types(self):
-        found = self.find(self.store(self.pictures([(4, 4)])), np.ones(6))
-        self.assertEqual([part.dtype for part in (found.scores, found.vectors)], [np.float32] * 2)
-        self.assertEqual(found.boxes.dtype, np.int32)
+        actual = self.find(self.store(self.pictures([(4, 4)])), np.ones(6))
+        self.assertEqual([part.dtype for part in (actual.scores, actual.vectors)], [np.float32] * 2)
+        self.assertEqual(actual.boxes.dtype, np.int32)
 
     def test_on_an_accelerator_boxes_are_the_same(self):
         store = self.store(self.pictures([(9, 13)] * 2 + [(6, 8)]))
@@ -177,9 +177,9 @@ class BestRegionsTest(StoredCase):
             mock.patch.object(reranking.jax, "default_backend", lambda: "gpu"),
             mock.patch.object(reranking.regions, "host_boxes", side_effect=AssertionError("on the host")),
         ):
-            found = self.find(store, query)
-        np.testing.assert_array_equal(found.boxes, expected.boxes)
-        np.testing.assert_array_equal(found.scores, expected.scores)
+            actual = self.find(store, query)
+        np.testing.assert_array_equal(actual.boxes, expected.boxes)
+        np.testing.assert_array_equal(actual.scores, expected.scores)
 
     def test_few_shapes_are_compiled(self):
         store = self.store(self.pictures([(9, 13), (10, 16), (12, 14), (11, 15), (5, 5), (8, 6)]))
@@ -191,14 +191,14 @@ class BestRegionsTest(StoredCase):
     def test_the_name_of_a_whitening_compiles_nothing(self):
         store, query = self.store(self.pictures([(4, 4)])), np.ones(4)
         encoder.describe_regions.clear_cache()
-        for name in ("one", "other"):
+        for name in ("first", "second"):
             training = np.random.default_rng(5).random((40, 6))
             self.find(store, query, whitening=cwcf_jax.fit_pca_whitening(training, dim=4, fitted_on=name))
         self.assertEqual(encoder.describe_regions._cache_size(), 1)
 
 
 class DrawnTest(StoredCase):
-    """Nested squares of 2, 4, 6, 8 and 10 cells; each threshold of the paper finds one of them."""
+    """The CAM has nested squares of 2, 4, 6, 8 and 10 cells; each threshold of the paper finds a different square."""
 
     FRACTIONS = (0.01, 0.1, 0.2, 0.3, 0.4)
 
@@ -207,13 +207,13 @@ class DrawnTest(StoredCase):
         cam = np.zeros((12, 14, 8))
         for border, level in ((1, 0.0625), (2, 0.15625), (3, 0.25), (4, 0.375), (5, 1.0)):
             cam[border : 12 - border, border : 12 - border, 0] = level
-        # Channel 0 lives in the square of 4 cells, channel 1 outside it, channel 2 everywhere: a query of channel 0
-        # alone likes that square, and the one of 2 in it, better than the larger ones.
+        # Channel 0 is active in the square of 4 cells, channel 1 outside this square, channel 2 everywhere. A query of
+        # channel 0 alone scores the squares of 4 and 2 cells higher than the larger squares.
         features = np.zeros((12, 14, 6))
         features[4:8, 4:8, 0] = 1.0
         features[..., 1] = 1.0 - features[..., 0]
         features[..., 2] = 0.5
-        self.store_of_one = self.store([(features, cam)])
+        self.single_store = self.store([(features, cam)])
         kernel = jnp.zeros((8, 10)).at[0, CLASSES[0]].set(1.0)
         classifier = {"kernel": kernel, "bias": jnp.zeros(10)}
         params = _model().params | {"classifier": classifier}
@@ -222,7 +222,7 @@ class DrawnTest(StoredCase):
     def best(self, channel, *, fractions=FRACTIONS, minimum=0):
         config = RegionConfig(fractions=fractions, minimum=minimum, heat_classes=1, num_classes=1)
         query = np.zeros(6) if channel is None else np.eye(6)[channel]
-        return self.find(self.store_of_one, query, model=self.model, config=config)
+        return self.find(self.single_store, query, model=self.model, config=config)
 
     @parameterized.parameters(
         (0.01, (1, 1, 11, 11)),
@@ -234,14 +234,16 @@ class DrawnTest(StoredCase):
     def test_each_threshold_alone(self, fraction, box):
         self.assertEqual(self.best(0, fractions=(fraction,)).boxes[0].tolist(), list(box))
 
-    def test_the_winner(self):
-        # In the square of 4 both living channels are in every cell: weights log 2, the vector (1, 0, .5) / |(1, .5)|.
-        found = self.best(0, fractions=self.FRACTIONS[:4])
-        self.assertEqual(found.boxes[0].tolist(), [4, 4, 8, 8])
-        np.testing.assert_allclose(found.vectors[0], np.array([2, 0, 1, 0, 0, 0]) / np.sqrt(5), atol=1e-6)
-        np.testing.assert_allclose(found.scores[0], 2 / np.sqrt(5), atol=1e-6)
-        # Of channel 1 it is the square of 8, with weights log(2 / .25), log(2 / .75) and log 2 for sums 8.5, 9.375 and
-        # 8.9375: 9.20 to |(17.67, 6.20)| is .491. In the squares of 6 and 10 it is .470 and .446.
+    def test_the_best_region(self):
+        # In the square of 4, channels 0 and 2 are active in every cell: both weights are log 2, the vector is
+        # (1, 0, .5) / |(1, .5)|.
+        actual = self.best(0, fractions=self.FRACTIONS[:4])
+        self.assertEqual(actual.boxes[0].tolist(), [4, 4, 8, 8])
+        np.testing.assert_allclose(actual.vectors[0], np.array([2, 0, 1, 0, 0, 0]) / np.sqrt(5), atol=1e-6)
+        np.testing.assert_allclose(actual.scores[0], 2 / np.sqrt(5), atol=1e-6)
+        # For channel 1 the best is the square of 8, with weights log(2 / .25), log(2 / .75) and log 2 for the sums 8.5,
+        # 9.375 and 8.9375: the score is 9.20 / |(17.68, 9.20, 6.20)| = .441. The squares of 6 and 10 score .426 and
+        # .408.
         self.assertEqual(self.best(1).boxes[0].tolist(), [2, 2, 10, 10])
 
     @parameterized.parameters(
@@ -252,24 +254,24 @@ class DrawnTest(StoredCase):
         (0.01, 10, (1, 1, 11, 11)),
     )
     def test_small_regions_are_skipped(self, larger, minimum, box):
-        found = self.best(0, fractions=(larger, 0.3), minimum=minimum)
-        self.assertEqual(found.boxes[0].tolist(), list(box))
+        actual = self.best(0, fractions=(larger, 0.3), minimum=minimum)
+        self.assertEqual(actual.boxes[0].tolist(), list(box))
 
     def test_no_region_of_the_minimal_size(self):
-        found = self.best(0, minimum=11)
-        self.assertEqual(found.scores.tolist(), [-np.inf])
-        np.testing.assert_array_equal(found.vectors, np.zeros((1, 6)))
-        np.testing.assert_array_equal(found.boxes, np.zeros((1, 4)))
+        actual = self.best(0, minimum=11)
+        self.assertEqual(actual.scores.tolist(), [-np.inf])
+        np.testing.assert_array_equal(actual.vectors, np.zeros((1, 6)))
+        np.testing.assert_array_equal(actual.boxes, np.zeros((1, 4)))
 
     @parameterized.parameters(0, 8)
-    def test_of_equal_regions_the_first_thresholds(self, minimum):
-        """Nothing is like a zero query: all regions score 0. Negative scores, too, beat the lack of a region."""
+    def test_of_equal_regions_the_first_threshold_wins(self, minimum):
+        """All regions score 0 with a zero query; a region is better than no region even if its score is negative."""
         self.assertEqual(self.best(None, minimum=minimum).boxes[0].tolist(), [1, 1, 11, 11])
         reverse = self.best(None, fractions=self.FRACTIONS[::-1], minimum=minimum).boxes[0].tolist()
         self.assertEqual(reverse, [2, 2, 10, 10] if minimum else [5, 5, 7, 7])
 
     def test_padding_does_not_matter(self):
-        maps = self.store_of_one.read(0)
+        maps = self.single_store.read(0)
         ids, described = jnp.asarray(CLASSES[:1], jnp.int32), []
         for shape in ((12, 14), (12, 16), (20, 31)):
             batch = reranking.stack_maps([maps], shape, shape)
@@ -282,14 +284,14 @@ class DrawnTest(StoredCase):
         np.testing.assert_allclose(described[2], described[0], atol=1e-6)
 
 
-class NothingThereTest(StoredCase):
-    """Defined and finite where there is no evidence."""
+class NoEvidenceTest(StoredCase):
+    """These tests check that scores and vectors are finite without evidence."""
 
     def check_zero(self, features, cam_features):
-        found = self.find(self.store([(features, cam_features)]), np.eye(6)[0])
-        self.assertEqual(float(found.scores[0]), 0.0)
-        np.testing.assert_array_equal(found.vectors[0], np.zeros(6))
-        return found.boxes[0].tolist()
+        actual = self.find(self.store([(features, cam_features)]), np.eye(6)[0])
+        self.assertEqual(float(actual.scores[0]), 0.0)
+        np.testing.assert_array_equal(actual.vectors[0], np.zeros(6))
+        return actual.boxes[0].tolist()
 
     def test_dead_features(self):
         self.check_zero(np.zeros((5, 7, 6)), _blurred(self.random, (5, 7, 8)))
@@ -298,36 +300,36 @@ class NothingThereTest(StoredCase):
         self.assertEqual(self.check_zero(self.random.random((5, 7, 6)), np.zeros((5, 7, 8))), [0, 0, 7, 5])
 
     def test_one_cell(self):
-        found = self.find(self.store([(np.ones((1, 1, 6)), np.ones((1, 1, 8)))]), np.ones(6) / np.sqrt(6))
-        self.assertTrue(np.isfinite(found.vectors).all())
-        self.assertEqual(found.boxes[0].tolist(), [0, 0, 1, 1])
+        actual = self.find(self.store([(np.ones((1, 1, 6)), np.ones((1, 1, 8)))]), np.ones(6) / np.sqrt(6))
+        self.assertTrue(np.isfinite(actual.vectors).all())
+        self.assertEqual(actual.boxes[0].tolist(), [0, 0, 1, 1])
 
 
 class StackMapsTest(absltest.TestCase):
     def test_padded_with_zeros(self):
         random = np.random.default_rng(0)
         maps = [
-            {"features": random.random((*one, 3)), "cam_features": random.random((*two, 2))}
-            for one, two in (((4, 5), (2, 3)), ((3, 6), (1, 3)))
+            {"features": random.random((*size, 3)), "cam_features": random.random((*cam_size, 2))}
+            for size, cam_size in (((4, 5), (2, 3)), ((3, 6), (1, 3)))
         ]
-        maps = [{name: value.astype(np.float16) for name, value in one.items()} for one in maps]
-        found = reranking.stack_maps(maps, (4, 8), (4, 4))
-        self.assertEqual((found.features.shape, found.cam_features.shape), ((2, 4, 8, 3), (2, 4, 4, 2)))
-        self.assertEqual({found.features.dtype, found.cam_features.dtype}, {jnp.dtype("float32")})
-        self.assertEqual(found.feature_size.tolist(), [[4, 5], [3, 6]])
-        self.assertEqual(found.cam_size.tolist(), [[2, 3], [1, 3]])
-        np.testing.assert_array_equal(found.features[1, :3, :6], maps[1]["features"])
-        np.testing.assert_array_equal(found.cam_features[0, :2, :3], maps[0]["cam_features"])
-        for stacked, name in ((found.features, "features"), (found.cam_features, "cam_features")):
-            total = sum(np.sum(one[name], dtype=np.float64) for one in maps)
-            self.assertAlmostEqual(np.asarray(stacked, np.float64).sum(), total)  # and nothing else
+        maps = [{name: value.astype(np.float16) for name, value in image_maps.items()} for image_maps in maps]
+        actual = reranking.stack_maps(maps, (4, 8), (4, 4))
+        self.assertEqual((actual.features.shape, actual.cam_features.shape), ((2, 4, 8, 3), (2, 4, 4, 2)))
+        self.assertEqual({actual.features.dtype, actual.cam_features.dtype}, {jnp.dtype("float32")})
+        self.assertEqual(actual.feature_size.tolist(), [[4, 5], [3, 6]])
+        self.assertEqual(actual.cam_size.tolist(), [[2, 3], [1, 3]])
+        np.testing.assert_array_equal(actual.features[1, :3, :6], maps[1]["features"])
+        np.testing.assert_array_equal(actual.cam_features[0, :2, :3], maps[0]["cam_features"])
+        for stacked, name in ((actual.features, "features"), (actual.cam_features, "cam_features")):
+            total = sum(np.sum(image_maps[name], dtype=np.float64) for image_maps in maps)
+            self.assertAlmostEqual(np.asarray(stacked, np.float64).sum(), total)  # the padding is zero
 
 
 SCORES = st.lists(st.sampled_from([-1.0, -0.0, 0.0, 0.25, 1.0]), max_size=12)  # many ties
 
 
 class RegionConfigTest(absltest.TestCase):
-    def test_no_more_classes_than_there_are(self):
+    def test_limited_to_the_number_of_classes(self):
         for classes, expected in ((1, (1, 1)), (4, (2, 4)), (6, (2, 6)), (1000, (2, 6))):
             config = RegionConfig(minimum=3).limited_to(classes)
             self.assertEqual((config.heat_classes, config.num_classes, config.minimum), (*expected, 3))
@@ -335,26 +337,26 @@ class RegionConfigTest(absltest.TestCase):
 
 class ReorderTest(absltest.TestCase):
     def test_by_hand(self):
-        before = Ranking(jnp.array([0.9, 0.8, 0.7, 0.6, 0.5]), jnp.array([7, 3, 9, 1, 4]))
-        found = reranking.reorder(before, np.float32([0.2, 0.9, 0.2]))
-        np.testing.assert_array_equal(found.rows, [3, 7, 9, 1, 4])
-        np.testing.assert_array_equal(found.scores, np.float32([0.9, 0.2, 0.2, 0.6, 0.5]))
+        original = Ranking(jnp.array([0.9, 0.8, 0.7, 0.6, 0.5]), jnp.array([7, 3, 9, 1, 4]))
+        actual = reranking.reorder(original, np.float32([0.2, 0.9, 0.2]))
+        np.testing.assert_array_equal(actual.rows, [3, 7, 9, 1, 4])
+        np.testing.assert_array_equal(actual.scores, np.float32([0.9, 0.2, 0.2, 0.6, 0.5]))
 
     @settings(deadline=None, max_examples=60)
     @given(SCORES, st.integers(0, 5), st.integers(0, 1000))
     def test_against_sorted(self, scores, more, seed):
         ranking = np.random.default_rng(seed).permutation(len(scores) + more).astype(np.int32)
-        places = sorted(range(len(scores)), key=lambda place: (-scores[place], place))
-        expected = [*ranking[places], *ranking[len(scores) :]]
-        found = reranking.reorder(Ranking(np.zeros(len(ranking)), ranking), np.array(scores, np.float32))
-        np.testing.assert_array_equal(found.rows, expected)
+        order = sorted(range(len(scores)), key=lambda rank: (-scores[rank], rank))
+        expected = [*ranking[order], *ranking[len(scores) :]]
+        actual = reranking.reorder(Ranking(np.zeros(len(ranking)), ranking), np.array(scores, np.float32))
+        np.testing.assert_array_equal(actual.rows, expected)
 
     def test_no_scores_change_nothing(self):
-        found = reranking.reorder(Ranking(np.zeros(3), np.array([2, 0, 1])), np.zeros(0))
-        np.testing.assert_array_equal(found.rows, [2, 0, 1])
+        actual = reranking.reorder(Ranking(np.zeros(3), np.array([2, 0, 1])), np.zeros(0))
+        np.testing.assert_array_equal(actual.rows, [2, 0, 1])
 
     def test_more_scores_than_images(self):
-        with self.assertRaisesRegex(ValueError, "3 scores for a ranking of 2"):
+        with self.assertRaisesRegex(ValueError, "3 scores for a ranking of 2 images"):
             reranking.reorder(Ranking(np.zeros(2), np.array([1, 0])), np.ones(3))
 
 

@@ -35,13 +35,13 @@ class SimilaritiesTest(absltest.TestCase):
         database /= np.linalg.norm(database, axis=1, keepdims=True)
         query /= np.linalg.norm(query)
         expected = database.astype(np.float64) @ query.astype(np.float64)
-        found = similarities(jnp.asarray(query), jnp.asarray(database))
-        self.assertEqual(found.dtype, jnp.float32)
-        np.testing.assert_allclose(found, expected, atol=2e-7)
+        actual = similarities(jnp.asarray(query), jnp.asarray(database))
+        self.assertEqual(actual.dtype, jnp.float32)
+        np.testing.assert_allclose(actual, expected, atol=2e-7)
 
     def test_signs(self):
         database = jnp.array([[0.6, 0.8], [-0.6, -0.8], [0.8, -0.6], [0.0, 0.0]])
-        # .6 * .6 + .8 * .8 = 1; the third is at a right angle, zero scores 0
+        # .6 * .6 + .8 * .8 = 1; the third row is orthogonal, the zero row scores 0
         np.testing.assert_allclose(similarities(jnp.array([0.6, 0.8]), database), [1, -1, 0, 0], atol=1e-7)
 
     def test_a_zero_query_scores_zero_everywhere(self):
@@ -51,8 +51,8 @@ class SimilaritiesTest(absltest.TestCase):
 
     def test_jit_and_vmap(self):
         database = jnp.eye(4)[jnp.array([2, 0, 3])]
-        found = jax.jit(jax.vmap(similarities, in_axes=(0, None)))(jnp.eye(4), database)
-        np.testing.assert_array_equal(found, [[0, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1]])
+        actual = jax.jit(jax.vmap(similarities, in_axes=(0, None)))(jnp.eye(4), database)
+        np.testing.assert_array_equal(actual, [[0, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1]])
 
 
 class ClassPairsTest(absltest.TestCase):
@@ -68,10 +68,10 @@ class ClassPairsTest(absltest.TestCase):
         query, image = (random.normal(size=(count, 8)) for count in (n, m))
         sums = query.sum(axis=0), image.sum(axis=0)
         score = np.dot(*sums) / np.linalg.norm(sums[0]) / np.linalg.norm(sums[1])
-        found = class_pairs(jnp.asarray(query, jnp.float32), jnp.asarray(image, jnp.float32))
-        self.assertAlmostEqual(float(found.sum()), score, delta=1e-5)
-        one = query[0] @ image[1] / np.linalg.norm(sums[0]) / np.linalg.norm(sums[1])
-        self.assertAlmostEqual(float(found[0, 1]), one, delta=1e-5 * max(1.0, abs(one)))
+        actual = class_pairs(jnp.asarray(query, jnp.float32), jnp.asarray(image, jnp.float32))
+        self.assertAlmostEqual(float(actual.sum()), score, delta=1e-5)
+        share = query[0] @ image[1] / np.linalg.norm(sums[0]) / np.linalg.norm(sums[1])
+        self.assertAlmostEqual(float(actual[0, 1]), share, delta=1e-5 * max(1.0, abs(share)))
 
     def test_no_evidence(self):
         self.assertEqual(float(jnp.abs(class_pairs(jnp.zeros((2, 3)), jnp.ones((2, 3)))).max()), 0.0)

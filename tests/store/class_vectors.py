@@ -1,4 +1,4 @@
-"""Small class-vector stores, and what tests of reading and of writing them have in common."""
+"""This module makes small class-vector stores for the tests of reading and writing."""
 
 import pathlib
 
@@ -9,7 +9,7 @@ from cwcf_jax.store import ClassVectorWriter, StoreConfig
 
 FINGERPRINT = {"weights": "abc", "protocol": "paper", "whitening": "123"}
 CLASSES = (1, 4, 5, 9)
-DIM, FRAGMENT = 6, 8
+DIM, SHARD_IMAGES = 6, 8
 
 
 def make(count, *, dtype="int8", seed=0):
@@ -26,13 +26,13 @@ def contents(folder):
 
 
 def read_all(store, positions):
-    """[images, n, dim], and scales if there are any, put together from the fragments."""
+    """Reads all shards; returns values [images, n, dim], and scales [images, n] if the store has scales."""
     values, scales = [], []
-    for images, runs in store.read(positions):
+    for images, block in store.read(positions):
         count = images.stop - images.start
-        values.append(np.asarray(runs.values)[runs.positions, :count].swapaxes(0, 1))
-        if runs.scales is not None:
-            scales.append(np.asarray(runs.scales)[runs.positions, :count].T)
+        values.append(np.asarray(block.values)[block.positions, :count].swapaxes(0, 1))
+        if block.scales is not None:
+            scales.append(np.asarray(block.scales)[block.positions, :count].T)
     return (np.concatenate(values), np.concatenate(scales)) if scales else (np.concatenate(values),)
 
 
@@ -42,7 +42,7 @@ class StoreCase(parameterized.TestCase):
         self.folder = pathlib.Path(self.create_tempdir().full_path) / "deep" / "store"
 
     def open(self, fingerprint=FINGERPRINT, **changes):
-        layout = {"classes": CLASSES, "dim": DIM, "dtype": "int8", "fragment": FRAGMENT} | changes
+        layout = {"classes": CLASSES, "dim": DIM, "dtype": "int8", "fragment": SHARD_IMAGES} | changes
         return ClassVectorWriter(self.folder, fingerprint, StoreConfig(**layout))
 
     def fill(self, count, **changes):

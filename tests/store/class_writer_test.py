@@ -18,18 +18,18 @@ from cwcf_jax.store import (
     remove,
     write_images,
 )
-from tests.store.class_vectors import CLASSES, DIM, FINGERPRINT, FRAGMENT, StoreCase, contents, make, read_all
+from tests.store.class_vectors import CLASSES, DIM, FINGERPRINT, SHARD_IMAGES, StoreCase, contents, make, read_all
 from tests.support import servers, shared
 
 RUNNER = """
 import os, signal, sys, time
 import numpy as np
-from cwcf_jax.store import ClassVectorWriter, Layout
+from cwcf_jax.store import ClassVectorWriter, StoreConfig
 
 folder, images = sys.argv[1], int(sys.argv[2])
 
 def write():
-    with ClassVectorWriter(folder, {"weights": "abc"}, Layout(tuple(range(50)), 16, "int8", 32)) as writer:
+    with ClassVectorWriter(folder, {"weights": "abc"}, StoreConfig(tuple(range(50)), 16, "int8", 32)) as writer:
         while writer.length < images:
             random = np.random.default_rng(writer.length)  # an image's vectors depend on nothing else
             values = random.integers(-127, 128, (1, 50, 16), dtype=np.int8)
@@ -56,7 +56,7 @@ def _open_files():
 
 
 class SharedWritingTest(StoreCase):
-    """Fragments of one store written by others, in any order and some of them twice."""
+    """Other processes write the shards of one store, in any order and some shards twice."""
 
     @parameterized.product(dtype=("int8", "float16"), first=(0, 5, 8), more=(3, 4, 21))
     def test_byte_for_byte_as_by_one_writer(self, dtype, first, more):
@@ -67,44 +67,45 @@ class SharedWritingTest(StoreCase):
             writer.append(*(part[:first] for part in vectors))
             rows = writer.reserve(more)
             self.assertEqual([rows[0].start, rows[-1].stop], [first, first + more])
-            self.assertLen({one.start // FRAGMENT for one in rows}, len(rows))
-            for one in (*rows[::-1], rows[0]):
-                write_images(self.folder, one.start, *(part[one] for part in vectors))
+            self.assertLen({shard_rows.start // SHARD_IMAGES for shard_rows in rows}, len(rows))
+            for shard_rows in (*rows[::-1], rows[0]):
+                write_images(self.folder, shard_rows.start, *(part[shard_rows] for part in vectors))
             self.assertLen(ClassVectorStore(self.folder), first)
             writer.commit(more)
             self.assertLen(ClassVectorStore(self.folder), first + more)
         self.assertEqual(contents(self.folder), expected)
 
-    def test_a_killed_commit_leaves_what_was_and_goes_on(self):
+    def test_uncommitted_images_are_overwritten_by_the_next_writer(self):
         values, scales = self.fill(10)
-        other = make(9, seed=1)
+        uncommitted = make(9, seed=1)
         with self.open() as writer:
-            for one in writer.reserve(9):
-                write_images(self.folder, one.start, *(part[one.start - 10 : one.stop - 10] for part in other))
+            for shard_rows in writer.reserve(9):
+                parts = (part[shard_rows.start - 10 : shard_rows.stop - 10] for part in uncommitted)
+                write_images(self.folder, shard_rows.start, *parts)
         store = ClassVectorStore(self.folder)
         self.assertLen(store, 10)
         np.testing.assert_array_equal(read_all(store, np.array([2]))[0], values[:, [2]])
-        more = make(6, seed=2)
+        appended = make(6, seed=2)
         with self.open() as writer:
-            writer.append(*more)
-        found = read_all(ClassVectorStore(self.folder), np.arange(4))
-        for part, before, after in zip(found, (values, scales), more, strict=True):
-            np.testing.assert_array_equal(part, np.concatenate([before, after]))
+            writer.append(*appended)
+        actual = read_all(ClassVectorStore(self.folder), np.arange(4))
+        for part, old, new in zip(actual, (values, scales), appended, strict=True):
+            np.testing.assert_array_equal(part, np.concatenate([old, new]))
 
     def test_on_an_object_store(self):
         vectors = make(21)
         with servers.s3_client():
             location = "s3://bucket/deep/vectors"
-            with ClassVectorWriter(location, FINGERPRINT, StoreConfig(CLASSES, DIM, "int8", FRAGMENT)) as writer:
-                for one in writer.reserve(21):
-                    write_images(location, one.start, *(part[one] for part in vectors))
+            with ClassVectorWriter(location, FINGERPRINT, StoreConfig(CLASSES, DIM, "int8", SHARD_IMAGES)) as writer:
+                for shard_rows in writer.reserve(21):
+                    write_images(location, shard_rows.start, *(part[shard_rows] for part in vectors))
                 writer.commit(21)
             store = ClassVectorStore(location, FINGERPRINT)
             for part, expected in zip(read_all(store, np.array([3, 1])), vectors, strict=True):
                 np.testing.assert_array_equal(part, expected[:, [3, 1]])
-            some = list(store.read(np.array([2]), range(1, 3)))
-            self.assertEqual([images for images, _ in some], [slice(8, 16), slice(16, 21)])
-            np.testing.assert_array_equal(some[1][1].values[0, :5], vectors[0][16:21, 2])
+            blocks = list(store.read(np.array([2]), range(1, 3)))
+            self.assertEqual([images for images, _ in blocks], [slice(8, 16), slice(16, 21)])
+            np.testing.assert_array_equal(blocks[1][1].values[0, :5], vectors[0][16:21, 2])
             remove(location)
             with self.assertRaises(FileNotFoundError):
                 ClassVectorStore(location)
@@ -113,7 +114,7 @@ class SharedWritingTest(StoreCase):
 class WriteTest(StoreCase):
     @settings(max_examples=25, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(("on", "flush", "reopen"))), min_size=1, max_size=8))
-    def test_appended_anyhow_it_is_byte_identical(self, steps):
+    def test_files_do_not_depend_on_the_steps_of_writing(self, steps):
         total = sum(count for count, _ in steps)
         values, scales = make(total)
         self.folder = pathlib.Path(self.create_tempdir().full_path)
@@ -121,18 +122,18 @@ class WriteTest(StoreCase):
             writer = stack.enter_context(self.open())
             for count, then in steps:
                 self.assertLessEqual(writer.length, total)
-                here = slice(writer.length, writer.length + count)
-                writer.append(values[here], scales[here])
+                rows = slice(writer.length, writer.length + count)
+                writer.append(values[rows], scales[rows])
                 if then == "flush":
                     writer.flush()
                 elif then == "reopen":
                     writer.close()
                     writer = stack.enter_context(self.open())
-        found = contents(self.folder)
+        actual = contents(self.folder)
         self.folder = pathlib.Path(self.create_tempdir().full_path)
         with self.open() as writer:
             writer.append(values, scales)
-        self.assertEqual(found, contents(self.folder))
+        self.assertEqual(actual, contents(self.folder))
 
     def test_images_are_seen_after_a_flush(self):
         values, scales = make(11)
@@ -142,21 +143,21 @@ class WriteTest(StoreCase):
             writer.flush()
             self.assertLen(ClassVectorStore(self.folder), 11)
 
-    def test_an_error_inside_keeps_whole_fragments_and_frees_the_store(self):
+    def test_an_error_inside_keeps_full_shards_and_releases_the_store(self):
         with self.assertRaisesRegex(KeyError, "mine"), self.open() as writer:
             writer.append(*make(11))
             raise KeyError("mine")
         with self.open() as writer:
             self.assertEqual(writer.length, 8)
 
-    def test_killed_at_20_moments_it_goes_on_to_the_same_bytes(self):
+    def test_a_writer_killed_20_times_writes_the_same_bytes(self):
         whole, killed = self.folder / "whole", self.folder / "killed"
         with self._runner(whole) as run:
-            longest = run(-1)
+            whole_run_s = run(-1)
         random, lengths = np.random.default_rng(0), []
         with self._runner(killed) as run:
             for _ in range(20):
-                run(random.uniform(0, longest / 8))
+                run(random.uniform(0, whole_run_s / 8))
                 if (killed / "store.json").exists():
                     lengths.append(self._check_committed(killed))
             self.assertEqual(lengths, sorted(lengths))
@@ -166,28 +167,31 @@ class WriteTest(StoreCase):
 
     @contextlib.contextmanager
     def _runner(self, folder, images=600):
-        """A function that lets a writer run and kills it after so many seconds, or not; it says how long it ran."""
+        """Yields a function that runs a writer and kills it after some seconds; it returns the seconds of the run.
+
+        A negative number of seconds lets the writer finish.
+        """
         command = [sys.executable, "-c", RUNNER, str(folder), str(images)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with subprocess.Popen(command, cwd=shared.ROOT, text=True, **pipes) as process:
 
             def run(seconds):
                 print(seconds, file=process.stdin, flush=True)
-                status, taken = process.stdout.readline().split()
+                status, run_s = process.stdout.readline().split()
                 if seconds < 0:
                     self.assertEqual(int(status), 0)
-                return float(taken)
+                return float(run_s)
 
             yield run
             process.stdin.close()
 
     def _check_committed(self, folder):
-        """How many images there are; each of them is whole."""
+        """Checks that some images are complete; returns the number of images."""
         store = ClassVectorStore(folder)
         for row in range(0, len(store), 37):
             expected = np.random.default_rng(row).integers(-127, 128, (1, 50, 16), dtype=np.int8)
-            found = store.vectors(np.array([row]), np.arange(50)).values
-            np.testing.assert_array_equal(found.swapaxes(0, 1), expected)
+            actual = store.vectors(np.array([row]), np.arange(50)).values
+            np.testing.assert_array_equal(actual.swapaxes(0, 1), expected)
         return len(store)
 
     @parameterized.parameters(
@@ -204,17 +208,17 @@ class WriteTest(StoreCase):
 
 
 class RefusalTest(StoreCase):
-    def test_other_conditions_are_named(self):
+    def test_other_fingerprints_and_layouts_are_named(self):
         self.fill(3)
-        before = contents(self.folder)
+        original = contents(self.folder)
         for change, message in (
             ({"weights": "other"}, 'weights: "abc" there, "other" now'),
             ({"protocol": "authors_code"}, 'protocol: "paper" there, "authors_code" now'),
             ({"whitening": None}, 'whitening: "123" there, null now'),
         ):
-            for opened in (self.open, lambda f: ClassVectorStore(self.folder, f)):
+            for open_store in (self.open, lambda fingerprint: ClassVectorStore(self.folder, fingerprint)):
                 with self.assertRaisesRegex(StaleStoreError, message):
-                    opened(FINGERPRINT | change)
+                    open_store(FINGERPRINT | change)
         for change, message in (
             ({"dim": 7}, "dim: 6 there, 7 now"),
             ({"classes": (1,)}, "classes"),
@@ -222,9 +226,9 @@ class RefusalTest(StoreCase):
         ):
             with self.assertRaisesRegex(StaleStoreError, message):
                 self.open(**change)
-        self.assertEqual(contents(self.folder), before)
+        self.assertEqual(contents(self.folder), original)
 
-    def test_one_writer_at_a_time_and_readers_beside_it(self):
+    def test_one_writer_at_a_time_and_any_readers(self):
         self.fill(3)
         with self.open(), self.assertRaisesRegex(StoreBusyError, "in use by another process"):
             self.open()
@@ -258,7 +262,7 @@ class RefusalTest(StoreCase):
         self.fill(8)
         file = self.folder / "values" / "c" / "0" / "0" / "0"
         data = bytearray(file.read_bytes())
-        data[len(CLASSES) * FRAGMENT * DIM] ^= 8
+        data[len(CLASSES) * SHARD_IMAGES * DIM] ^= 8
         file.write_bytes(data)
         with self.assertRaisesRegex(StaleStoreError, "its index does not fit"):
             read_all(ClassVectorStore(self.folder), np.array([0]))
@@ -284,17 +288,17 @@ class RefusalTest(StoreCase):
         ({"classes": (1, 1)}, "distinct, ascending"),
         ({"fragment": 0}, "at least 1 dimension and 1 image"),
     )
-    def test_layouts_that_cannot_be(self, change, message):
+    def test_invalid_layouts(self, change, message):
         with self.assertRaisesRegex(ValueError, message):
             StoreConfig(**({"classes": CLASSES, "dim": DIM} | change))
 
     def test_descriptors_do_not_leak(self):
         self.fill(20)
-        before = _open_files()
+        num_open = _open_files()
         for _ in range(5):
             read_all(ClassVectorStore(self.folder), np.array([0, 1]))
             self.open().close()
-        self.assertLessEqual(_open_files(), before + 1)
+        self.assertLessEqual(_open_files(), num_open + 1)
 
 
 if __name__ == "__main__":

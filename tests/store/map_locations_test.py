@@ -22,30 +22,30 @@ def maps(seed=0):
 
 
 class MapLocationsCase(absltest.TestCase):
-    """What a folder and an object store have in common."""
+    """The base of the tests of maps in a folder and on an object store."""
 
-    def start_anew(self):
+    def make_location(self):
         self.location = pathlib.Path(self.create_tempdir().full_path, "maps")
 
     def setUp(self):
         super().setUp()
-        self.start_anew()
+        self.make_location()
         self.store = MapStore(self.location)
 
     def assert_holds(self, name, expected):
-        found = MapStore(self.location).read(name)
-        self.assertEqual(found.keys(), expected.keys())
+        actual = MapStore(self.location).read(name)
+        self.assertEqual(actual.keys(), expected.keys())
         for key, values in expected.items():
             step = np.abs(values).max(axis=(0, 1)) / 127
-            self.assertTrue(np.all(np.abs(found[key] - values) <= 1.0001 * step), key)
+            self.assertTrue(np.all(np.abs(actual[key] - values) <= 1.0001 * step), key)
 
 
 class FolderTest(MapLocationsCase):
-    def test_images_come_and_go(self):
+    def test_images_are_added_and_removed(self):
         self.assertNotIn("ab12", self.store)
         self.assertEqual(self.store.names(), set())
         self.store.write("ab12", **maps())
-        self.store.write("ab123", **maps(1))  # one name begins like another
+        self.store.write("ab123", **maps(1))  # has the first name as a prefix
         self.store.write("cd34", **maps(2))
         self.assertIn("ab12", self.store)
         self.assertNotIn("ab1", self.store)
@@ -60,7 +60,7 @@ class FolderTest(MapLocationsCase):
         with self.assertRaisesRegex(StaleStoreError, "ab12.npz cannot be read"):
             self.store.read("ab12")
 
-    def test_what_the_maps_depend_on(self):
+    def test_another_fingerprint_is_refused(self):
         self.store.claim(FINGERPRINT)
         MapStore(self.location).claim(FINGERPRINT)
         with self.assertRaisesRegex(StaleStoreError, 'weights: "abc" there, "other" now'):
@@ -70,19 +70,20 @@ class FolderTest(MapLocationsCase):
 
     def test_a_damaged_image_is_named(self):
         self.store.write("ab12", **maps())
-        place = tensorstore.KvStore.open(self.kvstore()).result()
-        whole = place.read("ab/ab12.npz").result().value
+        kvstore = tensorstore.KvStore.open(self.kvstore()).result()
+        whole = kvstore.read("ab/ab12.npz").result().value
+        message = "ab/ab12.npz cannot be read .*; remove it to have it computed anew"
         for damaged in (b"", whole[:100], whole[:-1]):
-            place.write("ab/ab12.npz", damaged).result()
-            with self.assertRaisesRegex(StaleStoreError, "ab/ab12.npz cannot be read .*; remove it to make it anew"):
+            kvstore.write("ab/ab12.npz", damaged).result()
+            with self.assertRaisesRegex(StaleStoreError, message):
                 MapStore(self.location).read("ab12")
 
     def kvstore(self):
         return {"driver": "file", "path": f"{self.location}/"}
 
-    def test_what_killed_writers_left_is_swept(self):
+    def test_partial_files_of_killed_writers_are_removed(self):
         if not isinstance(self.location, pathlib.Path):
-            return  # an object appears whole, there is nothing to sweep
+            return  # there are no partial objects
         self.store.write("ab12", **maps())
         (self.location / "ab" / "ab34.0123.partial").write_bytes(b"half")
         self.assertEqual(self.store.names(), {"ab12"})
@@ -91,9 +92,9 @@ class FolderTest(MapLocationsCase):
 
 
 class ObjectsTest(FolderTest):
-    """The same on an S3 server, found by the environment."""
+    """The same tests on an S3 server that environment variables name."""
 
-    def start_anew(self):
+    def make_location(self):
         stack = contextlib.ExitStack()
         self.addCleanup(stack.close)
         self.bucket = stack.enter_context(servers.s3_bucket())

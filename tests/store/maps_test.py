@@ -27,23 +27,23 @@ from cwcf_jax.store import MapStore
 
 savez = np.savez
 
-def dying(stream, **arrays):
+def write_half(stream, **arrays):
     stream.write(b"half of it")
     stream.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 
 with MapStore.exclusive(sys.argv[1], {}) as store:
     store.write(0, features=np.ones((2, 3, 4)))
-    np.savez = dying
+    np.savez = write_half
     store.write(1, features=np.ones((2, 3, 4)))
 """
 
 
 def make_maps(seed, shape=(3, 4)):
-    """Of two layers of different shape, as halves."""
+    """Draws float16 maps of two layers with different shapes."""
     random = np.random.default_rng(seed)
     shapes = {"features": (*shape, 5), "cam_features": (shape[0] - 1, shape[1] - 2, 2)}
-    return {name: random.normal(size=one).astype(np.float16) for name, one in shapes.items()}
+    return {name: random.normal(size=size).astype(np.float16) for name, size in shapes.items()}
 
 
 class MapStoreCase(parameterized.TestCase):
@@ -63,11 +63,11 @@ class MapStoreCase(parameterized.TestCase):
         return self.folder / f"{row:07d}.npz"
 
     def assert_maps(self, store, row, seed=None):
-        found, expected = store.read(row), make_maps(row if seed is None else seed)
-        self.assertEqual(found.keys(), expected.keys())
-        for name, one in expected.items():
-            self.assertEqual(found[name].dtype, np.float16)
-            np.testing.assert_array_equal(found[name], one)
+        actual, expected = store.read(row), make_maps(row if seed is None else seed)
+        self.assertEqual(actual.keys(), expected.keys())
+        for name, values in expected.items():
+            self.assertEqual(actual[name].dtype, np.float16)
+            np.testing.assert_array_equal(actual[name], values)
 
 
 class RoundTripTest(MapStoreCase):
@@ -89,12 +89,12 @@ class RoundTripTest(MapStoreCase):
     @settings(deadline=None, max_examples=60)
     @given(arrays.arrays(np.float32, (2, 3, 2), elements=st.floats(2.0**-14, 65504, width=32)))
     def test_a_relative_error_of_5e_4(self, maps):
-        """As the class says, for the normal numbers of float16."""
+        """The relative error holds for the normal numbers of float16."""
         store = MapStore(self.create_tempdir().full_path, dtype="float16")
-        store.write(0, one=maps, other=-maps)
-        found = store.read(0)
-        for name, expected in (("one", maps), ("other", -maps)):
-            error = np.abs(found[name].astype(np.float64) - expected)
+        store.write(0, first=maps, second=-maps)
+        actual = store.read(0)
+        for name, expected in (("first", maps), ("second", -maps)):
+            error = np.abs(actual[name].astype(np.float64) - expected)
             self.assertLessEqual(float(np.max(error / np.abs(expected.astype(np.float64)))), 5e-4)
 
     @settings(deadline=None, max_examples=60)
@@ -102,37 +102,37 @@ class RoundTripTest(MapStoreCase):
     def test_int8_is_within_half_a_step_and_keeps_what_is_not_zero(self, maps):
         maps[np.abs(maps) < 1e-3] = 0
         store = MapStore(self.create_tempdir().full_path, dtype="int8")
-        store.write(0, one=maps)
-        found = store.read(0)["one"]
+        store.write(0, features=maps)
+        actual = store.read(0)["features"]
         step = np.abs(maps.astype(np.float64)).max(axis=(0, 1)) / 127
-        error = np.abs(found - maps.astype(np.float64))
+        error = np.abs(actual - maps.astype(np.float64))
         small = np.abs(maps) < step / 2
         self.assertTrue(np.all(error <= np.where(small, 1.0001, 0.5001) * step + 1e-9))
-        np.testing.assert_array_equal(np.sign(found), np.sign(maps))
-        self.assertEqual(found.dtype, np.float32)
+        np.testing.assert_array_equal(np.sign(actual), np.sign(maps))
+        self.assertEqual(actual.dtype, np.float32)
 
-    def test_int8_takes_half_the_bytes_and_is_another_store(self):
+    def test_int8_needs_half_the_bytes_and_another_store(self):
         maps = {"features": np.random.default_rng(0).normal(size=(20, 30, 64)).astype(np.float32)}
         with self.open() as store:
             store.write(0, **maps)
-            large = self.file(0).stat().st_size
+            float16_bytes = self.file(0).stat().st_size
         with self.assertRaisesRegex(StaleStoreError, 'dtype: null there, "int8" now'), self.open(dtype="int8"):
             pass
         self.folder = self.folder.with_name("compact")
         with self.open(dtype="int8") as store:
             store.write(0, **maps)
-        self.assertLess(self.file(0).stat().st_size, 0.52 * large)
+        self.assertLess(self.file(0).stat().st_size, 0.52 * float16_bytes)
 
-    def test_int8_of_maps_that_are_mostly_zero_takes_less(self):
+    def test_int8_needs_less_for_maps_that_are_mostly_zero(self):
         random = np.random.default_rng(0)
         maps = np.maximum(random.normal(-1, 1, (20, 30, 64)), 0).astype(np.float32)
         store = MapStore(self.folder, dtype="int8")
-        store.write("picture", one=maps)
+        store.write("picture", features=maps)
         self.assertLess((self.folder / "pi" / "picture.npz").stat().st_size, 0.35 * maps.size)
         step = maps.max(axis=(0, 1)) / 127
-        self.assertLessEqual(float(np.max(np.abs(store.read("picture")["one"] - maps) - 1.001 * step)), 0.0)
+        self.assertLessEqual(float(np.max(np.abs(store.read("picture")["features"] - maps) - 1.001 * step)), 0.0)
 
-    def test_int8_of_format_1_is_read_and_gone_on_with(self):
+    def test_int8_of_format_1_is_read_and_becomes_format_2(self):
         values, scales = quantize(make_maps(0)["features"].astype(np.float32), axis=(0, 1))
         expected = values.astype(np.float32) * scales
         (self.folder / "ab").mkdir(parents=True)
@@ -151,11 +151,11 @@ class RoundTripTest(MapStoreCase):
         with self.assertRaisesRegex(ValueError, "unknown type of maps 'int4'; known: float16, int8"):
             MapStore(self.folder, dtype="int4")
 
-    def test_what_float16_cannot_hold_is_cut(self):
+    def test_values_beyond_float16_are_clipped(self):
         with self.open() as store:
             store.write(0, features=np.array([[[1e5, -1e9, 65504.0, 70000.0, np.inf, -np.inf, 1.0]]], np.float32))
-            found = store.read(0)["features"]
-        np.testing.assert_array_equal(found, [[[65504, -65504, 65504, 65504, 65504, -65504, 1]]])
+            actual = store.read(0)["features"]
+        np.testing.assert_array_equal(actual, [[[65504, -65504, 65504, 65504, 65504, -65504, 1]]])
 
     def test_written_again(self):
         with self.open() as store:
@@ -178,7 +178,7 @@ class DamageTest(MapStoreCase):
         self.assertStartsWith(str(caught.exception), f"{self.file(row)} cannot be read (")
         self.assertIn("remove it", str(caught.exception))
 
-    def test_not_there(self):
+    def test_a_missing_file(self):
         self.fill(0)
         self.assert_damaged(1)
 
@@ -190,29 +190,28 @@ class DamageTest(MapStoreCase):
         self.assert_damaged(0)
 
     @parameterized.parameters(b"not an archive", b"\x80\x04K\x01.", b"\x93NUMPY", bytes(200))
-    def test_something_else(self, content):
+    def test_a_file_of_another_format(self, content):
         self.fill(0)
         self.file(0).write_bytes(content)
         self.assert_damaged(0)
 
-    def test_changed_values_are_noticed(self):
+    def test_changed_values_are_detected(self):
         self.fill(0)
         content = bytearray(self.file(0).read_bytes())
-        at = content.index(make_maps(0)["features"].tobytes())
-        content[at] ^= 1
+        content[content.index(make_maps(0)["features"].tobytes())] ^= 1
         self.file(0).write_bytes(content)
         self.assert_damaged(0)
 
     def test_any_changed_byte_of_the_directory(self):
-        """In an archive's directory stand the method of compression and its flags; zipfile has errors of its own."""
+        """The directory of an archive holds compression methods and flags, for which zipfile raises its own errors."""
         self.fill(0)
         content = self.file(0).read_bytes()
         directory = content.index(b"PK\1\2")
-        for at, change in itertools.product(range(directory, directory + 46), (0x01, 0x80, 0xFF)):
+        for offset, change in itertools.product(range(46), (0x01, 0x80, 0xFF)):
             changed = bytearray(content)
-            changed[at] ^= change
+            changed[directory + offset] ^= change
             self.file(0).write_bytes(changed)
-            with self.open() as store, self.subTest(at=at - directory, change=change):
+            with self.open() as store, self.subTest(offset=offset, change=change):
                 try:
                     store.read(0)
                 except StaleStoreError as error:
@@ -220,36 +219,36 @@ class DamageTest(MapStoreCase):
 
     @parameterized.parameters("float16", "int8")
     def test_any_changed_byte(self, dtype):
-        """It is noticed, or changes nothing: wherever it is, and whatever to."""
+        """A changed byte anywhere in a file either raises an error that names the file, or changes no map."""
         store, random = MapStore(self.folder, dtype=dtype), np.random.default_rng(0)
-        store.write("one", **make_maps(0))
-        expected, file = store.read("one"), self.folder / "on" / "one.npz"
-        content, noticed = file.read_bytes(), 0
-        for at, value in zip(random.integers(len(content), size=1000), random.integers(1, 256, 1000), strict=True):
+        store.write("picture", **make_maps(0))
+        expected, file = store.read("picture"), self.folder / "pi" / "picture.npz"
+        content, num_errors = file.read_bytes(), 0
+        for i, value in zip(random.integers(len(content), size=1000), random.integers(1, 256, 1000), strict=True):
             changed = bytearray(content)
-            changed[at] ^= value
+            changed[i] ^= value
             file.write_bytes(changed)
             try:
-                found = store.read("one")
+                actual = store.read("picture")
             except StaleStoreError as error:
                 self.assertStartsWith(str(error), str(file))
-                noticed += 1
+                num_errors += 1
             else:
-                for name in found.keys() & expected.keys():
-                    np.testing.assert_array_equal(found[name], expected[name])
-        self.assertGreater(noticed, 500)
+                for name in actual.keys() & expected.keys():
+                    np.testing.assert_array_equal(actual[name], expected[name])
+        self.assertGreater(num_errors, 500)
 
     def test_a_shape_that_does_not_fit(self):
-        """A checksum is right for it: of maps that nobody wrote, no more is expanded than they say that they have."""
-        store, file = MapStore(self.folder, dtype="int8"), self.folder / "on" / "one.npz"
-        store.write("one", **make_maps(0))
+        """The checksums of the file are right, but the recorded shape is not: no more than this shape is expanded."""
+        store, file = MapStore(self.folder, dtype="int8"), self.folder / "pi" / "picture.npz"
+        store.write("picture", **make_maps(0))
         content = dict(np.load(file))
         for shape in ((3, 4, 6), (3, 4, 4), (3, 4), (3, 4, -5), (0, 4, 5)):
             np.savez(file, **content | {"features shape": np.array(shape)})
             with self.assertRaisesRegex(StaleStoreError, f"{file} cannot be read"):
-                store.read("one")
+                store.read("picture")
 
-    def test_others_are_still_read(self):
+    def test_other_images_are_still_read(self):
         self.fill(0, 1)
         self.file(0).write_bytes(b"")
         with self.open() as store:
@@ -260,12 +259,12 @@ class DamageTest(MapStoreCase):
 
 class KillTest(MapStoreCase):
     def test_an_interrupted_write_leaves_no_row(self):
-        def dying(stream, **_):
+        def write_half(stream, **_):
             stream.write(b"half of it")
             raise KeyboardInterrupt
 
         with self.open() as store:
-            with mock.patch.object(maps_module.np, "savez", dying), self.assertRaises(KeyboardInterrupt):
+            with mock.patch.object(maps_module.np, "savez", write_half), self.assertRaises(KeyboardInterrupt):
                 store.write(2, **make_maps(2))
             self.assertIn(2, store.missing(range(LENGTH)))
             store.write(2, **make_maps(2))
@@ -284,8 +283,8 @@ class KillTest(MapStoreCase):
 
     def test_a_killed_process(self):
         command = [sys.executable, "-c", KILLED, str(self.folder)]
-        done = subprocess.run(command, cwd=shared.ROOT, check=False)
-        self.assertEqual(done.returncode, -signal.SIGKILL)
+        process = subprocess.run(command, cwd=shared.ROOT, check=False)
+        self.assertEqual(process.returncode, -signal.SIGKILL)
         self.assertLen(list(self.folder.glob("0000001.npz.*.partial")), 1)
         with self.open({}) as store:
             self.assertEqual(store.missing(range(LENGTH)), [1, 2, 3, 4])
@@ -306,7 +305,7 @@ class OpeningTest(MapStoreCase):
             pass
         self.assertIn(message, str(caught.exception))
         self.assertIn(str(self.folder), str(caught.exception))
-        with self.open() as store:  # not locked, not changed
+        with self.open() as store:  # neither locked nor changed
             self.assert_maps(store, 0)
 
     def test_another_format(self):

@@ -1,4 +1,4 @@
-"""A small store of pooled rows in a folder of its own, for the tests of it and of its files."""
+"""This module makes a small store of pooled rows, for the tests of its rows and of its files."""
 
 import pathlib
 

@@ -95,7 +95,7 @@ class RowsTest(StoreCase):
         pwrite = os.pwrite
         with (
             self.open() as store,
-            mock.patch.object(rows_module.os, "pwrite", lambda file, data, at: pwrite(file, data[:5], at)),
+            mock.patch.object(rows_module.os, "pwrite", lambda file, data, offset: pwrite(file, data[:5], offset)),
         ):
             store.write(2, **make_row(2))
             self.assert_row(store, 2)
@@ -103,13 +103,13 @@ class RowsTest(StoreCase):
 
     @parameterized.parameters(range(5))
     def test_a_row_that_failed_halfway_is_not_done(self, good_writes):
-        pwrite, left = os.pwrite, [good_writes]
+        pwrite, remaining = os.pwrite, [good_writes]
 
-        def failing(file, data, at):
-            if not left[0]:
+        def failing(file, data, offset):
+            if not remaining[0]:
                 raise OSError(errno.ENOSPC, "disk full")
-            left[0] -= 1
-            return pwrite(file, data, at)
+            remaining[0] -= 1
+            return pwrite(file, data, offset)
 
         with self.open() as store:
             with mock.patch.object(rows_module.os, "pwrite", failing), self.assertRaisesRegex(OSError, "disk full"):
@@ -126,11 +126,11 @@ class ClassVectorsTest(StoreCase):
         self.store = self.enterContext(self.open())
 
     def expected(self, rows, ids):
-        """Eq. 4, one at a time: the class sum times the channel weights, by channel."""
+        """Computes Eq. 4 for one class of one row at a time: the class sum times the channel weights, by channel."""
         return np.array(
             [
-                [make_row(row)["class_sums"][c] * make_row(row)["channel_weights"] for c in own]
-                for row, own in zip(rows, ids, strict=True)
+                [make_row(row)["class_sums"][c] * make_row(row)["channel_weights"] for c in row_ids]
+                for row, row_ids in zip(rows, ids, strict=True)
             ]
         )
 
@@ -144,16 +144,16 @@ class ClassVectorsTest(StoreCase):
     )
     def test_shared_classes(self, rows, indices):
         for ids in ([6], [5, 0, 5], [2, 6, 0, 1]):
-            found = self.store.class_vectors(rows, np.array(ids))
-            self.assertEqual((found.shape, found.dtype), ((len(indices), len(ids), DIM), np.float32))
-            np.testing.assert_array_equal(found, self.expected(indices, [ids] * len(indices)))
+            actual = self.store.class_vectors(rows, np.array(ids))
+            self.assertEqual((actual.shape, actual.dtype), ((len(indices), len(ids), DIM), np.float32))
+            np.testing.assert_array_equal(actual, self.expected(indices, [ids] * len(indices)))
 
     def test_without_channel_weights(self):
         self.store.close()
         shape = {"length": LENGTH, "classes": CLASSES, "dim": DIM}
         with PooledStore(self.folder, FINGERPRINT, **shape, channel_weighting=False) as store:
-            found = store.class_vectors(np.array([3, 1]), np.array([2, 5]))
-        np.testing.assert_array_equal(found, [make_row(row)["class_sums"][[2, 5]] for row in (3, 1)])
+            actual = store.class_vectors(np.array([3, 1]), np.array([2, 5]))
+        np.testing.assert_array_equal(actual, [make_row(row)["class_sums"][[2, 5]] for row in (3, 1)])
 
     @parameterized.parameters(
         (slice(1, 4), [1, 2, 3]),
@@ -162,36 +162,36 @@ class ClassVectorsTest(StoreCase):
     )
     def test_each_rows_own_classes(self, rows, indices):
         for ids in ([[6], [0], [3]], [[0, 1, 2], [6, 5, 4], [3, 3, 3]], [[5, 0], [2, 1], [0, 6]]):
-            found = self.store.class_vectors(rows, np.array(ids))
-            np.testing.assert_array_equal(found, self.expected(indices, ids))
+            actual = self.store.class_vectors(rows, np.array(ids))
+            np.testing.assert_array_equal(actual, self.expected(indices, ids))
 
-    def test_the_store_keeps_its_values(self):
+    def test_reading_class_vectors_changes_no_row(self):
         self.store.class_vectors(slice(None), np.arange(CLASSES))
         for index in range(LENGTH):
             self.assert_row(self.store, index)
 
 
 class ScalesTest(StoreCase):
-    def test_of_the_same_images(self):
+    def test_stores_of_the_same_images(self):
         self.fill(*range(LENGTH))
-        other = self.root / "other"
+        folder = self.root / "second"
         shape = {"length": LENGTH, "classes": CLASSES, "dim": DIM}
-        with self.open() as one, PooledStore(other, FINGERPRINT, **shape) as two:
+        with self.open() as first, PooledStore(folder, FINGERPRINT, **shape) as second:
             for index in range(1, LENGTH):
-                two.write(index, **make_row(index + 50))
-            both = PooledScales([one, two])
-            self.assertEqual(both.scales, (one, two))
-            self.assertEqual(one.scales, (one,))
+                second.write(index, **make_row(index + 50))
+            both = PooledScales([first, second])
+            self.assertEqual(both.scales, (first, second))
+            self.assertEqual(first.scales, (first,))
             self.assertEqual((both.length, both.done.tolist()), (LENGTH, [False] + [True] * (LENGTH - 1)))
             for name in ("logits", "sums", "channel_weights"):
-                np.testing.assert_array_equal(getattr(both, name), getattr(one, name))
+                np.testing.assert_array_equal(getattr(both, name), getattr(first, name))
             rows, ids = np.array([3, 1]), np.array([2, 5])
-            np.testing.assert_array_equal(both.class_vectors(rows, ids), one.class_vectors(rows, ids))
+            np.testing.assert_array_equal(both.class_vectors(rows, ids), first.class_vectors(rows, ids))
 
-    def test_of_others(self):
+    def test_stores_of_other_images_are_refused(self):
         shape = {"length": LENGTH + 1, "classes": CLASSES, "dim": DIM}
-        with self.open() as one, PooledStore(self.root / "other", FINGERPRINT, **shape) as two:
-            for stores in ([], [one, two]):
+        with self.open() as first, PooledStore(self.root / "second", FINGERPRINT, **shape) as second:
+            for stores in ([], [first, second]):
                 with self.assertRaisesRegex(ValueError, "must be of the same images"):
                     PooledScales(stores)
 

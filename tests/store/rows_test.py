@@ -1,4 +1,4 @@
-"""The folder of a `PooledStore`: when it may be opened, by whom, and what a killed process leaves."""
+"""These tests check the folder of a `PooledStore`: fingerprints, locks, and the files of killed processes."""
 
 import contextlib
 import gc
@@ -38,20 +38,20 @@ print("finished", flush=True)
 """
 
 
-def descriptors():
-    gc.collect()  # memory maps hold their files until they are collected
+def count_descriptors():
+    gc.collect()  # memory maps keep their files open until they are collected
     return len(list(pathlib.Path("/proc/self/fd").iterdir()))
 
 
 class OpeningTest(StoreCase):
     def assert_stale(self, *parts, **changes):
-        before = contents(self.folder)
+        original = contents(self.folder)
         with self.assertRaises(StaleStoreError) as caught:
             self.open(**changes)
         message = str(caught.exception)
         for part in (str(self.folder), *parts):
             self.assertIn(part, message)
-        self.assertEqual(contents(self.folder), before)
+        self.assertEqual(contents(self.folder), original)
         return message
 
     @parameterized.parameters(
@@ -75,14 +75,14 @@ class OpeningTest(StoreCase):
         self.assert_stale('weights: "abc123" there, null now', fingerprint={"regions": None, "preprocessing": {}})
 
     @parameterized.parameters(9, 4)
-    def test_another_length(self, now):
+    def test_another_length(self, length):
         self.fill(0, 3)
-        self.assert_stale(f"length: {LENGTH} there, {now} now", length=now)
+        self.assert_stale(f"length: {LENGTH} there, {length} now", length=length)
 
     @parameterized.parameters(("classes", 8), ("dim", 4), ("dim", 2))
-    def test_another_shape(self, name, now):
+    def test_another_shape(self, name, size):
         self.fill(0, 3)
-        self.assert_stale(f'fields: {{"sums": [{DIM}]', **{name: now})
+        self.assert_stale(f'fields: {{"sums": [{DIM}]', **{name: size})
 
     def test_every_difference_is_named(self):
         self.fill(0)
@@ -104,7 +104,7 @@ class OpeningTest(StoreCase):
 
     def test_equal_after_json(self):
         self.fill(0)
-        mean = (1.5, 2.0)  # comes back as a list
+        mean = (1.5, 2.0)  # a list after JSON
         with self.open(
             {"regions": None, "preprocessing": {"resize": "min720", "mean": mean}, "weights": "abc123"}
         ) as store:
@@ -118,7 +118,7 @@ class OpeningTest(StoreCase):
 
     @parameterized.parameters(*FIELDS)
     def test_a_damaged_file_is_refused(self, name):
-        """Made shorter behind our back; filled up with zeros its rows would still count as done."""
+        """If the shortened file were filled up with zeros, its rows would still count as done."""
         self.fill(0, 4)
         os.truncate(self.folder / f"{name}.f32", 8)
         self.assert_stale(f"{name}.f32")
@@ -141,25 +141,25 @@ class OpeningTest(StoreCase):
             self.assertEqual(store.length, LENGTH)
 
     @parameterized.parameters(range(10))
-    def test_killed_while_it_was_made(self, steps):
-        """Whatever a kill leaves behind of a store without rows, the next run takes it over."""
-        left = [steps]
+    def test_killed_while_the_store_was_created(self, steps):
+        """After a kill at any step before the first row, the next run opens the store."""
+        remaining = [steps]
         real = {name: getattr(os, name) for name in ("ftruncate", "fsync", "replace")}
         real["write_text"] = pathlib.Path.write_text
 
-        def dying(name):
+        def interrupted(name):
             def step(*args, **options):
-                if not left[0]:
+                if not remaining[0]:
                     raise KeyboardInterrupt
-                left[0] -= 1
+                remaining[0] -= 1
                 return real[name](*args, **options)
 
             return step
 
         with (
-            mock.patch.multiple(os, **{name: dying(name) for name in ("ftruncate", "fsync", "replace")}),
-            mock.patch.object(pathlib.Path, "write_text", dying("write_text")),
-            mock.patch.object(pathlib.Path, "unlink"),  # which a killed process cannot
+            mock.patch.multiple(os, **{name: interrupted(name) for name in ("ftruncate", "fsync", "replace")}),
+            mock.patch.object(pathlib.Path, "write_text", interrupted("write_text")),
+            mock.patch.object(pathlib.Path, "unlink"),  # a killed process removes nothing
             contextlib.suppress(KeyboardInterrupt),
         ):
             self.open().close()
@@ -176,8 +176,9 @@ class OpeningTest(StoreCase):
         self.assertEqual(stored, FINGERPRINT | {"format": rows_module.FORMAT, "length": LENGTH, "fields": fields})
 
     def test_two_stores_side_by_side(self):
-        with self.open() as one, PooledStore(self.root / "two", FINGERPRINT, length=2, classes=1, dim=1) as two:
-            self.assertEqual((one.length, two.length), (LENGTH, 2))
+        folder = self.root / "second"
+        with self.open() as first, PooledStore(folder, FINGERPRINT, length=2, classes=1, dim=1) as second:
+            self.assertEqual((first.length, second.length), (LENGTH, 2))
 
 
 class LockTest(StoreCase):
@@ -185,7 +186,7 @@ class LockTest(StoreCase):
         with self.open() as first:
             with self.assertRaisesRegex(StoreBusyError, f"{self.folder} is in use by another process"):
                 self.open()
-            with self.assertRaises(StoreBusyError):  # before anything is compared
+            with self.assertRaises(StoreBusyError):  # raised before fingerprints are compared
                 self.open({"weights": "other"})
             first.write(0, **make_row(0))
         with self.open() as second:
@@ -205,40 +206,40 @@ class LockTest(StoreCase):
         del caught
 
     def test_closing_leaves_no_files_open(self):
-        before = descriptors()
+        num_open = count_descriptors()
         store = self.open()
-        self.assertGreater(descriptors(), before)
+        self.assertGreater(count_descriptors(), num_open)
         store.close()
         del store
-        self.assertEqual(descriptors(), before)
+        self.assertEqual(count_descriptors(), num_open)
 
-    def test_closing_twice_does_no_harm(self):
+    def test_closing_twice(self):
         store = self.open()
         store.close()
-        other = [os.open(os.devnull, os.O_RDONLY) for _ in range(9)]  # which take over the numbers of the store's files
+        reused = [os.open(os.devnull, os.O_RDONLY) for _ in range(9)]  # reuse the descriptors of the store's files
         store.close()
-        for file in other:
-            os.close(file)
+        for descriptor in reused:
+            os.close(descriptor)
 
     def test_failed_openings_leave_no_files_open(self):
         self.fill(2)
-        before = descriptors()
+        num_open = count_descriptors()
         with self.assertRaises(StaleStoreError):
             self.open({"weights": "other"})
-        self.assertEqual(descriptors(), before)
+        self.assertEqual(count_descriptors(), num_open)
         with (
             mock.patch.object(np, "memmap", side_effect=OSError("no memory")),
             self.assertRaisesRegex(OSError, "no mem"),
         ):
             self.open()
-        self.assertEqual(descriptors(), before)
+        self.assertEqual(count_descriptors(), num_open)
         with self.open(), self.assertRaises(StoreBusyError):
             self.open()
-        self.assertEqual(descriptors(), before)
+        self.assertEqual(count_descriptors(), num_open)
 
 
 class KillTest(StoreCase):
-    """A process that writes is killed, twice; what it marked as done is right and the rest is filled in."""
+    """A writing process is killed twice: the rows marked as done are right, and the next process writes the others."""
 
     LENGTH, CLASSES, DIM = 600, 200, 256  # 206 kB a row
 
@@ -246,12 +247,12 @@ class KillTest(StoreCase):
         numbers = [str(number) for number in (self.LENGTH, self.CLASSES, self.DIM)]
         command = [sys.executable, "-c", WRITER, str(self.folder), *numbers]
         process = subprocess.Popen(command, cwd=shared.ROOT, stdin=PIPE, stdout=PIPE, text=True)
-        for cleanup in (process.stdout.close, process.stdin.close, process.wait, process.kill):  # from the last on
+        for cleanup in (process.stdout.close, process.stdin.close, process.wait, process.kill):  # run in reverse order
             self.addCleanup(cleanup)
         self.assertEqual(process.stdout.readline(), "open\n")
         return process
 
-    def open_here(self):
+    def open_store(self):
         return PooledStore(self.folder, {"weights": "abc"}, length=self.LENGTH, classes=self.CLASSES, dim=self.DIM)
 
     def finished_rows(self):
@@ -265,24 +266,24 @@ class KillTest(StoreCase):
                 np.testing.assert_array_equal(row, expected)
 
     def test_kill(self):
-        for enough in (20, 60):
+        for min_rows in (20, 60):
             process = self.start()
             with self.assertRaises(StoreBusyError):
-                self.open_here()
+                self.open_store()
             deadline = time.monotonic() + 60
-            while self.finished_rows() < enough and time.monotonic() < deadline:
+            while self.finished_rows() < min_rows and time.monotonic() < deadline:
                 time.sleep(0.0005)
             process.kill()
             self.assertEqual(process.wait(), -signal.SIGKILL)
-            with self.open_here() as store:
+            with self.open_store() as store:
                 self.check(store)
-                self.assertGreaterEqual(int(store.done.sum()), enough)
+                self.assertGreaterEqual(int(store.done.sum()), min_rows)
                 self.assertNotEmpty(store.missing())
         process = self.start()
         process.stdin.close()
         self.assertEqual(process.stdout.readline(), "finished\n")
         self.assertEqual(process.wait(), 0)
-        with self.open_here() as store:
+        with self.open_store() as store:
             self.assertEmpty(store.missing())
             self.check(store)
 

@@ -1,1 +1,1 @@
-"""Helpers that tests share: oracles, servers, indexes of small pictures, and what tests need but may not find."""
+"""This package contains helpers of the tests: oracles, servers, small indexes, and checks of optional requirements."""

@@ -1,4 +1,4 @@
-"""A real Chromium for tests of the page; they say so loudly where there is none."""
+"""This module starts a Chromium for tests of the page."""
 
 import contextlib
 import os
@@ -7,21 +7,21 @@ import unittest
 
 from tests.support import packages
 
-NAMES = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
+PROGRAMS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 @contextlib.contextmanager
-def opened():
-    """A headless browser; skips the test if there is none, fails it if CWCF_REQUIRE_BROWSER is set."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        message = f"DID NOT RUN: needs a Chromium, by one of the names {', '.join(NAMES)}"
+def open_browser():
+    """Yields a headless browser. Without a Chromium, skips the test, or fails it if CWCF_REQUIRE_BROWSER is set."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        message = f"DID NOT RUN: needs a Chromium, by one of the names {', '.join(PROGRAMS)}"
         if os.environ.get("CWCF_REQUIRE_BROWSER"):
             raise AssertionError(message)
         raise unittest.SkipTest(message)
     with packages.package("playwright.sync_api").sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=found, args=flags)
+        browser = playwright.chromium.launch(executable_path=program, args=flags)
         try:
             yield browser
         finally:

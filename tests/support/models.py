@@ -1,4 +1,4 @@
-"""Models for tests of what follows a network, whichever it is."""
+"""This module makes models for tests that work with any network."""
 
 import functools
 
@@ -12,7 +12,7 @@ from tests.support.slow import cases
 
 @functools.cache
 def any_model(**options):
-    """A thin network of 100 classes with random weights, which compiles fast; where CWCF_SLOW is set, SqueezeNet 1.1.
+    """Returns a thin network with random weights, which compiles fast; if CWCF_SLOW is set, SqueezeNet 1.1.
 
     ``options`` are fields of `cwcf_jax.EncoderConfig`.
     """

@@ -1,4 +1,4 @@
-"""What GPUs compute, on a CPU: of every choice between platforms theirs is traced."""
+"""This module runs the GPU code of functions with `jax.lax.platform_dependent` on a CPU."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -9,17 +9,17 @@ import jax
 
 
 @contextlib.contextmanager
-def chosen() -> Iterator[list[Callable[..., Any]]]:
-    """While it lasts; gives what was chosen so far. Traces made before or in it are forgotten."""
-    found: list[Callable[..., Any]] = []
+def gpu_branches() -> Iterator[list[Callable[..., Any]]]:
+    """Selects the GPU branches inside the context; yields the list of branches traced so far. Clears all caches."""
+    branches_traced: list[Callable[..., Any]] = []
 
     def choose(*arguments: Any, default: Callable[..., Any], **branches: Callable[..., Any]) -> Any:
-        found.append(branches.get("cuda", default))
-        return found[-1](*arguments)
+        branches_traced.append(branches.get("cuda", default))
+        return branches_traced[-1](*arguments)
 
     jax.clear_caches()
     try:
         with mock.patch.object(jax.lax, "platform_dependent", choose):
-            yield found
+            yield branches_traced
     finally:
         jax.clear_caches()

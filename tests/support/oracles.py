@@ -1,16 +1,16 @@
-"""The layers and the equations once more, in numpy float64, written from their definitions and sharing no code."""
+"""This module implements layers and equations in numpy float64, from their definitions and without library code."""
 
 import numpy as np
 
 
 def conv_relu(maps, kernel, bias, *, stride=1, groups=1):
-    """[h, w, i] * HWIO, padded by half the kernel."""
+    """Computes a convolution and a ReLU, of maps [h, w, i] and a kernel [k, k, i, o], padded by half the kernel."""
     size = kernel.shape[0]
     pad = size // 2
     padded = np.pad(np.asarray(maps, np.float64), ((pad, pad), (pad, pad), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (0, 1))[::stride, ::stride]
     inputs, outputs = maps.shape[2] // groups, kernel.shape[3] // groups
-    parts = [
+    group_outputs = [
         np.einsum(
             "hwiyx,yxio->hwo",
             windows[:, :, g * inputs : (g + 1) * inputs],
@@ -19,11 +19,11 @@ def conv_relu(maps, kernel, bias, *, stride=1, groups=1):
         )
         for g in range(groups)
     ]
-    return np.maximum(np.concatenate(parts, axis=2) + np.asarray(bias, np.float64), 0.0)
+    return np.maximum(np.concatenate(group_outputs, axis=2) + np.asarray(bias, np.float64), 0.0)
 
 
 def max_pool(maps, *, window, stride, pad=0):
-    """Caffe's: the output size is rounded up, a window is cut to the map."""
+    """Computes max pooling as in Caffe: the output size is rounded up, and windows end at the border of the map."""
     height, width, _ = maps.shape
     rows = max(1, int(np.ceil((height + 2 * pad - window) / stride)) + 1)
     columns = max(1, int(np.ceil((width + 2 * pad - window) / stride)) + 1)
@@ -36,7 +36,7 @@ def max_pool(maps, *, window, stride, pad=0):
 
 
 def min_max(cam):
-    """[h, w] to [0, 1]."""
+    """Normalizes a map [h, w] to the range 0 to 1."""
     low, high = cam.min(), cam.max()
     if high == low:
         return np.full_like(cam, float(high > 0))
@@ -44,33 +44,33 @@ def min_max(cam):
 
 
 def channel_weights(features):
-    """Eq. 2 and 3, one channel at a time."""
+    """Computes the channel weights (Eq. 2 and 3), one channel at a time."""
     height, width, channels = features.shape
-    share = [np.count_nonzero(features[..., k] > 0) / (height * width) for k in range(channels)]
-    return np.array([np.log(sum(share) / q) if q > 0 else 0.0 for q in share])
+    shares = [np.count_nonzero(features[..., k] > 0) / (height * width) for k in range(channels)]
+    return np.array([np.log(sum(shares) / share) if share > 0 else 0.0 for share in shares])
 
 
 def class_vector(features, cam):
-    """Eq. 4, one channel at a time."""
+    """Computes a class vector (Eq. 4), one channel at a time."""
     weights = channel_weights(features)
     return np.array([weights[k] * np.sum(features[..., k] * cam) for k in range(features.shape[2])])
 
 
 def class_power_mean(features, cam, p=3.0):
-    """Each channel's power mean under a map, one channel at a time; 0 for a map of nothing."""
+    """Computes the power mean of each channel, weighted by a map, one channel at a time; 0 if the map is 0."""
     total = cam.sum()
     means = [np.sum(cam * features[..., k] ** p) / total if total > 0 else 0.0 for k in range(features.shape[2])]
     return np.array(means) ** (1.0 / p)
 
 
 def l2(vector):
-    """To norm 1; zero stays zero."""
+    """Normalizes a vector to norm 1; the zero vector stays zero."""
     norm = np.sqrt(np.sum(np.square(vector, dtype=np.float64)))
     return vector / norm if norm > 0 else np.zeros_like(vector, np.float64)
 
 
 def whitening(vectors, dim):
-    """PCA by singular values: mean, [k, d] directions divided by the standard deviation (n - 1)."""
+    """Fits a PCA by singular values; returns the mean and the projection [k, d] to unit variance (n - 1)."""
     vectors = np.asarray(vectors, np.float64)
     mean = vectors.mean(axis=0)
     _, singular, directions = np.linalg.svd(vectors - mean, full_matrices=False)
@@ -78,7 +78,7 @@ def whitening(vectors, dim):
 
 
 def descriptor(vectors, mean=None, projection=None):
-    """l2, whitening, l2, sum over classes, l2."""
+    """Aggregates class vectors: normalizes, whitens and normalizes each, sums them, and normalizes the sum."""
     total = 0.0
     for vector in vectors:
         unit = l2(vector)
@@ -89,31 +89,31 @@ def descriptor(vectors, mean=None, projection=None):
 
 
 def reciprocal_scores(query, rows, config):
-    """k-reciprocal re-ranking, one image and one set at a time, where no two distances are equal."""
+    """Computes the scores of k-reciprocal re-ranking, one image and one set at a time; distances must not be equal."""
     nodes = np.concatenate([query[None], rows]).astype(np.float64)
-    everyone = range(len(nodes))
+    all_nodes = range(len(nodes))
     distance = np.array([[np.sum((a - b) ** 2) for b in nodes] for a in nodes])
     distance = np.array([row / row.max() for row in distance])
-    order = [sorted(everyone, key=lambda j, i=i: distance[i, j]) for i in everyone]
+    order = [sorted(all_nodes, key=lambda j, i=i: distance[i, j]) for i in all_nodes]
 
     def reciprocal(i, k):
         return {j for j in order[i][: k + 1] if i in order[j][: k + 1]}
 
     half = int(np.around(config.k1 / 2))
     encoding = np.zeros((len(nodes), len(nodes)))
-    for i in everyone:
-        own = reciprocal(i, config.k1)
-        members = set(own)
-        for j in own:
-            other = reciprocal(j, half)
-            if len(own & other) > 2 / 3 * len(other):
-                members |= other
+    for i in all_nodes:
+        neighbours = reciprocal(i, config.k1)
+        members = set(neighbours)
+        for j in neighbours:
+            candidates = reciprocal(j, half)
+            if len(neighbours & candidates) > 2 / 3 * len(candidates):
+                members |= candidates
         for j in members:
             encoding[i, j] = np.exp(-distance[i, j])
         encoding[i] /= encoding[i].sum()
-    encoding = np.array([np.mean([encoding[j] for j in order[i][: config.k2]], axis=0) for i in everyone])
+    encoding = np.array([np.mean([encoding[j] for j in order[i][: config.k2]], axis=0) for i in all_nodes])
     scores = []
-    for i in everyone[1:]:
+    for i in all_nodes[1:]:
         smaller, larger = np.minimum(encoding[0], encoding[i]).sum(), np.maximum(encoding[0], encoding[i]).sum()
         jaccard = 1 - smaller / larger
         scores.append(1 - (1 - config.original_weight) * jaccard - config.original_weight * distance[0, i])

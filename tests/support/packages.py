@@ -1,4 +1,4 @@
-"""Packages that only tests use, as oracles and writers; tests that need one say so when it is not there."""
+"""This module imports packages that only tests need."""
 
 import importlib
 import os
@@ -7,11 +7,11 @@ from types import ModuleType
 
 
 def package(name: str) -> ModuleType:
-    """A package; skips the test loudly if it is missing, fails it if CWCF_REQUIRE_PACKAGES is set."""
+    """Imports a package. If it is missing, skips the test, or fails it if CWCF_REQUIRE_PACKAGES is set."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        message = f"DID NOT RUN: needs the package {name}, which is not there ({error})"
+        message = f"DID NOT RUN: needs the package {name}, which is not installed ({error})"
         if os.environ.get("CWCF_REQUIRE_PACKAGES"):
             raise AssertionError(message) from error
         raise unittest.SkipTest(message) from error

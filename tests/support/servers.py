@@ -1,4 +1,4 @@
-"""Servers that tests talk to, started by them and stopped again."""
+"""This module starts and stops the servers that tests need: S3, PostgreSQL and Ray."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from tests.support.slow import XLA_FLAGS
 
 @contextlib.contextmanager
 def s3_bucket():
-    """A bucket behind a real S3 API on loopback, as TensorStore describes it in JSON."""
+    """Starts an S3 server on loopback; yields TensorStore's JSON description of its bucket."""
     server = packages.package("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -35,19 +35,19 @@ def s3_bucket():
 
 
 def s3_environment(bucket):
-    """The variables by which programs find the server of `s3_bucket`."""
+    """Returns the environment variables by which programs find the server of `s3_bucket`."""
     return {"AWS_ENDPOINT_URL": bucket["endpoint"], "AWS_REGION": bucket["aws_region"], "AWS_ALLOW_HTTP": "true"}
 
 
 @contextlib.contextmanager
 def s3_client():
-    """`s3_bucket` as programs find it by variables, here and in processes started meanwhile; yields boto3's client."""
+    """Starts an S3 server, sets the environment variables that lead to it, and yields boto3's client."""
     with s3_bucket() as bucket, mock.patch.dict(os.environ, s3_environment(bucket)):
         yield packages.package("boto3").client("s3")
 
 
 class Postgres:
-    """A server with pgvector from a wheel, on files in a folder of its own, reached through a socket there."""
+    """A `Postgres` is a server with pgvector, from a wheel, with its files and its socket in a folder."""
 
     def __init__(self, folder):
         with mock.patch.dict(os.environ, {"XDG_RUNTIME_DIR": str(folder)}):
@@ -57,29 +57,29 @@ class Postgres:
         self._server = wheel.get_server(files, cleanup_mode="stop")
 
     def address(self):
-        """For libpq."""
+        """Returns the address for libpq."""
         return self._server.get_uri()
 
     def kill(self):
-        """SIGKILL to it and to all of its processes."""
-        first = psutil.Process(self._server.get_pid())
-        processes = [first, *first.children(recursive=True)]
+        """Kills all processes of the server with SIGKILL."""
+        main = psutil.Process(self._server.get_pid())
+        processes = [main, *main.children(recursive=True)]
         for process in processes:
             process.kill()
         psutil.wait_procs(processes, timeout=20)
 
     def start(self):
-        """Starts it again after `kill`, on the same files."""
+        """Starts the server again after `kill`, with the same files."""
         self._server.ensure_postgres_running()
 
     def stop(self):
-        """Ends it for good."""
+        """Stops the server."""
         self._server.cleanup()
 
 
 @contextlib.contextmanager
 def postgres():
-    """A `Postgres` while the context lasts."""
+    """Yields a running `Postgres`."""
     with tempfile.TemporaryDirectory() as folder:
         server = Postgres(folder)
         try:
@@ -88,7 +88,7 @@ def postgres():
             server.stop()
 
 
-RAY = """
+RAY_PROGRAM = """
 import sys
 from ray.cluster_utils import Cluster
 
@@ -105,12 +105,12 @@ cluster.shutdown()
 
 
 class RayCluster:
-    """Nodes of a Ray cluster on this machine, started by a process of their own."""
+    """A `RayCluster` is a Ray cluster on this machine, started by another process."""
 
     def __init__(self, nodes, cpus):
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", RAY, str(nodes), str(cpus)],
+            [sys.executable, "-c", RAY_PROGRAM, str(nodes), str(cpus)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -118,17 +118,17 @@ class RayCluster:
         )
         self.address = self._process.stdout.readline().strip()
         if not self.address:
-            raise RuntimeError("no Ray cluster could be started")
+            raise RuntimeError("the Ray cluster did not start")
 
     def replace_node(self):
-        """Kills the oldest node that is not the head, and adds one."""
+        """Kills the oldest node except the head, and adds a new node."""
         with self._lock:
             print("replace", file=self._process.stdin, flush=True)
-            if (said := self._process.stdout.readline()) != "replaced\n":
-                raise RuntimeError(f"the Ray cluster said {said!r}")
+            if (answer := self._process.stdout.readline()) != "replaced\n":
+                raise RuntimeError(f"the Ray cluster answered {answer!r}")
 
     def stop(self):
-        """Ends it for good."""
+        """Stops the cluster."""
         packages.package("ray").shutdown()
         with self._process:
             self._process.stdin.close()
@@ -136,7 +136,7 @@ class RayCluster:
 
 @contextlib.contextmanager
 def ray_cluster(nodes, cpus=1):
-    """A `RayCluster` while the context lasts, ``cpus`` processors a node; its processes see one device each."""
+    """Yields a running `RayCluster` with ``cpus`` processors on each node; its processes see one JAX device each."""
     with mock.patch.dict(os.environ, {"XLA_FLAGS": XLA_FLAGS}):
         cluster = RayCluster(nodes, cpus)
         try:

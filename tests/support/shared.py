@@ -1,4 +1,4 @@
-"""Real weights and images beside the checkout; tests that need them say so when they are not there."""
+"""This module finds real weights and images in the folder ``shared`` next to the checkout."""
 
 import os
 import pathlib
@@ -9,11 +9,11 @@ SHARED = ROOT.parent / "shared"
 
 
 def require(relative: str) -> pathlib.Path:
-    """The path below ../shared; skips the test loudly if it is missing, fails it if CWCF_REQUIRE_SHARED is set."""
+    """Returns a path below ../shared. If it is missing, skips the test, or fails it if CWCF_REQUIRE_SHARED is set."""
     path = SHARED / relative
     if path.exists():
         return path
-    message = f"DID NOT RUN: needs ../shared/{relative}, which is not there"
+    message = f"DID NOT RUN: needs ../shared/{relative}, which does not exist"
     if os.environ.get("CWCF_REQUIRE_SHARED"):
         raise AssertionError(message)
     raise unittest.SkipTest(message)

@@ -1,6 +1,6 @@
-"""A thin CAM network with random weights: for tests that ask whether things fit together, not what a network knows.
+"""This module defines a thin CAM network with random weights, for tests that need no meaningful descriptors.
 
-Indexes name their network by its key in the registry, so whatever process loads one has to `register` it first.
+An index names its network by the key in the registry. So a process must call `register` before it loads such an index.
 """
 
 import functools
@@ -38,17 +38,17 @@ NETWORK = define_network(
 
 
 def register():
-    """Makes it known in this process, as a network of the library is."""
+    """Adds the network to the registry of this process."""
     networks.NETWORKS[NAME] = NETWORK
 
 
 def record(network=NETWORK, seed=2):
-    """What `save` writes beside the weights: 100 classes with names."""
+    """Returns the provenance record that `save` writes, with the names of 100 classes."""
     return networks.Provenance(network.spec.name, f"seed {seed}", "", "none", TORCHVISION, len(CLASSES), CLASSES)
 
 
 def initialized(network=NETWORK, seed=2):
-    """The network of 100 classes, and random weights."""
+    """Returns the network with 100 classes, and random weights."""
     adapted = networks.adapt(network, record(network, seed))
     random = np.random.default_rng(seed)
 
@@ -60,7 +60,7 @@ def initialized(network=NETWORK, seed=2):
 
 
 def save(path, network=NETWORK, seed=2):
-    """Random weights of 100 classes and their record, in a new file; returns its path."""
+    """Writes a checkpoint with random weights of 100 classes; returns its path."""
     _, params = initialized(network, seed)
     networks.save_params(params, path, record(network, seed))
     return pathlib.Path(path)
@@ -73,10 +73,10 @@ import thin
 sys.path.pop(0)
 thin.register()
 """
-"""What a program begins with that loads such an index; it does not import the tests' strict settings."""
+"""The first lines of a program that loads such an index and does not import `tests`, which has strict checks."""
 
 
 def program(*arguments):
-    """``python -m cwcf_jax ARGUMENTS`` that knows the network, as a list for `subprocess`."""
+    """Returns the command ``python -m cwcf_jax ARGUMENTS``, with the network registered, as a list for `subprocess`."""
     code = REGISTERED + "import runpy\nrunpy.run_module('cwcf_jax', run_name='__main__', alter_sys=True)\n"
     return [sys.executable, "-c", code, *arguments]

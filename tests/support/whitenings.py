@@ -1,4 +1,4 @@
-"""Whitenings in a folder of their own, as if they came with the library."""
+"""This module ships whitenings for tests, in place of the whitenings of the library."""
 
 import pathlib
 from unittest import mock
@@ -12,7 +12,7 @@ from cwcf_jax.weights.whitenings import FittingImages, WhiteningRecord
 
 
 def record(model, **changes):
-    """What a file for a model's class vectors says of itself."""
+    """Returns the record of a whitening for a model."""
     fields = dict(
         network=model.network.spec.name,
         params=networks.fingerprint_params(model.params),
@@ -28,15 +28,15 @@ def record(model, **changes):
 
 
 def fitted(model, seed=0):
-    """A whitening of all the layer's dimensions, fitted on noise."""
+    """Returns a whitening of all dimensions of the feature layer, fitted on noise."""
     vectors = np.random.default_rng(seed).random((60, model.feature_dim))
     return cwcf_jax.fit_shrinkage_whitening(vectors, fitted_on="noise")
 
 
 def ship(test, model):
-    """Until the test ends, a whitening for this model comes with the library, and no other; returns what was fitted."""
+    """Ships a whitening for a model, and no other whitening, until the test ends; returns the whitening."""
     folder = pathlib.Path(test.create_tempdir().full_path)
     test.enterContext(mock.patch.object(whitenings, "FOLDER", folder))
-    found = fitted(model)
-    whitenings.write(folder / f"{model.network.spec.name}.npz", found, record(model))
-    return found
+    whitening = fitted(model)
+    whitenings.write(folder / f"{model.network.spec.name}.npz", whitening, record(model))
+    return whitening

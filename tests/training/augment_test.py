@@ -23,9 +23,9 @@ class AugmentTest(parameterized.TestCase):
                 self.assertEqual((result.shape, result.dtype), ((16, 16, 3), np.uint8))
 
     def test_crops_have_the_area_and_aspect_asked_for(self):
-        # On a ramp of one grey value a pixel, the spread of the result tells what was cut out.
-        wide = np.arange(240, dtype=np.uint8)[None, :, None]
-        ramp = np.broadcast_to(wide, (240, 240, 3))
+        # The grey value of the ramp rises by 1 per pixel, so that its range in the result tells the size of the crop.
+        grey_row = np.arange(240, dtype=np.uint8)[None, :, None]
+        ramp = np.broadcast_to(grey_row, (240, 240, 3))
         areas, aspects = [], []
         for seed in range(200):
             rows = varied(seed, ramp.transpose(1, 0, 2), scale=(0.25, 0.5), flip=False, jitter=0.0)[..., 0].astype(
@@ -44,8 +44,8 @@ class AugmentTest(parameterized.TestCase):
         ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, :, None], (64, 64, 3))
         falling = [int(a[0, 0, 0]) > int(a[0, -1, 0]) for a in (varied(s, ramp, jitter=0.0) for s in range(200))]
         self.assertBetween(sum(falling), 75, 125)
-        kept = [varied(s, ramp, jitter=0.0, flip=False) for s in range(20)]
-        self.assertTrue(all(a[0, 0, 0] < a[0, -1, 0] for a in kept))
+        unflipped = [varied(s, ramp, jitter=0.0, flip=False) for s in range(20)]
+        self.assertTrue(all(a[0, 0, 0] < a[0, -1, 0] for a in unflipped))
 
     def test_colours_change_as_documented(self):
         # A flat grey picture has neither contrast nor saturation: only brightness can change it.
@@ -56,8 +56,8 @@ class AugmentTest(parameterized.TestCase):
 
     def test_center_crop_is_the_middle(self):
         image = np.zeros((100, 200, 3), np.uint8)
-        image[:, 53:147] = 255  # the central 87.5 are columns 56.25 to 143.75, the filter reaches 1.75 further
-        image[:4] = 0  # as do rows, from 6.25
+        image[:, 53:147] = 255  # the crop has columns 56.25 to 143.75; the filter reaches 1.75 further
+        image[:4] = 0  # the crop begins at row 6.25
         self.assertEqual(center_crop(image, 25).min(), 255)
         image[:10] = 0
         self.assertLess(center_crop(image, 25)[0].max(), 255)

@@ -51,14 +51,14 @@ class PipelineTest(parameterized.TestCase):
             self.assertEqual(collections.Counter(epoch), collections.Counter(range(9)))
         self.assertLen(set(epochs), 4)
 
-    def test_augmentation_depends_on_seed_and_place_alone(self):
-        settings = AugmentationConfig(10)
-        plain, varied = self.dataset(seed=5), self.dataset(seed=5, augmentation=settings)
+    def test_augmentation_depends_on_seed_and_position_alone(self):
+        config = AugmentationConfig(10)
+        plain, varied = self.dataset(seed=5), self.dataset(seed=5, augmentation=config)
         known = {center_crop(self.images[i][0], 10).tobytes(): i for i in range(9)}
-        for place in (0, 6, 21):
-            picture = self.images[known[plain[place // 4]["images"][place % 4].tobytes()]][0]
-            expected = augment(picture, np.random.default_rng((5, place)), settings)
-            np.testing.assert_array_equal(varied[place // 4]["images"][place % 4], expected)
+        for position in (0, 6, 21):
+            picture = self.images[known[plain[position // 4]["images"][position % 4].tobytes()]][0]
+            expected = augment(picture, np.random.default_rng((5, position)), config)
+            np.testing.assert_array_equal(varied[position // 4]["images"][position % 4], expected)
         self.assertFalse(np.array_equal(self.dataset(seed=6)[0]["images"], plain[0]["images"]))
 
     def test_evaluation_sees_every_picture_once_and_fills_up_with_nothing(self):

@@ -48,15 +48,15 @@ class PrepareTest(parameterized.TestCase):
         return str(folder)
 
     def test_a_new_network_takes_the_classes_of_the_dataset(self):
-        prepared = prepare(self.config(), tiny.network(num_labels=10))
-        self.assertEqual(prepared.network.spec.class_names, ("blue sky", "green grass", "red roof"))
-        self.assertEqual(prepared.params["classifier"]["kernel"].shape, (8, 3))
-        self.assertAlmostEqual(float(jnp.std(prepared.params["classifier"]["kernel"])), 0.01, places=5)
-        self.assertEqual((len(prepared.train), prepared.held, prepared.frozen), (12, None, {}))
+        setup = prepare(self.config(), tiny.network(num_labels=10))
+        self.assertEqual(setup.network.spec.class_names, ("blue sky", "green grass", "red roof"))
+        self.assertEqual(setup.params["classifier"]["kernel"].shape, (8, 3))
+        self.assertAlmostEqual(float(jnp.std(setup.params["classifier"]["kernel"])), 0.01, places=5)
+        self.assertEqual((len(setup.train), setup.held_out, setup.frozen), (12, None, {}))
 
     def test_a_listing_keeps_the_classes_of_the_network(self):
-        prepared = prepare(self.config(dataset=self.listing([0, 9, 3, 3])), tiny.network(num_labels=10))
-        self.assertEqual(prepared.network.spec.num_labels, 10)
+        setup = prepare(self.config(dataset=self.listing([0, 9, 3, 3])), tiny.network(num_labels=10))
+        self.assertEqual(setup.network.spec.num_labels, 10)
         own = prepare(self.config(dataset=self.listing([0, 4, 3, 3]), classes="dataset"), self.network)
         self.assertEqual(own.network.spec.class_names, tuple(f"class {i}" for i in range(5)))
 
@@ -64,40 +64,40 @@ class PrepareTest(parameterized.TestCase):
         folder = pathlib.Path(self.create_tempdir().full_path)
         for name in ("green_grass", "red_roof"):
             shutil.copytree(self.folder / name, folder / name)
-        prepared = prepare(self.config(eval_dataset=str(folder)), self.network)
-        self.assertEqual(prepared.held.labels, (1,) * 4 + (2,) * 4)
-        self.assertEqual(prepared.held[5][1], 2)
+        setup = prepare(self.config(eval_dataset=str(folder)), self.network)
+        self.assertEqual(setup.held_out.labels, (1,) * 4 + (2,) * 4)
+        self.assertEqual(setup.held_out[5][1], 2)
 
     def test_a_trunk_brings_its_parameters_and_its_preprocessing(self):
-        prepared = prepare(self.config(trunk=self.weights, train="head"), tiny.network(num_labels=10))
-        self.assertEqual(sorted(prepared.frozen), ["conv1_1", "conv2_1"])
+        setup = prepare(self.config(trunk=self.weights, train="head"), tiny.network(num_labels=10))
+        self.assertEqual(sorted(setup.frozen), ["conv1_1", "conv2_1"])
         expected = self.network.initialize(7)
-        jax.tree.map(np.testing.assert_array_equal, prepared.frozen, {k: expected[k] for k in prepared.frozen})
-        self.assertEqual(prepared.network.spec.preprocessing, CAFFE_VGG)
-        self.assertFalse(np.array_equal(prepared.params["cam_conv"]["kernel"], expected["cam_conv"]["kernel"]))
+        jax.tree.map(np.testing.assert_array_equal, setup.frozen, {k: expected[k] for k in setup.frozen})
+        self.assertEqual(setup.network.spec.preprocessing, CAFFE_VGG)
+        self.assertFalse(np.array_equal(setup.params["cam_conv"]["kernel"], expected["cam_conv"]["kernel"]))
 
     def test_a_released_trunk_fits_the_network_that_shares_it(self):
         trunk, data = shared.require("weights/googlenet_bvlc.npz"), shared.require("data/imagenet_cls_dev")
         changes = dict(network="googlenet_cam", trunk=str(trunk), dataset=str(data), train="head", check=False)
-        prepared = prepare(self.config(**changes))
-        self.assertEqual(sorted(prepared.params), ["cam_conv", "classifier"])
-        self.assertIn("inception_4e", prepared.frozen)
-        self.assertNotIn("inception_5a", prepared.frozen)
-        self.assertEqual(prepared.network.spec.num_labels, 1000)
+        setup = prepare(self.config(**changes))
+        self.assertEqual(sorted(setup.params), ["cam_conv", "classifier"])
+        self.assertIn("inception_4e", setup.frozen)
+        self.assertNotIn("inception_5a", setup.frozen)
+        self.assertEqual(setup.network.spec.num_labels, 1000)
 
     def test_whole_weights_bring_everything(self):
-        prepared = prepare(self.config(weights=self.weights), tiny.network(num_labels=10))
-        jax.tree.map(np.testing.assert_array_equal, prepared.params, self.network.initialize(7))
-        self.assertEqual(prepared.network.spec.preprocessing, CAFFE_VGG)
+        setup = prepare(self.config(weights=self.weights), tiny.network(num_labels=10))
+        jax.tree.map(np.testing.assert_array_equal, setup.params, self.network.initialize(7))
+        self.assertEqual(setup.network.spec.preprocessing, CAFFE_VGG)
 
     def test_unreadable_pictures_are_left_out(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         shutil.copytree(self.folder, folder / "colours")
         (folder / "colours" / "red_roof" / "red_roof_0.jpg").write_bytes(b"no picture")
-        prepared = prepare(self.config(dataset=str(folder / "colours")), self.network)
-        self.assertLen(prepared.train, 11)
-        self.assertIn("red_roof_0.jpg", prepared.left_out[0])
-        self.assertNotEqual(prepared.facts, prepare(self.config(), self.network).facts)
+        setup = prepare(self.config(dataset=str(folder / "colours")), self.network)
+        self.assertLen(setup.train, 11)
+        self.assertIn("red_roof_0.jpg", setup.left_out[0])
+        self.assertNotEqual(setup.facts, prepare(self.config(), self.network).facts)
 
     def test_what_cannot_be_trained_is_named(self):
         alone = pathlib.Path(self.create_tempdir().full_path)

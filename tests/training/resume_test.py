@@ -1,4 +1,4 @@
-"""Trainings that are killed with SIGKILL and started again, against one that ran through: real processes."""
+"""These tests kill trainings with SIGKILL, resume them, and compare them with one that ran through."""
 
 import json
 import os
@@ -14,23 +14,23 @@ from tests.support import shared
 from tests.support.slow import slow
 from tests.training import tiny
 
-# Argument 1 is when to die: "lines:3" once three lines are logged, "events:5" at the fifth time that Python opens,
-# makes or renames something in the third checkpoint's folder, which is before that checkpoint is whole; "" is never.
-# The others are command lines, one after another in this process.
+# Argument 1 says when the process kills itself: "lines:3" once three lines are logged; "events:5" at the fifth time
+# that Python opens, makes or renames something in the folder of checkpoint 9, before this checkpoint is complete; ""
+# never. The other arguments are command lines, which run one after another in this process.
 CHILD = """
 import os, signal, sys
-sys.path.insert(0, "tests/training")  # not as a package, which would set 8 devices and check every type
+sys.path.insert(0, "tests/training")  # importing tests as a package would set 8 devices and check every type
 import tiny
 tiny.register()
 from cwcf_jax.training import records
 from experiments import train_cam
 
 kind, _, count = sys.argv[1].partition(":")
-seen = []
-def maybe_die(this):
-    if this == kind:
-        seen.append(this)
-        if len(seen) == int(count):
+matching = []
+def maybe_die(event):
+    if event == kind:
+        matching.append(event)
+        if len(matching) == int(count):
             os.kill(os.getpid(), signal.SIGKILL)
 
 write = records.MetricsLog.write
@@ -67,7 +67,7 @@ class ResumeTest(absltest.TestCase):
     def test_killed_twice_and_started_again_ends_bit_for_bit_as_uninterrupted(self):
         root = pathlib.Path(self.create_tempdir().full_path)
         self.folder = tiny.pictures(root / "colours")
-        killed, through = root / "killed", root / "through"
+        killed, uninterrupted = root / "killed", root / "uninterrupted"
         first = self.train("lines:3", killed)
         self.assertEqual(first.returncode, -signal.SIGKILL, first.stderr)
         self.assertEqual(self.checkpoints(killed), {"3"})
@@ -77,24 +77,24 @@ class ResumeTest(absltest.TestCase):
         unfinished = {name for name in self.checkpoints(killed) if "tmp" in name}
         self.assertEqual([name.partition(".")[0] for name in unfinished], ["9"], "not killed while it wrote step 9")
         self.assertEqual(self.checkpoints(killed) - unfinished, {"3", "6"})
-        last = self.train("", killed, through)
+        last = self.train("", killed, uninterrupted)
         self.assertEqual(last.returncode, 0, last.stderr)
-        self.assertEqual(self.checkpoints(killed), self.checkpoints(through))
-        with np.load(killed / "export" / "tiny_cam.npz") as a, np.load(through / "export" / "tiny_cam.npz") as b:
+        self.assertEqual(self.checkpoints(killed), self.checkpoints(uninterrupted))
+        with np.load(killed / "export" / "tiny_cam.npz") as a, np.load(uninterrupted / "export" / "tiny_cam.npz") as b:
             self.assertEqual(a.files, b.files)
             for key in a.files:
                 if key != "provenance.json":
                     np.testing.assert_array_equal(a[key], b[key], key)
-        self.assertEqual(self.steps(through), [2, 4, 5, 6, 8, 10, 12, 13])
+        self.assertEqual(self.steps(uninterrupted), [2, 4, 5, 6, 8, 10, 12, 13])
         timeless = [
             [{k: v for k, v in line.items() if k not in ("time", "images_per_s")} for line in self.lines(folder)]
-            for folder in (killed, through)
+            for folder in (killed, uninterrupted)
         ]
         self.assertEqual(*timeless)
 
     @slow
     def test_a_damaged_checkpoint_is_named(self):
-        # In processes of their own: within one, Orbax may answer from what it keeps of the files it wrote.
+        # Each training has its own process: within one process, Orbax may read its memory instead of the damaged file.
         root = pathlib.Path(self.create_tempdir().full_path)
         self.folder = tiny.pictures(root / "colours")
         first = self.train("", root / "out")
@@ -103,7 +103,7 @@ class ResumeTest(absltest.TestCase):
         damaged.write_bytes(damaged.read_bytes()[:20])
         second = self.train("", root / "out")
         self.assertEqual(second.returncode, 1, second.stderr)
-        self.assertRegex(second.stderr, "checkpoints/13: cannot be restored .*; remove it")
+        self.assertRegex(second.stderr, "checkpoints/13: cannot be restored .*; remove this folder")
 
     def checkpoints(self, folder):
         return {path.name for path in (folder / "checkpoints").iterdir()}

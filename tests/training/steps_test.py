@@ -1,4 +1,4 @@
-"""The step against the same mathematics in float64 NumPy, which shares nothing with JAX, Optax or the network."""
+"""These tests compare training steps with the same mathematics in float64 NumPy, without JAX, Optax or the network."""
 
 import functools
 
@@ -30,18 +30,18 @@ def batch(seed=0, count=8, classes=3):
 
 
 @functools.cache
-def run(network, settings, *, train="head", precision="float32", number=STEPS):
-    """All states from the first to the last, and the parameters that are frozen."""
+def run(network, settings, *, train="head", precision="float32", step_count=STEPS):
+    """Returns all states from the first to the last, and the frozen parameters."""
     trained, frozen = states.split_params(network, network.initialize(0), train)
     optimizer = states.make_optimizer(settings, settings.steps)
     state = states.initial_state(trained, optimizer, ema=settings.ema)
-    fixed = steps.StepConfig(settings.label_smoothing, settings.ema, precision, settings.log_every)
-    step = jax.jit(functools.partial(steps.train_step, network=network, optimizer=optimizer, settings=fixed))
-    seen = [state]
-    for i in range(number):
-        seen.append(step(seen[-1], frozen, batch(i)))
+    step_config = steps.StepConfig(settings.label_smoothing, settings.ema, precision, settings.log_every)
+    step = jax.jit(functools.partial(steps.train_step, network=network, optimizer=optimizer, config=step_config))
+    history = [state]
+    for i in range(step_count):
+        history.append(step(history[-1], frozen, batch(i)))
     assert step._cache_size() == 1, "recompiled"
-    return seen, frozen
+    return history, frozen
 
 
 def count(tree):
@@ -49,7 +49,7 @@ def count(tree):
 
 
 class Oracle:
-    """Softmax regression on fixed features, with AdamW behind a clipped norm, in float64."""
+    """An `Oracle` trains softmax regression on fixed features, by AdamW behind a clipped norm, in float64."""
 
     def __init__(self, kernel, bias, settings):
         self.params = {"kernel": np.asarray(kernel, np.float64), "bias": np.asarray(bias, np.float64)}
@@ -59,7 +59,7 @@ class Oracle:
         self.settings, self.step = settings, 0
 
     def rate(self):
-        """Linear to the peak over the warm-up, then half a cosine."""
+        """Returns the learning rate: linear to the peak over the warm-up, then half a cosine."""
         s = self.settings
         if self.step < s.warmup_steps:
             return s.learning_rate * self.step / s.warmup_steps
@@ -102,21 +102,21 @@ class OracleTest(parameterized.TestCase):
     def test_training_a_classifier_is_softmax_regression(self, **changes):
         settings = config(log_every=1, **changes)
         network = tiny.network(head=("classifier",))
-        seen, frozen = run(network, settings)
-        head = seen[0].params["classifier"]
+        history, frozen = run(network, settings)
+        head = history[0].params["classifier"]
         oracle = Oracle(head["kernel"], head["bias"], settings)
-        apply = jax.jit(lambda images: steps.apply_network(network, seen[0].params | frozen, images)[1]["cam_conv"])
+        apply = jax.jit(lambda images: steps.apply_network(network, history[0].params | frozen, images)[1]["cam_conv"])
         for i in range(STEPS):
             features = np.asarray(apply(batch(i)["images"]), np.float64).mean((1, 2))
             loss, accuracy = oracle(features, np.asarray(batch(i)["labels"]))
-            now = seen[i + 1]
-            self.assertAlmostEqual(float(now.window["loss"]), loss, places=5)
-            self.assertAlmostEqual(float(now.window["accuracy"]), accuracy, places=6)
+            state = history[i + 1]
+            self.assertAlmostEqual(float(state.window["loss"]), loss, places=5)
+            self.assertAlmostEqual(float(state.window["accuracy"]), accuracy, places=6)
             for name in ("kernel", "bias"):
-                np.testing.assert_allclose(now.params["classifier"][name], oracle.params[name], atol=2e-5)
+                np.testing.assert_allclose(state.params["classifier"][name], oracle.params[name], atol=2e-5)
                 if settings.ema:
-                    np.testing.assert_allclose(now.ema["classifier"][name], oracle.ema[name], atol=2e-5)
-        self.assertEqual(int(seen[-1].step), STEPS)
+                    np.testing.assert_allclose(state.ema["classifier"][name], oracle.ema[name], atol=2e-5)
+        self.assertEqual(int(history[-1].step), STEPS)
 
     def test_the_log_window_sums_and_starts_over(self):
         network = tiny.network(head=("classifier",))
@@ -131,20 +131,20 @@ class OracleTest(parameterized.TestCase):
 class TrainStepTest(parameterized.TestCase):
     def test_a_frozen_trunk_has_no_state_and_does_not_change_anything(self):
         network = tiny.network()
-        seen, frozen = run(network, config(ema=0.9))
+        history, frozen = run(network, config(ema=0.9))
         self.assertEqual(sorted(frozen), ["conv1_1", "conv2_1"])
-        self.assertEqual(sorted(seen[-1].params), ["cam_conv", "classifier"])
-        of_head = count(seen[0].params)
+        self.assertEqual(sorted(history[-1].params), ["cam_conv", "classifier"])
+        head_count = count(history[0].params)
         # step, averages of first and second moment, running average, three sums, counters of the optimizer
-        self.assertLess(count(seen[-1]), 4 * of_head + 20)
+        self.assertLess(count(history[-1]), 4 * head_count + 20)
         for name, layer in network.initialize(0).items():
             if name in frozen:
                 jax.tree.map(np.testing.assert_array_equal, frozen[name], layer)
 
     def test_training_everything_changes_everything(self):
-        seen, frozen = run(tiny.network(), config(ema=0.9, learning_rate=0.01), train="all")
+        history, frozen = run(tiny.network(), config(ema=0.9, learning_rate=0.01), train="all")
         self.assertEqual(frozen, {})
-        for old, new in zip(jax.tree.leaves(seen[0].params), jax.tree.leaves(seen[2].params), strict=True):
+        for old, new in zip(jax.tree.leaves(history[0].params), jax.tree.leaves(history[2].params), strict=True):
             self.assertGreater(float(jnp.abs(old - new).max()), 0.0)
 
     def test_nothing_flows_into_a_frozen_trunk(self):
@@ -188,18 +188,18 @@ class EvaluationTest(absltest.TestCase):
 
     def test_sums_leave_out_what_fills_up(self):
         network = tiny.network(num_labels=10)
-        params, given = network.initialize(0), batch(classes=10)
-        given["weights"] = jnp.array([1, 1, 1, 0, 1, 1, 0, 0], jnp.float32)
-        found = jax.jit(lambda params: steps.eval_step(params, given, network, "float32"))(params)
-        classify = jax.jit(lambda params: steps.classify(network, params, given["images"], "float32"))
+        params, padded_batch = network.initialize(0), batch(classes=10)
+        padded_batch["weights"] = jnp.array([1, 1, 1, 0, 1, 1, 0, 0], jnp.float32)
+        sums = jax.jit(lambda params: steps.eval_step(params, padded_batch, network, "float32"))(params)
+        classify = jax.jit(lambda params: steps.classify(network, params, padded_batch["images"], "float32"))
         logits = np.asarray(classify(params), np.float64)
         log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-        kept, labels = [0, 1, 2, 4, 5], np.asarray(given["labels"])
+        counted, labels = [0, 1, 2, 4, 5], np.asarray(padded_batch["labels"])
         order = np.argsort(-logits, axis=1)
-        self.assertEqual(float(found["count"]), 5)
-        self.assertAlmostEqual(float(found["loss"]), -sum(log_p[i, labels[i]] for i in kept), places=3)
-        self.assertEqual(float(found["top1"]), sum(order[i, 0] == labels[i] for i in kept))
-        self.assertEqual(float(found["top5"]), sum(labels[i] in order[i, :5] for i in kept))
+        self.assertEqual(float(sums["count"]), 5)
+        self.assertAlmostEqual(float(sums["loss"]), -sum(log_p[i, labels[i]] for i in counted), places=3)
+        self.assertEqual(float(sums["top1"]), sum(order[i, 0] == labels[i] for i in counted))
+        self.assertEqual(float(sums["top5"]), sum(labels[i] in order[i, :5] for i in counted))
 
 
 class ScheduleTest(absltest.TestCase):

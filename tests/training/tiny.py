@@ -1,4 +1,4 @@
-"""A CAM network of a few thousand parameters, pictures that it can learn, and both in a registry and a folder."""
+"""This module makes a CAM network of a few thousand parameters, and pictures that it can learn."""
 
 import functools
 
@@ -16,6 +16,7 @@ COLOURS = {"blue_sky": (40, 60, 200), "green_grass": (40, 180, 60), "red_roof": 
 
 
 def network(head=("cam_conv", "classifier"), num_labels=3, name="tiny_cam"):
+    """Returns a VGG-like CAM network with two convolutions below the head."""
     spec = NetworkSpec(
         name=name,
         feature_layers=(*vgg.convolutions(BLOCKS), vgg.last_pool(BLOCKS)),
@@ -26,18 +27,18 @@ def network(head=("cam_conv", "classifier"), num_labels=3, name="tiny_cam"):
         preprocessing=TORCHVISION,
     )
     module = functools.partial(vgg.VGGCAM, blocks=BLOCKS, cam_channels=8)
-    defined = define_network(spec, module, functools.partial(vgg.map_sizes, blocks=BLOCKS), tuple)
+    network_without_classes = define_network(spec, module, functools.partial(vgg.map_sizes, blocks=BLOCKS), tuple)
     names = tuple(f"class {i}" for i in range(num_labels))
-    return defined.with_spec(num_labels=num_labels, class_names=names)
+    return network_without_classes.with_spec(num_labels=num_labels, class_names=names)
 
 
 def register():
-    """Makes it ``--network=tiny_cam``, for drivers that are imported afterwards."""
+    """Registers the network as ``--network=tiny_cam``, for drivers that are imported afterwards."""
     networks.NETWORKS["tiny_cam"] = network(num_labels=10)
 
 
 def pictures(folder, count=8, side=20):
-    """``count`` noisy pictures of each colour, a folder a class."""
+    """Writes ``count`` noisy pictures of each colour, in a folder for each class, and returns ``folder``."""
     generator = np.random.default_rng(0)
     for name, colour in COLOURS.items():
         (folder / name).mkdir(parents=True)

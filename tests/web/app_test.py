@@ -1,4 +1,4 @@
-"""The HTTP API, against the library that it serves."""
+"""These tests compare the HTTP API with the library."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from cwcf_jax.images import read_image
 from cwcf_jax.index import Hit, QueryConfig, Searcher, explain
 from tests.support import indexes
 
-ODD = "sub/<img src=x onerror=alert(1)> & 'quote'.png"
+ODD_NAME = "sub/<img src=x onerror=alert(1)> & 'quote'.png"
 
 
 class ApiTest(parameterized.TestCase):
@@ -24,7 +24,7 @@ class ApiTest(parameterized.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.root = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        indexes.draw(cls.root / ODD, 100)
+        indexes.draw(cls.root / ODD_NAME, 100)
         cls.index = indexes.make(cls.root, range(12))
         cls.client = TestClient(web.create_app(cls.index), raise_server_exceptions=False)
         cls.searcher = Searcher(cls.index)
@@ -34,8 +34,8 @@ class ApiTest(parameterized.TestCase):
         self.assertEqual(answer.status_code, 201, answer.text)
         return answer.json()
 
-    def post(self, what, status=200, **fields):
-        answer = self.client.post(f"/api/{what}", json=fields)
+    def post(self, route, status=200, **fields):
+        answer = self.client.post(f"/api/{route}", json=fields)
         self.assertEqual(answer.status_code, status, answer.text)
         return answer.json()
 
@@ -56,65 +56,69 @@ class ApiTest(parameterized.TestCase):
         {"thorough": True},
         {"thorough": True, "classes": ["3", "7"]},
     )
-    def test_search_is_that_of_the_library(self, **fields):
-        found = self.upload("3.png")
-        box = [5, 5, found["width"] - 5, found["height"] - 9]
-        answer = self.post("search", upload=found["upload"], box=box, count=4, first=1, **fields)
+    def test_search_equals_the_library(self, **fields):
+        upload = self.upload("3.png")
+        box = [5, 5, upload["width"] - 5, upload["height"] - 9]
+        answer = self.post("search", upload=upload["upload"], box=box, count=4, first=1, **fields)
         fields["classes"] = tuple(fields.get("classes", ()))
-        options = (QueryConfig.thorough if fields.pop("thorough", False) else QueryConfig)(**fields)
+        query_config = (QueryConfig.thorough if fields.pop("thorough", False) else QueryConfig)(**fields)
         image = read_image(self.root / "3.png")
-        query = self.searcher.describe(self.searcher.prepare(image), box, options.classes)
-        expected = self.searcher.search(query, options, count=4, first=1)
+        query = self.searcher.describe(self.searcher.prepare(image), box, query_config.classes)
+        expected = self.searcher.search(query, query_config, count=4, first=1)
         self.assertEqual([hit["path"] for hit in answer["hits"]], [hit.entry.path for hit in expected])
         np.testing.assert_allclose([hit["score"] for hit in answer["hits"]], [hit.score for hit in expected], atol=1e-5)
         self.assertEqual([hit["box"] and tuple(hit["box"]) for hit in answer["hits"]], [hit.box for hit in expected])
         self.assertEqual(answer["pictures"], 13)
 
-    def test_a_picture_of_the_index_asks(self):
-        answer = self.post("search", path=ODD)
-        self.assertEqual(answer["hits"][0]["path"], ODD)
+    def test_a_query_with_a_picture_of_the_index(self):
+        answer = self.post("search", path=ODD_NAME)
+        self.assertEqual(answer["hits"][0]["path"], ODD_NAME)
         self.assertAlmostEqual(answer["hits"][0]["score"], 1.0, places=4)
 
     def test_query_shows_classes_and_heat(self):
-        seen = self.post("query", path="3.png")
-        self.assertLen(seen["classes"], indexes.SETTINGS.num_classes)
-        probabilities = [one["probability"] for one in seen["classes"]]
+        query = self.post("query", path="3.png")
+        self.assertLen(query["classes"], indexes.CONFIG.num_classes)
+        probabilities = [query_class["probability"] for query_class in query["classes"]]
         self.assertEqual(probabilities, sorted(probabilities, reverse=True))
-        heat = np.array(seen["heat"])
+        heat = np.array(query["heat"])
         self.assertBetween(heat.min(), 0, 1)
         self.assertAlmostEqual(heat.max(), 1, delta=0.5)
-        chosen = self.post("query", path="3.png", classes=["5"])
-        self.assertLen(chosen["classes"], 1)
+        query = self.post("query", path="3.png", classes=["5"])
+        self.assertLen(query["classes"], 1)
 
     @parameterized.parameters(0, 5)
     def test_explanation_sums_to_the_score(self, rerank):
         hit = self.post("search", path="3.png", rerank=rerank)["hits"][2]
-        why = self.post("explain", path="3.png", rerank=rerank, hit=hit["path"], cells=hit["cells"])
-        self.assertAlmostEqual(why["score"], hit["score"], delta=1e-5)
-        self.assertAlmostEqual(sum(pair["share"] for pair in why["pairs"]) + why["rest"], hit["score"], delta=1e-5)
-        self.assertAlmostEqual(np.sum(why["cells"]) + why["constant"], hit["score"], delta=1e-5)
+        explanation = self.post("explain", path="3.png", rerank=rerank, hit=hit["path"], cells=hit["cells"])
+        self.assertAlmostEqual(explanation["score"], hit["score"], delta=1e-5)
+        self.assertAlmostEqual(
+            sum(pair["share"] for pair in explanation["pairs"]) + explanation["rest"], hit["score"], delta=1e-5
+        )
+        self.assertAlmostEqual(np.sum(explanation["cells"]) + explanation["constant"], hit["score"], delta=1e-5)
         query = self.searcher.describe(self.searcher.prepare_indexed("3.png"))
-        entry = self.searcher.held().entry(hit["path"])
+        entry = self.searcher.ranker().entry(hit["path"])
         cells = hit["cells"] and tuple(hit["cells"])
         expected = explain(self.searcher, query, Hit(entry, 0.0, cells=cells), QueryConfig(rerank=rerank))
-        self.assertEqual([tuple(pair.values())[:2] for pair in why["pairs"]], [pair[:2] for pair in expected.pairs])
+        self.assertEqual(
+            [tuple(pair.values())[:2] for pair in explanation["pairs"]], [pair[:2] for pair in expected.pairs]
+        )
 
     def test_picture_is_a_small_jpeg(self):
-        for side, most in ((320, 96), (1280, 96)):
-            answer = self.client.get("/api/pictures", params={"path": ODD, "side": side})
+        for side, max_side in ((320, 96), (1280, 96)):
+            answer = self.client.get("/api/pictures", params={"path": ODD_NAME, "side": side})
             self.assertEqual(answer.headers["content-type"], "image/jpeg")
             with Image.open(io.BytesIO(answer.content)) as image:
                 self.assertEqual(image.format, "JPEG")
-                self.assertLessEqual(max(image.size), most)
+                self.assertLessEqual(max(image.size), max_side)
 
-    def test_a_change_of_the_index_is_seen(self):
+    def test_a_change_of_the_index(self):
         indexes.draw(self.root / "new.png", 77)
         self.index.update()
         self.addCleanup(self.index.update)
         self.addCleanup((self.root / "new.png").unlink)
         self.assertEqual(self.post("search", path="new.png")["hits"][0]["path"], "new.png")
 
-    def test_an_index_whose_pictures_are_gone(self):
+    def test_an_index_without_pictures(self):
         root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         index = indexes.make(root, range(2))
         content = (root / "1.png").read_bytes()
@@ -122,8 +126,8 @@ class ApiTest(parameterized.TestCase):
         with TestClient(web.create_app(index)) as client:
             self.assertEqual(client.get("/api/index").json()["pictures"], 0)
             upload = client.post("/api/uploads", content=content).json()["upload"]
-            found = client.post("/api/search", json={"upload": upload, "rerank": 5, "expand": 3}).json()
-        self.assertEqual((found["pictures"], found["hits"]), (0, []))
+            response = client.post("/api/search", json={"upload": upload, "rerank": 5, "expand": 3}).json()
+        self.assertEqual((response["pictures"], response["hits"]), (0, []))
 
     @parameterized.parameters(
         ("search", {"path": "3.png", "box": [9, 9, 3, 20]}, 422, "does not lie within"),
@@ -145,41 +149,41 @@ class ApiTest(parameterized.TestCase):
         ("search", {"upload": "0" * 64}, 404, "send it again"),
         ("explain", {"path": "3.png", "hit": "nothing.png"}, 404, "no such picture in the index"),
     )
-    def test_refusals(self, what, fields, status, reason):
-        self.assertIn(reason, self.post(what, status, **fields)["detail"])
+    def test_refusals(self, route, fields, status, message):
+        self.assertIn(message, self.post(route, status, **fields)["detail"])
 
     @parameterized.parameters("../../etc/passwd", "/etc/passwd", ".cwcf/index.json", "..%2f..%2fetc/passwd", "3.png\0")
-    def test_only_pictures_of_the_index_are_given(self, path):
+    def test_only_pictures_of_the_index_are_served(self, path):
         answer = self.client.get("/api/pictures", params={"path": path})
         self.assertEqual((answer.status_code, answer.json()["detail"]), (404, "no such picture in the index"))
         self.assertEqual(self.client.get(f"/{urllib.parse.quote(path)}").status_code, 404)
 
-    def test_a_picture_whose_file_is_gone(self):
+    def test_a_picture_without_a_file(self):
         indexes.draw(self.root / "gone.png", 88)
         self.index.update()
         (self.root / "gone.png").unlink()
         self.addCleanup(self.index.update)
         answer = self.client.get("/api/pictures", params={"path": "gone.png"})
         self.assertEqual(answer.status_code, 404)
-        self.assertIn("bring the index up to date", answer.json()["detail"])
+        self.assertIn("update the index with cwcf index", answer.json()["detail"])
 
     def test_openapi_describes_every_route(self):
-        described = self.client.get("/openapi.json").json()
+        description = self.client.get("/openapi.json").json()
         self.assertEqual(
-            set(described["paths"]),
+            set(description["paths"]),
             {"/api/index", "/api/uploads", "/api/query", "/api/search", "/api/explain", "/api/pictures"},
         )
-        upload = described["paths"]["/api/uploads"]["post"]
+        upload = description["paths"]["/api/uploads"]["post"]
         self.assertEqual(
             upload["requestBody"]["content"], {"image/*": {"schema": {"type": "string", "format": "binary"}}}
         )
         self.assertLessEqual({"201", "413", "415", "422"}, set(upload["responses"]))
-        for path in described["paths"].values():
+        for path in description["paths"].values():
             for operation in path.values():
                 self.assertTrue(operation["description"])
-        json.dumps(described)
+        json.dumps(description)
 
-    def test_the_page_needs_nothing_from_elsewhere(self):
+    def test_the_page_loads_nothing_from_other_sites(self):
         for name in ("", "page.js", "page.css", "api.js", "box.js", "heat.js", "results.js", "icon.svg"):
             answer = self.client.get(f"/{name}")
             self.assertEqual(answer.status_code, 200, name)

@@ -1,4 +1,4 @@
-"""The page in a real browser, against the program that serves it."""
+"""These tests use the page of ``cwcf serve`` in a browser."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.support import browser, indexes, packages, shared, thin
 
-ODD = "<img src=x onerror=alert(1)>.png"
+ODD_NAME = "<img src=x onerror=alert(1)>.png"
 PICTURES = 25
 
 
@@ -19,10 +19,10 @@ class PageTest(absltest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.browser = cls.enterClassContext(browser.opened())
+        cls.browser = cls.enterClassContext(browser.open_browser())
         cls.expect = staticmethod(packages.package("playwright.sync_api").expect)
         cls.root = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        indexes.draw(cls.root / ODD, 100)
+        indexes.draw(cls.root / ODD_NAME, 100)
         indexes.make(cls.root, range(PICTURES - 1))
         command = thin.program("serve", "--port=0", f"--index={cls.root}")
         cls.server = subprocess.Popen(command, cwd=shared.ROOT, stdout=subprocess.PIPE, text=True)
@@ -50,24 +50,24 @@ class PageTest(absltest.TestCase):
         self.assertEmpty(self.problems)
         super().tearDown()
 
-    def settled(self, page=None):
+    def wait_for_results(self, page=None):
         page = page or self.page
         self.expect(page.locator("#status")).to_contain_text("pictures,", timeout=60_000)
         self.expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true", timeout=60_000)
 
-    def ask(self, file="3.png", page=None):
+    def upload(self, file="3.png", page=None):
         (page or self.page).set_input_files("#file", str(self.root / file))
-        self.settled(page)
+        self.wait_for_results(page)
 
-    def asked(self, change, what="search"):
-        """What the page sends when something changes."""
-        with self.page.expect_request(f"**/api/{what}", timeout=60_000) as request:
+    def request_after(self, change, route="search"):
+        """Makes a change on the page; returns the request that the page sends."""
+        with self.page.expect_request(f"**/api/{route}", timeout=60_000) as request:
             change()
-        self.settled()
+        self.wait_for_results()
         return json.loads(request.value.post_data)
 
     def drag(self, left, top, right, bottom):
-        area = self.page.locator("#asked").bounding_box()
+        area = self.page.locator("#query-image").bounding_box()
         corners = [
             (area["x"] + x * area["width"], area["y"] + y * area["height"]) for x, y in ((left, top), (right, bottom))
         ]
@@ -76,8 +76,8 @@ class PageTest(absltest.TestCase):
         self.page.mouse.move(*corners[1], steps=4)
         self.page.mouse.up()
 
-    def size(self):
-        self.ask()
+    def upload_and_size(self):
+        self.upload()
         with Image.open(self.root / "3.png") as image:
             return image.size
 
@@ -86,7 +86,7 @@ class PageTest(absltest.TestCase):
 
     def test_upload_results_and_more(self):
         self.expect(self.page.locator("#status")).to_have_text("Choose a picture to begin.")
-        self.ask()
+        self.upload()
         self.assertEqual(self.paths()[0], "3.png")
         self.assertLen(self.paths(), 20)
         self.page.get_by_role("button", name="More").click()
@@ -98,45 +98,45 @@ class PageTest(absltest.TestCase):
         self.assertGreater(picture.evaluate("image => image.naturalWidth"), 10)
 
     def test_a_box_drawn_with_the_mouse(self):
-        width, height = self.size()
-        sent = self.asked(lambda: self.drag(0.2, 0.75, 0.8, 0.25))
-        for found, expected, side in zip(sent["box"], (0.2, 0.25, 0.8, 0.75), (width, height) * 2, strict=True):
-            self.assertAlmostEqual(found / side, expected, delta=0.02)
+        width, height = self.upload_and_size()
+        sent = self.request_after(lambda: self.drag(0.2, 0.75, 0.8, 0.25))
+        for actual, expected, side in zip(sent["box"], (0.2, 0.25, 0.8, 0.75), (width, height) * 2, strict=True):
+            self.assertAlmostEqual(actual / side, expected, delta=0.02)
         self.page.get_by_text("The box in pixels").click()
         shown = [int(self.page.locator(f"#{name}").input_value()) for name in ("x1", "y1", "x2", "y2")]
         self.assertEqual(shown, sent["box"])
-        sent = self.asked(lambda: (self.page.locator("#x1").fill("1"), self.page.locator("#x1").press("Enter")))
+        sent = self.request_after(lambda: (self.page.locator("#x1").fill("1"), self.page.locator("#x1").press("Enter")))
         self.assertEqual(sent["box"][0], 1)
-        sent = self.asked(lambda: self.page.get_by_role("button", name="Whole picture").click())
+        sent = self.request_after(lambda: self.page.get_by_role("button", name="Whole picture").click())
         self.assertIsNone(sent["box"])
 
-    def test_a_box_by_keyboard(self):
-        width, height = self.size()
-        stage = self.page.get_by_role("group", name="The picture that is asked with")
+    def test_a_box_drawn_with_the_keyboard(self):
+        width, height = self.upload_and_size()
+        stage = self.page.get_by_role("group", name="The query picture")
         stage.focus()
-        first = self.asked(lambda: stage.press("Enter"))["box"]
+        first = self.request_after(lambda: stage.press("Enter"))["box"]
         expected = [math.floor(side * part + 0.5) for part in (0.25, 0.75) for side in (width, height)]
         self.assertEqual(first, expected)
         self.expect(self.page.locator("#box")).to_be_visible()
-        moved = self.asked(lambda: stage.press("ArrowRight"))["box"]
+        moved = self.request_after(lambda: stage.press("ArrowRight"))["box"]
         self.assertGreater(moved[0], first[0])
         self.assertEqual(moved[1::2], first[1::2])
-        larger = self.asked(lambda: stage.press("Shift+ArrowDown"))["box"]
+        larger = self.request_after(lambda: stage.press("Shift+ArrowDown"))["box"]
         self.assertEqual(larger[:3], moved[:3])
         self.assertGreater(larger[3], moved[3])
-        self.assertIsNone(self.asked(lambda: stage.press("Escape"))["box"])
+        self.assertIsNone(self.request_after(lambda: stage.press("Escape"))["box"])
         self.expect(self.page.locator("#box")).to_be_hidden()
 
-    def test_a_box_by_touch_on_a_phone(self):
+    def test_a_box_drawn_by_touch_on_a_phone(self):
         self.page = self.open(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
-        self.ask()
-        self.page.locator("#asked").scroll_into_view_if_needed()
-        area = self.page.locator("#asked").bounding_box()
+        self.upload()
+        self.page.locator("#query-image").scroll_into_view_if_needed()
+        area = self.page.locator("#query-image").bounding_box()
         session = self.page.context.new_cdp_session(self.page)
 
         def touch(kind, *points):
-            places = [{"x": area["x"] + x * area["width"], "y": area["y"] + y * area["height"]} for x, y in points]
-            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+            touches = [{"x": area["x"] + x * area["width"], "y": area["y"] + y * area["height"]} for x, y in points]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
 
         def draw():
             touch("touchStart", (0.3, 0.3))
@@ -144,44 +144,44 @@ class PageTest(absltest.TestCase):
             touch("touchMove", (0.9, 0.6))
             touch("touchEnd")
 
-        box = self.asked(draw)["box"]
+        box = self.request_after(draw)["box"]
         self.assertLess(box[0], box[2])
         self.assertLess(box[1], box[3])
         self.assertLessEqual(self.page.evaluate("() => document.documentElement.scrollWidth"), 360)
 
-    def test_options_and_classes(self):
-        self.ask()
-        sent = self.asked(lambda: self.page.get_by_label("Look closer at").select_option("20"))
+    def test_search_steps_and_classes(self):
+        self.upload()
+        sent = self.request_after(lambda: self.page.get_by_label("Re-rank by regions").select_option("20"))
         self.assertEqual(sent["rerank"], 20)
         self.expect(self.page.locator(".region").first).to_be_visible()
-        sent = self.asked(lambda: self.page.get_by_label("Search again with").select_option("3"))
+        sent = self.request_after(lambda: self.page.get_by_label("Expand the query with").select_option("3"))
         self.assertEqual(sent["expand"], 3)
-        sent = self.asked(lambda: self.page.get_by_label("Pictures are described by").select_option("ona"))
+        sent = self.request_after(lambda: self.page.get_by_label("Pictures are described by").select_option("ona"))
         self.assertEqual(sent["aggregation"], "ona")
-        thorough = self.page.get_by_label("Thoroughly")
-        sent = self.asked(thorough.check)
+        thorough = self.page.get_by_label("Thorough search")
+        sent = self.request_after(thorough.check)
         self.assertTrue(sent["thorough"])
         self.assertNoCommonElements(sent, ("aggregation", "rerank", "expand"))
-        self.expect(self.page.get_by_label("Look closer at")).to_be_disabled()
-        self.assertEqual(self.asked(thorough.uncheck)["rerank"], 20)
+        self.expect(self.page.get_by_label("Re-rank by regions")).to_be_disabled()
+        self.assertEqual(self.request_after(thorough.uncheck)["rerank"], 20)
         chip = self.page.locator("#chips input").first
         name = chip.input_value()
-        self.assertEqual(self.asked(chip.check)["classes"], [name])
-        field = self.page.get_by_label("another")
-        sent = self.asked(lambda: (field.fill("7"), field.press("Enter")))
+        self.assertEqual(self.request_after(chip.check)["classes"], [name])
+        field = self.page.get_by_label("add a class")
+        sent = self.request_after(lambda: (field.fill("7"), field.press("Enter")))
         self.assertEqual(sent["classes"], [name, "7"])
-        self.page.get_by_label("Show where its classes are").check()
-        self.assertGreater(self.drawn("heat"), 0)
+        self.page.get_by_label("Show where the classes are").check()
+        self.assertGreater(self.visible_pixels("heat"), 0)
 
-    def drawn(self, canvas):
-        """Pixels of a canvas that are not transparent."""
+    def visible_pixels(self, canvas):
+        """Returns the number of pixels of a canvas that are not transparent."""
         return self.page.locator(f"#{canvas}").evaluate(
             "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
             ".filter((value, i) => i % 4 == 3 && value).length"
         )
 
-    def test_why_and_next_query(self):
-        self.ask()
+    def test_explanation_and_next_query(self):
+        self.upload()
         button = self.page.get_by_role("button", name="Why rank 2?")
         path = self.paths()[1]
         with self.page.expect_response("**/api/explain") as answer:
@@ -190,52 +190,52 @@ class PageTest(absltest.TestCase):
         self.expect(dialog).to_be_visible()
         self.expect(dialog.locator("tbody tr")).to_have_count(len(answer.value.json()["pairs"]) + 1)
         self.expect(dialog).to_contain_text(f"scores {answer.value.json()['score']:.3f}")
-        self.assertGreater(self.drawn("why-heat"), 0)
+        self.assertGreater(self.visible_pixels("why-heat"), 0)
         self.page.keyboard.press("Escape")
         self.expect(dialog).to_be_hidden()
         self.expect(button).to_be_focused()
-        sent = self.asked(self.page.get_by_role("button", name="Search with rank 2", exact=True).click)
+        sent = self.request_after(self.page.get_by_role("button", name="Search with rank 2", exact=True).click)
         self.assertEqual((sent["path"], sent["box"], sent["classes"]), (path, None, []))
         self.assertEqual(self.paths()[0], path)
 
-    def test_a_name_that_would_be_script(self):
-        self.ask(ODD)
-        self.assertEqual(self.paths()[0], ODD)
+    def test_a_name_with_markup(self):
+        self.upload(ODD_NAME)
+        self.assertEqual(self.paths()[0], ODD_NAME)
         self.page.get_by_role("button", name="Why rank 1?").click()
-        self.expect(self.page.get_by_role("dialog")).to_contain_text(ODD)
+        self.expect(self.page.get_by_role("dialog")).to_contain_text(ODD_NAME)
 
     def test_errors(self):
-        text = self.root / "letter.jpg.txt"
-        text.write_text("no picture")
-        self.addCleanup(text.unlink)
-        self.page.set_input_files("#file", str(text))
+        text_file = self.root / "letter.jpg.txt"
+        text_file.write_text("no picture")
+        self.addCleanup(text_file.unlink)
+        self.page.set_input_files("#file", str(text_file))
         self.expect(self.page.get_by_role("alert")).to_contain_text("no picture that can be read")
-        self.ask()
+        self.upload()
         self.expect(self.page.locator("#problem")).to_be_hidden()
-        field = self.page.get_by_label("another")
+        field = self.page.get_by_label("add a class")
         field.fill("unicorn")
         field.press("Enter")
         self.expect(self.page.get_by_role("alert")).to_contain_text("'unicorn' is not a class")
-        self.asked(self.page.get_by_role("checkbox", name="unicorn").uncheck)
+        self.request_after(self.page.get_by_role("checkbox", name="unicorn").uncheck)
         self.expect(self.page.locator("#problem")).to_be_hidden()
         self.page.route("**/api/search", lambda route: route.abort())
-        self.page.get_by_label("Look closer at").select_option("20")
+        self.page.get_by_label("Re-rank by regions").select_option("20")
         self.expect(self.page.get_by_role("alert")).to_contain_text("does not answer")
 
-    def test_an_upload_that_is_no_longer_kept_is_sent_again(self):
-        self.ask()
-        gone = []
+    def test_an_upload_that_is_no_longer_stored_is_sent_again(self):
+        self.upload()
+        requests = []
 
-        def once(route):
-            gone.append(route.request.url)
-            route.fulfill(status=404, json={"detail": "gone"}) if len(gone) == 1 else route.continue_()
+        def refuse_first(route):
+            requests.append(route.request.url)
+            route.fulfill(status=404, json={"detail": "gone"}) if len(requests) == 1 else route.continue_()
 
-        self.page.route("**/api/search", once)
+        self.page.route("**/api/search", refuse_first)
         with self.page.expect_request("**/api/uploads"):
-            self.page.get_by_label("Look closer at").select_option("20")
-        self.settled()
+            self.page.get_by_label("Re-rank by regions").select_option("20")
+        self.wait_for_results()
         self.expect(self.page.locator("#problem")).to_be_hidden()
-        self.assertLen(gone, 2)
+        self.assertLen(requests, 2)
 
     def test_a_dropped_file(self):
         content = list((self.root / "5.png").read_bytes())
@@ -245,7 +245,7 @@ class PageTest(absltest.TestCase):
             content,
         )
         self.page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
-        self.settled()
+        self.wait_for_results()
         self.assertEqual(self.paths()[0], "5.png")
 
 

@@ -1,4 +1,4 @@
-"""Who may ask."""
+"""These tests check that tokens, origins and host names protect the application."""
 
 import tempfile
 
@@ -21,14 +21,14 @@ class ProtectionTest(parameterized.TestCase):
         return TestClient(web.create_app(self.index, **options), base_url="http://127.0.0.1:8008")
 
     @parameterized.parameters("/", "/page.js", "/api/index", "/api/pictures?path=1.png", "/openapi.json", "/nothing")
-    def test_without_the_token_nothing(self, path):
-        for given in (
+    def test_without_the_token(self, path):
+        for headers in (
             {},
             {"Authorization": "Bearer wrong"},
             {"Cookie": "cwcf_token=wrong"},
             {"Authorization": TOKEN[:3]},
         ):
-            answer = self.client(token=TOKEN).get(path, headers=given)
+            answer = self.client(token=TOKEN).get(path, headers=headers)
             self.assertEqual(answer.status_code, 401)
             self.assertIn("a token is needed", answer.json()["detail"])
         self.assertEqual(self.client(token=TOKEN).get("/?token=wrong").status_code, 401)
@@ -42,7 +42,7 @@ class ProtectionTest(parameterized.TestCase):
         self.assertIn("httponly; path=/; samesite=strict", answer.headers["set-cookie"].lower())
         self.assertEqual(client.get("/api/index").status_code, 200)
 
-    def test_pages_of_other_sites_may_not_ask(self):
+    def test_pages_of_other_sites(self):
         for site in ("cross-site", "same-site"):
             answer = self.client().get("/api/index", headers={"Sec-Fetch-Site": site})
             self.assertEqual(answer.status_code, 403)
@@ -50,12 +50,12 @@ class ProtectionTest(parameterized.TestCase):
             self.assertEqual(self.client().get("/api/index", headers={"Sec-Fetch-Site": site}).status_code, 200)
         self.assertEqual(self.client().get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code, 200)
 
-    def test_names_that_are_not_this_machine(self):
+    def test_other_host_names(self):
         client = self.client(hosts=("127.0.0.1", "localhost"))
         self.assertEqual(client.get("/api/index").status_code, 200)
         self.assertEqual(client.get("/api/index", headers={"Host": "evil.example"}).status_code, 400)
 
-    def test_headers_confine_the_page(self):
+    def test_security_headers(self):
         headers = self.client().get("/").headers
         self.assertEqual(headers["x-content-type-options"], "nosniff")
         self.assertNotIn("unsafe", headers["content-security-policy"])

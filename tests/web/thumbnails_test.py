@@ -1,4 +1,4 @@
-"""JPEGs of pictures, kept in bounded memory."""
+"""These tests make thumbnails, which are cached in a fixed amount of memory."""
 
 import io
 import pathlib
@@ -20,7 +20,7 @@ class ThumbnailsTest(absltest.TestCase):
         with Image.open(io.BytesIO(Thumbnails().get(self.file, "content", 10))) as image:
             self.assertEqual((image.format, image.size), ("JPEG", (10, 5)))
 
-    def test_kept_by_content_and_side(self):
+    def test_cached_by_content_and_side(self):
         thumbnails = Thumbnails()
         jpeg = thumbnails.get(self.file, "content", 10)
         self.file.unlink()
@@ -29,7 +29,7 @@ class ThumbnailsTest(absltest.TestCase):
             with self.assertRaises(ImageError):
                 thumbnails.get(self.file, content, side)
 
-    def test_no_more_than_so_many_bytes_are_kept(self):
+    def test_the_cache_is_limited(self):
         thumbnails = Thumbnails(max_bytes=1000)
         jpeg = thumbnails.get(self.file, "content", 10)
         self.assertBetween(len(jpeg), 501, 1000)

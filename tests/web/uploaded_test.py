@@ -1,4 +1,4 @@
-"""Uploaded queries in bounded memory."""
+"""These tests store uploaded queries in a fixed amount of memory."""
 
 from unittest import mock
 
@@ -13,7 +13,7 @@ def query(nbytes):
 
 
 class UploadedQueriesTest(absltest.TestCase):
-    def test_least_recently_used_make_room(self):
+    def test_the_least_recently_used_query_is_dropped(self):
         queries, first, second = UploadedQueries(10), query(4), query(4)
         queries.put("first", first)
         queries.put("second", second)
@@ -22,7 +22,7 @@ class UploadedQueriesTest(absltest.TestCase):
         self.assertIsNone(queries.get("second"))
         self.assertIs(queries.get("first"), first)
 
-    def test_the_last_is_kept_whatever_its_size(self):
+    def test_the_latest_query_is_stored_whatever_its_size(self):
         queries, large = UploadedQueries(10), query(99)
         queries.put("small", query(1))
         queries.put("large", large)
@@ -30,11 +30,11 @@ class UploadedQueriesTest(absltest.TestCase):
         self.assertIsNone(queries.get("small"))
 
     def test_a_second_upload_replaces_the_first(self):
-        queries, again = UploadedQueries(10), query(6)
+        queries, second = UploadedQueries(10), query(6)
         queries.put("name", query(8))
-        queries.put("name", again)
+        queries.put("name", second)
         queries.put("other", query(4))
-        self.assertIs(queries.get("name"), again)
+        self.assertIs(queries.get("name"), second)
 
 
 if __name__ == "__main__":

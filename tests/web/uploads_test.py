@@ -1,4 +1,4 @@
-"""Files from strangers."""
+"""These tests upload pictures, damaged files and malicious files."""
 
 import io
 import struct
@@ -26,7 +26,7 @@ def encoded(kind, image=None, **options):
 
 
 def bomb(width, height):
-    """A PNG whose header promises more than it holds."""
+    """Returns a PNG with fewer pixels than its header says."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -46,7 +46,7 @@ class DecodeTest(parameterized.TestCase):
     def test_lossy_pictures(self, kind):
         self.assertEqual(uploads.decode(encoded(kind)).shape, PICTURE.shape)
 
-    def test_turned_upright(self):
+    def test_images_are_upright(self):
         exif = Image.Exif()
         exif[0x0112] = 6
         self.assertEqual(uploads.decode(encoded("JPEG", exif=exif)).shape, (30, 20, 3))
@@ -81,7 +81,7 @@ class DecodeTest(parameterized.TestCase):
             uploads.decode(make())
         self.assertIn(caught.exception.status_code, (415, 422))
 
-    def test_any_damage_is_answered(self):
+    def test_random_damage(self):
         random = np.random.default_rng(1)
         for kind in ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"):
             whole = np.frombuffer(encoded(kind), np.uint8)
@@ -97,7 +97,7 @@ class DecodeTest(parameterized.TestCase):
 
 
 class BodyTest(absltest.TestCase):
-    def test_a_body_without_end_is_cut_off(self):
+    def test_a_body_that_is_too_large(self):
         self.enterContext(mock.patch.object(uploads, "MAX_BYTES", 2**20))
         root = self.enterContext(tempfile.TemporaryDirectory())
         client = TestClient(web.create_app(indexes.make(root, range(2))))

@@ -1,4 +1,4 @@
-"""Foreign files that are not what was asked for, damaged ones and outputs that cannot be written."""
+"""This module tests `convert` on files of other networks, damaged files and outputs that cannot be written."""
 
 from unittest import mock
 
@@ -17,9 +17,9 @@ from tests.weights import foreign
 from tests.weights.formats import mutations, writers
 
 
-class FaultsTest(foreign.FolderTest):
-    def test_every_fault_is_named_at_once_by_its_own_key(self):
-        state = foreign.drawn("torch_squeezenet1_1")[0].as_state()
+class FaultsTest(foreign.ConvertCase):
+    def test_one_error_names_every_fault_by_its_key(self):
+        state = foreign.reference("torch_squeezenet1_1")[0].as_state()
         state["features.3.squeeze.extra"] = state.pop("features.3.squeeze.weight")
         state["features.4.squeeze.weight"] = state["features.4.squeeze.weight"].transpose(1, 0, 2, 3)
         state["features.6.squeeze.weight"] = state["features.6.squeeze.weight"][:, :, 0]
@@ -30,7 +30,7 @@ class FaultsTest(foreign.FolderTest):
         state[0] = np.zeros(3, np.float32)
         file = self.folder / "weights.pth"
         writers.write_pth(file, state)
-        message = self.refused(CheckpointError, file, networks.get("squeezenet1_1"), self.output)
+        message = self.assert_refused(CheckpointError, file, networks.get("squeezenet1_1"), self.output)
         faults = [line.strip() for line in message.splitlines()[1:]]
         expected = [
             "missing features.3.squeeze.weight, for fire2/squeeze1x1/kernel",
@@ -47,42 +47,44 @@ class FaultsTest(foreign.FolderTest):
         self.assertEqual(faults, expected)
 
     @parameterized.parameters(
-        ("caffe_squeezenet1_1", "caffemodel", "vgg16_cam", "The file is that of --network=squeezenet1_1"),
-        ("torch_resnet50", "pth", "densenet161", "The file is that of --network=resnet50"),
-        ("caffe_vgg16_cam_grouped", "caffemodel", "vgg16_cam", "The file is that of --network=vgg16_cam_grouped"),
-        ("torch_vgg16", "safetensors", "vgg16_cam", "The layers before the head are there: --trunk"),
+        ("caffe_squeezenet1_1", "caffemodel", "vgg16_cam", "The file fits --network=squeezenet1_1"),
+        ("torch_resnet50", "pth", "densenet161", "The file fits --network=resnet50"),
+        ("caffe_vgg16_cam_grouped", "caffemodel", "vgg16_cam", "The file fits --network=vgg16_cam_grouped"),
+        ("torch_vgg16", "safetensors", "vgg16_cam", "The layers before the head fit: --trunk"),
     )
-    def test_another_network(self, name, writer, network, hint):
-        file = self.written(name, writer)
-        message = self.refused(CheckpointError, file, networks.get(network), self.output)
+    def test_file_of_another_network(self, name, writer, network, hint):
+        file = self.write_weights(name, writer)
+        message = self.assert_refused(CheckpointError, file, networks.get(network), self.output)
         self.assertIn(f"does not hold {network}:", message)
         self.assertIn(hint, message)
 
-    def test_an_output_that_is_there_is_left_alone(self):
-        file = self.written("caffe_squeezenet1_1", "npz_caffe")
+    def test_an_existing_output_is_not_changed(self):
+        file = self.write_weights("caffe_squeezenet1_1", "npz_caffe")
         network = networks.get("squeezenet1_1")
-        for output in (self.folder / "is_there", self.folder / "is_there.npz"):
+        for output in (self.folder / "existing", self.folder / "existing.npz"):
             output.write_text("precious")
-            message = self.refused(FileExistsError, file, network, output)
+            message = self.assert_refused(FileExistsError, file, network, output)
             self.assertIn("exists already", message)
             self.assertEqual(output.read_text(), "precious")
         (self.folder / "folder").mkdir()
-        self.refused(FileExistsError, file, network, self.folder / "folder")
+        self.assert_refused(FileExistsError, file, network, self.folder / "folder")
 
-    def test_sources_that_are_none(self):
+    def test_invalid_sources(self):
         network = networks.get("squeezenet1_1")
-        self.refused(FileNotFoundError, self.folder / "nowhere.pth", network, self.output)
+        self.assert_refused(FileNotFoundError, self.folder / "nowhere.pth", network, self.output)
         (self.folder / "page.pth").write_text("<!DOCTYPE html>")
-        self.assertIn("web page", self.refused(FormatError, self.folder / "page.pth", network, self.output))
-        self.assertIn("directory", self.refused(FormatError, self.folder, network, self.output))
-        convert.convert(self.written("caffe_squeezenet1_1", "npz_caffe"), network, self.folder / "own.npz")
-        self.assertIn("needs no conversion", self.refused(FormatError, self.folder / "own.npz", network, self.output))
+        self.assertIn("web page", self.assert_refused(FormatError, self.folder / "page.pth", network, self.output))
+        self.assertIn("directory", self.assert_refused(FormatError, self.folder, network, self.output))
+        convert.convert(self.write_weights("caffe_squeezenet1_1", "npz_caffe"), network, self.folder / "own.npz")
+        self.assertIn(
+            "needs no conversion", self.assert_refused(FormatError, self.folder / "own.npz", network, self.output)
+        )
 
     @parameterized.parameters(("out", "shutil.move"), ("out.npz", "os.replace"), ("out.npz", "numpy.savez"))
     def test_a_full_disk_leaves_nothing(self, output, function):
-        file = self.written("caffe_squeezenet1_1", "npz_caffe")
+        file = self.write_weights("caffe_squeezenet1_1", "npz_caffe")
         with mock.patch(function, side_effect=OSError("no space left")):
-            message = self.refused(OSError, file, networks.get("squeezenet1_1"), self.folder / output)
+            message = self.assert_refused(OSError, file, networks.get("squeezenet1_1"), self.folder / output)
         self.assertEqual(message, "no space left")
 
 
@@ -97,11 +99,11 @@ class Tiny(nnx.Module):
         return self.classifier(layers.mean_pool(maps, sizes)), {"conv2": maps}
 
 
-COUNT = cases(14, 40)
-"""Damaged copies of a file."""
+DAMAGED_COPIES = cases(14, 40)
+"""The number of damaged copies of a file."""
 
 NAMES = {name: name for name in ("conv1", "conv2")}
-ANY = Preprocessing("RGB", (0.0, 0.0, 0.0))
+PREPROCESSING = Preprocessing("RGB", (0.0, 0.0, 0.0))
 
 
 def _tiny_sizes(sizes):
@@ -112,14 +114,16 @@ def _tiny_layouts():
     torch = layouts.torch(NAMES, bias=False) | layouts.torch_norm({"bn1": "conv1", "bn2": "conv2"})
     return (
         networks.WeightLayout(
-            "caffe", layouts.caffe(NAMES | {"classifier": "classifier"}, classifiers=["classifier"]), ANY
+            "caffe", layouts.caffe(NAMES | {"classifier": "classifier"}, classifiers=["classifier"]), PREPROCESSING
         ),
-        networks.WeightLayout("keras", layouts.keras(NAMES | {"classifier": "classifier"}), ANY),
-        networks.WeightLayout("keras, Theano order", layouts.keras(NAMES | {"classifier": "classifier"}), ANY),
+        networks.WeightLayout("keras", layouts.keras(NAMES | {"classifier": "classifier"}), PREPROCESSING),
+        networks.WeightLayout(
+            "keras, Theano order", layouts.keras(NAMES | {"classifier": "classifier"}), PREPROCESSING
+        ),
         networks.WeightLayout(
             "torchvision",
             torch | layouts.torch({"classifier": "classifier"}, transform=layouts.dense),
-            ANY,
+            PREPROCESSING,
             ("bn3.*",),
         ),
     )
@@ -128,13 +132,13 @@ def _tiny_layouts():
 def _tiny():
     layer = networks.Layer("conv2", 7, 1)
     spec = networks.NetworkSpec(
-        "tiny", (layer,), "conv2", layer, "classifier", ("classifier",), ANY, 4, ("a", "b", "c", "d")
+        "tiny", (layer,), "conv2", layer, "classifier", ("classifier",), PREPROCESSING, 4, ("a", "b", "c", "d")
     )
     return definition.define_network(spec, Tiny, _tiny_sizes, _tiny_layouts)
 
 
-class HostileTest(foreign.FolderTest):
-    """Damaged files on the whole path: refused by name, or checkpoints of finite parameters; nothing else is left."""
+class HostileTest(foreign.ConvertCase):
+    """`HostileTest` converts damaged files: each is refused by name, or gives a checkpoint of finite parameters."""
 
     def arrays(self):
         generator = np.random.default_rng(0)
@@ -156,8 +160,8 @@ class HostileTest(foreign.FolderTest):
     def write(self, path):
         arrays = self.arrays()
         if path.suffix == ".caffemodel":
-            kinds = {"classifier": "InnerProduct"}
-            blobs = [(name, kinds.get(name, "Convolution"), pair) for name, pair in arrays.items()]
+            layer_types = {"classifier": "InnerProduct"}
+            blobs = [(name, layer_types.get(name, "Convolution"), pair) for name, pair in arrays.items()]
             writers.write_caffemodel(path, blobs)
         elif path.suffix == ".h5":
             theano = {name: (w.T if w.ndim == 2 else w.transpose(2, 3, 1, 0), b) for name, (w, b) in arrays.items()}
@@ -171,15 +175,15 @@ class HostileTest(foreign.FolderTest):
 
     @parameterized.parameters("tensorflow", "theano", "theano_unrotated")
     def test_kernel_order_chooses_between_layouts_of_the_same_names(self, order):
-        """As in VGG-16, whose first dense layer sees maps that Theano flattens in another order."""
+        """Tests a case of VGG-16, where Theano flattens the input of the first dense layer in another order."""
         file = self.folder / "weights.h5"
         self.write(file)
-        option = None if order == "theano" else order
+        kernel_order = None if order == "theano" else order
         if order == "tensorflow":
             arrays = self.arrays()
             keras = {name: (w.T if w.ndim == 2 else w.transpose(2, 3, 1, 0), b) for name, (w, b) in arrays.items()}
             writers.write_keras(file, keras)
-        record = convert.convert(file, _tiny(), self.output, kernel_order=option)
+        record = convert.convert(file, _tiny(), self.output, kernel_order=kernel_order)
         self.assertEqual(record.layout, "keras" if order == "tensorflow" else "keras, Theano order")
         self.assertEqual(record.notes["kernel_order"], order)
         self.assertEqual((record.num_classes, record.class_names), (4, ("a", "b", "c", "d")))
@@ -190,30 +194,29 @@ class HostileTest(foreign.FolderTest):
     @parameterized.parameters(".caffemodel", ".h5", ".pth", ".safetensors", ".npz")
     def test_damaged_files(self, suffix):
         network = _tiny()
-        sound = self.folder / f"sound{suffix}"
-        self.write(sound)
-        convert.convert(sound, network, self.output)  # an Orbax checkpoint; the others are smaller
-        loaded = networks.load_params(network, self.output)
+        intact = self.folder / f"intact{suffix}"
+        self.write(intact)
+        convert.convert(intact, network, self.output)  # an Orbax checkpoint, unlike the outputs below
+        expected = networks.load_params(network, self.output)
         accepted = 0
-        for number, content in enumerate(mutations.mutations(sound.read_bytes(), COUNT, seed=11)):
+        for number, content in enumerate(mutations.mutations(intact.read_bytes(), DAMAGED_COPIES, seed=11)):
             file = self.folder / f"damaged_{number}{suffix}"
             file.write_bytes(content)
             output = self.folder / f"{number}.npz"
-            before = sorted(self.folder.rglob("*"))
+            files = sorted(self.folder.rglob("*"))
             try:
                 convert.convert(file, network, output)
             except (FormatError, CheckpointError) as error:
                 self.assertIn(str(file), str(error))
-                self.assertEqual(sorted(self.folder.rglob("*")), before)
+                self.assertEqual(sorted(self.folder.rglob("*")), files)
                 continue
             accepted += 1
             self.assertEqual(networks.read_provenance(output).network, "tiny")
-            for leaf, wanted in zip(
-                jax.tree.leaves(networks.load_params(network, output)), jax.tree.leaves(loaded), strict=True
-            ):
-                self.assertEqual(leaf.shape, wanted.shape)
+            actual = networks.load_params(network, output)
+            for leaf, expected_leaf in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+                self.assertEqual(leaf.shape, expected_leaf.shape)
                 self.assertTrue(bool(jnp.isfinite(leaf).all()))
-        self.assertLess(accepted, 0.75 * COUNT)
+        self.assertLess(accepted, 0.75 * DAMAGED_COPIES)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A server of weights that can do much wrong, and ``python -m cwcf_jax.weights`` in processes that ask it."""
+"""This module has an HTTP server with configurable faults, and runs ``python -m cwcf_jax.weights`` against it."""
 
 import contextlib
 import hashlib
@@ -18,24 +18,24 @@ from tests.support import shared
 CONTENT, OTHER = (np.random.default_rng(seed).bytes(1_200_000) for seed in (0, 1))
 HALF = len(CONTENT) // 2
 PAGE = b"<!DOCTYPE html><html><title>Virus scan warning</title></html>"
-# A proxy would not see this machine's loopback.
+# A proxy cannot reach the loopback interface of this machine.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves ``content`` under every path; what it does wrong is in its attributes."""
+    """A `Server` serves ``content`` under every path; its attributes configure the faults."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.kind, self.length = CONTENT, "application/octet-stream", True
-        self.stop_after = None  # bytes until the connection is cut
-        self.hang_after = None  # bytes after which the answer stalls
-        self.answers = []  # for each of the next requests: a status instead of the file
+        self.content, self.content_type, self.sends_length = CONTENT, "application/octet-stream", True
+        self.stop_after = None  # bytes until the connection is closed
+        self.hang_after = None  # bytes until the response stalls
+        self.answers = []  # statuses of the next responses, instead of the file
         self.location = None
         self.requests = 0
-        self.asked = threading.Event()
+        self.requested = threading.Event()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -45,7 +45,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.requests += 1
-        server.asked.set()
+        server.requested.set()
         if server.answers:
             self.send_response(server.answers.pop(0))
             if server.location:
@@ -54,15 +54,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(200)
-        if server.length:
+        if server.sends_length:
             self.send_header("Content-Length", str(len(server.content)))
-        self.send_header("Content-Type", server.kind)
+        self.send_header("Content-Type", server.content_type)
         self.end_headers()
         hang = server.hang_after
         with contextlib.suppress(ConnectionError):
             self.wfile.write(server.content[: server.stop_after if hang is None else hang])
             if hang is not None:
-                self.rfile.read(1)  # until the other side goes away
+                self.rfile.read(1)  # until the client closes the connection
 
 
 class FetchCase(parameterized.TestCase):
@@ -97,7 +97,7 @@ class FetchCase(parameterized.TestCase):
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.addCleanup(process.__exit__, None, None, None)  # closes the pipes, waits
+        self.addCleanup(process.__exit__, None, None, None)  # closes the pipes and waits
         self.addCleanup(process.kill)
         return process
 
@@ -108,6 +108,6 @@ class FetchCase(parameterized.TestCase):
         return out, error
 
     def assert_folder(self, *names):
-        """What is in the folder, but for the lock, which stays."""
-        left = {path.name for path in self.folder.iterdir()} - {"weights.h5.lock"}
-        self.assertEqual(left, set(names))
+        """Checks the files in the folder, except for the lock."""
+        actual = {path.name for path in self.folder.iterdir()} - {"weights.h5.lock"}
+        self.assertEqual(actual, set(names))

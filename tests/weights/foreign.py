@@ -1,4 +1,4 @@
-"""Weights of every network as foreign tools release them, random but for the layout, and what is made of them."""
+"""This module writes random weights of every network in the formats of other frameworks, with reference outputs."""
 
 import functools
 import pathlib
@@ -18,7 +18,7 @@ LITE = ("RGB", (127.0, 127.0, 127.0), (1 / 128, 1 / 128, 1 / 128))
 HEAD = ("CAM_conv", "CAM_fc")
 AUTHORS_HEAD = ("CAM_relu", "dense_1")
 
-FOREIGN = {  # forward pass, form of the kernels, size of the input and of its values
+FOREIGN = {  # forward pass, form of the kernels, (height, width, standard deviation) of the input
     "caffe_vgg16_cam_grouped": (
         functools.partial(torch_oracles.vgg16, names=torch_oracles.CAFFE, cam=HEAD, groups=2),
         "torch",
@@ -54,15 +54,15 @@ FOREIGN = {  # forward pass, form of the kernels, size of the input and of its v
     "torch_densenet161": (torch_oracles.densenet161, "torch", (75, 101, 1.0)),
     "torch_efficientnet_lite0": (torch_oracles.efficientnet_lite0, "torch", (75, 101, 1.0)),
 }
-AUXILIARY = [  # bvlc_googlenet: the classifiers that helped training are in the file
+AUXILIARY = [  # the file of bvlc_googlenet has the auxiliary classifiers of the training
     ("loss1/conv", "Convolution", [np.ones((4, 5, 1, 1), np.float32), np.ones(4, np.float32)]),
     ("loss2/classifier", "InnerProduct", [np.ones((3, 4), np.float32), np.ones(3, np.float32)]),
 ]
 
 
 @functools.cache
-def drawn(name):
-    """Random foreign weights, an input, and what comes out: logits and maps in float64."""
+def reference(name):
+    """Returns random foreign weights, an input, and the resulting logits and maps in float64."""
     network, form, (height, width, scale) = FOREIGN[name]
     weights = torch_oracles.Weights(sorted(FOREIGN).index(name), form)
     inputs = np.random.default_rng(0).normal(size=(1, height, width, 3), scale=scale).astype(np.float32)
@@ -77,22 +77,22 @@ def _keras(layout):
 
 
 def _session(path, weights):
-    """As Keras 1 names the layers of the second model of a session."""
+    """Writes layers under the names that Keras 1 gives to the second model of a session."""
 
-    def later(name):
+    def rename(name):
         name = re.sub(r"(?<=convolution2d_)\d+", lambda match: str(int(match[0]) + 13), name)
         return name.replace("dense_1", "dense_4")
 
-    writers.write_keras(path, {later(name): arrays for name, _, arrays in weights.as_layers()}, layout="keras1")
+    writers.write_keras(path, {rename(name): arrays for name, _, arrays in weights.as_layers()}, layout="keras1")
 
 
 def _older_names(path, weights):
-    """As densenet161-8d451a50.pth: ``norm.1`` for ``norm1``, and no counters."""
+    """Writes names as in densenet161-8d451a50.pth: ``norm.1`` for ``norm1``, and no counters."""
     state = weights.as_state().items()
-    older = {
+    renamed = {
         re.sub(r"\.(norm|conv)([12])\.", r".\1.\2.", key): array for key, array in state if "num_batches" not in key
     }
-    writers.write_pth(path, older, legacy=True)
+    writers.write_pth(path, renamed, legacy=True)
 
 
 WRITERS = {
@@ -117,7 +117,7 @@ WRITERS = {
     ),
 }
 
-WHOLE = (  # foreign weights, how they are written, network, layout on record, preprocessing on record
+WHOLE = (  # foreign weights, writer, network, layout in the record, preprocessing in the record
     ("caffe_vgg16_cam_grouped", "caffemodel", "vgg16_cam_grouped", "caffe", VGG),
     ("caffe_vgg16_cam_grouped", "caffemodel_v1", "vgg16_cam_grouped", "caffe", VGG),
     ("theano_vgg16_cam", "h5_keras1", "vgg16_cam", "keras, unnamed layers", VGG),
@@ -149,21 +149,21 @@ TRUNKS = (
 )
 
 
-class FolderTest(parameterized.TestCase):
+class ConvertCase(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
         self.output = self.folder / "out" / "checkpoint"
 
-    def written(self, name, writer):
+    def write_weights(self, name, writer):
         path = self.folder / f"weights.{writer.split('_')[0]}"
-        WRITERS[writer](path, drawn(name)[0])
+        WRITERS[writer](path, reference(name)[0])
         return path
 
-    def refused(self, error, *arguments, **options):
-        """What `convert` says; nothing may be left but what was there."""
-        before = sorted(self.folder.rglob("*"))
-        with self.assertRaises(error) as caught:
+    def assert_refused(self, error, *arguments, **options):
+        """Checks that `convert` raises ``error`` and leaves no files; returns the message."""
+        files = sorted(self.folder.rglob("*"))
+        with self.assertRaises(error) as context:
             convert.convert(*arguments, **options)
-        self.assertEqual(sorted(self.folder.rglob("*")), before)
-        return str(caught.exception)
+        self.assertEqual(sorted(self.folder.rglob("*")), files)
+        return str(context.exception)

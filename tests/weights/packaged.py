@@ -1,4 +1,4 @@
-"""Packages of weights as pip installs them, of the tiny network of `tests.training.tiny`."""
+"""This module makes installed packages with weights of the tiny network of `tests.training.tiny`."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ FILE = "tiny_weights_model/models/tiny-1234.npz"
 
 
 def content(seed=0):
-    """A file of weights without a record."""
+    """Returns the content of a file of weights without a record."""
     stream = io.BytesIO()
     params = tiny.network().initialize(seed)
     np.savez(stream, **{f"{layer}/{part}": array for layer, parts in params.items() for part, array in parts.items()})
@@ -22,14 +22,14 @@ def content(seed=0):
 
 
 def package(data, **fields):
-    """What the table says of a package whose file has this content."""
-    known = dict(network="tiny_cam", distribution="tiny-weights-model", version="0.1.0", file=FILE)
-    known |= dict(sha256=hashlib.sha256(data).hexdigest(), size=len(data), licence="BSD-3-Clause", paper="Somebody")
-    return Package(**known | fields)
+    """Returns the entry of a package whose file has this content."""
+    defaults = dict(network="tiny_cam", distribution="tiny-weights-model", version="0.1.0", file=FILE)
+    defaults |= dict(sha256=hashlib.sha256(data).hexdigest(), size=len(data), licence="BSD-3-Clause", paper="Somebody")
+    return Package(**defaults | fields)
 
 
 def members(data, file=FILE, version="0.1.0"):
-    """The files of an installed package by path; running its code is an error."""
+    """Returns the files of an installed package by path; its code raises an error."""
     return {
         "tiny_weights_model/__init__.py": b"raise AssertionError('the package was imported')\n",
         "tiny_weights_model/models/.gitignore": b"",
@@ -40,18 +40,18 @@ def members(data, file=FILE, version="0.1.0"):
     }
 
 
-def install(folder, data, **options):
-    """Writes the files of `members` below a folder, which is returned as ``sys.path`` wants it."""
-    for name, one in members(data, **options).items():
+def install_package(folder, data, **options):
+    """Writes the files of `members` below a folder and returns the folder as text for ``sys.path``."""
+    for name, member in members(data, **options).items():
         path = pathlib.Path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(one)
+        path.write_bytes(member)
     return str(folder)
 
 
-def save(path, seed=0, **record):
-    """A checkpoint of the tiny network with a record."""
+def save_checkpoint(path, seed=0, **record):
+    """Writes a checkpoint of the tiny network with a record."""
     network = tiny.network()
-    known = dict(network="tiny_cam", source="somewhere", sha256="", licence="BSD", num_classes=3)
-    known |= dict(preprocessing=network.spec.preprocessing, class_names=network.spec.class_names)
-    networks.save_params(network.initialize(seed), path, networks.Provenance(**known | record))
+    defaults = dict(network="tiny_cam", source="somewhere", sha256="", licence="BSD", num_classes=3)
+    defaults |= dict(preprocessing=network.spec.preprocessing, class_names=network.spec.class_names)
+    networks.save_params(network.initialize(seed), path, networks.Provenance(**defaults | record))

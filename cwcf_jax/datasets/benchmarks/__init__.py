@@ -1,4 +1,4 @@
-"""The buildings benchmarks, their distractors and INSTRE as TFDS datasets, without tensorflow."""
+"""This package prepares the buildings benchmarks, their distractors and INSTRE as TFDS datasets, without tensorflow."""
 
 from cwcf_jax.datasets.benchmarks.lists import BenchmarkLists, ListedQuery, read_instre, read_names, read_revisited
 from cwcf_jax.datasets.benchmarks.prepared import NAMES, load

@@ -1,7 +1,7 @@
-"""The datasets as TFDS builders, written and read without tensorflow.
+"""This module defines the datasets as TFDS builders, which write and read them without tensorflow.
 
-They write shard by shard: TFDS's `GeneratorBasedBuilder` shuffles what is above 1 GB through files of tensorflow's, and
-sorts it in memory where shuffling is disabled; all of these are larger.
+The builders write shard by shard. Above 1 GB, TFDS's `GeneratorBasedBuilder` shuffles through files of tensorflow, or
+sorts in memory where shuffling is disabled, and all of these datasets are larger.
 """
 
 import dataclasses
@@ -17,34 +17,34 @@ from cwcf_jax.datasets.benchmarks.specs import DATASETS, ExpectedCounts
 from cwcf_jax.images.imagesets import DatasetError
 
 PICTURES_PER_SHARD = 250
-"""TFDS holds a shard in memory while it writes it: some 100 MB."""
+"""The number of pictures of a shard. TFDS keeps a shard in memory while it is written, here about 100 MB."""
 
 Examples = Iterator[tuple[int, dict[str, Any]]]
 
 
 @dataclasses.dataclass(eq=False)
 class BenchmarkConfig(tfds.core.BuilderConfig):  # type: ignore[misc]
-    """How many pictures and queries a dataset has to have."""
+    """A `BenchmarkConfig` holds the expected numbers of pictures and queries of a dataset."""
 
     counts: ExpectedCounts | None = None
 
 
-def configured(counts: ExpectedCounts) -> BenchmarkConfig:
-    """The configuration for other counts than the published ones: a part of a dataset is a dataset of its own."""
+def config_for(counts: ExpectedCounts) -> BenchmarkConfig:
+    """Returns the configuration for other counts than the published ones, under a name of its own."""
     images = "_or_".join(map(str, counts.images))
     return BenchmarkConfig(name=f"{images}_images_{counts.queries}_queries", counts=counts)
 
 
 class BenchmarkBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[misc,call-arg]
-    """A benchmark from its archives, or from folders, in TFDS's manual folder.
+    """A `BenchmarkBuilder` prepares one benchmark from archives or folders in TFDS's manual folder.
 
-    Split ``images``: the database, in the order in which it was found; split ``queries``, where there are any: pictures
-    of queries that are not in the database. Names, order, ground truth and release are in ``info.metadata``, see
+    Split ``images`` is the database in the order of the archives. Split ``queries`` has the query pictures that are not
+    in the database; it is absent where all are. Names, order, ground truth and release are in ``info.metadata``, see
     `DatasetAssembly.metadata`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "See docs/datasets.md for what to get and where to put it."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "docs/datasets.md lists the files to download and the folder to put them into."
 
     def _info(self) -> Any:
         features = tfds.features.FeaturesDict(
@@ -60,24 +60,24 @@ class BenchmarkBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
 
     def _shard_iterators_per_split(self, dl_manager: Any) -> Mapping[str, Sequence[Callable[[], Examples]]]:
         try:
-            manual = pathlib.Path(dl_manager.manual_dir)
+            manual_dir = pathlib.Path(dl_manager.manual_dir)
         except AssertionError as error:
             raise DatasetError(" ".join(str(error).split())) from error
         counts = self.builder_config.counts
-        gathering = DatasetAssembly(DATASETS[self.name], manual, counts)
-        splits = {"images": _shards(gathering.images(), max(counts.images), self._note(gathering))}
-        if gathering.has_queries_apart:
-            splits["queries"] = _shards(gathering.queries(), counts.queries)
+        assembly = DatasetAssembly(DATASETS[self.name], manual_dir, counts)
+        splits = {"images": _shards(assembly.images(), max(counts.images), self._metadata_writer(assembly))}
+        if assembly.has_query_pictures:
+            splits["queries"] = _shards(assembly.queries(), counts.queries)
         return splits
 
-    def _note(self, gathering: DatasetAssembly) -> Callable[[], None]:
-        return lambda: self.info.metadata.update(gathering.metadata())
+    def _metadata_writer(self, assembly: DatasetAssembly) -> Callable[[], None]:
+        return lambda: self.info.metadata.update(assembly.metadata())
 
 
 def _shards(
-    pictures: Iterator[tuple[str, bytes]], count: int, at_end: Callable[[], None] = lambda: None
+    pictures: Iterator[tuple[str, bytes]], count: int, on_end: Callable[[], None] = lambda: None
 ) -> list[Callable[[], Examples]]:
-    """One stream of pictures cut into shards, which TFDS asks for one after the other."""
+    """Cuts a stream of pictures into shards, which TFDS requests in order; the last shard calls ``on_end``."""
     examples = ((number, {"image": content, "name": name}) for number, (name, content) in enumerate(pictures))
     shards = max(1, -(-count // PICTURES_PER_SHARD))
 
@@ -86,65 +86,65 @@ def _shards(
             yield from itertools.islice(examples, PICTURES_PER_SHARD)
         else:
             yield from examples
-            at_end()
+            on_end()
 
     return [lambda index=index: shard(index) for index in range(shards)]  # type: ignore[misc]
 
 
-def _published(name: str) -> list[BenchmarkConfig]:
+def _published_configs(name: str) -> list[BenchmarkConfig]:
     return [BenchmarkConfig(name="published", counts=DATASETS[name].counts, description=DATASETS[name].description)]
 
 
 class Oxford5k(BenchmarkBuilder):
-    """Oxford Buildings."""
+    """`Oxford5k` prepares Oxford Buildings."""
 
     name = "oxford5k"
-    BUILDER_CONFIGS = _published(name)
+    BUILDER_CONFIGS = _published_configs(name)
 
 
 class Paris6k(BenchmarkBuilder):
-    """Paris Buildings."""
+    """`Paris6k` prepares Paris Buildings."""
 
     name = "paris6k"
-    BUILDER_CONFIGS = _published(name)
+    BUILDER_CONFIGS = _published_configs(name)
 
 
 class Flickr100k(BenchmarkBuilder):
-    """The distractors of Oxford105k and Paris106k."""
+    """`Flickr100k` prepares the distractors of Oxford105k and Paris106k."""
 
     name = "flickr100k"
-    BUILDER_CONFIGS = _published(name)
+    BUILDER_CONFIGS = _published_configs(name)
 
 
 class ROxford5k(BenchmarkBuilder):
-    """Revisited Oxford."""
+    """`ROxford5k` prepares Revisited Oxford."""
 
     name = "roxford5k"
-    BUILDER_CONFIGS = _published(name)
+    BUILDER_CONFIGS = _published_configs(name)
 
 
 class RParis6k(BenchmarkBuilder):
-    """Revisited Paris."""
+    """`RParis6k` prepares Revisited Paris."""
 
     name = "rparis6k"
-    BUILDER_CONFIGS = _published(name)
+    BUILDER_CONFIGS = _published_configs(name)
 
 
 class Revisitop1m(BenchmarkBuilder):
-    """R1M, the distractors of the revisited benchmarks."""
+    """`Revisitop1m` prepares R1M, the distractors of the revisited benchmarks."""
 
     name = "revisitop1m"
-    BUILDER_CONFIGS = _published(name)
+    BUILDER_CONFIGS = _published_configs(name)
 
 
 class Instre(BenchmarkBuilder):
-    """INSTRE."""
+    """`Instre` prepares INSTRE."""
 
     name = "instre"
-    BUILDER_CONFIGS = _published(name)
+    BUILDER_CONFIGS = _published_configs(name)
 
 
 BUILDERS = {
     builder.name: builder for builder in (Oxford5k, Paris6k, Flickr100k, ROxford5k, RParis6k, Revisitop1m, Instre)
 }
-"""One for each of `DATASETS`."""
+"""The builder of each dataset in `DATASETS`, by name."""

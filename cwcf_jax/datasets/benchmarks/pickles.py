@@ -1,7 +1,7 @@
-"""Lists, dicts and numpy arrays out of a pickle, without running it: numpy's part of `cwcf_jax.safe_pickle`.
+"""This module reads lists, dicts and numpy arrays from a pickle without running code, by `cwcf_jax.safe_pickle`.
 
-Every name that numpy's own pickles need is answered with a stand-in of this module, which only remembers what it is
-told: numpy's own functions would allocate whatever shape a file declares.
+Every global that pickles of numpy name is replaced by a stand-in of this module, which only stores its arguments. The
+functions of numpy itself would allocate any shape that a file declares.
 """
 
 import io
@@ -17,31 +17,34 @@ from cwcf_jax import safe_pickle
 from cwcf_jax.images.imagesets import DatasetError
 
 MAX_BYTES = 2**26
-"""Largest pickle that is read; the published ones have a few MB."""
+"""The size of the largest pickle that is read; the published ones have a few MB."""
 
 
 def read_pickle(path: pathlib.Path) -> Any:
-    """Return what a pickle holds, with tuples and numpy arrays as lists; an array of any shape becomes one flat list.
+    """Returns the content of a pickle, with tuples as lists and numpy arrays as flat lists.
 
     Raises:
-        DatasetError: it cannot be read, or names anything but numpy's arrays and numbers.
+        DatasetError: the pickle cannot be read, or names globals other than numpy's arrays and numbers.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DatasetError(f"{path}: larger than the {MAX_BYTES} bytes that are read")
-        return _plain(safe_pickle.load(io.BytesIO(path.read_bytes()), _NAMES), {})
+        size = path.stat().st_size
+        if size <= MAX_BYTES:
+            return _to_lists(safe_pickle.load(io.BytesIO(path.read_bytes()), _STAND_INS), {})
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read as a pickle ({error})") from error
     except ValueError as error:
         raise DatasetError(f"{path}: {error}") from error
+    raise DatasetError(f"{path}: has {size} bytes, more than the {MAX_BYTES} that a pickle may have")
 
 
 class _Dtype:
+    """A `_Dtype` stands in for `numpy.dtype`: numbers, booleans, strings of up to 9,999 characters, or objects."""
+
     def __init__(self, code: Any, *_: Any):
         if isinstance(code, bytes):
             code = code.decode("latin-1")
         if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?(O8?|b1|[iuf][1248]|[US]\d{1,4})", code):
-            raise ValueError(f"arrays of kind {code!r}")
+            raise ValueError(f"arrays of type {code!r} are not read")
         self._code, self._order = code.lstrip("<>|="), "<"
 
     def __setstate__(self, state: Any) -> None:
@@ -56,7 +59,7 @@ class _Dtype:
 
 
 class _Array:
-    """What `numpy.ndarray` is to a pickle; knows its numbers once its state is set."""
+    """An `_Array` stands in for `numpy.ndarray`; its values are known once the pickle has set its state."""
 
     values: tuple[Any, ...] | list[Any] = ()
 
@@ -65,14 +68,14 @@ class _Array:
         self._set(shape, dtype, content)
 
     def _set(self, shape: Any, dtype: _Dtype, content: Any) -> None:
-        if isinstance(content, str):  # of Python 2
+        if isinstance(content, str):  # written by Python 2
             content = content.encode("latin-1")
         self.values = content if dtype.holds_objects else dtype.decode(bytes(content))
         if not isinstance(self.values, list) or len(self.values) != math.prod(shape):
-            raise ValueError("an array whose content does not fit its shape")
+            raise ValueError("an array has content that does not fit its shape")
 
 
-def _empty(*_: Any) -> _Array:
+def _reconstruct(*_: Any) -> _Array:
     return _Array()
 
 
@@ -88,37 +91,40 @@ def _scalar(dtype: _Dtype, content: Any) -> Any:
 
 def _encode(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise ValueError(f"bytes as {encoding}")
+        raise ValueError(f"bytes in the encoding {encoding} are not read")
     return text.encode("latin-1")
 
 
-def _no_bytes() -> bytes:
+def _empty_bytes() -> bytes:
     return b""
 
 
-_NAMES: dict[str, Callable[..., Any]] = {
-    "numpy.ndarray": _empty,
+_STAND_INS: dict[str, Callable[..., Any]] = {
+    "numpy.ndarray": _reconstruct,
     "numpy.dtype": _Dtype,
     "_codecs.encode": _encode,
-    "__builtin__.bytes": _no_bytes,  # b"" in protocols that know no bytes
-    **{f"numpy.{core}.multiarray._reconstruct": _empty for core in ("core", "_core")},
+    "__builtin__.bytes": _empty_bytes,  # b"" in protocols without a type for bytes
+    **{f"numpy.{core}.multiarray._reconstruct": _reconstruct for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
 }
 
 
-def _plain(value: Any, done: dict[int, Any], depth: int = 8) -> Any:
-    """The value with lists in place of arrays and tuples; ``done`` keeps what is referred to often from growing."""
-    if depth < 0:
+def _to_lists(value: Any, converted: dict[int, Any], levels_left: int = 8) -> Any:
+    """Returns the value with lists in place of arrays and tuples.
+
+    ``converted`` maps the id of each converted value to its list, so that a value with many references is stored once.
+    """
+    if levels_left < 0:
         raise ValueError("cannot be read as a pickle (nested too deep)")
-    if id(value) in done:
-        return done[id(value)]
+    if id(value) in converted:
+        return converted[id(value)]
     if isinstance(value, dict):
-        plain: Any = {key: _plain(item, done, depth - 1) for key, item in value.items()}
+        lists: Any = {key: _to_lists(item, converted, levels_left - 1) for key, item in value.items()}
     elif isinstance(value, list | tuple | _Array):
         items = value.values if isinstance(value, _Array) else value
-        plain = [_plain(item, done, depth - 1) for item in items]
+        lists = [_to_lists(item, converted, levels_left - 1) for item in items]
     else:
         return value
-    done[id(value)] = plain
-    return plain
+    converted[id(value)] = lists
+    return lists

@@ -1,4 +1,4 @@
-"""Prepared datasets as image sets, prepared on first use."""
+"""This module opens benchmarks as image sets, and prepares them on first use."""
 
 import pathlib
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ PARTS = {
     "flickr100k": ("flickr100k",),
     "revisitop1m": ("revisitop1m",),
 }
-"""What each dataset consists of: the benchmark, and distractors that follow its images."""
+"""The parts of each dataset: the benchmark, then distractors, whose images follow those of the benchmark."""
 
 NAMES: dict[str, str] = {
     name: DATASETS[name].description
@@ -30,7 +30,7 @@ NAMES: dict[str, str] = {
     f"photographs, {DATASETS[parts[0]].counts.queries} queries"
     for name, parts in PARTS.items()
 }
-"""The names that `load` knows, and what they are, in a line."""
+"""A description in one line of each dataset that `load` knows, by name."""
 
 
 def load(
@@ -40,21 +40,22 @@ def load(
     manual_dir: str | pathlib.Path | None = None,
     counts: Mapping[str, ExpectedCounts] | None = None,
 ) -> ImageSet:
-    """One of `NAMES`, prepared if it is not: its archives or folders are read once into TFDS's own files.
+    """Opens one of the datasets in `NAMES`; its archives or folders are read once, into TFDS's own files.
 
     Args:
-        name: of the dataset.
-        data_dir: where TFDS keeps its datasets; None is TFDS's own default.
-        manual_dir: where archives and folders lie (docs/datasets.md); None is ``data_dir/downloads/manual``.
-        counts: how many pictures and queries a dataset has to have, by its name, where that is not what was published;
-            it is prepared beside the published one, then.
+        name: name of the dataset.
+        data_dir: folder in which TFDS stores datasets; None is TFDS's own default.
+        manual_dir: folder with the published archives and folders (docs/datasets.md); None is
+            ``data_dir/downloads/manual``.
+        counts: expected numbers of pictures and queries, by name of the part, where they differ from the published
+            ones. Such a dataset is stored separately from the published one.
 
     Raises:
-        ValueError: no such name.
-        DatasetError: what has to be got is missing, or is not what it should be; nothing is prepared then.
+        ValueError: the name is unknown.
+        DatasetError: a published file is missing or malformed; nothing is prepared then.
     """
     if name not in PARTS:
-        raise ValueError(f"no dataset {name}; there are {', '.join(NAMES)}")
+        raise ValueError(f"unknown dataset {name}; known are {', '.join(NAMES)}")
     benchmark, *distractors = (
         open_part(part, data_dir=data_dir, manual_dir=manual_dir, counts=(counts or {}).get(part))
         for part in PARTS[name]
@@ -62,8 +63,8 @@ def load(
     names = sum((part.names for part in distractors), benchmark.names)
     paths = sum((part.paths for part in distractors), benchmark.paths)
     if len(set(names)) < len(names):
-        both = sorted(set(benchmark.names).intersection(*(part.names for part in distractors)))
-        raise DatasetError(f"{name}: a distractor has the name of a picture: {', '.join(both[:10])}")
+        duplicates = sorted(set(benchmark.names).intersection(*(part.names for part in distractors)))
+        raise DatasetError(f"{name}: a distractor has the name of a picture: {', '.join(duplicates[:10])}")
     return ImageSet(name, names, paths, benchmark.queries, benchmark.release)
 
 
@@ -74,31 +75,31 @@ def open_part(
     manual_dir: str | pathlib.Path | None,
     counts: ExpectedCounts | None,
 ) -> ImageSet:
-    """One dataset by itself, prepared first where it is not there yet; arguments and errors as in `load`."""
+    """Opens one part of a dataset, and prepares it before if necessary; arguments and errors are those of `load`."""
     tfds = import_tfds()
     from cwcf_jax.datasets.benchmarks import builders
 
     builder = builders.BUILDERS[name](
         data_dir=None if data_dir is None else str(pathlib.Path(data_dir).expanduser()),
-        config=None if counts is None else builders.configured(counts),
+        config=None if counts is None else builders.config_for(counts),
         file_format="array_record",
     )
-    manual = None if manual_dir is None else str(pathlib.Path(manual_dir).expanduser())
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual))
-    encoded = {"image": tfds.decode.SkipDecoding()}
+    manual_path = None if manual_dir is None else str(pathlib.Path(manual_dir).expanduser())
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_path))
+    decoders = {"image": tfds.decode.SkipDecoding()}
     metadata = dict(builder.info.metadata or {})
-    images = builder.as_data_source("images", decoders=encoded)
-    apart = builder.as_data_source("queries", decoders=encoded) if "queries" in builder.info.splits else ()
+    images = builder.as_data_source("images", decoders=decoders)
+    query_records = builder.as_data_source("queries", decoders=decoders) if "queries" in builder.info.splits else ()
     if len(metadata.get("names", ())) != len(images):
         raise DatasetError(f"{builder.data_dir}: metadata.json does not fit its records; remove the folder")
     names = tuple(metadata["names"][record] for record in metadata["images"])
     records = zip(metadata["images"], names, strict=True)
     paths = tuple(DatasetPicture(images, record, f"{name}: {picture}") for record, picture in records)
-    queries = tuple(_query(name, entry, apart) for entry in metadata["queries"])
+    queries = tuple(_query(name, entry, query_records) for entry in metadata["queries"])
     return ImageSet(name, names, paths, queries, metadata["release"])
 
 
-def _query(name: str, entry: Mapping[str, Any], apart: Any) -> BenchmarkQuery:
+def _query(name: str, entry: Mapping[str, Any], query_records: Any) -> BenchmarkQuery:
     record, hard = entry["record"], entry["hard"]
     x1, y1, x2, y2 = entry["box"]
     return BenchmarkQuery(
@@ -108,5 +109,5 @@ def _query(name: str, entry: Mapping[str, Any], apart: Any) -> BenchmarkQuery:
         frozenset(entry["positives"]),
         frozenset(entry["junk"]),
         None if hard is None else frozenset(hard),
-        None if record is None else DatasetPicture(apart, record, f"{name}: {entry['name']}"),
+        None if record is None else DatasetPicture(query_records, record, f"{name}: {entry['name']}"),
     )

@@ -1,4 +1,4 @@
-"""What has to be got by hand, where it is published, and where it may lie; and which release it is."""
+"""This module lists the files that users download by hand, finds them, and tells which release they are."""
 
 import dataclasses
 import datetime
@@ -11,79 +11,79 @@ from cwcf_jax.images.imagesets import DatasetError
 ORIGINAL, BLURRED, UNKNOWN = "original", "face-blurred", "unknown"
 """Releases of the Oxford and Paris photographs."""
 
-FLICKR = datetime.datetime(2004, 2, 1, tzinfo=datetime.UTC).timestamp()
-UNBLURRED = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC).timestamp()
-"""Photographs last written in between are the original ones: Flickr is not older, the blurred release is of 2022."""
+FLICKR_START = datetime.datetime(2004, 2, 1, tzinfo=datetime.UTC).timestamp()
+ORIGINAL_END = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC).timestamp()
+"""Photographs last written between these times are original: Flickr began in 2004, the blurred release is of 2022."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PublishedSource:
-    """Something published that a dataset is made from.
+    """A `PublishedSource` describes one part of a dataset that its authors publish.
 
     Attributes:
-        what: it is.
-        choices: ways to have it, the preferred first. Each is a set of paths in the manual folder; a path stands for
-            itself and for its archives (``.tgz`` and so on), ``*`` for any text.
-        address: of the page that publishes it.
-        advice: what else to know.
+        title: name of the part, for error messages.
+        choices: alternative sets of paths in the manual folder, the preferred set first. A path stands for a folder or
+            file of that name and for archives of that name (``.tgz`` and so on); ``*`` stands for any text.
+        address: address of the page that publishes the part.
+        advice: further advice for the user.
     """
 
-    what: str
+    title: str
     choices: tuple[tuple[str, ...], ...]
     address: str
     advice: str = ""
 
 
-def locate(manual: pathlib.Path, source: PublishedSource) -> tuple[pathlib.Path, ...]:
-    """Where the source lies: the first of its choices that is complete, an archive before a folder.
+def locate(manual_dir: pathlib.Path, source: PublishedSource) -> tuple[pathlib.Path, ...]:
+    """Returns the paths of the first choice that is complete in the manual folder, archives before folders.
 
     Raises:
-        DatasetError: none is; the message says what to get, from where, and where to put it.
+        DatasetError: no choice is complete; the message names the files, their address and the folder to put them into.
     """
     for choice in source.choices:
-        found = [_matches(manual, stem) for stem in choice]
-        if all(found):
-            return tuple(path for paths in found for path in paths)
-    ways = " or ".join(" and ".join(_spoken(stem) for stem in choice) for choice in source.choices)
+        matches = [_matches(manual_dir, stem) for stem in choice]
+        if all(matches):
+            return tuple(path for paths in matches for path in paths)
+    alternatives = " or ".join(" and ".join(_describe(stem) for stem in choice) for choice in source.choices)
     advice = f" ({source.advice})" if source.advice else ""
     raise DatasetError(
-        f"{manual}: {source.what} is missing; get it from {source.address} and put it into this folder as {ways}, "
-        f"an archive of that name ({', '.join(SUFFIXES)}) or a folder{advice}"
+        f"{manual_dir}: {source.title} is missing; get it from {source.address} and put it into this folder as "
+        f"{alternatives}, an archive of that name ({', '.join(SUFFIXES)}) or a folder{advice}"
     )
 
 
-def release(paths: Sequence[pathlib.Path], dates: tuple[float, float]) -> str:
-    """Which release of the Oxford or Paris photographs this is, or `UNKNOWN`.
+def detect_release(paths: Sequence[pathlib.Path], dates: tuple[float, float]) -> str:
+    """Returns the release of the Oxford or Paris photographs: `ORIGINAL`, `BLURRED` or `UNKNOWN`.
 
-    The blurred release of 2022 is published as ``*-v1``, in place of the original one. The old names are still around
-    for both, so that there the photographs' dates decide, which tar keeps: the release of 2022 had to be written anew.
+    The blurred release of 2022 is published as ``*-v1``, in place of the original one. Copies of both releases exist
+    under the old names as well. For old names the dates of the photographs decide, which tar preserves.
 
     Args:
-        paths: of the archives or folders.
-        dates: of the oldest and of the newest photograph, seconds since 1970.
+        paths: the archives or folders.
+        dates: modification times of the oldest and of the newest photograph, seconds since 1970.
     """
     stems = {path.name.split(".")[0] for path in paths}
     if all(stem.endswith("-v1") for stem in stems):
         return BLURRED
-    return ORIGINAL if dates[0] >= FLICKR and dates[1] < UNBLURRED else UNKNOWN
+    return ORIGINAL if dates[0] >= FLICKR_START and dates[1] < ORIGINAL_END else UNKNOWN
 
 
-def _matches(manual: pathlib.Path, stem: str) -> list[pathlib.Path]:
-    """The archives of a stem if there are any, otherwise the file or folder of that very name."""
+def _matches(manual_dir: pathlib.Path, stem: str) -> list[pathlib.Path]:
+    """Returns the archives of a stem if there are any, otherwise the file or folder of exactly that name."""
     if "*" in stem:
-        return sorted(path for path in manual.glob(stem) if path.name.endswith(SUFFIXES) and path.is_file())
+        return sorted(path for path in manual_dir.glob(stem) if path.name.endswith(SUFFIXES) and path.is_file())
     for suffix in SUFFIXES:
-        archive = manual / f"{stem}{suffix}"
+        archive = manual_dir / f"{stem}{suffix}"
         if archive.is_file():
             return [archive]
-    return [manual / stem] if (manual / stem).exists() else []
+    return [manual_dir / stem] if (manual_dir / stem).exists() else []
 
 
-def _spoken(stem: str) -> str:
+def _describe(stem: str) -> str:
     return stem.replace(".*", ".N") if "*" in stem else stem
 
 
-def _revisited(name: str, base: str) -> PublishedSource:
+def _revisited_source(name: str, base: str) -> PublishedSource:
     return PublishedSource(
         f"the ground truth gnd_{name}.pkl",
         ((f"gnd_{name}.pkl",), (f"{name}/gnd_{name}.pkl",)),
@@ -139,5 +139,5 @@ INSTRE_LISTS = PublishedSource(
     (("gnd_instre.mat",), ("gnd_instre.pkl",), ("instre/gnd_instre.mat",), ("instre/gnd_instre.pkl",)),
     "ftp://ftp.irisa.fr/local/texmex/corpus/instre",
 )
-ROXFORD_LISTS = _revisited("roxford5k", "Oxford5k")
-RPARIS_LISTS = _revisited("rparis6k", "Paris6k")
+ROXFORD_LISTS = _revisited_source("roxford5k", "Oxford5k")
+RPARIS_LISTS = _revisited_source("rparis6k", "Paris6k")

@@ -1,4 +1,4 @@
-"""What each dataset is made from, and how many pictures and queries it has to have."""
+"""This module specifies the sources of each dataset and its expected numbers of pictures and queries."""
 
 import dataclasses
 import pathlib
@@ -17,19 +17,19 @@ PARIS_CORRUPT = frozenset(
         *("paris_triomphe_000662", "paris_triomphe_000833", "paris_triomphe_000863", "paris_triomphe_000867"),
     }
 )
-"""The 20 files of the Paris archives that are no pictures, which everyone leaves out.
+"""The names of the 20 files of the Paris archives that are no pictures; publications leave them out.
 
-https://www.robots.ox.ac.uk/~vgg/data/parisbuildings/corrupt.txt.
+Source: https://www.robots.ox.ac.uk/~vgg/data/parisbuildings/corrupt.txt.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class ExpectedCounts:
-    """How many there have to be.
+    """An `ExpectedCounts` holds the numbers of pictures and queries that a dataset must have.
 
     Attributes:
-        images: of the database; several where publications differ.
-        queries: with ground truth.
+        images: allowed numbers of pictures in the database; several where publications differ.
+        queries: number of queries with ground truth.
     """
 
     images: tuple[int, ...]
@@ -38,19 +38,20 @@ class ExpectedCounts:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """How one dataset is made.
+    """A `DatasetSpec` describes the sources of one dataset.
 
     Attributes:
-        name: of the dataset.
-        description: in a line.
-        counts: of the published dataset.
-        pictures: where its pictures come from.
-        labels: ground truth in the Oxford layout, if that is what it has.
-        lists: ground truth or list that names the pictures, if that is what it has.
-        read_lists: its reader.
-        named: name of the picture at a path inside archive or folder, for datasets without a list.
-        left_out: names of files that are no pictures.
-        releases: whether there is a face-blurred release.
+        name: name of the dataset.
+        description: description in one line.
+        counts: numbers of pictures and queries of the published dataset.
+        pictures: source of the pictures.
+        labels: source of ground truth in the Oxford layout; None where there is none.
+        lists: source of ground truth or of a list that names the pictures; None where there is none.
+        read_lists: reader of ``lists``.
+        picture_name: function from the path of a picture inside archive or folder to its name, for datasets without
+            ``lists``.
+        excluded_names: names of files that are no pictures.
+        has_blurred_release: whether a face-blurred release exists.
     """
 
     name: str
@@ -60,27 +61,27 @@ class DatasetSpec:
     labels: PublishedSource | None = None
     lists: PublishedSource | None = None
     read_lists: Callable[[pathlib.Path], BenchmarkLists] = read_names
-    named: Callable[[str], str] = lambda path: pathlib.PurePosixPath(path).stem
-    left_out: frozenset[str] = frozenset()
-    releases: bool = False
+    picture_name: Callable[[str], str] = lambda path: pathlib.PurePosixPath(path).stem
+    excluded_names: frozenset[str] = frozenset()
+    has_blurred_release: bool = False
 
 
 def _flickr_name(path: str) -> str:
-    """``TAG/NAME``: names alone need not be unique."""
+    """Returns ``TAG/NAME``, since the names of Flickr100k are not unique."""
     parts = [part for part in pathlib.PurePosixPath(path).with_suffix("").parts if part != "oxc1_100k"]
     return "/".join(parts[-2:])
 
 
 DATASETS = {
-    recipe.name: recipe
-    for recipe in (
+    spec.name: spec
+    for spec in (
         DatasetSpec(
             "oxford5k",
             "Oxford Buildings (Philbin et al. 2007): 5,063 photographs, 55 queries",
             ExpectedCounts((5063,), 55),
             sources.OXFORD_PICTURES,
             labels=sources.OXFORD_LABELS,
-            releases=True,
+            has_blurred_release=True,
         ),
         DatasetSpec(
             "paris6k",
@@ -88,16 +89,16 @@ DATASETS = {
             ExpectedCounts((6392,), 55),
             sources.PARIS_PICTURES,
             labels=sources.PARIS_LABELS,
-            left_out=PARIS_CORRUPT,
-            releases=True,
+            excluded_names=PARIS_CORRUPT,
+            has_blurred_release=True,
         ),
-        # The authors' list has one name less than the archives are said to hold.
+        # The authors' list has 100,070 names; the archives are said to hold 100,071 photographs.
         DatasetSpec(
             "flickr100k",
             "100,070 distractors from Flickr (Philbin et al. 2007), no queries",
             ExpectedCounts((100_070, 100_071)),
             sources.FLICKR_PICTURES,
-            named=_flickr_name,
+            picture_name=_flickr_name,
         ),
         DatasetSpec(
             "roxford5k",
@@ -106,7 +107,7 @@ DATASETS = {
             sources.OXFORD_PICTURES,
             lists=sources.ROXFORD_LISTS,
             read_lists=read_revisited,
-            releases=True,
+            has_blurred_release=True,
         ),
         DatasetSpec(
             "rparis6k",
@@ -115,7 +116,7 @@ DATASETS = {
             sources.PARIS_PICTURES,
             lists=sources.RPARIS_LISTS,
             read_lists=read_revisited,
-            releases=True,
+            has_blurred_release=True,
         ),
         DatasetSpec(
             "revisitop1m",
@@ -134,4 +135,4 @@ DATASETS = {
         ),
     )
 }
-"""The datasets that are prepared, by name."""
+"""The spec of each dataset that TFDS prepares, by name."""

@@ -1,31 +1,31 @@
-// Requests, and what went wrong in words.
+// Requests to the HTTP API, and errors with messages for the user.
 
-export class Refused extends Error {
+export class RequestError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
   }
 }
 
-async function answered(path, options) {
+async function request(path, options) {
   let response;
   try {
     response = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, "The server does not answer. Is cwcf serve still running?");
+    throw new RequestError(0, "The server does not answer. Is cwcf serve still running?");
   }
   const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refused(response.status, body.detail ?? `The server answered ${response.status}.`);
+  if (!response.ok) throw new RequestError(response.status, body.detail ?? `The server answered ${response.status}.`);
   return body;
 }
 
-export const about = () => answered("api/index");
+export const fetchIndexInfo = () => request("api/index");
 
-export const upload = (file) => answered("api/uploads", { method: "POST", body: file });
+export const upload = (file) => request("api/uploads", { method: "POST", body: file });
 
-export const post = (what, body, signal) =>
-  answered(`api/${what}`, {
+export const post = (route, body, signal) =>
+  request(`api/${route}`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),

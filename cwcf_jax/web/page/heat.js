@@ -1,7 +1,7 @@
-// Cells of a map as a transparent layer: what adds is warm, what takes away is cold.
+// Draws the cells of a map as a transparent layer: positive values in warm colours, negative ones in blue.
 
-const WARM = [[255, 183, 3], [214, 40, 40]];
-const COLD = [60, 120, 216];
+const WARM_COLORS = [[255, 183, 3], [214, 40, 40]]; // of small and of large values
+const BLUE = [60, 120, 216];
 
 export function drawHeat(canvas, cells) {
   const height = cells.length;
@@ -12,7 +12,7 @@ export function drawHeat(canvas, cells) {
   const image = context.createImageData(width, height);
   cells.flat().forEach((value, i) => {
     const strength = Math.abs(value) / largest;
-    const color = value < 0 ? COLD : WARM[0].map((from, c) => from + (WARM[1][c] - from) * strength);
+    const color = value < 0 ? BLUE : WARM_COLORS[0].map((from, c) => from + (WARM_COLORS[1][c] - from) * strength);
     image.data.set([...color, 200 * Math.max(0, (strength - 0.15) / 0.85)], i * 4);
   });
   context.putImageData(image, 0, 0);

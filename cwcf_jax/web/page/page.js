@@ -1,159 +1,172 @@
-// The page: a query that changes, and results that follow it.
+// The page: each change of the query starts a new search.
 
-import { about, pictureAddress, post, Refused, upload } from "./api.js";
-import { BoxDrawing, tidy } from "./box.js";
+import { fetchIndexInfo, pictureAddress, post, RequestError, upload } from "./api.js";
+import { BoxDrawing, normalizeBox } from "./box.js";
 import { drawHeat } from "./heat.js";
-import { card, explain } from "./results.js";
+import { hitCard, showExplanation } from "./results.js";
 
-const PAGE = 20;
-const STEPS = ["aggregation", "rerank", "expand"]; // what a thorough search chooses itself
-const PATIENCE = 250; // ms without a change before a search begins
+const PAGE_SIZE = 20;
+const STEP_FIELDS = ["aggregation", "rerank", "expand"]; // a thorough search sets these itself
+const SEARCH_DELAY_MS = 250; // time after the last change before a search begins
+const SHOWN_CLASSES = 8;
 const find = (id) => document.getElementById(id);
-const corners = ["x1", "y1", "x2", "y2"].map(find);
+const cornerFields = ["x1", "y1", "x2", "y2"].map(find);
 
-const state = { source: null, file: null, size: null, classes: new Set(), seen: [], shown: 0, running: null, timer: 0 };
-const drawing = new BoxDrawing(find("stage"), find("asked"), find("box"), (box) => {
+const state = {
+  source: null, // the query's upload or path
+  file: null, // the uploaded file
+  size: null, // width and height of the query's picture
+  chosenClasses: new Set(), // names
+  queryClasses: [], // names and probabilities, from the server
+  hitCount: 0,
+  search: null, // the AbortController of the running search
+  timer: 0,
+};
+const drawing = new BoxDrawing(find("stage"), find("query-image"), find("box"), (box) => {
   showCorners(box);
-  say(box ? `Box from ${box[0]}, ${box[1]} to ${box[2]}, ${box[3]}.` : "The whole picture.");
-  changed();
+  showStatus(box ? `Box from ${box[0]}, ${box[1]} to ${box[2]}, ${box[3]}.` : "The whole picture.");
+  scheduleSearch();
 });
 
-const say = (text) => { find("status").textContent = text; };
+const showStatus = (text) => { find("status").textContent = text; };
 
-function complain(error) {
+function showError(error) {
   find("problem").textContent = error?.message ?? "";
   find("problem").hidden = !error;
 }
 
-function query() {
-  return { ...state.source, box: drawing.box, classes: [...state.classes] };
+function queryRequest() {
+  return { ...state.source, box: drawing.box, classes: [...state.chosenClasses] };
 }
 
-function search() {
-  if (find("thorough").checked) return { ...query(), thorough: true };
+function searchRequest() {
+  const query = queryRequest();
+  if (find("thorough").checked) return { ...query, thorough: true };
   const choice = (id) => find(id).value;
-  return { ...query(), aggregation: choice("aggregation"), rerank: +choice("rerank"), expand: +choice("expand") };
+  return { ...query, aggregation: choice("aggregation"), rerank: +choice("rerank"), expand: +choice("expand") };
 }
 
-// An upload that the server no longer keeps is sent again, once.
-async function asking(what, body, signal) {
+// Posts a request. If the server no longer stores the upload, uploads the file again and repeats the request once.
+async function postWithUpload(route, body, signal) {
   try {
-    return await post(what, body, signal);
+    return await post(route, body, signal);
   } catch (error) {
     if (error.status !== 404 || !state.file) throw error;
     await upload(state.file);
-    return post(what, body, signal);
+    return post(route, body, signal);
   }
 }
 
-function changed() {
+function scheduleSearch() {
   clearTimeout(state.timer);
-  state.timer = setTimeout(() => run(0), PATIENCE);
+  state.timer = setTimeout(() => search(0), SEARCH_DELAY_MS);
 }
 
-async function run(first) {
-  state.running?.abort();
-  const running = (state.running = new AbortController());
-  complain(null);
+async function search(first) {
+  state.search?.abort();
+  const running = (state.search = new AbortController());
+  showError(null);
   find("hits").classList.add("busy");
   find("results").setAttribute("aria-busy", "true");
-  say("Searching…");
+  showStatus("Searching…");
   try {
-    const asked = search();
-    const [seen, found] = await Promise.all([
-      first ? null : asking("query", query(), running.signal),
-      asking("search", { ...asked, count: PAGE, first }, running.signal),
+    const request = searchRequest();
+    const [queryInfo, response] = await Promise.all([
+      first ? null : postWithUpload("query", queryRequest(), running.signal),
+      postWithUpload("search", { ...request, count: PAGE_SIZE, first }, running.signal),
     ]);
     if (running.signal.aborted) return;
-    if (seen) showQuery(seen);
-    showHits(found, first, asked);
+    if (queryInfo) showQuery(queryInfo);
+    showHits(response, first, request);
   } catch (error) {
     if (running.signal.aborted) return;
-    say("");
-    complain(error instanceof Refused ? error : new Error(`Something went wrong: ${error.message}`));
+    showStatus("");
+    showError(error instanceof RequestError ? error : new Error(`The page failed: ${error.message}`));
   } finally {
-    if (state.running === running) {
+    if (state.search === running) {
       find("hits").classList.remove("busy");
       find("results").removeAttribute("aria-busy");
     }
   }
 }
 
-function showQuery(seen) {
-  drawHeat(find("heat"), seen.heat);
-  state.seen = seen.classes;
+function showQuery(queryInfo) {
+  drawHeat(find("heat"), queryInfo.heat);
+  state.queryClasses = queryInfo.classes;
   showClasses();
 }
 
-// What was asked for is shown before it is answered: a name that is refused can be unchecked.
+// Shows chosen classes before the server answers, so that an unknown class can be unchecked.
 function showClasses() {
-  const names = [...new Set([...state.classes, ...state.seen.slice(0, 8).map((one) => one.name)])];
-  const chances = new Map(state.seen.map((one) => [one.name, one.probability]));
+  const probableNames = state.queryClasses.slice(0, SHOWN_CLASSES).map((queryClass) => queryClass.name);
+  const names = [...new Set([...state.chosenClasses, ...probableNames])];
+  const probabilities = new Map(state.queryClasses.map((queryClass) => [queryClass.name, queryClass.probability]));
   find("chips").replaceChildren(...names.map((name) => {
-    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: state.classes.has(name), value: name });
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: state.chosenClasses.has(name), value: name });
     box.addEventListener("change", () => {
-      if (box.checked) state.classes.add(name);
-      else state.classes.delete(name);
-      changed();
+      if (box.checked) state.chosenClasses.add(name);
+      else state.chosenClasses.delete(name);
+      scheduleSearch();
     });
     const label = document.createElement("label");
-    const chance = document.createElement("small");
-    chance.textContent = chances.has(name) ? `${(chances.get(name) * 100).toFixed(0)} %` : "";
-    label.append(box, name, chance);
+    const probability = document.createElement("small");
+    probability.textContent = probabilities.has(name) ? `${(probabilities.get(name) * 100).toFixed(0)} %` : "";
+    label.append(box, name, probability);
     return label;
   }));
 }
 
-function showHits(found, first, asked) {
+function showHits(response, first, request) {
   const actions = {
-    explain: (hit) => explain(hit, asked).catch(complain),
-    ask: (hit) => begin({ path: hit.path }, null, pictureAddress(hit.path, hit.content, 1280), [hit.width, hit.height], hit.path),
+    explain: (hit) => showExplanation(hit, request).catch(showError),
+    search: (hit) => startQuery({ path: hit.path }, null, pictureAddress(hit.path, hit.content, 1280), [hit.width, hit.height], hit.path),
   };
-  const cards = found.hits.map((hit, i) => card(hit, first + i + 1, actions));
+  const cards = response.hits.map((hit, i) => hitCard(hit, first + i + 1, actions));
   if (first) find("hits").append(...cards);
   else find("hits").replaceChildren(...cards);
-  state.shown = first + found.hits.length;
-  find("more").hidden = state.shown >= found.pictures;
-  say(found.pictures ? `${state.shown} of ${found.pictures} pictures, ${found.seconds.toFixed(2)} s.` : "The index holds no pictures.");
+  state.hitCount = first + response.hits.length;
+  find("more").hidden = state.hitCount >= response.pictures;
+  const seconds = response.seconds.toFixed(2);
+  showStatus(response.pictures ? `${state.hitCount} of ${response.pictures} pictures, ${seconds} s.` : "The index contains no pictures.");
   if (first) cards[0]?.querySelector("button").focus();
 }
 
 function showCorners(box) {
   const [width, height] = state.size;
-  (box ?? [0, 0, width, height]).forEach((value, i) => { corners[i].value = value; });
+  (box ?? [0, 0, width, height]).forEach((value, i) => { cornerFields[i].value = value; });
 }
 
-function begin(source, file, address, size, name) {
+function startQuery(source, file, address, size, name) {
   Object.assign(state, { source, file, size });
-  state.classes.clear();
-  state.seen = [];
+  state.chosenClasses.clear();
+  state.queryClasses = [];
   showClasses();
   find("query").hidden = false;
-  find("asked").src = address;
-  find("asked").alt = `The query: ${name}`;
+  find("query-image").src = address;
+  find("query-image").alt = `The query: ${name}`;
   drawing.reset(...size);
-  corners.forEach((field, i) => { field.max = size[i % 2]; });
+  cornerFields.forEach((field, i) => { field.max = size[i % 2]; });
   showCorners(null);
   scrollTo({ top: 0 });
-  return run(0);
+  return search(0);
 }
 
-async function take(file) {
-  complain(null);
-  say("Sending the picture…");
+async function queryWithFile(file) {
+  showError(null);
+  showStatus("Sending the picture…");
   try {
-    const found = await upload(file);
+    const uploaded = await upload(file);
     if (state.address) URL.revokeObjectURL(state.address);
     state.address = URL.createObjectURL(file);
-    await begin({ upload: found.upload }, file, state.address, [found.width, found.height], file.name);
+    await startQuery({ upload: uploaded.upload }, file, state.address, [uploaded.width, uploaded.height], file.name);
   } catch (error) {
-    say("");
-    complain(error);
+    showStatus("");
+    showError(error);
   }
 }
 
 find("file").addEventListener("change", (event) => {
-  if (event.target.files.length) take(event.target.files[0]);
+  if (event.target.files.length) queryWithFile(event.target.files[0]);
   event.target.value = "";
 });
 for (const name of ["dragover", "dragenter"]) {
@@ -163,32 +176,36 @@ document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) fi
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   find("drop").classList.remove("over");
-  if (event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
+  if (event.dataTransfer.files.length) queryWithFile(event.dataTransfer.files[0]);
 });
-document.addEventListener("paste", (event) => { if (event.clipboardData.files.length) take(event.clipboardData.files[0]); });
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length) queryWithFile(event.clipboardData.files[0]);
+});
 
 find("whole").addEventListener("click", () => drawing.set(null));
 find("show-heat").addEventListener("change", (event) => { find("heat").hidden = !event.target.checked; });
-for (const field of corners) {
-  field.addEventListener("change", () => drawing.set(tidy(corners.map((one) => +one.value), state.size)));
+for (const field of cornerFields) {
+  field.addEventListener("change", () => {
+    drawing.set(normalizeBox(cornerFields.map((corner) => +corner.value), state.size));
+  });
 }
-for (const id of STEPS) find(id).addEventListener("change", changed);
+for (const id of STEP_FIELDS) find(id).addEventListener("change", scheduleSearch);
 find("thorough").addEventListener("change", (event) => {
-  for (const id of STEPS) find(id).disabled = event.target.checked;
-  changed();
+  for (const id of STEP_FIELDS) find(id).disabled = event.target.checked;
+  scheduleSearch();
 });
 find("class").addEventListener("change", (event) => {
   const name = event.target.value.trim();
   if (!name) return;
-  state.classes.add(name);
+  state.chosenClasses.add(name);
   event.target.value = "";
   showClasses();
-  changed();
+  scheduleSearch();
 });
-find("more").addEventListener("click", () => run(state.shown));
+find("more").addEventListener("click", () => search(state.hitCount));
 
-about().then((index) => {
-  find("about").textContent = `${index.pictures.toLocaleString("en")} pictures of “${index.name}”, described by ${index.network}.`;
+fetchIndexInfo().then((index) => {
+  find("about").textContent = `${index.pictures.toLocaleString("en")} pictures of “${index.name}”, described with ${index.network}.`;
   document.title = `${index.name} · instance search`;
   find("class-names").replaceChildren(...index.classes.map((value) => Object.assign(document.createElement("option"), { value })));
-}).catch((error) => { find("about").textContent = ""; complain(error); });
+}).catch((error) => { find("about").textContent = ""; showError(error); });

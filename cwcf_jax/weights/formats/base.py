@@ -1,13 +1,13 @@
-"""What the readers of all formats share: the errors, the result, and what a file looks like by its first bytes."""
+"""This module defines what all readers share: errors, the result, and the identification of a file's content."""
 
 import dataclasses
 import pathlib
 
 import numpy as np
 
-MAX_NAME = 1024  # characters of a name; the longest in circulation have about 100
+MAX_NAME_CHARS = 1024  # the longest names in published files have about 100 characters
 DAMAGED = "the file is damaged or was cut off; fetch it again"
-MAGIC = (
+MAGIC_BYTES = (
     (b"PK\x03\x04", "a zip archive"),
     (b"PK\x05\x06", "an empty zip archive"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
@@ -23,24 +23,24 @@ MAGIC = (
 
 
 class FormatError(ValueError):
-    """A file that is not what its name says, is damaged or would run code.
+    """Raised when a file has another format than its suffix says, is damaged or would run code.
 
-    The message starts with the path and says why, and the way out where there is one.
+    The message starts with the path, gives the reason and, where possible, a remedy.
     """
 
 
-class Refusal(Exception):  # noqa: N818 - it is never seen outside: `formats.read` makes it a FormatError
-    """Why a file is not read, without its path."""
+class Refusal(Exception):  # noqa: N818 - callers never see it: `formats.read` turns it into a FormatError
+    """Raised by a reader that refuses a file; the message has the reason, without the path."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
-    """The arrays of a weights file under the file's own keys.
+    """A `WeightsFile` holds the arrays of a file of weights under the file's own keys.
 
     Attributes:
         format: "caffe", "keras", "torch", "safetensors" or "npz".
-        arrays: read-only; some are views of the mapped file, which must not be overwritten while they are in use.
-        notes: facts that the file states about itself, and what the reader decided.
+        arrays: read-only arrays by key; some are views of the mapped file, which must not be overwritten meanwhile.
+        notes: facts that the file states about itself, and decisions of the reader.
     """
 
     format: str
@@ -48,14 +48,14 @@ class WeightsFile:
     notes: dict[str, str]
 
 
-def looks_like(path: pathlib.Path) -> str:
-    """Return what the first bytes say a file is, for error messages."""
+def identify(path: pathlib.Path) -> str:
+    """Returns the kind of a file according to its first bytes, for error messages."""
     with path.open("rb") as file:
         head = file.read(512)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html")):
         return "a web page (HTML): the download failed and its error or log-in page was saved; fetch it again"
-    for magic, name in MAGIC:
+    for magic, name in MAGIC_BYTES:
         if head.startswith(magic):
             return name
     if head[257:262] == b"ustar":
@@ -73,16 +73,16 @@ def looks_like(path: pathlib.Path) -> str:
     return "nothing known: the start of the file is damaged, or the download failed"
 
 
-def check_name(name: str, what: str) -> str:
-    """Return a name out of a file; Refusal unless it is printable and of a sane length."""
-    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
-        raise Refusal(f"{what} is empty, too long or not printable: {DAMAGED}")
+def check_name(name: str, subject: str) -> str:
+    """Returns a name from a file; raises Refusal if it is empty, not printable or longer than `MAX_NAME_CHARS`."""
+    if not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
+        raise Refusal(f"{subject} is empty, too long or not printable: {DAMAGED}")
     return name
 
 
-def decode_name(raw: bytes, what: str) -> str:
-    """Return a name that a file holds as UTF-8; Refusal as in `check_name`."""
+def decode_name(raw: bytes, subject: str) -> str:
+    """Decodes a name that a file has as UTF-8; raises Refusal as in `check_name`, or if the name is not UTF-8."""
     try:
-        return check_name(raw.decode(), what)
+        return check_name(raw.decode(), subject)
     except UnicodeDecodeError:
-        raise Refusal(f"{what} is not text: {DAMAGED}") from None
+        raise Refusal(f"{subject} is not text: {DAMAGED}") from None

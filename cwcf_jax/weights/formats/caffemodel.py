@@ -1,15 +1,15 @@
-"""Caffe's ``.caffemodel``: a binary NetParameter, parsed by the protobuf package.
+"""This module reads Caffe's ``.caffemodel``, a binary NetParameter, with the protobuf package.
 
 Sources: https://github.com/BVLC/caffe/blob/master/src/caffe/proto/caffe.proto for the field numbers,
-``Blob::FromProto`` and ``Blob::ShapeEquals`` of Caffe for shapes. The descriptors are built here, one message at a time
-and flat: a message within another is declared as bytes and parsed when its turn comes, so that a hostile file makes no
-millions of objects, and the weights are copied as bytes and not number by number.
+``Blob::FromProto`` and ``Blob::ShapeEquals`` of Caffe for shapes. This module builds flat descriptors: a message
+within another is declared as bytes and parsed later. A hostile file can therefore not create millions of objects, and
+weights are copied as bytes instead of number by number.
 
-Shapes. Until 2014 a blob had four numbers (num, channels, height, width), and smaller arrays were padded with ones in
-front. By the type of its layer, never by its looks, the first blob of an inner product that is stored as 1 x 1 x O x I
-becomes [O, I], and the second blob of an inner product or (de)convolution stored as 1 x 1 x 1 x N becomes [N]; anything
-else of four dimensions in these places is refused, but for a convolution's weights: they stay [O, I / group, h, w].
-Blobs of other types keep the shape they are stored with.
+Shapes. Until 2014 a blob had four sizes (num, channels, height, width), and smaller shapes were padded with ones in
+front. The type of the layer decides how the padding is removed. The first blob of an inner product, stored as
+1 x 1 x O x I, becomes [O, I]. The second blob of an inner product or a (de)convolution, stored as 1 x 1 x 1 x N,
+becomes [N]. Other shapes of four dimensions are refused for these blobs. The weights of a convolution stay
+[O, I / group, h, w]. Blobs of other layers keep their stored shape.
 """
 
 import functools
@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from cwcf_jax.weights.formats.base import DAMAGED, Refusal, WeightsFile, decode_name, looks_like
+from cwcf_jax.weights.formats.base import DAMAGED, Refusal, WeightsFile, decode_name, identify
 
-MAX_LAYERS = 50_000  # layers of a network, and blobs of all of them together
+MAX_LAYERS = 50_000  # also the largest number of blobs of all layers together
 MAX_RANK = 16
 INNER_PRODUCT = {"InnerProduct", "innerproduct", "14"}
 CONVOLUTION = {"Convolution", "Deconvolution", "conv", "4", "39"}
@@ -43,16 +43,16 @@ MESSAGES = {  # fields as (name, number, type, whether repeated)
 
 
 @functools.cache
-def _message(name: str) -> Any:
-    """The class of one of `MESSAGES`."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # late: only this format needs it
+def _message_class(name: str) -> Any:
+    """Returns the protobuf class of one of `MESSAGES`."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # imported late
 
-    kinds = descriptor_pb2.FieldDescriptorProto
+    proto = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name=f"cwcf_{name}.proto", package="cwcf", syntax="proto2")
     message = file.message_type.add(name=name)
-    for field, number, kind, repeated in MESSAGES[name]:
-        label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
-        message.field.add(name=field, number=number, label=label, type=getattr(kinds, f"TYPE_{kind.upper()}"))
+    for field, number, field_type, repeated in MESSAGES[name]:
+        label = proto.LABEL_REPEATED if repeated else proto.LABEL_OPTIONAL
+        message.field.add(name=field, number=number, label=label, type=getattr(proto, f"TYPE_{field_type.upper()}"))
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"cwcf.{name}"))
@@ -62,90 +62,91 @@ def _parse(name: str, content: bytes) -> Any:
     from google.protobuf.message import DecodeError
 
     try:
-        return _message(name).FromString(content)
+        return _message_class(name).FromString(content)
     except DecodeError as error:
         raise Refusal(f"no message of Caffe's ({error}): {DAMAGED}") from error
 
 
 def read(path: pathlib.Path) -> WeightsFile:
-    """Return the blobs of a ``.caffemodel``: ``<layer>/W``, ``<layer>/b``, and ``<layer>/<i>`` for further ones."""
+    """Reads the blobs of a ``.caffemodel`` as ``<layer>/W``, ``<layer>/b``, and ``<layer>/<i>`` for further blobs."""
     try:
         net = _parse("Net", path.read_bytes())
     except Refusal as refusal:
-        raise Refusal(f"{refusal} (it looks like {looks_like(path)})") from refusal
+        raise Refusal(f"{refusal} (it looks like {identify(path)})") from refusal
     arrays: dict[str, np.ndarray] = {}
     notes = {"form": "", "name": decode_name(net.name, "the network's name") if net.name else ""}
     layers = set()
-    for raw, kind, blobs, form in _layers(net):
+    for raw, layer_type, blobs, form in _layers(net):
         name = decode_name(raw, "the name of a layer")
         if name in layers:
-            raise Refusal(f"two layers {name} have weights; it cannot be told which are meant")
+            raise Refusal(f"two layers {name} have weights; the right one cannot be determined")
         layers.add(name)
         notes["form"] = form
         if len(blobs) + len(arrays) > MAX_LAYERS:
             raise Refusal("it has more arrays than any network: the file is damaged")
         for index, blob in enumerate(blobs):
             key = f"{name}/{('W', 'b')[index] if index < 2 else index}"
-            arrays[key] = _blob(blob, kind, index, key)
+            arrays[key] = _parse_blob(blob, layer_type, index, key)
     return WeightsFile("caffe", arrays, notes)
 
 
 def _layers(net: Any) -> Iterator[tuple[bytes, str, Sequence[bytes], str]]:
-    """Name, type, blobs and form of the layers that have blobs; the type is a number in files of version 1."""
+    """Yields name, type, blobs and form of each layer with blobs; in form v1 the type is a number."""
     if len(net.layers) + len(net.layer) > MAX_LAYERS:
         raise Refusal("it has more layers than any network: this is no .caffemodel, or a damaged one")
     for content in net.layers:
         layer, form = _parse("V1Layer", content), "v1"
-        name, kind, blobs = layer.name, str(layer.type), list(layer.blobs)
-        old = _parse("V0Layer", layer.v0)
-        if old.blobs:
-            name, kind, blobs, form = old.name, old.type.decode("latin-1"), list(old.blobs) + blobs, "v0"
+        name, layer_type, blobs = layer.name, str(layer.type), list(layer.blobs)
+        v0_layer = _parse("V0Layer", layer.v0)
+        if v0_layer.blobs:
+            name, layer_type, form = v0_layer.name, v0_layer.type.decode("latin-1"), "v0"
+            blobs = list(v0_layer.blobs) + blobs
         if blobs:
-            yield name, kind, blobs, form
+            yield name, layer_type, blobs, form
     for content in net.layer:
         layer = _parse("Layer", content)
         if layer.blobs:
             yield layer.name, layer.type.decode("latin-1"), layer.blobs, "new"
 
 
-def _blob(content: bytes, kind: str, index: int, key: str) -> np.ndarray:
+def _parse_blob(content: bytes, layer_type: str, index: int, key: str) -> np.ndarray:
     blob = _parse("Blob", content)
-    dims = _dims(blob, key)
+    dims = _stored_shape(blob, key)
     singles, doubles = b"".join(blob.data), b"".join(blob.double_data)
     count = math.prod(dims)
-    if not count or (len(singles) != 4 * count and len(doubles) != 8 * count):  # perhaps each number has its own tag
+    if not count or (len(singles) != 4 * count and len(doubles) != 8 * count):  # each number may have its own tag
         unpacked = _parse("Unpacked", content)
         singles = np.fromiter(unpacked.data, "<f4", len(unpacked.data)).tobytes()
         doubles = np.fromiter(unpacked.double_data, "<f8", len(unpacked.double_data)).tobytes()
     if singles and doubles:
-        raise Refusal(f"{key} is there twice, in single and double precision: {DAMAGED}")
+        raise Refusal(f"{key} is stored twice, in single and double precision: {DAMAGED}")
     dtype, values = (np.dtype("<f8"), doubles) if doubles else (np.dtype("<f4"), singles)
     if not values or count * dtype.itemsize != len(values):
         raise Refusal(f"{key} has {len(values) // dtype.itemsize} values, not as many as its shape says: {DAMAGED}")
-    return np.frombuffer(values, dtype).reshape(_squeezed(dims, kind, index, key))
+    return np.frombuffer(values, dtype).reshape(_squeeze(dims, layer_type, index, key))
 
 
-def _dims(blob: Any, key: str) -> list[int]:
-    """The stored shape: without any of its fields a single number, as Caffe has it."""
+def _stored_shape(blob: Any, key: str) -> list[int]:
+    """Returns the stored shape; a blob without any shape is a single number, as in Caffe."""
     fields = ("num", "channels", "height", "width")
-    legacy = [getattr(blob, field) for field in fields] if any(map(blob.HasField, fields)) else []
+    legacy_shape = [getattr(blob, field) for field in fields] if any(map(blob.HasField, fields)) else []
     if not blob.shape:
-        shape = legacy
+        shape = legacy_shape
     else:
         shape = list(_parse("Shape", b"".join(blob.shape)).dim)
-        if legacy and [size for size in shape if size != 1] != [size for size in legacy if size != 1]:
+        if legacy_shape and [n for n in shape if n != 1] != [n for n in legacy_shape if n != 1]:
             raise Refusal(f"{key} has two shapes that contradict each other: {DAMAGED}")
     if len(shape) > MAX_RANK or any(size < 0 for size in shape):
         raise Refusal(f"{key} has a negative dimension or more than {MAX_RANK}: {DAMAGED}")
     return shape
 
 
-def _squeezed(dims: list[int], kind: str, index: int, key: str) -> list[int]:
-    if len(dims) != 4 or kind not in INNER_PRODUCT | CONVOLUTION or index > 1:
+def _squeeze(dims: list[int], layer_type: str, index: int, key: str) -> list[int]:
+    if len(dims) != 4 or layer_type not in INNER_PRODUCT | CONVOLUTION or index > 1:
         return dims
-    if index == 0 and kind in CONVOLUTION:
+    if index == 0 and layer_type in CONVOLUTION:
         return dims
-    keep = 2 - index
-    if any(size != 1 for size in dims[: 4 - keep]):
+    rank = 2 - index
+    if any(size != 1 for size in dims[: 4 - rank]):
         raise Refusal(f"{key} is {'x'.join(map(str, dims))}, no shape that Caffe gives it: {DAMAGED}")
-    return dims[4 - keep :]
+    return dims[4 - rank :]

@@ -1,8 +1,9 @@
-"""PyTorch's ``.pth`` and ``.pt`` files of tensors, read without PyTorch and without running their pickles.
+"""This module reads tensors from PyTorch's ``.pth`` and ``.pt`` files, without PyTorch and without running pickles.
 
 Source: torch/serialization.py and torch/_utils.py of https://github.com/pytorch/pytorch. Since 1.6 a file is a zip
-archive with a pickle ``<name>/data.pkl`` and a member ``<name>/data/<key>`` per storage; before, it was five pickles (a
-magic number, a version, facts about the machine, the object, the storages' keys), then each storage's length and bytes.
+archive with a pickle ``<name>/data.pkl`` and a member ``<name>/data/<key>`` for each storage. An older file has five
+pickles (a magic number, a version, facts about the machine, the object, the storages' keys), followed by length and
+bytes of each storage.
 """
 
 import dataclasses
@@ -20,17 +21,17 @@ import numpy as np
 from cwcf_jax import safe_pickle
 from cwcf_jax.networks.npz import check_members
 from cwcf_jax.safe_pickle import PickleError, UnsafePickleError
-from cwcf_jax.weights.formats.base import DAMAGED, MAX_NAME, Refusal, WeightsFile, looks_like
+from cwcf_jax.weights.formats.base import DAMAGED, MAX_NAME_CHARS, Refusal, WeightsFile, identify
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
-MAX_PICKLE = 64 << 20  # bytes
+MAX_PICKLE_BYTES = 64 << 20
 MAX_RANK = 16
-REPEATED = 4  # tensors may share storages (tied weights), but not fill more than this many times the file
-WAY_OUT = (
+MAX_EXPANSION = 4  # bytes of all tensors per byte of the file; tied weights share storages
+ADVICE = (
     "Pickles can run code, so only dicts of tensors are read. If the file is trusted and holds a whole model or more "
-    "than weights, load it where it was made and save model.state_dict() alone"
+    "than weights, load it with the program that made it and save model.state_dict() alone"
 )
 DTYPES: dict[str, Any] = {
     "Float": "<f4",
@@ -48,7 +49,7 @@ DTYPES: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Storage:
-    """A piece of memory that tensors share, named in the pickle and kept elsewhere in the file."""
+    """A `Storage` is a piece of memory that tensors may share; its bytes are outside the pickle."""
 
     dtype: np.dtype
     key: str
@@ -57,7 +58,7 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tensor:
-    """A tensor's place within a storage, in elements; checked to lie within it."""
+    """A `Tensor` has offset, shape and strides within a storage, in elements; `_tensor` checks the bounds."""
 
     storage: Storage
     offset: int
@@ -66,7 +67,7 @@ class Tensor:
 
 
 def read(path: pathlib.Path) -> WeightsFile:
-    """Return the tensors of a state dict; those of ``{"state_dict": ...}`` and the like without the wrapper."""
+    """Reads the tensors of a state dict; wrappers such as ``{"state_dict": ...}`` are removed."""
     with path.open("rb") as file:
         head = file.read(262)
     notes: dict[str, str] = {}
@@ -78,12 +79,12 @@ def read(path: pathlib.Path) -> WeightsFile:
             notes["layout"] = "legacy"
             state, buffers = _read_legacy(path, notes)
         else:
-            way = "; load it with PyTorch 0.1 and save it again" if head[257:262] == b"ustar" else ""
-            raise Refusal(f"not a file of torch.save: it looks like {looks_like(path)}{way}")
+            advice = "; load it with PyTorch 0.1 and save it again" if head[257:262] == b"ustar" else ""
+            raise Refusal(f"not a file of torch.save: it looks like {identify(path)}{advice}")
     except PickleError as error:
-        raise Refusal(f"{error}. {WAY_OUT}" if isinstance(error, UnsafePickleError) else str(error)) from error
+        raise Refusal(f"{error}. {ADVICE}" if isinstance(error, UnsafePickleError) else str(error)) from error
     total = sum(math.prod(tensor.shape) * tensor.storage.dtype.itemsize for tensor in state.values())
-    if total > REPEATED * max(path.stat().st_size, sum(buffer.nbytes for buffer in buffers.values())):
+    if total > MAX_EXPANSION * max(path.stat().st_size, sum(buffer.nbytes for buffer in buffers.values())):
         raise Refusal(f"its tensors repeat each other and would fill {total} bytes; save them after .clone()")
     return WeightsFile(
         "torch", {key: _array(tensor, buffers[tensor.storage.key]) for key, tensor in state.items()}, notes
@@ -103,19 +104,19 @@ def _read_zip(path: pathlib.Path, notes: dict[str, str]) -> tuple[dict[str, Tens
             prefix = _check_archive(archive)
             storages: dict[str, Storage] = {}
             stream = io.BytesIO(archive.read(f"{prefix}data.pkl"))
-            state = _state(_load(stream, storages), notes)
+            state = _find_state_dict(_load(stream, storages), notes)
             if stream.read(1):
-                raise Refusal(f"something follows its pickle: {DAMAGED}")
+                raise Refusal(f"there is data after its pickle: {DAMAGED}")
             used = sorted({tensor.storage.key for tensor in state.values()})
             return state, {key: _zip_storage(archive, f"{prefix}data/{key}", storages[key]) for key in used}
     except (Refusal, PickleError):
         raise
-    except Exception as error:  # a damaged archive drives zipfile into nearly anything
+    except Exception as error:  # zipfile raises nearly anything on damaged archives
         raise Refusal(f"its archive cannot be read ({error}): {DAMAGED}") from error
 
 
 def _check_archive(archive: zipfile.ZipFile) -> str:
-    """Return the folder within the archive that holds everything."""
+    """Checks the members of an archive and returns the prefix of their names, a folder."""
     names = archive.namelist()
     pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -128,7 +129,7 @@ def _check_archive(archive: zipfile.ZipFile) -> str:
     order = f"{prefix}byteorder"
     if order in names and archive.read(order) != b"little":
         raise Refusal("it was written on a big-endian machine; load it there and save it as safetensors")
-    if archive.getinfo(pickles[0]).file_size > MAX_PICKLE:
+    if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
         raise Refusal("its pickle is longer than any network needs")
     return prefix
 
@@ -151,10 +152,10 @@ def _read_legacy(path: pathlib.Path, notes: dict[str, str]) -> tuple[dict[str, T
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise Refusal("it was written on a big-endian machine; load it there and save it as safetensors")
     storages: dict[str, Storage] = {}
-    state = _state(_load(mapped, storages), notes)
+    state = _find_state_dict(_load(mapped, storages), notes)
     keys = _load(mapped)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
-        raise Refusal(f"its list of storages is not that of its tensors: {DAMAGED}")
+        raise Refusal(f"its list of storages does not fit its tensors: {DAMAGED}")
     data, position = memoryview(mapped), mapped.tell()
     buffers = {}
     for key in keys:
@@ -164,66 +165,66 @@ def _read_legacy(path: pathlib.Path, notes: dict[str, str]) -> tuple[dict[str, T
             raise Refusal(f"a storage is not as long as its tensors say: {DAMAGED}")
         buffers[key] = data[start:position]
     if position != len(data):
-        raise Refusal(f"something follows its storages: {DAMAGED}")
+        raise Refusal(f"there is data after its storages: {DAMAGED}")
     return state, buffers
 
 
 def _load(stream: safe_pickle.Stream, storages: dict[str, Storage] | None = None) -> Any:
-    """One pickle; the storages that it refers to go to ``storages``; without that, it must not refer to any."""
+    """Reads one pickle and adds its storages to ``storages``; if that is None, the pickle must not name storages."""
     persistent = None if storages is None else lambda identity: _storage(identity, storages)
     return safe_pickle.load(stream, STAND_INS, persistent)
 
 
-def _state(tree: Any, notes: dict[str, str]) -> dict[str, Tensor]:
-    """The tensors of ``tree`` by name; what was unwrapped or left out goes to ``notes``."""
+def _find_state_dict(tree: Any, notes: dict[str, str]) -> dict[str, Tensor]:
+    """Returns the tensors of ``tree`` by name; adds the names of wrappers and ignored entries to ``notes``."""
     for _ in range(4):
         if isinstance(tree, dict) and any(isinstance(value, Tensor) for value in tree.values()):
-            return _named(tree, notes)
+            return _tensors_by_name(tree, notes)
         wrapped = [key for key in WRAPPERS if isinstance(tree, dict) and isinstance(tree.get(key), dict)]
         if len(wrapped) != 1:
             break
         notes["unwrapped"] = ".".join(filter(None, (notes.get("unwrapped"), wrapped[0])))
         tree = tree[wrapped[0]]
-    keys = f"a table of {[str(key)[:30] for key in list(tree)[:10]]!a}" if isinstance(tree, dict) else "no table"
-    raise Refusal(f"it holds {keys}, and not the tensors of one network; save model.state_dict() alone")
+    content = f"a table of {[str(key)[:30] for key in list(tree)[:10]]!a}" if isinstance(tree, dict) else "no table"
+    raise Refusal(f"it holds {content}, and not the tensors of one network; save model.state_dict() alone")
 
 
-def _named(table: dict[Any, Any], notes: dict[str, str]) -> dict[str, Tensor]:
+def _tensors_by_name(table: dict[Any, Any], notes: dict[str, str]) -> dict[str, Tensor]:
     state = {str(key): value for key, value in table.items() if isinstance(value, Tensor)}
     others = [str(key) for key, value in table.items() if not isinstance(value, Tensor)]
     if len(state) + len(others) < len(table):
         raise Refusal(f"two of its tensors have the same name: {DAMAGED}")
     if others:
-        notes["ignored"] = "".join(filter(str.isprintable, ", ".join(others[:20])))[:MAX_NAME]
+        notes["ignored"] = "".join(filter(str.isprintable, ", ".join(others[:20])))[:MAX_NAME_CHARS]
     if all(name.startswith("module.") and name != "module." for name in state):
         notes["stripped"] = "module."
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return state
 
 
-def _sizes(*numbers: Any) -> bool:
-    """Whether these are a tensor's sizes or strides."""
+def _are_sizes(*numbers: Any) -> bool:
+    """Returns whether the numbers can be sizes or strides of a tensor."""
     return len(numbers) <= MAX_RANK and all(type(number) is int and 0 <= number < 1 << 62 for number in numbers)
 
 
 def _storage(identity: Any, storages: dict[str, Storage]) -> Storage:
-    """The storage of a persistent id ``("storage", type, key, location, count[, view])``."""
+    """Returns the storage of a persistent id ``("storage", type, key, location, count[, view])``."""
     if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
         raise PickleError(f"its pickle refers to something that is no storage: {DAMAGED}")
-    kind, key, count = identity[1], identity[2], identity[4]
+    storage_type, key, count = identity[1], identity[2], identity[4]
     if len(identity) == 6 and identity[5] is not None:
         raise PickleError("its storages are views of each other (PyTorch 0.1); load it there and save it again")
-    if not isinstance(kind, _Kind) or not isinstance(key, str) or not _sizes(count):
+    if not isinstance(storage_type, _StorageType) or not isinstance(key, str) or not _are_sizes(count):
         raise PickleError(f"its pickle refers to a storage of an unknown kind: {DAMAGED}")
-    known = storages.setdefault(key, Storage(kind.dtype, key, count))
-    if (known.dtype, known.count) != (kind.dtype, count):
+    storage = storages.setdefault(key, Storage(storage_type.dtype, key, count))
+    if (storage.dtype, storage.count) != (storage_type.dtype, count):
         raise PickleError(f"a storage is described in two ways: {DAMAGED}")
-    return known
+    return storage
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    tuples = isinstance(shape, tuple) and isinstance(strides, tuple)
-    if not (tuples and isinstance(storage, Storage) and _sizes(offset) and _sizes(*shape) and _sizes(*strides)):
+    has_types = isinstance(storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)
+    if not (has_types and _are_sizes(offset) and _are_sizes(*shape) and _are_sizes(*strides)):
         raise PickleError(f"a tensor in it is not described as torch.save does: {DAMAGED}")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=False))
     count = math.prod(shape)
@@ -240,9 +241,9 @@ def _parameter(tensor: Any, *_: Any) -> Tensor:
     return tensor
 
 
-def _ordered(pairs: Any = ()) -> dict[Any, Any]:
-    """What Python 2 writes of an OrderedDict is a list of its pairs."""
-    return safe_pickle.filled({}, [item for key, value in pairs for item in (key, value)])
+def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
+    """Makes a dict of the list of pairs that Python 2 writes for an OrderedDict."""
+    return safe_pickle.fill_dict({}, [item for key, value in pairs for item in (key, value)])
 
 
 def _size(sizes: Any) -> tuple[Any, ...]:
@@ -250,8 +251,8 @@ def _size(sizes: Any) -> tuple[Any, ...]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Kind:
-    """What a pickle names as the type of a storage."""
+class _StorageType:
+    """A `_StorageType` stands in for a type of storage, such as ``torch.FloatStorage``."""
 
     dtype: np.dtype
 
@@ -260,11 +261,11 @@ class _Kind:
 
 
 STAND_INS: dict[str, Callable[..., Any]] = {
-    **{f"torch.{name}Storage": _Kind(np.dtype(kind)) for name, kind in DTYPES.items()},
+    **{f"torch.{name}Storage": _StorageType(np.dtype(dtype)) for name, dtype in DTYPES.items()},
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch.Size": _size,
-    "collections.OrderedDict": _ordered,
+    "collections.OrderedDict": _ordered_dict,
 }

@@ -10,48 +10,48 @@ from tests.datasets.benchmarks import layouts
 from tests.datasets.benchmarks.layouts import jpeg
 
 
-class GatheringCase(parameterized.TestCase):
+class AssemblyCase(parameterized.TestCase):
     NAME, COUNTS = "oxford5k", ExpectedCounts((5,), 2)
 
     def setUp(self):
         super().setUp()
-        self.manual = layouts.folder_of(self) / "manual"
-        self.manual.mkdir()
+        self.manual_dir = layouts.folder_of(self) / "manual"
+        self.manual_dir.mkdir()
 
-    def gather(self, counts=None):
-        """Pictures of the database, pictures of the queries, metadata."""
-        gathering = DatasetAssembly(DATASETS[self.NAME], self.manual, counts or self.COUNTS)
-        images = list(gathering.images())
-        return images, list(gathering.queries()), gathering.metadata()
+    def assemble(self, counts=None):
+        """Returns the pictures of the database, the pictures of the queries, and the metadata."""
+        assembly = DatasetAssembly(DATASETS[self.NAME], self.manual_dir, counts or self.COUNTS)
+        images = list(assembly.images())
+        return images, list(assembly.queries()), assembly.metadata()
 
     def assert_refused(self, message, counts=None):
-        with self.assertRaises(DatasetError) as caught:
-            self.gather(counts)
-        self.assertStartsWith(str(caught.exception), f"{self.manual}/{message}")
+        with self.assertRaises(DatasetError) as context:
+            self.assemble(counts)
+        self.assertStartsWith(str(context.exception), f"{self.manual_dir}/{message}")
 
 
-class OxfordTest(GatheringCase):
+class OxfordTest(AssemblyCase):
     def setUp(self):
         super().setUp()
         self.pictures, self.labels = dict(layouts.OXFORD), dict(layouts.OXFORD_LABELS)
 
     def write(self):
-        layouts.write_tar(self.manual / "oxbuild_images.tgz", self.pictures)
-        layouts.write_tar(self.manual / "gt_files_170407.tgz", self.labels)
+        layouts.write_tar(self.manual_dir / "oxbuild_images.tgz", self.pictures)
+        layouts.write_tar(self.manual_dir / "gt_files_170407.tgz", self.labels)
 
-    def gather(self, counts=None):
+    def assemble(self, counts=None):
         self.write()
-        return super().gather(counts)
+        return super().assemble(counts)
 
     def test_records_in_order_of_the_archive_and_the_database_in_order_of_names(self):
-        images, queries, metadata = self.gather()
+        images, queries, metadata = self.assemble()
         names = ["hall_3", "hall_10", "all_1", "gate_2", "oxford_7"]
         self.assertEqual(images, list(zip(names, layouts.OXFORD.values(), strict=True)))
         self.assertEqual(queries, [])
         self.assertEqual(metadata["names"], names)
         self.assertEqual([names[record] for record in metadata["images"]], sorted(names))
         self.assertEqual(metadata["release"], "original")
-        # all_1 gate_2 hall_10 hall_3 oxford_7
+        # The database in order: all_1 gate_2 hall_10 hall_3 oxford_7.
         self.assertEqual(
             metadata["queries"][1],
             {
@@ -68,31 +68,30 @@ class OxfordTest(GatheringCase):
 
     def test_names_sort_as_their_files_do(self):
         self.pictures |= {"hall-2.jpg": jpeg(1), "hall.jpg": jpeg(2)}
-        images, _, metadata = self.gather(ExpectedCounts((7,), 2))
-        found = [images[record][0] for record in metadata["images"]]
-        self.assertEqual(found, [name.removesuffix(".jpg") for name in sorted(self.pictures)])
+        images, _, metadata = self.assemble(ExpectedCounts((7,), 2))
+        names = [images[record][0] for record in metadata["images"]]
+        self.assertEqual(names, [name.removesuffix(".jpg") for name in sorted(self.pictures)])
 
-    def test_other_files_are_passed_over(self):
+    def test_other_files_are_skipped(self):
         self.pictures |= {"README": b"", "sub/": b"", "._hall_3.jpg": b"", "notes.txt": b""}
         del self.pictures["sub/"]
-        self.assertLen(self.gather()[0], 5)
+        self.assertLen(self.assemble()[0], 5)
 
-    def test_names_twice(self):
+    def test_names_that_occur_twice(self):
         self.pictures["more/hall_3.jpg"] = jpeg(0)
-        archive = f"{self.manual}/oxbuild_images.tgz"
-        self.assert_refused(
-            f"oxbuild_images.tgz: more/hall_3.jpg: hall_3 is there twice, before as {archive}: hall_3.jpg"
-        )
+        archive = f"{self.manual_dir}/oxbuild_images.tgz"
+        self.assert_refused(f"oxbuild_images.tgz: more/hall_3.jpg: hall_3 occurs twice, first as {archive}: hall_3.jpg")
 
     def test_counts(self):
-        self.assert_refused("oxbuild_images.tgz: 5 pictures of oxford5k, which has 5,063", ExpectedCounts((5063,), 2))
-        self.assert_refused("oxbuild_images.tgz: 5 pictures of oxford5k, which has 6 or 7", ExpectedCounts((6, 7), 2))
+        self.assert_refused("oxbuild_images.tgz: 5 pictures of oxford5k instead of 5,063", ExpectedCounts((5063,), 2))
+        self.assert_refused("oxbuild_images.tgz: 5 pictures of oxford5k instead of 6 or 7", ExpectedCounts((6, 7), 2))
         self.assert_refused(
-            "oxbuild_images.tgz: oxford_7.jpg, and no end: 5 pictures of oxford5k, which", ExpectedCounts((4,), 2)
+            "oxbuild_images.tgz: oxford_7.jpg is one too many: 5 pictures of oxford5k instead of 4",
+            ExpectedCounts((4,), 2),
         )
-        with self.assertRaisesRegex(DatasetError, "ground truth of Oxford5k: 2 queries of oxford5k, which has 55"):
-            self.gather(ExpectedCounts((5,), 55))
-        self.assertLen(self.gather(ExpectedCounts((5, 9), 2))[0], 5)
+        with self.assertRaisesRegex(DatasetError, "ground truth of Oxford5k: 2 queries of oxford5k instead of 55"):
+            self.assemble(ExpectedCounts((5,), 55))
+        self.assertLen(self.assemble(ExpectedCounts((5, 9), 2))[0], 5)
 
     @parameterized.parameters(
         ("oxc1_hall_10 1 2 41.5 19", "the box 1.0 2.0 41.5 19.0 leaves its picture of 40 x 20 pixels"),
@@ -102,11 +101,11 @@ class OxfordTest(GatheringCase):
         ("oxc1_hall_10 1 2 3", "expected one line NAME x1 y1 x2 y2"),
         ("oxc1_hall_10 1 2 3 x", "could not convert string to float: 'x'"),
     )
-    def test_bad_queries(self, line, message):
+    def test_invalid_queries(self, line, message):
         self.labels["hall_1_query.txt"] = line.encode()
         self.assert_refused(f"gt_files_170407.tgz/hall_1_query.txt:1: {message}")
 
-    def test_bad_groups(self):
+    def test_invalid_groups(self):
         self.labels["hall_1_ok.txt"] = b"hall_3\n\nhall_4\n"
         self.assert_refused("gt_files_170407.tgz/hall_1_ok.txt:3: hall_4 is a positive but not in the database")
         self.labels["hall_1_ok.txt"] = b"gate_2\n"
@@ -124,56 +123,56 @@ class OxfordTest(GatheringCase):
             (self.pictures, layouts.NEW, "oxbuild_images-v1.tgz", "face-blurred"),
         ):
             self.write()
-            (self.manual / "oxbuild_images.tgz").unlink()
-            layouts.write_tar(self.manual / name, files, modified)
-            self.assertEqual(GatheringCase.gather(self)[2]["release"], expected)
-            (self.manual / name).unlink()
+            (self.manual_dir / "oxbuild_images.tgz").unlink()
+            layouts.write_tar(self.manual_dir / name, files, modified)
+            self.assertEqual(AssemblyCase.assemble(self)[2]["release"], expected)
+            (self.manual_dir / name).unlink()
 
     def test_missing_archives(self):
         for name in ("oxbuild_images.tgz", "gt_files_170407.tgz"):
             self.write()
-            (self.manual / name).unlink()
+            (self.manual_dir / name).unlink()
             with self.assertRaisesRegex(
                 DatasetError, "manual: the .* of Oxford5k is missing; get it from https://www.rob"
             ):
-                GatheringCase.gather(self)
+                AssemblyCase.assemble(self)
 
 
-class ParisTest(GatheringCase):
+class ParisTest(AssemblyCase):
     NAME, COUNTS = "paris6k", ExpectedCounts((4,), 1)
 
     def test_the_corrupt_files_are_left_out_by_name(self):
         first, second = dict(list(layouts.PARIS.items())[:2]), dict(list(layouts.PARIS.items())[2:])
-        layouts.write_tar(self.manual / "paris_1.tgz", first)
-        layouts.write_tar(self.manual / "paris_2.tgz", second | layouts.CORRUPT)
-        layouts.write_tar(self.manual / "paris_120310.tgz", layouts.PARIS_LABELS)
-        images, _, metadata = self.gather()
+        layouts.write_tar(self.manual_dir / "paris_1.tgz", first)
+        layouts.write_tar(self.manual_dir / "paris_2.tgz", second | layouts.CORRUPT)
+        layouts.write_tar(self.manual_dir / "paris_120310.tgz", layouts.PARIS_LABELS)
+        images, _, metadata = self.assemble()
         self.assertNotIn("paris_louvre_000136", metadata["names"])
         self.assertEqual(images[0][0], "paris_defense_000000")
         (query,) = metadata["queries"]
         self.assertEqual((query["positives"], query["junk"], query["box"]), ([0], [1], [1.0, 1.0, 9.0, 9.0]))
 
-    def test_there_are_twenty(self):
+    def test_there_are_twenty_corrupt_files(self):
         self.assertLen(PARIS_CORRUPT, 20)  # 6412 - 6392
 
 
-class RevisitedTest(GatheringCase):
+class RevisitedTest(AssemblyCase):
     NAME, COUNTS = "roxford5k", ExpectedCounts((3,), 2)
 
     def setUp(self):
         super().setUp()
         self.pictures, self.lists = dict(layouts.OXFORD), copy.deepcopy(layouts.REVISITED)
 
-    def gather(self, counts=None):
-        layouts.write_tar(self.manual / "oxbuild_images.tgz", self.pictures)
-        layouts.write_pickle(self.manual / "gnd_roxford5k.pkl", self.lists)
-        return super().gather(counts)
+    def assemble(self, counts=None):
+        layouts.write_tar(self.manual_dir / "oxbuild_images.tgz", self.pictures)
+        layouts.write_pickle(self.manual_dir / "gnd_roxford5k.pkl", self.lists)
+        return super().assemble(counts)
 
     def test_queries_are_not_in_the_database(self):
-        images, queries, metadata = self.gather()
+        images, queries, metadata = self.assemble()
         self.assertEqual([name for name, _ in images], ["hall_3", "gate_2", "oxford_7"])
         self.assertEqual(queries, [(name, layouts.OXFORD[f"{name}.jpg"]) for name in ("hall_10", "all_1")])
-        self.assertEqual(metadata["images"], [2, 0, 1])  # imlist
+        self.assertEqual(metadata["images"], [2, 0, 1])  # the order of imlist
         first, second = metadata["queries"]
         self.assertEqual((first["name"], first["image"], first["record"]), ("hall_10", None, 0))
         self.assertEqual((first["positives"], first["hard"], first["junk"]), ([1, 2], [2], []))
@@ -181,54 +180,57 @@ class RevisitedTest(GatheringCase):
 
     def test_a_query_that_is_in_the_database(self):
         self.lists["qimlist"][1] = "gate_2"
-        _, queries, metadata = self.gather()
+        _, queries, metadata = self.assemble()
         self.assertEqual([name for name, _ in queries], ["hall_10"])
         self.assertEqual([(query["image"], query["record"]) for query in metadata["queries"]], [(None, 0), (2, None)])
 
     def test_pictures_that_are_missing(self):
         del self.pictures["hall_3.jpg"]
-        self.assert_refused(f"gnd_roxford5k.pkl: imlist[1]: there is no hall_3 in {self.manual}/oxbuild_images.tgz")
+        self.assert_refused(f"gnd_roxford5k.pkl: imlist[1]: there is no hall_3 in {self.manual_dir}/oxbuild_images.tgz")
         self.pictures["hall_3.jpg"] = jpeg(1)
         del self.pictures["all_1.jpg"]
-        self.assert_refused(f"gnd_roxford5k.pkl: gnd[1]: there is no all_1 in {self.manual}/oxbuild_images.tgz")
+        self.assert_refused(f"gnd_roxford5k.pkl: gnd[1]: there is no all_1 in {self.manual_dir}/oxbuild_images.tgz")
 
     def test_counts_are_checked_before_the_archive_is_read(self):
         self.pictures = {}
-        for counts, message in (((4,), 2), "3 pictures of roxford5k, which has 4"), (((3,), 70), "2 queries .* has 70"):
+        for counts, message in (
+            (((4,), 2), "3 pictures of roxford5k instead of 4"),
+            (((3,), 70), "2 queries .* instead of 70"),
+        ):
             with self.assertRaisesRegex(DatasetError, message):
-                self.gather(ExpectedCounts(*counts))
+                self.assemble(ExpectedCounts(*counts))
 
     def test_a_box_that_leaves_its_picture(self):
         self.lists["gnd"][1]["bbx"] = [0, 0, 40, 22]
         self.assert_refused("gnd_roxford5k.pkl: gnd[1]['bbx']: the box 0.0 0.0 40.0 22.0 leaves its picture of 40 x 20")
 
 
-class ListedTest(GatheringCase):
+class ListedTest(AssemblyCase):
     NAME, COUNTS = "revisitop1m", ExpectedCounts((4,))
 
-    def test_r1m_in_the_order_of_its_list(self):
+    def test_r1m_is_in_the_order_of_its_list(self):
         for number, files in enumerate(layouts.MILLION, start=1):
-            layouts.write_tar(self.manual / f"revisitop1m.{number}.tar.gz", files)
-        (self.manual / "revisitop1m.txt").write_text(layouts.MILLION_LIST)
-        images, _, metadata = self.gather()
+            layouts.write_tar(self.manual_dir / f"revisitop1m.{number}.tar.gz", files)
+        (self.manual_dir / "revisitop1m.txt").write_text(layouts.MILLION_LIST)
+        images, _, metadata = self.assemble()
         names = [images[record][0] for record in metadata["images"]]
         self.assertEqual(names, layouts.MILLION_LIST.split())
         self.assertEqual((metadata["release"], metadata["queries"]), ("", []))
-        (self.manual / "revisitop1m.2.tar.gz").unlink()
+        (self.manual_dir / "revisitop1m.2.tar.gz").unlink()
         self.assert_refused("revisitop1m.txt:1: there is no c1/c1b.jpg in ")
 
 
-class FlickrTest(GatheringCase):
+class FlickrTest(AssemblyCase):
     NAME, COUNTS = "flickr100k", ExpectedCounts((3,))
 
     def test_names_with_their_tag(self):
-        layouts.write_folder(self.manual, layouts.FLICKR)
-        layouts.write_zip(self.manual / "oxc1_100k.zip", layouts.FLICKR)
+        layouts.write_folder(self.manual_dir, layouts.FLICKR)
+        layouts.write_zip(self.manual_dir / "oxc1_100k.zip", layouts.FLICKR)
         expected = ["oxford/oxford_1", "oxford/oxford_2", "paris/paris_0"]
         for source in ("archive", "folder"):
-            images, _, metadata = self.gather()
+            images, _, metadata = self.assemble()
             self.assertEqual([images[record][0] for record in metadata["images"]], expected, source)
-            (self.manual / "oxc1_100k.zip").unlink(missing_ok=True)
+            (self.manual_dir / "oxc1_100k.zip").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

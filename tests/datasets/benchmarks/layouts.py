@@ -1,4 +1,4 @@
-"""Small datasets in the layouts that are published, written with what the tests do not test."""
+"""This module writes small datasets in the published layouts, without code of the library."""
 
 import io
 import os
@@ -10,18 +10,18 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-OLD, NEW = 1_180_000_000.0, 1_650_000_000.0  # May 2007, April 2022
+OLD, NEW = 1_180_000_000.0, 1_650_000_000.0  # timestamps: May 2007, April 2022
 
 
 def jpeg(seed, width=40, height=20):
-    """Flat colours compress to the same bytes everywhere; each seed has its own."""
+    """Encodes a picture of one colour, which depends on the seed; its bytes are the same on all machines."""
     stream = io.BytesIO()
     Image.new("RGB", (width, height), (seed * 7 % 256, seed * 31 % 256, seed * 101 % 256)).save(stream, "JPEG")
     return stream.getvalue()
 
 
 def write_tar(path, files, modified=OLD):
-    """``files``: path inside to content, in this order."""
+    """Writes ``files``, contents by path inside the archive, in this order."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as archive:
         for name, content in files.items():
@@ -45,7 +45,7 @@ def write_folder(path, files, modified=OLD):
 
 
 def labels(queries):
-    """``queries``: name to (line, good, ok, junk), the last three as names in a text."""
+    """Returns the label files of ``queries``: (line, good, ok, junk) by name, each group as a text of names."""
     files = {}
     for name, (line, *groups) in queries.items():
         files[f"{name}_query.txt"] = line.encode()
@@ -94,13 +94,13 @@ def write_pickle(path, content, protocol=2):
 
 
 def write_mat(path, content):
-    """The MATLAB layout: cells of texts, a struct array, indices from 1."""
+    """Writes the MATLAB layout: cells of texts, a struct array, indices counted from 1."""
     import scipy.io
 
     def cell(texts):
-        out = np.empty((1, len(texts)), object)
-        out[0, :] = texts
-        return out
+        cells = np.empty((1, len(texts)), object)
+        cells[0, :] = texts
+        return cells
 
     gnd = np.empty((1, len(content["gnd"])), [("ok", object), ("bbx", object)])
     for i, entry in enumerate(content["gnd"]):

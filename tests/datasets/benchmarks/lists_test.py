@@ -20,20 +20,22 @@ class RevisitedTest(parameterized.TestCase):
         return read_revisited(self.path)
 
     def assert_refused(self, message):
-        with self.assertRaises(DatasetError) as caught:
+        with self.assertRaises(DatasetError) as context:
             self.read()
-        self.assertEqual(str(caught.exception), f"{self.path}: {message}")
+        self.assertEqual(str(context.exception), f"{self.path}: {message}")
 
-    def test_what_it_holds(self):
-        found = self.read()
-        self.assertEqual(found.images, ("oxford_7", "hall_3", "gate_2"))
-        none = frozenset()
-        first = ListedQuery("hall_10", (1.5, 2.0, 30.0, 19.0), frozenset({1, 2}), frozenset({2}), none, found.where(0))
-        self.assertEqual(found.queries[0].where, f"{self.path}: gnd[0]")
-        self.assertEqual(found.queries[0], ListedQuery(*list(vars(first).values())[:-1], f"{self.path}: gnd[0]"))
-        second = found.queries[1]
+    def test_content(self):
+        actual = self.read()
+        self.assertEqual(actual.images, ("oxford_7", "hall_3", "gate_2"))
+        no_junk = frozenset()
+        first = ListedQuery(
+            "hall_10", (1.5, 2.0, 30.0, 19.0), frozenset({1, 2}), frozenset({2}), no_junk, actual.location(0)
+        )
+        self.assertEqual(actual.queries[0].location, f"{self.path}: gnd[0]")
+        self.assertEqual(actual.queries[0], ListedQuery(*list(vars(first).values())[:-1], f"{self.path}: gnd[0]"))
+        second = actual.queries[1]
         self.assertEqual((second.positives, second.hard, second.junk), ({0, 2}, {0, 2}, {1}))
-        self.assertEqual(found.where(2), f"{self.path}: imlist[2]")
+        self.assertEqual(actual.location(2), f"{self.path}: imlist[2]")
 
     def test_arrays_instead_of_lists(self):
         expected = self.read().queries
@@ -42,7 +44,7 @@ class RevisitedTest(parameterized.TestCase):
         self.content["imlist"] = np.array(self.content["imlist"])
         self.assertEqual(self.read().queries, expected)
 
-    def test_names_twice(self):
+    def test_names_that_occur_twice(self):
         self.content["imlist"] = ["a", "b", "a"]
         self.assert_refused("imlist[2]: a is listed twice")
         self.content["imlist"], self.content["qimlist"] = ["a", "b", "c"], ["q", "q"]
@@ -69,15 +71,15 @@ class RevisitedTest(parameterized.TestCase):
             "gnd[1]['bbx']: the box 9.0 2.0 1.0 4.0 has no area; it is x1 y1 x2 y2, corners in order",
         ),
     )
-    def test_bad_entries(self, change, message):
+    def test_invalid_entries(self, change, message):
         self.content["gnd"][1] |= change
         self.assert_refused(message)
 
-    def test_bad_structure(self):
+    def test_invalid_structure(self):
         del self.content["gnd"][1]["bbx"]
         self.assert_refused("gnd[1]: needs easy, hard and bbx, has easy, hard, junk")
         self.content["gnd"].pop()
-        self.assert_refused("gnd has not as many entries as qimlist, 2")
+        self.assert_refused("gnd needs one entry for each of the 2 names of qimlist")
         self.content["imlist"] = ["a", 3]
         self.assert_refused("imlist is not a list of names")
         del self.content["imlist"]
@@ -92,13 +94,13 @@ class InstreTest(parameterized.TestCase):
         self.folder = layouts.folder_of(self)
 
     @parameterized.parameters("mat", "pkl")
-    def test_what_it_holds(self, kind):
+    def test_content(self, kind):
         path = self.folder / f"gnd_instre.{kind}"
         (layouts.write_mat if kind == "mat" else layouts.write_pickle)(path, layouts.INSTRE_LISTS)
-        found = read_instre(path)
-        self.assertEqual(found.images, tuple(layouts.INSTRE_LISTS["imlist"]))
-        self.assertEqual([query.picture for query in found.queries], layouts.INSTRE_LISTS["qimlist"])
-        first, second = found.queries
+        actual = read_instre(path)
+        self.assertEqual(actual.images, tuple(layouts.INSTRE_LISTS["imlist"]))
+        self.assertEqual([query.picture for query in actual.queries], layouts.INSTRE_LISTS["qimlist"])
+        first, second = actual.queries
         self.assertEqual((first.box, first.positives, first.hard, first.junk), ((1, 1, 39, 19), {1}, None, frozenset()))
         self.assertEqual((second.box, second.positives), ((2, 3, 20, 18), {0}))
 
@@ -106,16 +108,16 @@ class InstreTest(parameterized.TestCase):
         path = self.folder / "gnd_instre.mat"
         content = {"imlist": ["a.jpg", "b.jpg"], "qimlist": ["q.jpg"], "gnd": [{"ok": [0, 1], "bbx": [1, 2, 3, 4]}]}
         layouts.write_mat(path, content)
-        found = read_instre(path)
-        self.assertEqual((found.queries[0].positives, found.queries[0].picture), ({0, 1}, "q.jpg"))
+        actual = read_instre(path)
+        self.assertEqual((actual.queries[0].positives, actual.queries[0].picture), ({0, 1}, "q.jpg"))
 
-    def test_indices_from_one(self):
+    def test_matlab_indices_count_from_one(self):
         path = self.folder / "gnd_instre.mat"
         layouts.write_mat(path, layouts.INSTRE_LISTS | {"gnd": [{"ok": [-1], "bbx": [1, 1, 2, 2]}] * 2})
         with self.assertRaisesRegex(DatasetError, r"gnd\[0\]\['ok'\]: 0 is not the index of one of 2 images, from 1"):
             read_instre(path)
 
-    def test_damaged(self):
+    def test_damaged_file(self):
         path = self.folder / "gnd_instre.mat"
         path.write_bytes(b"<html>404</html>" * 99)
         with self.assertRaisesRegex(DatasetError, f"{path}: cannot be read as a MATLAB file"):
@@ -129,9 +131,9 @@ class NamesTest(parameterized.TestCase):
     def test_lines(self):
         path = layouts.folder_of(self) / "list.txt"
         path.write_text("c1/a.jpg\n\n c0/b.jpg \n")
-        found = read_names(path)
-        self.assertEqual((found.images, found.queries), (("c1/a.jpg", "c0/b.jpg"), ()))
-        self.assertEqual(found.where(1), f"{path}:3")
+        actual = read_names(path)
+        self.assertEqual((actual.images, actual.queries), (("c1/a.jpg", "c0/b.jpg"), ()))
+        self.assertEqual(actual.location(1), f"{path}:3")
 
     @parameterized.parameters(
         (b"a\nb\n\na\n", ":4: a is listed twice"),
@@ -139,7 +141,7 @@ class NamesTest(parameterized.TestCase):
         ("Müller".encode("latin-1"), ": cannot be read (.*)"),
         (None, ": cannot be read (.*)"),
     )
-    def test_bad_lists(self, content, message):
+    def test_invalid_lists(self, content, message):
         path = layouts.folder_of(self) / "list.txt"
         if content is not None:
             path.write_bytes(content)

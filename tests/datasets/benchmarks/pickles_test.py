@@ -15,8 +15,8 @@ from cwcf_jax.images.imagesets import DatasetError
 from tests.datasets.benchmarks import layouts
 
 
-class Runs:
-    """What a hostile pickle looks like: a call of anything."""
+class HostileCall:
+    """A `HostileCall` is pickled as a call of any function."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -43,8 +43,8 @@ class ReadTest(PickleCase):
     )
     def test_arrays(self, protocol, dtype, shape):
         array = (np.arange(np.prod(shape)) % 2).reshape(shape).astype(dtype)
-        found = self.read(pickle.dumps({"a": array, "b": [array]}, protocol))
-        self.assertEqual(found, {"a": array.ravel().tolist(), "b": [array.ravel().tolist()]})
+        actual = self.read(pickle.dumps({"a": array, "b": [array]}, protocol))
+        self.assertEqual(actual, {"a": array.ravel().tolist(), "b": [array.ravel().tolist()]})
 
     @parameterized.parameters(*range(6))
     def test_scalars_objects_and_builtins(self, protocol):
@@ -54,8 +54,8 @@ class ReadTest(PickleCase):
         expected = {"n": -7, "f": 0.5, "o": ["a", None, 2], "t": ["ä", b"\x80", True, 2**70, [1.5]]}
         self.assertEqual(self.read(pickle.dumps(content, protocol)), expected)
 
-    def test_python_2(self):
-        # Protocol 2 as Python 2 writes it: byte strings for texts and for an array's content.
+    def test_pickle_of_python_2(self):
+        # Python 2 writes byte strings for texts and for the content of an array.
         content = (
             b"\x80\x02}U\x01acnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
             b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02i4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
@@ -96,51 +96,51 @@ class HostileTest(PickleCase):
     def test_nothing_is_run(self, function, name):
         flag = self.path.with_name("flag")
         for protocol in range(6):
-            content = pickle.dumps({"imlist": Runs(function, str(flag))}, protocol)
+            content = pickle.dumps({"imlist": HostileCall(function, str(flag))}, protocol)
             with self.assertRaisesRegex(DatasetError, f"gnd.pkl: refused, because loading it would run .*({name})"):
                 self.read(content)
         self.assertFalse(flag.exists())
 
-    def test_a_call_is_seen_when_it_happens(self):
-        # What the test above guards against does run under pickle itself.
+    def test_pickle_itself_runs_the_call(self):
+        # Python's own pickle does run the call that the test above refuses.
         flag = self.path.with_name("flag")
-        pickle.loads(pickle.dumps(Runs(os.mkdir, str(flag))))  # noqa: S301
+        pickle.loads(pickle.dumps(HostileCall(os.mkdir, str(flag))))  # noqa: S301
         self.assertTrue(flag.exists())
 
     @parameterized.parameters(
-        b"\x80\x02cnumpy\nndarray\n}U\x0a__setstate__Nsb.",  # BUILD with a dict on a stand-in
-        b"\x80\x02cnumpy.core.multiarray\nscalar\nN}U\x09_functionNs\x86b.",  # BUILD with a slot of it
+        b"\x80\x02cnumpy\nndarray\n}U\x0a__setstate__Nsb.",  # BUILD sets a dict on a stand-in
+        b"\x80\x02cnumpy.core.multiarray\nscalar\nN}U\x09_functionNs\x86b.",  # BUILD sets a slot of a stand-in
         b"\x80\x02cnumpy\nndarray\n)\x81.",  # NEWOBJ
         b"\x80\x02c_codecs\nencode\nU\x01aU\x04zlib\x86R.",
         b"\x80\x02cnumpy\ndtype\nU\x07V1000,aK\x00K\x01\x87R.",
-        b"\x80\x02U\x01aQ.",  # persistent
-        b"\x80\x02]q\x00h\x00a.",  # a list in itself
+        b"\x80\x02U\x01aQ.",  # a persistent id
+        b"\x80\x02]q\x00h\x00a.",  # a list that contains itself
         b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",  # 8 EB of bytes
         b"",
         b"<html>",
     )
     def test_malformed(self, content):
-        before = dict(vars(pickles)), dict(vars(pickles._Dtype))
+        namespaces = dict(vars(pickles)), dict(vars(pickles._Dtype))
         with self.assertRaisesRegex(DatasetError, f"{self.path}: "):
             self.read(content)
-        self.assertEqual((dict(vars(pickles)), dict(vars(pickles._Dtype))), before)
+        self.assertEqual((dict(vars(pickles)), dict(vars(pickles._Dtype))), namespaces)
 
-    def test_content_that_does_not_fit(self):
+    def test_content_that_does_not_fit_its_shape(self):
         content = pickle.dumps(np.zeros(4, np.int32), 2).replace(b"K\x04\x85", b"K\x05\x85")
-        with self.assertRaisesRegex(DatasetError, "an array whose content does not fit its shape"):
+        with self.assertRaisesRegex(DatasetError, "an array has content that does not fit its shape"):
             self.read(content)
 
-    def test_references_do_not_multiply(self):
+    def test_shared_values_stay_shared(self):
         value = [0]
         for _ in range(7):
             value = [value] * 1000
-        found = self.read(pickle.dumps(value, 2))
-        self.assertIs(found[0][0], found[1][999])
+        actual = self.read(pickle.dumps(value, 2))
+        self.assertIs(actual[0][0], actual[1][999])
 
-    def test_too_large(self):
+    def test_too_large_file(self):
         with (
             mock.patch.object(pickles, "MAX_BYTES", 9),
-            self.assertRaisesRegex(DatasetError, "larger than the 9 bytes"),
+            self.assertRaisesRegex(DatasetError, "^\\S*gnd.pkl: has 25 bytes, more than the 9 that"),
         ):
             self.read(pickle.dumps("0123456789"))
 

@@ -34,37 +34,37 @@ RPARIS = {
 }
 
 
-def write_archives(manual):
-    manual.mkdir()
+def write_archives(manual_dir):
+    manual_dir.mkdir()
     paris = list(layouts.PARIS.items())
-    layouts.write_tar(manual / "oxbuild_images-v1.tgz", layouts.OXFORD, layouts.NEW)
-    layouts.write_tar(manual / "gt_files_170407.tgz", layouts.OXFORD_LABELS)
-    layouts.write_tar(manual / "paris_1.tgz", dict(paris[:2]))
-    layouts.write_tar(manual / "paris_2.tgz", dict(paris[2:]) | layouts.CORRUPT)
-    layouts.write_tar(manual / "paris_120310.tgz", layouts.PARIS_LABELS)
-    layouts.write_tar(manual / "oxc1_100k.tar", layouts.FLICKR)
+    layouts.write_tar(manual_dir / "oxbuild_images-v1.tgz", layouts.OXFORD, layouts.NEW)
+    layouts.write_tar(manual_dir / "gt_files_170407.tgz", layouts.OXFORD_LABELS)
+    layouts.write_tar(manual_dir / "paris_1.tgz", dict(paris[:2]))
+    layouts.write_tar(manual_dir / "paris_2.tgz", dict(paris[2:]) | layouts.CORRUPT)
+    layouts.write_tar(manual_dir / "paris_120310.tgz", layouts.PARIS_LABELS)
+    layouts.write_tar(manual_dir / "oxc1_100k.tar", layouts.FLICKR)
     for number, files in enumerate(layouts.MILLION, start=1):
-        layouts.write_tar(manual / f"revisitop1m.{number}.tar.gz", files)
-    layouts.write_tar(manual / "instre.tar.gz", layouts.INSTRE)
-    layouts.write_mat(manual / "gnd_instre.mat", layouts.INSTRE_LISTS)
-    (manual / "revisitop1m.txt").write_text(layouts.MILLION_LIST)
-    layouts.write_pickle(manual / "gnd_roxford5k.pkl", layouts.REVISITED)
-    layouts.write_pickle(manual / "gnd_rparis6k.pkl", RPARIS)
+        layouts.write_tar(manual_dir / f"revisitop1m.{number}.tar.gz", files)
+    layouts.write_tar(manual_dir / "instre.tar.gz", layouts.INSTRE)
+    layouts.write_mat(manual_dir / "gnd_instre.mat", layouts.INSTRE_LISTS)
+    (manual_dir / "revisitop1m.txt").write_text(layouts.MILLION_LIST)
+    layouts.write_pickle(manual_dir / "gnd_roxford5k.pkl", layouts.REVISITED)
+    layouts.write_pickle(manual_dir / "gnd_rparis6k.pkl", RPARIS)
 
 
-def write_folders(manual):
-    """The same, extracted."""
-    layouts.write_folder(manual / "oxford5k" / "jpg", layouts.OXFORD, layouts.NEW)
-    layouts.write_folder(manual / "oxford5k" / "lab", layouts.OXFORD_LABELS)
-    layouts.write_folder(manual, layouts.PARIS | layouts.CORRUPT | layouts.FLICKR)
-    layouts.write_folder(manual / "paris_120310", layouts.PARIS_LABELS)
+def write_folders(manual_dir):
+    """Writes the same data as `write_archives`, as extracted folders."""
+    layouts.write_folder(manual_dir / "oxford5k" / "jpg", layouts.OXFORD, layouts.NEW)
+    layouts.write_folder(manual_dir / "oxford5k" / "lab", layouts.OXFORD_LABELS)
+    layouts.write_folder(manual_dir, layouts.PARIS | layouts.CORRUPT | layouts.FLICKR)
+    layouts.write_folder(manual_dir / "paris_120310", layouts.PARIS_LABELS)
     for files in layouts.MILLION:
-        layouts.write_folder(manual / "revisitop1m" / "jpg", files)
-    layouts.write_folder(manual / "instre", layouts.INSTRE)
-    layouts.write_pickle(manual / "instre" / "gnd_instre.pkl", layouts.INSTRE_LISTS)
-    (manual / "revisitop1m" / "revisitop1m.txt").write_text(layouts.MILLION_LIST)
-    layouts.write_pickle(manual / "roxford5k" / "gnd_roxford5k.pkl", layouts.REVISITED, protocol=4)
-    layouts.write_pickle(manual / "rparis6k" / "gnd_rparis6k.pkl", RPARIS, protocol=5)
+        layouts.write_folder(manual_dir / "revisitop1m" / "jpg", files)
+    layouts.write_folder(manual_dir / "instre", layouts.INSTRE)
+    layouts.write_pickle(manual_dir / "instre" / "gnd_instre.pkl", layouts.INSTRE_LISTS)
+    (manual_dir / "revisitop1m" / "revisitop1m.txt").write_text(layouts.MILLION_LIST)
+    layouts.write_pickle(manual_dir / "roxford5k" / "gnd_roxford5k.pkl", layouts.REVISITED, protocol=4)
+    layouts.write_pickle(manual_dir / "rparis6k" / "gnd_rparis6k.pkl", RPARIS, protocol=5)
 
 
 def contents(paths):
@@ -87,60 +87,60 @@ class LoadCase(parameterized.TestCase):
 
 class LoadTest(LoadCase):
     @parameterized.parameters(*prepared.PARTS)
-    def test_archives_and_folders_make_the_same(self, name):
+    def test_archives_and_folders_make_the_same_dataset(self, name):
         archives, folders = self.load(name), self.load(name, "folders")
         self.assertEqual((archives.name, archives.names), (name, folders.names))
         self.assertEqual(contents(archives.paths), contents(folders.paths))
         self.assertEqual(contents(archives.query_pictures()), contents(folders.query_pictures()))
-        bare = [[{**vars(query), "picture": None} for query in found.queries] for found in (archives, folders)]
-        self.assertEqual(*bare)
+        fields = [[{**vars(query), "picture": None} for query in dataset.queries] for dataset in (archives, folders)]
+        self.assertEqual(*fields)
         self.assertLen(archives, sum(min(COUNTS[part].images) for part in prepared.PARTS[name]))
         self.assertLen(archives.queries, COUNTS[prepared.PARTS[name][0]].queries)
 
-    def test_once_prepared_the_archives_are_not_needed(self):
+    def test_a_prepared_dataset_needs_no_archives(self):
         expected = self.load("roxford5k")
-        again = benchmarks.load(
+        reloaded = benchmarks.load(
             "roxford5k", data_dir=self.root / "from_archives", manual_dir=self.root / "none", counts=COUNTS
         )
-        self.assertEqual((again.names, again.release), (expected.names, "face-blurred"))
-        self.assertEqual(contents(again.query_pictures()), contents(expected.query_pictures()))
+        self.assertEqual((reloaded.names, reloaded.release), (expected.names, "face-blurred"))
+        self.assertEqual(contents(reloaded.query_pictures()), contents(expected.query_pictures()))
 
     def test_oxford_is_what_read_oxford_reads(self):
-        found, expected = self.load("oxford5k"), read_oxford(self.root / "folders" / "oxford5k")
-        self.assertEqual((found.names, found.queries), (expected.names, expected.queries))
-        self.assertEqual(contents(found.paths), [path.read_bytes() for path in expected.paths])
-        self.assertEqual(str(found.paths[0]), "oxford5k: all_1")
+        actual, expected = self.load("oxford5k"), read_oxford(self.root / "folders" / "oxford5k")
+        self.assertEqual((actual.names, actual.queries), (expected.names, expected.queries))
+        self.assertEqual(contents(actual.paths), [path.read_bytes() for path in expected.paths])
+        self.assertEqual(str(actual.paths[0]), "oxford5k: all_1")
 
-    def test_records_are_read_in_threads(self):
-        found = self.load("oxford5k")
+    def test_records_can_be_read_in_threads(self):
+        dataset = self.load("oxford5k")
         with ThreadPoolExecutor(4) as pool:
-            pictures = list(pool.map(read_image, found.paths * 4))
-        for picture, name in zip(pictures, found.names * 4, strict=True):
+            pictures = list(pool.map(read_image, dataset.paths * 4))
+        for picture, name in zip(pictures, dataset.names * 4, strict=True):
             expected = read_image(self.root / "folders" / "oxford5k" / "jpg" / f"{name}.jpg")
             np.testing.assert_array_equal(picture, expected)
 
     def test_difficulties(self):
-        found = self.load("roxford5k")
-        first = found.queries[0]
-        # imlist: oxford_7 hall_3 gate_2
+        dataset = self.load("roxford5k")
+        first = dataset.queries[0]
+        # The order of imlist: oxford_7 hall_3 gate_2.
         self.assertEqual((first.name, first.image, first.box), ("hall_10", None, (1.5, 2.0, 30.0, 19.0)))
         self.assertEqual((first.positives, first.hard, first.junk), ({1, 2}, {2}, frozenset()))
-        self.assertEqual(contents(found.query_pictures())[0], layouts.OXFORD["hall_10.jpg"])
+        self.assertEqual(contents(dataset.query_pictures())[0], layouts.OXFORD["hall_10.jpg"])
         for name in ("oxford5k", "instre"):
             self.assertEqual({query.hard for query in self.load(name).queries}, {None})
 
     @parameterized.parameters(("oxford105k", "oxford5k", "flickr100k"), ("rparis6k+1m", "rparis6k", "revisitop1m"))
-    def test_distractors_follow(self, name, base, distractors):
-        found, base, distractors = self.load(name), self.load(base), self.load(distractors)
-        self.assertEqual(found.names, base.names + distractors.names)
-        self.assertEqual(contents(found.paths), contents(base.paths) + contents(distractors.paths))
-        self.assertEqual([vars(query)["positives"] for query in found.queries], [q.positives for q in base.queries])
-        self.assertEqual(found.release, base.release)
+    def test_distractors_follow_the_benchmark(self, name, base, distractors):
+        dataset, base, distractors = self.load(name), self.load(base), self.load(distractors)
+        self.assertEqual(dataset.names, base.names + distractors.names)
+        self.assertEqual(contents(dataset.paths), contents(base.paths) + contents(distractors.paths))
+        self.assertEqual([vars(query)["positives"] for query in dataset.queries], [q.positives for q in base.queries])
+        self.assertEqual(dataset.release, base.release)
 
     def test_a_distractor_with_the_name_of_a_picture(self):
-        found = self.load("oxford5k")
+        dataset = self.load("oxford5k")
         with (
-            mock.patch.object(prepared, "open_part", return_value=found),
+            mock.patch.object(prepared, "open_part", return_value=dataset),
             self.assertRaisesRegex(DatasetError, "^oxford105k: a distractor has the name of a picture: all_1, gate_2"),
         ):
             benchmarks.load("oxford105k")
@@ -157,13 +157,13 @@ class LoadTest(LoadCase):
     def test_releases(self, name, route, expected):
         self.assertEqual(self.load(name, route).release, expected)
 
-    def test_tfds_reads_it(self):
+    def test_tfds_reads_the_dataset(self):
         self.load("roxford5k")
         source = tfds.data_source(
             "roxford5k",
             split="images[1:]",
             data_dir=str(self.root / "from_archives"),
-            builder_kwargs={"config": builders.configured(COUNTS["roxford5k"]), "file_format": "array_record"},
+            builder_kwargs={"config": builders.config_for(COUNTS["roxford5k"]), "file_format": "array_record"},
             decoders={"image": tfds.decode.SkipDecoding()},
             download=False,
         )
@@ -176,7 +176,7 @@ class LoadTest(LoadCase):
             benchmarks.NAMES["oxford105k"],
             "oxford5k with the distractors of flickr100k: 105,133 photographs, 55 queries",  # 5,063 + 100,070
         )
-        with self.assertRaisesRegex(ValueError, "no dataset oxford6k; there are oxford5k, paris6k, oxford105k, "):
+        with self.assertRaisesRegex(ValueError, "unknown dataset oxford6k; known are oxford5k, paris6k, oxford105k, "):
             benchmarks.load("oxford6k")
 
 
@@ -189,15 +189,15 @@ class PreparationTest(LoadCase):
         for per_shard in (1, 2, 3, 5):
             data = self.data / str(per_shard)
             with mock.patch.object(builders, "PICTURES_PER_SHARD", per_shard):
-                found = self.load("oxford5k", data_dir=data)
-            self.assertEqual(contents(found.paths), [layouts.OXFORD[f"{name}.jpg"] for name in found.names])
+                dataset = self.load("oxford5k", data_dir=data)
+            self.assertEqual(contents(dataset.paths), [layouts.OXFORD[f"{name}.jpg"] for name in dataset.names])
             self.assertLen(list(data.rglob("*array_record*")), -(-5 // per_shard))
 
-    def test_nothing_goes_through_the_shuffling_that_needs_tensorflow(self):
-        with mock.patch.object(shuffle, "MAX_MEM_BUFFER_SIZE", 0):  # as if it were more than 1 GB
+    def test_tfds_does_not_shuffle_with_tensorflow(self):
+        with mock.patch.object(shuffle, "MAX_MEM_BUFFER_SIZE", 0):  # as for a dataset of more than 1 GB
             self.assertLen(self.load("roxford5k", data_dir=self.data), 3)
 
-    def test_nothing_but_tfds_own_files(self):
+    def test_only_files_of_tfds_are_written(self):
         self.load("paris6k", data_dir=self.data)
         files = {path.name for path in self.data.rglob("*") if path.is_file()}
         self.assertEqual(
@@ -216,7 +216,7 @@ class PreparationTest(LoadCase):
                     raise kind("stop")
                 yield file
 
-        leftover = self.data / "oxford5k" / "5_images_2_queries" / "incomplete.ABCDEF_1.0.0"  # of a killed process
+        leftover = self.data / "oxford5k" / "5_images_2_queries" / "incomplete.ABCDEF_1.0.0"  # left by a killed process
         leftover.mkdir(parents=True)
         with (
             mock.patch.object(builders, "PICTURES_PER_SHARD", 2),
@@ -228,12 +228,12 @@ class PreparationTest(LoadCase):
         self.assertLen(self.load("oxford5k", data_dir=self.data), 5)
 
     def test_wrong_counts_prepare_nothing(self):
-        manual = self.root / "archives"
-        with self.assertRaisesRegex(DatasetError, "2 queries of oxford5k, which has 55"):
-            benchmarks.load("oxford5k", data_dir=self.data, manual_dir=manual)
-        with self.assertRaisesRegex(DatasetError, "oxbuild_images-v1.tgz: 5 pictures of oxford5k, which has 6"):
+        manual_dir = self.root / "archives"
+        with self.assertRaisesRegex(DatasetError, "2 queries of oxford5k instead of 55"):
+            benchmarks.load("oxford5k", data_dir=self.data, manual_dir=manual_dir)
+        with self.assertRaisesRegex(DatasetError, "oxbuild_images-v1.tgz: 5 pictures of oxford5k instead of 6"):
             benchmarks.load(
-                "oxford5k", data_dir=self.data, manual_dir=manual, counts={"oxford5k": ExpectedCounts((6,), 2)}
+                "oxford5k", data_dir=self.data, manual_dir=manual_dir, counts={"oxford5k": ExpectedCounts((6,), 2)}
             )
         self.assertEmpty(list(self.data.rglob("*array_record*")))
 
@@ -244,7 +244,7 @@ class PreparationTest(LoadCase):
         (self.data / "downloads" / "manual").symlink_to(self.root / "archives")
         self.assertLen(benchmarks.load("oxford5k", data_dir=str(self.data), counts=COUNTS), 5)
 
-    def test_metadata_that_does_not_fit(self):
+    def test_metadata_that_does_not_fit_the_records(self):
         self.load("oxford5k", data_dir=self.data)
         (path,) = (self.data / "oxford5k" / "5_images_2_queries").rglob("metadata.json")
         path.write_text(path.read_text().replace('["hall_3", ', "["))
@@ -252,7 +252,7 @@ class PreparationTest(LoadCase):
             self.load("oxford5k", data_dir=self.data)
 
 
-LIGHT = """
+IMPORT_PROGRAM = """
 import sys
 import cwcf_jax, cwcf_jax.datasets.benchmarks
 heavy = [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "tensorflow_datasets", "array_record")]
@@ -264,11 +264,11 @@ class ImportTest(absltest.TestCase):
     def test_without_tensorflow(self):
         self.assertNotIn("tensorflow", sys.modules)
 
-    def test_importing_is_light(self):
-        done = subprocess.run(
-            [sys.executable, "-c", LIGHT], cwd=shared.ROOT, capture_output=True, text=True, check=False
+    def test_import_loads_no_tfds(self):
+        process = subprocess.run(
+            [sys.executable, "-c", IMPORT_PROGRAM], cwd=shared.ROOT, capture_output=True, text=True, check=False
         )
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(process.returncode, 0, process.stderr)
 
 
 if __name__ == "__main__":

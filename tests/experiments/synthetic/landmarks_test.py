@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 from cwcf_jax.datasets import read_oxford
 from cwcf_jax.images import read_folder, read_image
 from experiments.synthetic import landmarks, render_landmarks
-from experiments.synthetic.landmarks import GOOD, OK, Sight, compose, plan_views
+from experiments.synthetic.landmarks import GOOD, OK, Visibility, compose, plan_views
 
 SMALL = {"seed": 3, "landmarks": 2, "queries": 2, "views": 6, "lookalikes": 2, "distractors": 4, "side": 96}
 
@@ -112,7 +112,7 @@ class LabelsTest(absltest.TestCase):
         folder = pathlib.Path(self.create_tempdir())
         shares = (1.0, GOOD, GOOD - 1e-6, OK, OK - 1e-6, 0.0)
         names = [f"hall_{i}" for i in range(6)]
-        landmarks.write_labels(folder, "hall", names, [Sight(share, (1, 2, 3.25, 4)) for share in shares], 2)
+        landmarks.write_labels(folder, "hall", names, [Visibility(share, (1, 2, 3.25, 4)) for share in shares], 2)
         for number in (1, 2):
             groups = [(folder / f"hall_{number}_{kind}.txt").read_text().split() for kind in ("good", "ok", "junk")]
             self.assertEqual(groups, [names[:2], names[2:4], names[4:]])

@@ -12,10 +12,10 @@ from experiments.synthetic.vocabulary import PROPS
 class PropsTest(absltest.TestCase):
     def test_each_has_its_own_number_and_a_height(self):
         self.assertLen({number for number, _ in PROPS.values()}, len(PROPS))
-        self.assertEqual(scenes.METRES.keys(), PROPS.keys())
+        self.assertEqual(scenes.HEIGHT_RANGES_M.keys(), PROPS.keys())
 
     def test_they_are_what_published_figures_are_of(self):
-        meshes = [scenes.prop(1, name, variant) for name in PROPS for variant in (0, 4)]
+        meshes = [scenes.build_prop(1, name, variant) for name in PROPS for variant in (0, 4)]
         self.assertEqual(sum(len(mesh.vertices) for mesh in meshes), 22817)
         self.assertAlmostEqual(np.mean([mesh.vertices.mean() for mesh in meshes]), 0.17085941741, places=9)
 

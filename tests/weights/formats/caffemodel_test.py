@@ -13,8 +13,8 @@ from tests.support.slow import cases
 from tests.weights.formats import writers
 from tests.weights.formats.mutations import mutations, survive
 
-COUNT = cases(60, 250)
-"""Damaged copies of a file."""
+DAMAGED_COPIES = cases(60, 250)
+"""The number of damaged copies of a file."""
 
 PROTOTXT = """
 input: "data" input_shape { dim: 1 dim: 4 dim: 6 dim: 7 }
@@ -28,28 +28,28 @@ layer { name: "fc" type: "InnerProduct" bottom: "conv1" top: "fc" inner_product_
 def _layers(seed=0):
     draw = lambda *shape: np.random.default_rng(seed + len(shape)).normal(size=shape).astype(np.float32)  # noqa: E731
     return [
-        ("conv1", "Convolution", [draw(6, 2, 3, 5), draw(6)]),  # group 2 of 4 inputs
+        ("conv1", "Convolution", [draw(6, 2, 3, 5), draw(6)]),  # 4 input channels in 2 groups
         ("relu1", "ReLU", []),
         ("fc", "InnerProduct", [draw(5, 72), draw(5)]),
     ]
 
 
 def _message(number, content):
-    """A length-delimited field."""
+    """Encodes a length-delimited field."""
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
 def _varint(value):
-    out = bytearray()
+    encoded = bytearray()
     while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    return bytes(out + bytes([value]))
+    return bytes(encoded + bytes([value]))
 
 
-def _net(blob, kind=b"Convolution", name=b"conv"):
-    """A network with one layer with one blob, of which the bytes are given."""
-    return _message(100, _message(1, name) + _message(2, kind) + _message(7, blob))
+def _net(blob, layer_type=b"Convolution", name=b"conv"):
+    """Encodes a network of one layer with one blob, whose bytes are ``blob``."""
+    return _message(100, _message(1, name) + _message(2, layer_type) + _message(7, blob))
 
 
 def _shape(*dims):
@@ -67,9 +67,9 @@ class CaffemodelTest(parameterized.TestCase):
         return formats.read(self.file)
 
     def _check(self, source, layers):
-        wanted = {f"{name}/{'Wb'[i]}": blob for name, _, blobs in layers for i, blob in enumerate(blobs)}
-        self.assertEqual(source.arrays.keys(), wanted.keys())
-        for key, array in wanted.items():
+        expected = {f"{name}/{'Wb'[i]}": blob for name, _, blobs in layers for i, blob in enumerate(blobs)}
+        self.assertEqual(source.arrays.keys(), expected.keys())
+        for key, array in expected.items():
             np.testing.assert_array_equal(source.arrays[key], array, strict=True)
             self.assertFalse(source.arrays[key].flags.writeable)
 
@@ -89,11 +89,11 @@ class CaffemodelTest(parameterized.TestCase):
         prototxt.write_text(PROTOTXT)
         net = cv2.dnn.readNetFromCaffe(str(prototxt), str(self.file))
         for key, array in self._read().arrays.items():
-            layer, kind = key.split("/")
-            blob = net.getParam(layer, "Wb".index(kind))
+            layer, part = key.split("/")
+            blob = net.getParam(layer, "Wb".index(part))
             np.testing.assert_array_equal(blob.reshape(array.shape), array)
 
-    def test_a_released_network_written_and_read(self):
+    def test_round_trip_of_a_released_network(self):
         released = formats.read(shared.require("weights/squeezenet_v1.1.npz")).arrays
         layers = [
             (key.removesuffix("/W"), "Convolution", [array, released[key.removesuffix("W") + "b"]])
@@ -110,21 +110,21 @@ class CaffemodelTest(parameterized.TestCase):
         self.assertEqual(list(arrays), ["bn/W", "bn/b", "bn/2"])
         np.testing.assert_array_equal(arrays["bn/2"], blobs[2], strict=True)
 
-    def test_old_shapes_by_the_type_of_the_layer(self):
-        one = np.ones((1, 1, 3, 5), np.float32)
-        layers = [("conv", "Convolution", [one]), ("fc", "InnerProduct", [one])]
+    def test_padded_shapes_depend_on_the_type_of_the_layer(self):
+        ones = np.ones((1, 1, 3, 5), np.float32)
+        layers = [("conv", "Convolution", [ones]), ("fc", "InnerProduct", [ones])]
         for form in ("v1", "new"):
             writers.write_caffemodel(self.file, layers, form)
             arrays = self._read().arrays
             self.assertEqual(arrays["conv/W"].shape, (1, 1, 3, 5))
             self.assertEqual(arrays["fc/W"].shape, (3, 5))
-        writers.write_caffemodel(self.file, [("scale", "Scale", [one])])
+        writers.write_caffemodel(self.file, [("scale", "Scale", [ones])])
         self.assertEqual(self._read().arrays["scale/W"].shape, (1, 1, 3, 5))
-        writers.write_caffemodel(self.file, [("fc", "InnerProduct", [one.transpose(2, 3, 0, 1)])], "v1")
+        writers.write_caffemodel(self.file, [("fc", "InnerProduct", [ones.transpose(2, 3, 0, 1)])], "v1")
         with self.assertRaisesRegex(FormatError, "net.caffemodel: fc/W is 3x5x1x1, no shape that Caffe gives it"):
             self._read()
 
-    def test_layers_of_one_name(self):
+    def test_layers_with_the_same_name(self):
         conv, _, fc = _layers()
         writers.write_caffemodel(self.file, [conv, (conv[0], "Convolution", []), fc])
         self._check(self._read(), [conv, fc])
@@ -134,8 +134,8 @@ class CaffemodelTest(parameterized.TestCase):
 
     def test_values_in_several_pieces(self):
         values = np.arange(1, 9, dtype="<f4")
-        lone = b"".join(b"\x2d" + value.tobytes() for value in values[3:6])
-        pieces = _message(5, values[:3].tobytes()) + lone + _shape(2, 4) + _message(5, values[6:].tobytes())
+        single = b"".join(b"\x2d" + value.tobytes() for value in values[3:6])
+        pieces = _message(5, values[:3].tobytes()) + single + _shape(2, 4) + _message(5, values[6:].tobytes())
         arrays = self._read(_net(_message(6, b"diff is ignored.") + pieces)).arrays
         np.testing.assert_array_equal(arrays["conv/W"], values.reshape(2, 4))
 
@@ -169,7 +169,7 @@ class CaffemodelTest(parameterized.TestCase):
         with self.assertRaisesRegex(FormatError, message):
             self._read(content)
 
-    def test_tags_that_alternate_take_no_longer(self):
+    def test_alternating_tags_take_no_longer(self):
         blob = (b"\x2d" + bytes(4) + b"\x08\x01") * 200_000
         started = time.perf_counter()
         with self.assertRaisesRegex(FormatError, "has 200000 values"):
@@ -182,19 +182,19 @@ class CaffemodelTest(parameterized.TestCase):
         writers.write_caffemodel(self.file, [("conv", "Convolution", [array])], packed=packed)
         size = self.file.stat().st_size
         tracemalloc.start()
-        read = self._read().arrays["conv/W"]
+        actual = self._read().arrays["conv/W"]
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        np.testing.assert_array_equal(read, array)
+        np.testing.assert_array_equal(actual, array)
         self.assertLess(peak, limit * size)
 
     @parameterized.product(form=("new", "v1", "v0"), packed=(True, False))
     def test_damaged_files(self, form, packed):
         writers.write_caffemodel(self.file, _layers(), form, packed)
         content = self.file.read_bytes()
-        copies = mutations(content, COUNT, seed=len(form) + packed)
+        copies = mutations(content, DAMAGED_COPIES, seed=len(form) + packed)
         survey = survive(lambda path: formats.read(path).arrays, self.file, copies, FormatError)
-        self.assertGreater(survey.refused, 0.24 * COUNT)
+        self.assertGreater(survey.refused, 0.24 * DAMAGED_COPIES)
         self.assertLess(survey.seconds, 5)
         self.assertLess(survey.peak, 2 * len(content) + 2_000_000)
 

@@ -1,7 +1,7 @@
-"""Runs `weights/formats/hdf5.py` on many files, in a fork each, without starting Python anew for every one.
+"""This program runs `weights/formats/hdf5.py` on many files, each in a fork, which saves the start of Python.
 
-``python forks.py CHILD FILE...`` prints a JSON list per file: exit status (negative: signal), seconds, peak KiB and
-output.
+``python forks.py CHILD FILE...`` prints a JSON list for each file: exit status (negative: signal), seconds, peak KiB
+and output.
 """
 
 import importlib.util
@@ -14,25 +14,25 @@ import time
 
 
 def main():
-    specification = importlib.util.spec_from_file_location("hdf5", sys.argv[1])
-    child = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(child)
-    child.SECONDS = 1
+    spec = importlib.util.spec_from_file_location("hdf5", sys.argv[1])
+    child = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(child)
+    child.CPU_LIMIT_S = 1
     for path in sys.argv[2:]:
         started = time.monotonic()
-        reading, writing = os.pipe()
-        process = os.fork()
-        if not process:
-            os.close(reading)
+        read_end, write_end = os.pipe()
+        process_id = os.fork()
+        if not process_id:
+            os.close(read_end)
             signal.alarm(30)
-            child.limit(pathlib.Path(path).stat().st_size)
-            with os.fdopen(writing, "wb", closefd=False) as stream:
-                child.answer(path, stream)
+            child.limit_resources(pathlib.Path(path).stat().st_size)
+            with os.fdopen(write_end, "wb", closefd=False) as stream:
+                child.write_answer(path, stream)
             os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as stream:
+        os.close(write_end)
+        with os.fdopen(read_end, "rb") as stream:
             output = stream.read().decode("latin-1")
-        _, status, usage = os.wait4(process, 0)
+        _, status, usage = os.wait4(process_id, 0)
         seconds = time.monotonic() - started
         print(json.dumps([os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss, output]), flush=True)
 

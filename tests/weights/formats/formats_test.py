@@ -47,22 +47,22 @@ class FormatsTest(parameterized.TestCase):
 
     @parameterized.product(kind=tuple(CONTENTS), suffix=SUFFIXES)
     def test_content_that_does_not_match_the_suffix(self, kind, suffix):
-        content, message, own = CONTENTS[kind]
-        if suffix in own:
+        content, message, valid_suffixes = CONTENTS[kind]
+        if suffix in valid_suffixes:
             return
         file = self.folder / f"net{suffix}"
         file.write_bytes(content)
-        with self.assertRaisesRegex(FormatError, message) as caught:
+        with self.assertRaisesRegex(FormatError, message) as context:
             formats.read(file)
-        self.assertStartsWith(str(caught.exception), f"{file}: ")
+        self.assertStartsWith(str(context.exception), f"{file}: ")
 
     def test_suffixes(self):
         file = self.folder / "net.bin"
         file.write_bytes(b"x")
-        known = ", ".join(SUFFIXES)
-        with self.assertRaisesRegex(FormatError, f"the suffix '.bin' is not known; known are {known}"):
+        suffixes = ", ".join(SUFFIXES)
+        with self.assertRaisesRegex(FormatError, f"the suffix '.bin' is not known; known are {suffixes}"):
             formats.read(file)
-        with self.assertRaisesRegex(FormatError, f"this is a directory; a file is needed, one of {known}"):
+        with self.assertRaisesRegex(FormatError, f"this is a directory; a file is needed, one of {suffixes}"):
             formats.read(self.folder)
         with self.assertRaisesRegex(FileNotFoundError, "no weights at .*nowhere.npz"):
             formats.read(self.folder / "nowhere.npz")
@@ -71,12 +71,12 @@ class FormatsTest(parameterized.TestCase):
         with self.assertRaisesRegex(FormatError, "unzip it and read the model.weights.h5"):
             formats.read(keras)
 
-    def test_upper_case_and_strings(self):
+    def test_upper_case_suffixes_and_string_paths(self):
         np.savez(self.folder / "net.npz", a=np.zeros(3))
         path = (self.folder / "net.npz").rename(self.folder / "NET.NPZ")
         self.assertEqual(list(formats.read(str(path)).arrays), ["a"])
 
-    def test_kernel_order_is_for_keras(self):
+    def test_kernel_order_is_only_for_keras(self):
         np.savez(self.folder / "net.npz", a=np.zeros(3))
         with self.assertRaisesRegex(FormatError, "--kernel_order is for Keras files"):
             formats.read(self.folder / "net.npz", kernel_order="theano")

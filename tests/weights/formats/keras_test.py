@@ -16,10 +16,10 @@ from tests.support.slow import cases
 from tests.weights.formats import writers
 from tests.weights.formats.mutations import mutations, survive
 
-COUNT = cases(60, 250)
-"""Damaged copies of a file."""
+DAMAGED_COPIES = cases(60, 250)
+"""The number of damaged copies of a file."""
 
-FORKS = pathlib.Path(__file__).with_name("forks.py")
+FORKS_PROGRAM = pathlib.Path(__file__).with_name("forks.py")
 
 
 def _layers(seed=0, channels=5):
@@ -40,17 +40,17 @@ class KerasTest(parameterized.TestCase):
         self.file = pathlib.Path(self.create_tempdir().full_path) / "net.h5"
 
     def _check(self, arrays, layers, names=None):
-        wanted = {
-            f"{(names or {}).get(layer, layer)}/{kind}": array
+        expected = {
+            f"{(names or {}).get(layer, layer)}/{part}": array
             for layer, weights in layers.items()
-            for kind, array in zip(("kernel", "bias"), weights, strict=False)
+            for part, array in zip(("kernel", "bias"), weights, strict=False)
         }
-        self.assertEqual(arrays.keys(), wanted.keys())
-        for key, array in wanted.items():
+        self.assertEqual(arrays.keys(), expected.keys())
+        for key, array in expected.items():
             np.testing.assert_array_equal(arrays[key], array, strict=True)
             self.assertFalse(arrays[key].flags.writeable)
 
-    def _refused(self, message, **options):
+    def _assert_refused(self, message, **options):
         with self.assertRaisesRegex(FormatError, f"^{self.file}: .*{message}"):
             formats.read(self.file, **options)
 
@@ -64,9 +64,9 @@ class KerasTest(parameterized.TestCase):
         ("keras2", "theano_unrotated", "theano_unrotated"),
         ("keras2_model", "tensorflow", None),
     )
-    def test_round_trip(self, layout, order, flag):
+    def test_round_trip(self, layout, order, kernel_order):
         writers.write_keras(self.file, _layers(), order, layout)
-        source = formats.read(self.file, kernel_order=flag)
+        source = formats.read(self.file, kernel_order=kernel_order)
         self._check(source.arrays, _layers())
         self.assertEqual((source.format, source.notes["kernel_order"]), ("keras", order))
         self.assertEqual(source.notes.get("keras_version"), "2.0.0" if layout != "keras1" else None)
@@ -82,17 +82,17 @@ class KerasTest(parameterized.TestCase):
         writers.write_keras(file, _layers(), layout="keras3")
         self._check(formats.read(file).arrays, _layers())
 
-    def test_the_released_network(self):
+    def test_a_released_network(self):
         source = formats.read(shared.require("weights/squeezenet_v1.1_keras_notop.h5"))
         caffe = formats.read(shared.require("weights/squeezenet_v1.1.npz")).arrays
         self.assertLen(source.arrays, 50)
         for key, array in source.arrays.items():
-            layer, _, kind = key.rpartition("/")
-            other = caffe[f"{layer}/W"].transpose(2, 3, 1, 0) if kind == "kernel" else caffe[f"{layer}/b"]
-            np.testing.assert_array_equal(array, other, strict=True)
+            layer, _, part = key.rpartition("/")
+            expected = caffe[f"{layer}/W"].transpose(2, 3, 1, 0) if part == "kernel" else caffe[f"{layer}/b"]
+            np.testing.assert_array_equal(array, expected, strict=True)
         self.assertEqual(source.notes["kernel_order"], "tensorflow")
 
-    def test_names_of_other_layers(self):
+    def test_weights_with_their_own_names(self):
         layers = {
             "norm": [np.full(3, float(i)) for i in range(4)],
             "plain_norm": [np.zeros(3), np.ones(3)],
@@ -109,35 +109,35 @@ class KerasTest(parameterized.TestCase):
         keys += [f"nested/nested_1/{name}" for name in names["nested"]] + ["conv/kernel"]
         self.assertEqual(list(formats.read(self.file).arrays), keys)
 
-    def test_orders_that_are_left_open(self):
-        same = {"conv": [np.zeros((3, 3, 3, 3), np.float32), np.zeros(3, np.float32)]}
-        writers.write_keras(self.file, same, layout="keras1")
-        self._refused("are possible in both.*--kernel_order, one of tensorflow, ")
+    def test_ambiguous_orders(self):
+        ambiguous = {"conv": [np.zeros((3, 3, 3, 3), np.float32), np.zeros(3, np.float32)]}
+        writers.write_keras(self.file, ambiguous, layout="keras1")
+        self._assert_refused("are possible in both.*--kernel_order, one of tensorflow, ")
         with self.h5py.File(self.file, "a") as file:
             file["conv/conv_W"][...] = np.arange(81).reshape(3, 3, 3, 3)
         kernel = np.arange(81).reshape(3, 3, 3, 3)
-        for order, wanted in (
+        for order, expected in (
             ("tensorflow", kernel),
             ("tensorflow_rotated", kernel[::-1, ::-1]),
             ("theano_unrotated", kernel.transpose(2, 3, 1, 0)),
             ("theano", kernel[:, :, ::-1, ::-1].transpose(2, 3, 1, 0)),
         ):
             source = formats.read(self.file, kernel_order=order)
-            np.testing.assert_array_equal(source.arrays["conv/kernel"], wanted)
+            np.testing.assert_array_equal(source.arrays["conv/kernel"], expected)
             self.assertEqual(source.notes["kernel_order"], order)
-        self._refused("must be one of tensorflow, .*not 'caffe'", kernel_order="caffe")
+        self._assert_refused("must be one of tensorflow, .*not 'caffe'", kernel_order="caffe")
 
     def test_orders_that_contradict_each_other(self):
-        both = {
-            "one": [np.zeros((3, 3, 16, 40)), np.zeros(40)],
-            "two": [np.zeros((48, 40, 3, 3)), np.zeros(48)],
+        mixed = {
+            "first": [np.zeros((3, 3, 16, 40)), np.zeros(40)],
+            "second": [np.zeros((48, 40, 3, 3)), np.zeros(48)],
         }
-        writers.write_keras(self.file, both, layout="keras1")
-        self._refused("contradict each other.*--kernel_order")
-        writers.write_keras(self.file, {"one": both["two"]})
-        self._refused("made with tensorflow.*--kernel_order=theano_unrotated")
+        writers.write_keras(self.file, mixed, layout="keras1")
+        self._assert_refused("contradict each other.*--kernel_order")
+        writers.write_keras(self.file, {"first": mixed["second"]})
+        self._assert_refused("made with tensorflow.*--kernel_order=theano_unrotated")
 
-    def test_biases_and_oblong_kernels_decide(self):
+    def test_biases_and_oblong_kernels_determine_the_order(self):
         for weights in (
             [np.zeros((3, 3, 3, 5)), np.zeros(5)],
             [np.zeros((1, 7, 7, 5)), np.zeros(5)],
@@ -150,13 +150,13 @@ class KerasTest(parameterized.TestCase):
                 self.assertEqual(source.notes["kernel_order"], order, weights[0].shape)
                 self.assertEqual(source.arrays["conv/kernel"].shape, weights[0].shape)
 
-    def _with(self, change):
+    def _write_with_kernel(self, write_kernel):
         writers.write_keras(self.file, _layers())
         with self.h5py.File(self.file, "a") as file:
             group = file["dense/dense_1"]
             if "kernel:0" in group:
                 del group["kernel:0"]
-            change(group)
+            write_kernel(group)
 
     def test_nothing_outside_the_file_is_read(self):
         other = self.file.with_name("secret.h5")
@@ -179,30 +179,30 @@ class KerasTest(parameterized.TestCase):
             layout[...] = self.h5py.VirtualSource(str(other), "secret", (4, 9))
             group.create_virtual_dataset("kernel:0", layout)
 
-        for change, message in (
+        for write_kernel, message in (
             (external, "is a link, perhaps to another file"),
             (soft, "is a link"),
             (storage, "are in another file, which is not read"),
             (virtual, "are in another file, which is not read"),
         ):
-            self._with(change)
-            self._refused(message)
+            self._write_with_kernel(write_kernel)
+            self._assert_refused(message)
 
     def test_the_child_cannot_open_other_files(self):
         program = f"""
 import importlib.util, sys
-spec = importlib.util.spec_from_file_location("child", {str(keras.CHILD)!r})
+spec = importlib.util.spec_from_file_location("child", {str(keras.CHILD_PROGRAM)!r})
 child = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(child)
-child.limit(0)
-child.seal()
+child.limit_resources(0)
+child.forbid_file_access()
 try:
-    open({str(keras.CHILD)!r})
+    open({str(keras.CHILD_PROGRAM)!r})
 except OSError as error:
     print(error.errno)
 """
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        self.assertEqual(done.stdout, "24\n")
+        process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        self.assertEqual(process.stdout, "24\n")  # EMFILE
 
     @parameterized.named_parameters(
         ("chunks", dict(dtype="f4", chunks=(2, 2)), "chunked or compressed.*h5repack"),
@@ -211,21 +211,21 @@ except OSError as error:
         ("complex", dict(dtype="<c8"), "no type of numbers"),
     )
     def test_datasets_that_are_not_read(self, options, message):
-        self._with(lambda group: group.create_dataset("kernel:0", (4, 9), **options))
-        self._refused(message)
+        self._write_with_kernel(lambda group: group.create_dataset("kernel:0", (4, 9), **options))
+        self._assert_refused(message)
 
     def test_declared_sizes_are_not_allocated(self):
-        self._with(lambda group: group.create_dataset("kernel:0", (1 << 20, 1 << 20), "<f4"))
-        self._refused("has no values")
+        self._write_with_kernel(lambda group: group.create_dataset("kernel:0", (1 << 20, 1 << 20), "<f4"))
+        self._assert_refused("has no values")
 
-    def test_files_of_something_else(self):
+    def test_other_hdf5_files(self):
         with self.h5py.File(self.file, "w") as file:
             file["data"] = np.zeros(3)
-        self._refused("neither layer_names nor layers")
+        self._assert_refused("neither layer_names nor layers")
         writers.write_keras(self.file, {"pool": []})
-        self._refused("holds no weights")
-        self._with(lambda _: None)
-        self._refused("it has no dense_1/kernel:0")
+        self._assert_refused("holds no weights")
+        self._write_with_kernel(lambda _: None)
+        self._assert_refused("it has no dense_1/kernel:0")
 
     def test_without_h5py(self):
         writers.write_keras(self.file, _layers())
@@ -235,58 +235,60 @@ except OSError as error:
         ):
             formats.read(self.file)
 
-    def test_crashes_and_loops_of_the_library(self):
+    def test_crashes_and_time_limits_of_the_library(self):
         writers.write_keras(self.file, _layers())
         crash, loop = self.file.with_name("crash.py"), self.file.with_name("loop.py")
         crash.write_text("import os; os.abort()")
         loop.write_text("import time; time.sleep(60)")
-        with mock.patch.object(keras, "CHILD", crash):
-            self._refused(r"the HDF5 library crashed on it \(signal 6\)")
+        with mock.patch.object(keras, "CHILD_PROGRAM", crash):
+            self._assert_refused(r"the HDF5 library crashed on it \(signal 6\)")
         spin = self.file.with_name("spin.py")
         spin.write_text("import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 2))\nwhile True: pass")
-        with mock.patch.object(keras, "CHILD", spin):
-            self._refused("the HDF5 library does not come to an end with it")
-        with mock.patch.object(keras, "CHILD", loop), mock.patch.object(keras, "TIMEOUT", 0.5):
-            self._refused("did not finish with it")
-        with mock.patch.object(keras, "CHILD", self.file.with_name("nowhere.py")):
-            self._refused("failed on it")
+        with mock.patch.object(keras, "CHILD_PROGRAM", spin):
+            self._assert_refused("the HDF5 library reached its limit of computing time on it")
+        with mock.patch.object(keras, "CHILD_PROGRAM", loop), mock.patch.object(keras, "TIMEOUT_S", 0.5):
+            self._assert_refused("did not finish with it")
+        with mock.patch.object(keras, "CHILD_PROGRAM", self.file.with_name("nowhere.py")):
+            self._assert_refused("failed on it")
 
     @parameterized.parameters("keras0", "keras1", "keras2", "keras3")
     def test_damaged_files(self, layout):
-        """The child runs in forks of one process, with its own limits; what it says is read here."""
+        """Runs the child in forks of one process, and parses the answers in this process."""
         writers.write_keras(self.file, _layers(), layout=layout)
         content = self.file.read_bytes()
-        copies = list(mutations(content, COUNT, seed=int(layout[-1])))
+        copies = list(mutations(content, DAMAGED_COPIES, seed=int(layout[-1])))
         files = [self.file.with_name(f"{number}.h5") for number in range(len(copies))]
         for file, copy in zip(files, copies, strict=True):
             file.write_bytes(copy)
-        done = subprocess.run(
-            [sys.executable, "-P", str(FORKS), str(keras.CHILD), *map(str, files)], capture_output=True, check=True
+        process = subprocess.run(
+            [sys.executable, "-P", str(FORKS_PROGRAM), str(keras.CHILD_PROGRAM), *map(str, files)],
+            capture_output=True,
+            check=True,
         )
-        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        answers = [json.loads(line) for line in process.stdout.splitlines()]
         self.assertLen(answers, len(copies))
         crashes = [code for code, *_ in answers if code]
         print(
             f"{layout}: killed {crashes}, slowest {max(a[1] for a in answers):.2f} s, {max(a[2] for a in answers)} KiB"
         )
         self.assertLess(max(answer[2] for answer in answers), 400_000)
-        said = iter(answers)
+        remaining = iter(answers)
 
-        def describe(_):
-            code, _, _, output = next(said)
-            return keras.outcome(code, output.encode("latin-1"), b"")
+        def run_child(_):
+            code, _, _, output = next(remaining)
+            return keras.parse_answer(code, output.encode("latin-1"), b"")
 
-        with mock.patch.object(keras, "describe", describe):
-            signature = [copy.startswith(keras.HDF5) for copy in copies]
-            self.assertLess(signature.count(False), 0.24 * COUNT)
-            said = iter([answer for answer, sound in zip(answers, signature, strict=True) if sound])
+        with mock.patch.object(keras, "run_child", run_child):
+            have_magic = [copy.startswith(keras.HDF5_MAGIC) for copy in copies]
+            self.assertLess(have_magic.count(False), 0.24 * DAMAGED_COPIES)
+            remaining = iter([answer for answer, has_magic in zip(answers, have_magic, strict=True) if has_magic])
             survey = survive(lambda path: formats.read(path).arrays, self.file, copies, FormatError)
-        self.assertGreater(survey.refused, 0.32 * COUNT)
+        self.assertGreater(survey.refused, 0.32 * DAMAGED_COPIES)
         self.assertLess(survey.seconds, 2)
         self.assertLess(survey.peak, 2 * len(content) + 2_000_000)
 
     def test_files_that_crash_the_library(self):
-        """Damaged copies on which h5py 3.16 read wildly, crashed, looped for ever and took 3 GB, in this order."""
+        """Reads copies on which h5py 3.16, in this order, read wildly, crashed, did not end, and allocated 3 GB."""
         writers.write_keras(self.file, _layers(), layout="keras2")
         copies = list(mutations(self.file.read_bytes(), 815, seed=77))
         worst = [copies[number] for number in (68, 347, 608, 814)]

@@ -1,4 +1,4 @@
-"""Damage of the kinds that happen to files, and of the kinds that are done to them; seeded, and so repeatable."""
+"""This module damages files at random, as transfers and attackers do; a seed makes the damage repeatable."""
 
 import dataclasses
 import os
@@ -13,89 +13,90 @@ NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 
 
 
 def mutations(data: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """``count`` damaged copies of ``data``, none equal to it.
+    """Yields ``count`` damaged copies of ``data``, all different from ``data``.
 
-    The kinds take turns; half of the places are in the first or last kilobytes, where the formats keep their sizes.
+    The functions in `KINDS` take turns. Half of the positions are in the first or last kilobytes, where formats store
+    sizes.
 
     Args:
-        data: a whole file; at least 16 bytes.
-        count: how many copies.
-        seed: the same seed gives the same copies.
+        data: content of a complete file, at least 16 bytes.
+        count: number of copies.
+        seed: seed of the damage; equal seeds give equal copies.
     """
     generator = np.random.default_rng(seed)
-    done = 0
+    yielded = 0
     for turn in range(100 * count):
         damaged = KINDS[turn % len(KINDS)](data, generator)
         if damaged != data:
             yield damaged
-            done += 1
-        if done == count:
+            yielded += 1
+        if yielded == count:
             return
-    raise AssertionError("these data cannot be damaged")
+    raise AssertionError("no damaged copy differs from the data")
 
 
-def _place(data: bytes, generator: np.random.Generator) -> int:
-    where = generator.integers(4)
+def _position(data: bytes, generator: np.random.Generator) -> int:
+    part = generator.integers(4)
     edge = min(len(data), 2048)
-    if where == 0:
+    if part == 0:
         return int(generator.integers(edge))
-    if where == 1:
+    if part == 1:
         return len(data) - 1 - int(generator.integers(edge))
     return int(generator.integers(len(data)))
 
 
 def _length(data: bytes, generator: np.random.Generator) -> int:
-    """A length, short ones as likely as long ones."""
+    """Returns a random length, uniform on a logarithmic scale."""
     return int(min(len(data), 2 ** generator.uniform(0, np.log2(len(data)))))
 
 
 def flip_bit(data: bytes, generator: np.random.Generator) -> bytes:
     copy = bytearray(data)
-    copy[_place(data, generator)] ^= 1 << int(generator.integers(8))
+    copy[_position(data, generator)] ^= 1 << int(generator.integers(8))
     return bytes(copy)
 
 
 def flip_bits(data: bytes, generator: np.random.Generator) -> bytes:
     copy = bytearray(data)
     for _ in range(int(generator.integers(2, 40))):
-        copy[_place(data, generator)] ^= 1 << int(generator.integers(8))
+        copy[_position(data, generator)] ^= 1 << int(generator.integers(8))
     return bytes(copy)
 
 
 def set_byte(data: bytes, generator: np.random.Generator) -> bytes:
     copy = bytearray(data)
-    copy[_place(data, generator)] = int(generator.integers(256))
+    copy[_position(data, generator)] = int(generator.integers(256))
     return bytes(copy)
 
 
 def truncate(data: bytes, generator: np.random.Generator) -> bytes:
-    return data[: _place(data, generator)]
+    return data[: _position(data, generator)]
 
 
 def insert(data: bytes, generator: np.random.Generator) -> bytes:
-    place = _place(data, generator)
-    return data[:place] + generator.bytes(min(_length(data, generator), 4096)) + data[place:]
+    position = _position(data, generator)
+    return data[:position] + generator.bytes(min(_length(data, generator), 4096)) + data[position:]
 
 
 def delete(data: bytes, generator: np.random.Generator) -> bytes:
-    place = _place(data, generator)
-    return data[:place] + data[place + _length(data, generator) :]
+    position = _position(data, generator)
+    return data[:position] + data[position + _length(data, generator) :]
 
 
 def edit_number(data: bytes, generator: np.random.Generator) -> bytes:
-    """One of the numbers at which programs stumble, or one more or less than what is there, in 1, 2, 4 or 8 bytes."""
+    """Replaces a number of 1, 2, 4 or 8 bytes by an edge case, or by a value close to the old one."""
     width = 2 ** int(generator.integers(4))
-    place = min(_place(data, generator), len(data) - width)
+    position = min(_position(data, generator), len(data) - width)
     order = ("little", "little", "big")[generator.integers(3)]
-    old = int.from_bytes(data[place : place + width], order)
+    old = int.from_bytes(data[position : position + width], order)
     number = (*NUMBERS, old + 1, old - 1, 2 * old, len(data))[generator.integers(len(NUMBERS) + 4)]
-    return data[:place] + (number % (1 << 8 * width)).to_bytes(width, order) + data[place + width :]
+    return data[:position] + (number % (1 << 8 * width)).to_bytes(width, order) + data[position + width :]
 
 
 def _run(data: bytes, generator: np.random.Generator, byte: bytes) -> bytes:
-    place = _place(data, generator)
-    end = min(len(data), place + _length(data, generator))
-    return data[:place] + byte * (end - place) + data[end:]
+    position = _position(data, generator)
+    end = min(len(data), position + _length(data, generator))
+    return data[:position] + byte * (end - position) + data[end:]
 
 
 def zeros(data: bytes, generator: np.random.Generator) -> bytes:
@@ -107,17 +108,17 @@ def ones(data: bytes, generator: np.random.Generator) -> bytes:
 
 
 def splice(data: bytes, generator: np.random.Generator) -> bytes:
-    """A part of the file over another part of it."""
-    source, target = _place(data, generator), _place(data, generator)
+    """Copies a part of the file over another part."""
+    source, target = _position(data, generator), _position(data, generator)
     part = data[source : source + _length(data, generator)]
     return data[:target] + part + data[target + len(part) :]
 
 
 def repeat(data: bytes, generator: np.random.Generator) -> bytes:
-    """A part of the file twice."""
-    place = _place(data, generator)
-    end = place + min(_length(data, generator), 4096)
-    return data[:end] + data[place:end] + data[end:]
+    """Repeats a part of the file."""
+    position = _position(data, generator)
+    end = position + min(_length(data, generator), 4096)
+    return data[:end] + data[position:end] + data[end:]
 
 
 def append(data: bytes, generator: np.random.Generator) -> bytes:
@@ -144,13 +145,13 @@ KINDS: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (
 
 @dataclasses.dataclass
 class Survey:
-    """What became of damaged files.
+    """A `Survey` summarises how a reader treated damaged files.
 
     Attributes:
-        read: how many were read all the same.
-        refused: how many were refused.
-        seconds: the longest that one took of a processor, processes that it started included.
-        peak: the most memory that one took, in bytes, as far as Python and NumPy know.
+        read: number of files that were read despite the damage.
+        refused: number of files that were refused.
+        seconds: largest processor time for a file, in seconds, with child processes.
+        peak: largest memory for a file, in bytes, as allocated by Python and NumPy.
     """
 
     read: int = 0
@@ -165,16 +166,15 @@ def survive(
     copies: Iterable[bytes],
     refusal: type[Exception],
 ) -> Survey:
-    """Reads damaged files one after the other: each gives arrays, or ``refusal``, whose message starts with
-    the path.
+    """Checks that a reader returns arrays for each damaged file, or refuses the file with its path in the message.
 
-    Anything else, warnings included, is an AssertionError that shows where the file is.
+    Any other exception or warning raises an AssertionError with the path of a copy of the file.
 
     Args:
         read: the reader.
-        file: where to put them; its suffix counts.
-        copies: their content.
-        refusal: what the reader may raise.
+        file: path for the damaged files; the suffix selects the format.
+        copies: contents of the damaged files.
+        refusal: exception that the reader may raise.
     """
     survey = Survey()
     for number, content in enumerate(copies):
@@ -193,9 +193,9 @@ def survive(
             assert str(error).startswith(str(file)), error
             survey.refused += 1
         except BaseException as error:
-            kept = file.with_name(f"damaged_{number}_{file.name}")
-            kept.write_bytes(content)
-            raise AssertionError(f"{error!r} at {kept}") from error
+            saved = file.with_name(f"damaged_{number}_{file.name}")
+            saved.write_bytes(content)
+            raise AssertionError(f"{error!r} at {saved}") from error
         finally:
             survey.seconds = max(survey.seconds, sum(os.times()[:4]) - started)
             survey.peak = max(survey.peak, tracemalloc.get_traced_memory()[1])

@@ -14,8 +14,10 @@ from tests.weights.formats.mutations import mutations, survive
 
 def _state():
     generator = np.random.default_rng(0)
-    kinds = ("<f8", "<f4", "<f2", ">f4", "i8", "u1", "?")
-    state = {f"block/{i}/kernel": (5 * generator.normal(size=(3, i + 1))).astype(kind) for i, kind in enumerate(kinds)}
+    dtypes = ("<f8", "<f4", "<f2", ">f4", "i8", "u1", "?")
+    state = {
+        f"block/{i}/kernel": (5 * generator.normal(size=(3, i + 1))).astype(dtype) for i, dtype in enumerate(dtypes)
+    }
     state["fortran"] = np.asfortranarray(generator.normal(size=(3, 4, 5)))
     return state | {"scalar": np.asarray(2.0), "empty": np.zeros((0, 3)), "vector": np.arange(5)}
 
@@ -38,7 +40,7 @@ class NpzTest(parameterized.TestCase):
             for name, content in members:
                 archive.writestr(name, content)
 
-    def _refused(self, message):
+    def _assert_refused(self, message):
         with self.assertRaisesRegex(FormatError, f"^{self.file}: .*{message}"):
             formats.read(self.file)
 
@@ -64,7 +66,7 @@ class NpzTest(parameterized.TestCase):
                 np.testing.assert_array_equal(arrays[key], archive[key], strict=True)
         self.assertLess(peak, 1.5 * sum(array.nbytes for array in arrays.values()))
 
-    def test_written_to_a_pipe(self):
+    def test_archive_written_to_a_pipe(self):
         class Pipe(io.BytesIO):
             def seekable(self):
                 return False
@@ -87,7 +89,7 @@ class NpzTest(parameterized.TestCase):
 
     def test_pickles_are_not_run(self):
         np.savez(self.file, conv=np.array([print], dtype=object))
-        self._refused("conv holds pickled Python objects, which are never loaded")
+        self._assert_refused("conv holds pickled Python objects, which are never loaded")
 
     @parameterized.named_parameters(
         ("longer", HEADER, bytes(16), "not as long as its header says"),
@@ -104,25 +106,25 @@ class NpzTest(parameterized.TestCase):
     )
     def test_broken_members(self, header, values, message):
         self._zip(("conv.npy", _npy(header, values)))
-        self._refused(message)
+        self._assert_refused(message)
 
-    def test_archives_of_something_else(self):
+    def test_other_archives(self):
         self._zip(("word/document.xml", b"<xml/>"))
-        self._refused("'word/document.xml', which is no array of numpy.savez")
+        self._assert_refused("'word/document.xml', which is no array of numpy.savez")
         self._zip(("conv.npy", b"PK"))
-        self._refused("magic string is not correct|reading magic string")
+        self._assert_refused("magic string is not correct|reading magic string")
         self._zip(("conv.npy", b""), method=zipfile.ZIP_LZMA)
-        self._refused("compressed in a way that is not read here")
+        self._assert_refused("compressed in a way that is not read here")
 
-    def test_bombs(self):
+    def test_archives_that_expand(self):
         for size, message in ((1 << 20, "magic string is not correct"), (100 << 20, "would fill 104857600 bytes")):
             self._zip(("conv.npy", bytes(size)), method=zipfile.ZIP_DEFLATED)
-            self._refused(message)
+            self._assert_refused(message)
         self._zip(("conv.npy", bytes(10 << 20)), method=zipfile.ZIP_DEFLATED)
         content = self.file.read_bytes()
         self.file.write_bytes(content.replace((10 << 20).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
         tracemalloc.start()
-        self._refused("CRC|magic string is not correct")
+        self._assert_refused("CRC|magic string is not correct")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         self.assertLess(peak, 1_000_000)
@@ -131,33 +133,34 @@ class NpzTest(parameterized.TestCase):
         np.savez_compressed(self.file, a=np.zeros(3))
         content = bytearray(self.file.read_bytes())
         entry = content.rfind(b"PK\x01\x02")
-        content[entry + 20 : entry + 24] = (1 << 31).to_bytes(4, "little")  # compressed; what it expands to stays
+        # The compressed size is changed, the expanded size is not.
+        content[entry + 20 : entry + 24] = (1 << 31).to_bytes(4, "little")
         self.file.write_bytes(content)
         tracemalloc.start()
-        self._refused("a.npy does not lie within the file")
+        self._assert_refused("a.npy does not lie within the file")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         self.assertLess(peak, 1_000_000)
 
-    def test_encrypted(self):
+    def test_encrypted_archive(self):
         np.savez(self.file, a=np.zeros(3))
         content = bytearray(self.file.read_bytes())
         content[content.rfind(b"PK\x01\x02") + 8] |= 1
         self.file.write_bytes(content)
-        self._refused("encrypted")
+        self._assert_refused("encrypted")
 
-    def test_members_that_overlap_or_come_twice(self):
+    def test_overlapping_and_repeated_members(self):
         with self.assertWarns(UserWarning):
             self._zip(("a.npy", _npy(HEADER, bytes(12))), ("a.npy", _npy(HEADER, bytes(12))))
-        self._refused("holds a member twice")
+        self._assert_refused("holds a member twice")
         self._zip(("a.npy", _npy(HEADER, bytes(12))), ("b.npy", _npy(HEADER, bytes(12))))
         content = self.file.read_bytes()
         second = content.rfind(b"PK\x01\x02")
-        place = content.rfind(b"PK\x03\x04").to_bytes(4, "little")
-        self.assertEqual(content[second + 42 : second + 46], place)
+        offset = content.rfind(b"PK\x03\x04").to_bytes(4, "little")
+        self.assertEqual(content[second + 42 : second + 46], offset)
         forged = content[: second + 42] + bytes(4) + content[second + 46 :]
         self.file.write_bytes(forged)
-        self._refused("differ|Overlapped")
+        self._assert_refused("differ|Overlapped")
 
     @parameterized.parameters(np.savez, np.savez_compressed)
     def test_damaged_files(self, save):
@@ -168,9 +171,8 @@ class NpzTest(parameterized.TestCase):
         )
         self.assertGreater(survey.refused, 200)
         self.assertLess(survey.seconds, 2)
-        self.assertLess(
-            survey.peak, 2 * len(content) + 32_000_000
-        )  # numpy parses a header of up to 10,000 characters as Python
+        # numpy parses a header of up to 10,000 characters as Python.
+        self.assertLess(survey.peak, 2 * len(content) + 32_000_000)
 
 
 if __name__ == "__main__":

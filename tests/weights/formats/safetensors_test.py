@@ -22,8 +22,8 @@ def _entry(start, end, shape=None, dtype="F32"):
 
 def _state():
     generator = np.random.default_rng(0)
-    kinds = ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?", ml_dtypes.bfloat16)
-    state = {f"layer.{i}": (5 * generator.normal(size=(3, i + 1))).astype(kind) for i, kind in enumerate(kinds)}
+    dtypes = ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?", ml_dtypes.bfloat16)
+    state = {f"layer.{i}": (5 * generator.normal(size=(3, i + 1))).astype(dtype) for i, dtype in enumerate(dtypes)}
     return state | {"scalar": np.asarray(2, np.float32), "empty": np.zeros((0, 3), np.float32)}
 
 

@@ -1,4 +1,4 @@
-"""Files as torch.save writes them, and files that it would never write: pickles of any global, any tensor, any part."""
+"""This module writes PyTorch files, valid or not, with any globals, tensors and parts in their pickles."""
 
 import io
 import pickle
@@ -12,7 +12,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 
 
 class Reduced:
-    """What pickles to a call of ``function``."""
+    """A `Reduced` is pickled as a call of ``function``."""
 
     def __init__(self, function, *arguments):
         self._call = function, arguments
@@ -21,21 +21,21 @@ class Reduced:
         return self._call
 
 
-class Fake:
-    """What pickles to a global of any name, by protocol 2's text opcodes."""
+class Global:
+    """A `Global` is pickled as a global of any name, by the text opcode of protocol 2."""
 
     def __init__(self, module, name):
         self.module, self.name = module, name
 
 
 class Pickler(pickle._Pickler):
-    """Writes globals and persistent ids as torch.save does; in Python, so that it can write anything."""
+    """A `Pickler` writes globals and persistent ids as torch.save does; the Python version can write anything."""
 
     def persistent_id(self, obj):
-        return obj.identity if isinstance(obj, Kept) else None
+        return obj.identity if isinstance(obj, PersistentStorage) else None
 
-    def save_fake(self, fake):
-        self.write(f"c{fake.module}\n{fake.name}\n".encode())
+    def save_named_global(self, obj):
+        self.write(f"c{obj.module}\n{obj.name}\n".encode())
 
     def save_reduced(self, call):
         function, arguments = call._call
@@ -43,14 +43,14 @@ class Pickler(pickle._Pickler):
         self.save(arguments)
         self.write(b"R")
 
-    dispatch = {**pickle._Pickler.dispatch, Fake: save_fake, Reduced: save_reduced}  # noqa: RUF012
+    dispatch = {**pickle._Pickler.dispatch, Global: save_named_global, Reduced: save_reduced}  # noqa: RUF012
 
 
-class Kept:
-    """A storage's persistent id."""
+class PersistentStorage:
+    """A `PersistentStorage` is pickled as the persistent id of a storage."""
 
-    def __init__(self, count, key="0", kind="FloatStorage", name="storage", tail=()):
-        self.identity = (name, Fake("torch", kind), key, "cpu", count, *tail)
+    def __init__(self, count, key="0", storage_type="FloatStorage", name="storage", tail=()):
+        self.identity = (name, Global("torch", storage_type), key, "cpu", count, *tail)
 
 
 def pickled(value):
@@ -59,9 +59,9 @@ def pickled(value):
     return buffer.getvalue()
 
 
-def tensor(offset, shape, strides, count=12, **kept):
-    function = Fake("torch._utils", "_rebuild_tensor_v2")
-    return Reduced(function, Kept(count, **kept), offset, shape, strides, False, OrderedDict())
+def tensor(offset, shape, strides, count=12, **options):
+    function = Global("torch._utils", "_rebuild_tensor_v2")
+    return Reduced(function, PersistentStorage(count, **options), offset, shape, strides, False, OrderedDict())
 
 
 def zipped(pickled, storages=None, **members):
@@ -76,7 +76,7 @@ def zipped(pickled, storages=None, **members):
 
 
 def legacy_file(*, changed=None, tail=None):
-    """The five pickles of a legacy file, one of them replaced."""
+    """Returns a legacy file of five pickles, with the pickles in ``changed`` replaced."""
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     state = OrderedDict(a=tensor(0, (3, 4), (4, 1)))
     parts = [pickle.dumps(value, 2) for value in (MAGIC, 1001, system)] + [pickled({**state}), pickle.dumps(["0"], 2)]

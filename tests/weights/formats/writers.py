@@ -1,6 +1,6 @@
-"""Weights files as their own tools write them: protobuf, h5py, PyTorch, safetensors; no code of the readers.
+"""This module writes files of weights with protobuf, h5py, PyTorch and safetensors, without code of the readers.
 
-Where a package is missing, the test that wants it is skipped and says so. All arrays are float32 unless said otherwise.
+A test is skipped with a message where its package is missing. All arrays are float32 unless noted otherwise.
 """
 
 import functools
@@ -18,26 +18,26 @@ V0_TYPES = {"Convolution": "conv", "InnerProduct": "innerproduct", "ReLU": "relu
 
 
 def write_caffemodel(path: pathlib.Path, layers: Sequence[Layer], form: str = "new", packed: bool = True) -> None:
-    """A ``.caffemodel``, written with the protobuf package.
+    """Writes a ``.caffemodel`` with the protobuf package.
 
     Args:
         path: the file.
-        layers: with blobs as they are used: convolutions [O, I / group, h, w], inner products [O, I], biases [N]; a
-            layer without blobs is written as well.
-        form: "new" (LayerParameter, with `shape`), "v1" (V1LayerParameter, with four numbers per blob, padded with ones
-            in front, as Caffe wrote until 2014), or "v0" (V0LayerParameter within that).
-        packed: whether the values stand behind one tag, as Caffe writes them, or each behind its own.
+        layers: layers with blobs: convolutions [O, I / group, h, w], inner products [O, I], biases [N]. Layers without
+            blobs are written as well.
+        form: "new" (LayerParameter, with `shape`), "v1" (V1LayerParameter, with four sizes per blob, padded with ones
+            in front, as Caffe wrote until 2014), or "v0" (V0LayerParameter within V1LayerParameter).
+        packed: whether all values of a blob have one tag, as Caffe writes them, or each value has its own tag.
     """
     net = messages(packed)["NetParameter"](name="written by a test")
-    for name, kind, blobs in layers:
+    for name, layer_type, blobs in layers:
         if form == "new":
-            layer = target = net.layer.add(name=name, type=kind)
+            layer = target = net.layer.add(name=name, type=layer_type)
         elif form == "v1":
-            layer = target = net.layers.add(name=name, type=V1_TYPES[kind])
+            layer = target = net.layers.add(name=name, type=V1_TYPES[layer_type])
         else:
             layer = net.layers.add()
             target = layer.layer
-            target.name, target.type = name, V0_TYPES[kind]
+            target.name, target.type = name, V0_TYPES[layer_type]
         for array in blobs:
             _blob(target.blobs.add(), np.asarray(array), legacy=form != "new")
     path.write_bytes(net.SerializeToString())
@@ -54,17 +54,17 @@ def _blob(blob: Any, array: np.ndarray, legacy: bool) -> None:
 
 @functools.cache
 def messages(packed: bool = True) -> dict[str, Any]:
-    """The message classes of the part of caffe.proto that holds weights, by name."""
+    """Returns the message classes for weights in caffe.proto, by name."""
     package("google.protobuf")
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-    kinds = descriptor_pb2.FieldDescriptorProto
+    proto = descriptor_pb2.FieldDescriptorProto
     scalar = {
-        "string": kinds.TYPE_STRING,
-        "int64": kinds.TYPE_INT64,
-        "int32": kinds.TYPE_INT32,
-        "float": kinds.TYPE_FLOAT,
-        "double": kinds.TYPE_DOUBLE,
+        "string": proto.TYPE_STRING,
+        "int64": proto.TYPE_INT64,
+        "int32": proto.TYPE_INT32,
+        "float": proto.TYPE_FLOAT,
+        "double": proto.TYPE_DOUBLE,
     }
     blob = (("num", 1, "int64", 0), ("channels", 2, "int64", 0), ("height", 3, "int64", 0), ("width", 4, "int64", 0))
     blob += (("data", 5, "float", 1), ("diff", 6, "float", 1), ("shape", 7, "BlobShape", 0))
@@ -101,13 +101,13 @@ def messages(packed: bool = True) -> dict[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(name=f"{scope}.proto", package=scope, syntax="proto2")
     for message, fields in tables.items():
         descriptor = file.message_type.add(name=message)
-        for name, number, kind, repeated in fields:
+        for name, number, field_type, repeated in fields:
             field = descriptor.field.add(name=name, number=number)
-            field.label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
-            field.type = scalar.get(kind, kinds.TYPE_MESSAGE)
-            if kind not in scalar:
-                field.type_name = f".{scope}.{kind}"
-            elif repeated and kind != "string":
+            field.label = proto.LABEL_REPEATED if repeated else proto.LABEL_OPTIONAL
+            field.type = scalar.get(field_type, proto.TYPE_MESSAGE)
+            if field_type not in scalar:
+                field.type_name = f".{scope}.{field_type}"
+            elif repeated and field_type != "string":
                 field.options.packed = packed
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
@@ -121,17 +121,17 @@ def write_keras(
     layout: str = "keras2",
     names: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """A Keras HDF5 file, written with h5py.
+    """Writes a Keras HDF5 file with h5py.
 
     Args:
         path: the file.
-        layers: the weights of each layer, kernels of convolutions [rows, columns, in, out] for correlation; a layer
-            without weights (a pool) is written as well.
-        order: how kernels are kept: "tensorflow" (as they are), "tensorflow_rotated" (by 180 degrees: Keras 2 on
+        layers: weights of each layer, kernels of convolutions [rows, columns, in, out] for correlation. Layers without
+            weights, such as pools, are written as well.
+        order: order of stored kernels: "tensorflow" (unchanged), "tensorflow_rotated" (by 180 degrees: Keras 2 on
             Theano), "theano" ([out, in, rows, columns], rotated) or "theano_unrotated".
-        layout: "keras2", "keras2_model" (within ``model_weights``, as save() does), "keras1" (names ``<layer>_W``, no
+        layout: "keras2", "keras2_model" (within ``model_weights``, as by save()), "keras1" (names ``<layer>_W``, no
             ``backend``), "keras0" (``layer_<i>``/``param_<i>``), "keras3" (``layers/<name>/vars/<i>``).
-        names: the names of the weights of a layer, instead of kernel and bias; keras1 and keras2 only.
+        names: names of the weights of a layer, instead of kernel and bias; only for keras1 and keras2.
     """
     h5py = package("h5py")
     with h5py.File(path, "w") as file:
@@ -144,8 +144,8 @@ def write_keras(
         if layout == "keras0":
             root.attrs["nb_layers"] = len(layers)
         for index, (layer, arrays) in enumerate(layers.items()):
-            values = [_ordered(np.asarray(array), order) for array in arrays]
-            own = (names or {}).get(layer)
+            values = [_to_order(np.asarray(array), order) for array in arrays]
+            own_names = (names or {}).get(layer)
             if layout == "keras0":
                 group = root.create_group(f"layer_{index}")
                 group.attrs["nb_params"] = len(values)
@@ -157,13 +157,13 @@ def write_keras(
                 group = root.create_group(layer)
                 pattern = f"{layer}_{{}}" if layout == "keras1" else f"{layer}_1/{{}}:0"
                 defaults = ("W", "b", "c") if layout == "keras1" else ("kernel", "bias", "third")
-                labels = [pattern.format(label) for label in (own or defaults)[: len(values)]]
+                labels = [pattern.format(label) for label in (own_names or defaults)[: len(values)]]
                 group.attrs["weight_names"] = [label.encode() for label in labels]
             for label, value in zip(labels, values, strict=True):
                 group.create_dataset(label, data=value)
 
 
-def _ordered(array: np.ndarray, order: str) -> np.ndarray:
+def _to_order(array: np.ndarray, order: str) -> np.ndarray:
     if array.ndim != 4:
         return array
     if order in ("tensorflow_rotated", "theano"):
@@ -172,29 +172,31 @@ def _ordered(array: np.ndarray, order: str) -> np.ndarray:
 
 
 def write_pth(path: pathlib.Path, state: Mapping[str, Any], legacy: bool = False) -> None:
-    """A ``.pth`` file, written by torch.save.
+    """Writes a ``.pth`` file with torch.save.
 
     Args:
         path: the file.
-        state: arrays or tensors by name; dicts within it stay dicts, anything else is saved as it is.
-        legacy: as PyTorch wrote before 1.6, and not as a zip archive.
+        state: arrays or tensors by name, with nested dicts; other objects are saved unchanged.
+        legacy: whether the file has the format of PyTorch before 1.6 instead of a zip archive.
     """
     torch = package("torch")
 
-    def tensors(value: Any) -> Any:
+    def to_tensors(value: Any) -> Any:
         if isinstance(value, np.ndarray | np.generic):
             return torch.from_numpy(np.array(value))
         if type(value) is dict:
-            return {key: tensors(item) for key, item in value.items()}
+            return {key: to_tensors(item) for key, item in value.items()}
         return value
 
-    torch.save(tensors(dict(state)) if type(state) is dict else state, path, _use_new_zipfile_serialization=not legacy)
+    torch.save(
+        to_tensors(dict(state)) if type(state) is dict else state, path, _use_new_zipfile_serialization=not legacy
+    )
 
 
 def write_safetensors(
     path: pathlib.Path, state: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None
 ) -> None:
-    """A ``.safetensors`` file, written by the safetensors package."""
+    """Writes a ``.safetensors`` file with the safetensors package."""
     package("safetensors")
     from safetensors.numpy import save_file
 
