@@ -136,7 +136,7 @@ PREPROCESSING = Preprocessing(channel_order="BGR", mean=(104.0, 117.0, 123.0))
 
 
 def _layouts(last: str, classifier: str, *extra_layers: str) -> tuple[WeightLayout, ...]:
-    """Returns the layout of the Caffe release; ``classifier`` is the name of its classifier there."""
+    """Returns the layout of the Caffe release; ``classifier`` is the classifier's name in the file."""
     table = {"conv1/7x7_s2": "conv1", "conv2/3x3_reduce": "conv2_reduce", "conv2/3x3": "conv2"}
     branches = {
         "1x1": "conv1x1",

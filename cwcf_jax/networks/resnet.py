@@ -70,7 +70,7 @@ class ResNet50(nnx.Module):
 
 
 def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
-    """Computes the valid area of each map for images of the given sizes."""
+    """Returns the valid area of each layer's maps for images of these sizes."""
     result = {"conv1": layers.strided_size(sizes, stride=2)}
     result["layer1"] = layers.pooled_size(result["conv1"], window=3, stride=2, pad=1, round_up=False)
     for previous, name in zip(list(LAYERS), list(LAYERS)[1:], strict=False):

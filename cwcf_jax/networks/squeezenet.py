@@ -69,7 +69,7 @@ class SqueezeNet(nnx.Module):
 
 
 def map_sizes(sizes: Sizes) -> dict[str, Sizes]:
-    """Computes the valid area of each map for images of the given sizes."""
+    """Returns the valid area of each layer's maps for images of these sizes."""
     result = {"conv1": layers.pooled_size(sizes, window=3, stride=2, round_up=False)}
     current, previous = result["conv1"], 2
     for name, (_, _, stride) in FIRES.items():

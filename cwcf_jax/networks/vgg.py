@@ -63,9 +63,10 @@ class Trunk(nnx.Module):
 
 
 class VGG(Trunk):
-    """`VGG` computes ``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})`` by dense layers.
+    """`VGG` computes ``(inputs [b, h, w, 3], sizes [b, 2]) -> (logits [b, n], {layer: maps})``.
 
-    Adaptive average pooling turns pool5 of any size into 7 x 7 cells, as in torchvision.
+    VGG-16's three dense layers follow pool5. Adaptive average pooling turns pool5 of any size into 7 x 7 cells, as in
+    torchvision.
     """
 
     def __init__(self, rngs: nnx.Rngs, *, num_labels: int):
@@ -165,7 +166,7 @@ def _author_layers() -> dict[str, str]:
 
 
 def _torchvision_positions(block: int, count: int) -> list[int]:
-    """Returns the indices of a block's convolutions in torchvision's ``features``, where ReLUs and pools count, too."""
+    """Returns the indices of a block's convolutions in torchvision's ``features``, which also holds ReLUs and pools."""
     first = sum(2 * convolution_count + 1 for _, convolution_count in BLOCKS[:block])
     return [first + 2 * i for i in range(count)]
 

@@ -1,3 +1,5 @@
+"""This test reads small pictures in batches and compares every image, size and index with the pictures."""
+
 import pathlib
 import tempfile
 import threading
@@ -22,9 +24,9 @@ class BatchesTest(parameterized.TestCase):
         folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         random = np.random.default_rng(0)
         cls.pictures, cls.paths = [], []
-        for index in range(45):  # more than are decoded ahead
+        for index in range(45):  # more than are pending at a time
             shape = SHAPES[random.integers(len(SHAPES))]
-            cls.pictures.append(random.integers(1, 256, (*shape, 3), np.uint8))  # no zeros: they are the padding
+            cls.pictures.append(random.integers(1, 256, (*shape, 3), np.uint8))  # no zeros, unlike the padding
             cls.paths.append(folder / f"{index}.png")
             Image.fromarray(cls.pictures[-1]).save(cls.paths[-1])
         cls.broken = {4: "text", 30: "missing"}
@@ -34,17 +36,17 @@ class BatchesTest(parameterized.TestCase):
     def read(self, indices=None, *, resize="none", batch_size=4, crops=None):
         indices = range(len(self.paths)) if indices is None else indices
         options = {"resize": Resize.parse(resize), "batch_size": batch_size, "steps": (STEP,), "crops": crops}
-        actual = list(read_batches(self.paths, indices, **options))
-        return [part for part in actual if isinstance(part, Batch)], [
-            part for part in actual if isinstance(part, Unreadable)
+        results = list(read_batches(self.paths, indices, **options))
+        return [result for result in results if isinstance(result, Batch)], [
+            result for result in results if isinstance(result, Unreadable)
         ]
 
     @parameterized.parameters(1, 4, 64)
     def test_every_index_once(self, batch_size):
         actual, unreadable = self.read(batch_size=batch_size)
-        seen = [index for batch in actual for index in batch.indices]
-        self.assertCountEqual(seen, set(range(45)) - set(self.broken))
-        self.assertEqual([part.index for part in unreadable], sorted(self.broken))
+        indices = [index for batch in actual for index in batch.indices]
+        self.assertCountEqual(indices, set(range(45)) - set(self.broken))
+        self.assertEqual([picture.index for picture in unreadable], sorted(self.broken))
 
     def test_unreadable_pictures_name_their_file(self):
         _, (text, missing) = self.read()
@@ -89,34 +91,34 @@ class BatchesTest(parameterized.TestCase):
                 np.testing.assert_array_equal(batch.sizes[row], batch.sizes[last])
                 np.testing.assert_array_equal(batch.original_sizes[row], batch.original_sizes[last])
 
-    def test_one_partial_batch_a_bucket_at_the_most(self):
+    def test_each_bucket_has_at_most_one_partial_batch(self):
         actual, _ = self.read()
         partial = [batch.images.shape for batch in actual if len(batch.indices) < 4]
         self.assertLen(partial, len(set(partial)))
-        firsts_partial = next(i for i, batch in enumerate(actual) if len(batch.indices) < 4)
-        self.assertTrue(all(len(batch.indices) < 4 for batch in actual[firsts_partial:]))
+        first_partial = next(i for i, batch in enumerate(actual) if len(batch.indices) < 4)
+        self.assertTrue(all(len(batch.indices) < 4 for batch in actual[first_partial:]))
 
     def test_some_indices_in_any_order(self):
-        chosen = [44, 3, 17, 4, 0, 9]
-        actual, unreadable = self.read(chosen)
+        order = [44, 3, 17, 4, 0, 9]
+        actual, unreadable = self.read(order)
         self.assertCountEqual([index for batch in actual for index in batch.indices], [44, 3, 17, 0, 9])
-        self.assertEqual([part.index for part in unreadable], [4])
+        self.assertEqual([picture.index for picture in unreadable], [4])
         for batch in actual:
-            self.assertEqual(list(batch.indices), sorted(batch.indices, key=chosen.index))
+            self.assertEqual(list(batch.indices), sorted(batch.indices, key=order.index))
 
     @parameterized.product(batch_size=(1, 4), resize=("none", "multiple4"))
     def test_crops(self, batch_size, resize):
-        crops = [(1.0, 0.0, 2.0 + index, 3.0) for index in range(45)]  # each picture its own
+        crops = [(1.0, 0.0, 2.0 + index, 3.0) for index in range(45)]  # another crop of each picture
         actual, unreadable = self.read([44, 3, 17, 4, 0], batch_size=batch_size, resize=resize, crops=crops)
         self.assertCountEqual([index for batch in actual for index in batch.indices], [44, 3, 17, 0])
-        self.assertEqual([part.index for part in unreadable], [4])
+        self.assertEqual([picture.index for picture in unreadable], [4])
         for batch in actual:
             for row, index in enumerate(batch.indices):
                 height, width = self.pictures[index].shape[:2]
                 left = min(1, width - 1)
-                part = self.pictures[index][: min(3, height), left : max(min(2 + index, width), left + 1)]
-                expected = Resize.parse(resize)(part)
-                np.testing.assert_array_equal(batch.original_sizes[row], part.shape[:2])
+                crop = self.pictures[index][: min(3, height), left : max(min(2 + index, width), left + 1)]
+                expected = Resize.parse(resize)(crop)
+                np.testing.assert_array_equal(batch.original_sizes[row], crop.shape[:2])
                 np.testing.assert_array_equal(batch.sizes[row], expected.shape[:2])
                 np.testing.assert_array_equal(batch.images[row, : expected.shape[0], : expected.shape[1]], expected)
 
@@ -129,53 +131,54 @@ class BatchesTest(parameterized.TestCase):
         self.assertStartsWith(unreadable[1].reason, f"{self.paths[1]}: ")
         self.assertIn("a network is given", unreadable[1].reason)
 
-    def test_decodes_no_more_than_some_ahead(self):
-        taken = []
+    def test_few_pictures_are_decoded_ahead(self):
+        started = []
 
         def indices():
             for index in range(5, 30):
-                taken.append(index)
+                started.append(index)
                 yield index
 
         reader = read_batches(self.paths, indices(), resize=Resize(), batch_size=1, steps=(STEP,))
         for finished in range(1, 5):
             next(reader)
-            self.assertLessEqual(len(taken) - finished, batches.AHEAD)
+            self.assertLessEqual(len(started) - finished, batches.MAX_PENDING_PICTURES)
         reader.close()
 
-    def test_many_shapes_do_not_pile_up(self):
+    def test_memory_is_bounded_for_many_shapes(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
-        paths, taken, finished, most = [], [], 0, 0
-        for index in range(120):  # every third alike, the others each of a shape of its own
+        paths, started, finished, max_in_memory = [], [], 0, 0
+        for index in range(120):  # every third picture has the same shape, all others have different shapes
             paths.append(folder / f"{index}.png")
             Image.new("RGB", (index + 2, 1) if index % 3 else (1, 1)).save(paths[-1])
 
         def indices():
             for index in range(120):
-                taken.append(index)
+                started.append(index)
                 yield index
 
-        seen = []
+        read_indices = []
         for batch in read_batches(paths, indices(), resize=Resize(), batch_size=4, steps=(1,)):
-            seen += batch.indices
+            read_indices += batch.indices
             finished += len(batch.indices)
-            most = max(most, len(taken) - finished)
-        self.assertCountEqual(seen, range(120))
-        self.assertLessEqual(most, batches.AHEAD + batches.PARTIAL * 4)
-        self.assertGreater(most, batches.PARTIAL * 4)  # it waited as long as it may
+            max_in_memory = max(max_in_memory, len(started) - finished)
+        self.assertCountEqual(read_indices, range(120))
+        max_unfinished = batches.MAX_UNFINISHED_BATCHES * 4
+        self.assertLessEqual(max_in_memory, batches.MAX_PENDING_PICTURES + max_unfinished)
+        self.assertGreater(max_in_memory, max_unfinished)  # unfinished batches wait until the limit
 
-    def test_leaves_no_threads(self):
-        before = threading.active_count()
+    def test_threads_end_with_the_reader(self):
+        count_before = threading.active_count()
         reader = read_batches(self.paths, range(5, 30), resize=Resize(), batch_size=1, steps=(STEP,))
         next(reader)
-        self.assertGreater(threading.active_count(), before)
+        self.assertGreater(threading.active_count(), count_before)
         reader.close()
-        self.assertEqual(threading.active_count(), before)
+        self.assertEqual(threading.active_count(), count_before)
 
     def test_other_errors_are_not_swallowed(self):
         with (
-            mock.patch.object(batches, "load_image", side_effect=ZeroDivisionError("a mistake of ours")),
-            self.assertRaisesRegex(ZeroDivisionError, "a mistake of ours"),
+            mock.patch.object(batches, "load_image", side_effect=ZeroDivisionError("a programming error")),
+            self.assertRaisesRegex(ZeroDivisionError, "a programming error"),
         ):
             self.read()
 

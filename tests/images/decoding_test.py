@@ -1,4 +1,4 @@
-"""Pictures of every kind to RGB, and what is no picture."""
+"""This test decodes pictures of every kind to RGB, and refuses files that are no pictures."""
 
 import itertools
 import math
@@ -125,7 +125,7 @@ class ModesTest(PictureTest):
         np.testing.assert_array_equal(read_image(str(path)), [[[1, 2, 3]]])
 
 
-UPRIGHT = {  # by the side of the scene that the file's row 0 and column 0 hold, as the EXIF standard has it
+UPRIGHT = {  # by the EXIF orientation; comments: the side of the scene that row 0 and column 0 of the file show
     1: lambda stored: stored,  # top, left
     2: lambda stored: stored[:, ::-1],  # top, right
     3: lambda stored: stored[::-1, ::-1],  # bottom, right
@@ -209,7 +209,7 @@ class RefusalTest(PictureTest):
             self.assertEqual(read_image(path).shape, (10, 10, 3))
 
     def test_beyond_the_limit_is_not_decoded(self):
-        path = self.save(png(10, 10, 8, GREY, []))  # decoding it would find it truncated
+        path = self.save(png(10, 10, 8, GREY, []))  # truncated, which decoding would report
         with mock.patch.object(decoding, "MAX_PIXELS", 99):
             self.assert_refused(path, "10 x 10 pixels", "99")
 
@@ -223,7 +223,7 @@ class RefusalTest(PictureTest):
             read_image(self.save(png(side, side, 1, GREY, [])))
 
     def test_threads_leave_the_warning_filters_alone(self):
-        """Two reads that overlap: the first to begin is the first to end."""
+        """Overlaps two reads, of which the first to start is also the first to end."""
         path = self.save(png(1, 1, 8, GREY, [[1]]))
         opened = {"first": threading.Event(), "second": threading.Event()}
         release = {"first": threading.Event(), "second": threading.Event()}
@@ -235,7 +235,7 @@ class RefusalTest(PictureTest):
             release[name].wait(2)
             return real_open(*args)
 
-        before = list(warnings.filters)
+        filters_before = list(warnings.filters)
         with warnings.catch_warnings(), mock.patch.object(Image, "open", waiting_open):
             threads = {name: threading.Thread(target=read_image, args=(path,), name=name) for name in opened}
             for name in ("first", "second"):
@@ -244,12 +244,12 @@ class RefusalTest(PictureTest):
             for name in ("first", "second"):
                 release[name].set()
                 threads[name].join(10)
-            after = list(warnings.filters)
-        self.assertEqual(before, after)
+            filters_after = list(warnings.filters)
+        self.assertEqual(filters_before, filters_after)
 
 
 class FuzzTest(PictureTest):
-    """Whatever the bytes are: an array or an ImageError."""
+    """This test checks that files of any bytes give an array or raise ImageError."""
 
     def check(self, content, name):
         path = self.save(content, name)

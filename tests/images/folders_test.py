@@ -1,3 +1,5 @@
+"""This test lists the pictures below a folder."""
+
 import pathlib
 
 from absl.testing import absltest
@@ -26,7 +28,7 @@ class FolderTest(absltest.TestCase):
         self.assertEqual(actual.paths, tuple(self.folder / name for name in names))
         self.assertEqual((actual.name, len(actual), actual.queries), ("holiday", 5, ()))
 
-    def test_what_is_left_out(self):
+    def test_hidden_files_and_other_files_are_left_out(self):
         self.touch("ok.JPG", "ok.Png", "notes.txt", "jpg", "x.jpg.part", ".hidden.jpg", ".thumbs/a.jpg", "a/.b/c/d.jpg")
         (self.folder / "folder.jpg").mkdir()
         self.assertEqual(read_folder(self.folder).names, ("ok.JPG", "ok.Png"))

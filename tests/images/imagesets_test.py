@@ -1,3 +1,5 @@
+"""This test reads the pictures of datasets, and takes small benchmarks from a hand-made one."""
+
 import dataclasses
 import io
 import pathlib
@@ -93,7 +95,8 @@ class SubsetTest(absltest.TestCase):
         )
 
     def test_hand_worked(self):
-        # Query a: its picture 5, the positives 3 and 5, the junk 11 and 13; b: the positive 2. Others: 0 and 1.
+        # Query a keeps its picture 5, the positives 3 and 5, and the junk 11 and 13; query b keeps the positive 2. The
+        # first images without a judgement are 0 and 1.
         actual = self.images.subset(queries=2, positives=2, others=2)
         rows = [0, 1, 2, 3, 5, 11, 13]
         self.assertEqual(actual.names, tuple(f"picture {row}" for row in rows))
@@ -105,7 +108,7 @@ class SubsetTest(absltest.TestCase):
         self.assertEqual((actual.name, actual.release), ("toy", "original"))
         self.assertEqual(actual.query_pictures(), [pathlib.Path("5.jpg"), pathlib.Path("elsewhere.png")])
 
-    def test_all_of_it(self):
+    def test_larger_numbers_than_there_are(self):
         actual = self.images.subset(queries=99, positives=99, others=99)
         kept = [row for row in range(20) if row != 14]  # the third junk picture of query a
         self.assertEqual(actual.names, tuple(f"picture {row}" for row in kept))
@@ -119,7 +122,7 @@ class SubsetTest(absltest.TestCase):
 
     @settings(deadline=None, max_examples=80)
     @given(st.data())
-    def test_a_valid_benchmark_again(self, data):
+    def test_any_subset_is_a_valid_benchmark(self, data):
         rows = st.integers(0, 19)
         queries = []
         for i in range(data.draw(st.integers(1, 4))):
@@ -130,22 +133,23 @@ class SubsetTest(absltest.TestCase):
             picture = pathlib.Path("own.png") if image is None else None
             queries.append(_query(f"q{i}", image, positives, junk, hard=hard, picture=picture))
         images = _image_set(tuple(queries))
-        count, most, others = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4)), data.draw(st.integers(0, 6))
-        actual = images.subset(queries=count, positives=most, others=others)
+        count, others = data.draw(st.integers(1, 5)), data.draw(st.integers(0, 6))
+        max_positives = data.draw(st.integers(1, 4))
+        actual = images.subset(queries=count, positives=max_positives, others=others)
 
         self.assertLen(set(actual.names), len(actual))
-        self.assertEqual(actual.names, tuple(sorted(actual.names, key=images.names.index)))  # in their old order
+        self.assertEqual(actual.names, tuple(sorted(actual.names, key=images.names.index)))  # the order is kept
         self.assertEqual([images.names.index(name) for name in actual.names], [int(path.stem) for path in actual.paths])
         self.assertEqual(actual.query_pictures(), images.query_pictures()[:count])
         for new, old in zip(actual.queries, queries, strict=False):
             self.assertEqual((new.name, new.box, new.picture), (old.name, old.box, old.picture))
             self.assertNotEmpty(new.positives)
             self.assertFalse(new.positives & new.junk)
-            for kept, whole in ((new.positives, old.positives), (new.junk, old.junk), (new.hard, old.hard)):
-                if whole is None:
+            for kept, original in ((new.positives, old.positives), (new.junk, old.junk), (new.hard, old.hard)):
+                if original is None:
                     self.assertIsNone(kept)
                     continue
-                names = {f"picture {row}" for row in whole}
+                names = {f"picture {row}" for row in original}
                 self.assertEqual({actual.names[row] for row in kept}, names & set(actual.names))
 
 

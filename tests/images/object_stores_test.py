@@ -1,4 +1,4 @@
-"""Pictures behind a real S3 API on loopback."""
+"""This test lists and reads pictures through a real S3 API of a local server."""
 
 import io
 import os
@@ -42,34 +42,34 @@ class ObjectFolderTest(ObjectsCase):
         self.assertEqual(actual, sorted(expected))
 
     def test_states_are_those_of_the_listing(self):
-        before = time.time_ns()
+        start_ns = time.time_ns()
         self.put("states/a.png", b"12345")
         folder = ObjectFolder("s3://bucket/states")
-        asked = (folder / "a.png").stat()
-        self.assertEqual(asked.st_size, 5)
-        self.assertLess(abs(asked.st_mtime_ns - before), 60 * 10**9)
+        first_state = (folder / "a.png").stat()
+        self.assertEqual(first_state.st_size, 5)
+        self.assertLess(abs(first_state.st_mtime_ns - start_ns), 60 * 10**9)
         listed = folder.listed()
         self.put("states/a.png", b"1234567")
-        self.assertEqual((listed / "a.png").stat(), asked)
+        self.assertEqual((listed / "a.png").stat(), first_state)
         self.assertEqual((folder / "a.png").stat().st_size, 7)
 
     def test_whole_buckets(self):
         self.put("f.png", b"content")
         self.assertIn(pathlib.PurePosixPath("f.png"), list_pictures(ObjectFolder("s3://bucket")))
 
-    def test_folders_that_are_not_there(self):
+    def test_missing_folders_and_unknown_schemes(self):
         for address in "s3://bucket/nothing", "s3://no-bucket/folder":
             with self.assertRaisesRegex(DatasetError, f"^{address}: no such folder"):
                 list_pictures(ObjectFolder(address))
         with self.assertRaisesRegex(ValueError, "^ftp://host is no address of an object store: "):
             list_pictures(ObjectFolder("ftp://host/folder"))
 
-    def test_a_server_that_is_not_there(self):
+    def test_a_server_without_answer(self):
         with mock.patch.dict(os.environ, AWS_ENDPOINT_URL="http://127.0.0.1:9"):
-            before = time.monotonic()
+            start_s = time.monotonic()
             with self.assertRaisesRegex(DatasetError, "^s3://bucket/folder: cannot be read .* connect"):
                 list_pictures(ObjectFolder("s3://bucket/folder"))
-            self.assertLess(time.monotonic() - before, 30)
+            self.assertLess(time.monotonic() - start_s, 30)
 
     def test_paths(self):
         folder = ObjectFolder("s3://bucket/some/folder/")
@@ -93,15 +93,15 @@ class ObjectFileTest(ObjectsCase):
         with self.assertRaisesRegex(ValueError, "'rb', not 'wb'"):
             file.open("wb")
 
-    def test_what_is_not_there_or_no_picture(self):
+    def test_missing_objects_and_broken_pictures(self):
         self.put("broken/a.png", png(0)[1][:30])
         with self.assertRaisesRegex(ImageError, "^s3://bucket/broken/a.png: cannot be read as a picture"):
             read_image(ObjectFile("s3://bucket/broken/a.png"))
-        gone = ObjectFile("s3://bucket/broken/gone.png")
+        missing = ObjectFile("s3://bucket/broken/gone.png")
         with self.assertRaisesRegex(ImageError, "^s3://bucket/broken/gone.png: no such file"):
-            read_image(gone)
+            read_image(missing)
         with self.assertRaisesRegex(FileNotFoundError, "no such object: 's3://bucket/broken/gone.png'"):
-            gone.stat()
+            missing.stat()
 
 
 if __name__ == "__main__":

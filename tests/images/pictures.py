@@ -1,4 +1,4 @@
-"""Picture files byte by byte, as no library would write them."""
+"""This module writes picture files byte by byte, with properties that Pillow cannot write."""
 
 import pathlib
 import struct
@@ -18,21 +18,21 @@ def chunk(kind, data):
 
 
 def png(width, height, depth, colour, rows, *, extra=b""):
-    """A PNG file from the bytes of its rows; ``extra`` chunks stand before the pixels."""
+    """Returns a PNG file with the bytes of ``rows``, and with ``extra`` chunks before the pixels."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + bytes(row) for row in rows)))
     return b"\x89PNG\r\n\x1a\n" + header + extra + pixels + chunk(b"IEND", b"")
 
 
 def exif(orientation, *others):
-    """A TIFF directory with 0x0112 SHORT x 1, and other entries of tag, type, count and value."""
+    """Returns an EXIF block: a TIFF directory with the orientation and with other entries (tag, type, count, value)."""
     entries = sorted([(0x0112, 3, 1, orientation << 16), *others])
     directory = b"".join(struct.pack(">HHII", *entry) for entry in entries)
     return b"MM\0\x2a\0\0\0\x08" + struct.pack(">H", len(entries)) + directory + bytes(32)
 
 
 def tiff(pixels, order, sample_format):
-    """A grey TIFF of one strip; sample format 1 unsigned, 2 signed, 3 float."""
+    """Returns a grey TIFF file of one strip; ``sample_format`` is 1 for unsigned, 2 for signed, 3 for float."""
     data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
     height, width = pixels.shape
     bits = 8 * pixels.dtype.itemsize
@@ -51,7 +51,7 @@ class PictureTest(parameterized.TestCase):
         self.folder = pathlib.Path(self.create_tempdir().full_path)
 
     def save(self, content, name="picture.png", **options):
-        """Bytes, an array or a Pillow image as a file."""
+        """Saves bytes, an array or a Pillow image in a file and returns the file's path."""
         path = self.folder / name
         if isinstance(content, bytes):
             path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Pictures of another size, and parts of them."""
+"""This test resizes and crops pictures."""
 
 from unittest import mock
 
@@ -64,18 +64,18 @@ class ResizeTest(PictureTest):
         ("max320", (480, 640), (240, 320)),
         ("max100", (300, 200), (100, 67)),  # 200 / 3 = 66.67
         ("min100", (300, 200), (150, 100)),
-        ("max100", (1, 10_000), (1, 100)),  # 0.01 of a row becomes one
+        ("max100", (1, 10_000), (1, 100)),  # 0.01 rows become one row
         ("max100", (10_000, 1), (100, 1)),
         ("squash1024x720", (480, 640), (720, 1024)),
         ("squash1024x720", (640, 480), (1024, 720)),
         ("squash720x1024", (480, 640), (720, 1024)),
         ("squash720x1024", (640, 480), (1024, 720)),
-        ("squash1024x720", (500, 500), (720, 1024)),  # a square counts as lying
+        ("squash1024x720", (500, 500), (720, 1024)),  # a square counts as landscape
         ("squash8x8", (480, 640), (8, 8)),
         ("multiple16", (480, 640), (480, 640)),
-        ("multiple16", (479, 655), (464, 640)),  # 29 * 16 and 40 * 16: always down
+        ("multiple16", (479, 655), (464, 640)),  # 29 * 16 and 40 * 16: rounded down
         ("multiple16", (31, 47), (16, 32)),
-        ("multiple16", (15, 1), (16, 16)),  # but no less than one
+        ("multiple16", (15, 1), (16, 16)),  # at least one step
         ("multiple1", (31, 47), (31, 47)),
         ("none@0.7", (480, 641), (336, 449)),  # 448.7
         ("max640@0.7", (1000, 2000), (224, 448)),
@@ -115,8 +115,8 @@ class ResizeTest(PictureTest):
         )
 
     def test_bilinear_by_hand(self):
-        # Halving widens the triangle to two pixels each side: weights .75 .75 .25 of the near, near and far pixel,
-        # and what lies outside is left out. (.75 * 0 + .75 * 80 + .25 * 160) / 1.75 = 57.1; mirrored 182.9.
+        # Halving widens the triangle filter to two pixels on each side. The two nearest pixels have weight .75, the
+        # next .25, pixels outside none. (.75 * 0 + .75 * 80 + .25 * 160) / 1.75 = 57.1; mirrored 182.9.
         image = np.repeat(np.array([[0, 80, 160, 240]], np.uint8)[:, :, None], 3, axis=2)
         np.testing.assert_array_equal(Resize("max", 2)(image), [[[57] * 3, [183] * 3]])
 
@@ -156,12 +156,12 @@ class LoadImageTest(PictureTest):
         self.assertEqual(actual.shape, (8, 2, 3))
 
     @parameterized.parameters(
-        # Of 20 rows and 30 columns; rows and columns that are cut out.
+        # Boxes of a picture of 20 rows and 30 columns; first and last row, first and last column of the crop.
         ((0, 0, 30, 20), (0, 20, 0, 30)),
         ((3, 4, 17, 9), (4, 9, 3, 17)),
-        ((3.9, 4.9, 17.9, 9.9), (4, 9, 3, 17)),  # rounded down, each side
+        ((3.9, 4.9, 17.9, 9.9), (4, 9, 3, 17)),  # each side is rounded down
         ((-5, -0.5, 10, 99), (0, 20, 0, 10)),
-        ((7, 8, 7, 8), (8, 9, 7, 8)),  # at least a pixel
+        ((7, 8, 7, 8), (8, 9, 7, 8)),  # at least one pixel
         ((7, 8, 3, 2), (8, 9, 7, 8)),
         ((40, 50, 60, 70), (19, 20, 29, 30)),
         ((-9, -9, -2, -2), (0, 1, 0, 1)),
@@ -179,7 +179,7 @@ class LoadImageTest(PictureTest):
         np.testing.assert_array_equal(actual, Resize("squash", 48, 32)(pixels[4:40, 3:60]))
         self.assertEqual(original, (36, 57))
         content = png(4, 2, 8, GREY, [[10, 20, 30, 40], [50, 60, 70, 80]], extra=chunk(b"eXIf", exif(6)))
-        actual, original = load_image(self.save(content), Resize(), (0.0, 1.0, 2.0, 3.0))  # of 2 columns and 4 rows
+        actual, original = load_image(self.save(content), Resize(), (0.0, 1.0, 2.0, 3.0))  # 4 rows, 2 columns
         self.assertEqual(original, (2, 2))
         np.testing.assert_array_equal(actual[..., 0], [[60, 20], [70, 30]])
 

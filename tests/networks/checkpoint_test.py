@@ -1,3 +1,5 @@
+"""This test writes, reads and refuses checkpoints."""
+
 import hashlib
 import pathlib
 
@@ -47,7 +49,7 @@ class CheckpointTest(parameterized.TestCase):
         arrays = self._released()
         del arrays["conv1/7x7_s2/b"], arrays["inception_5b/1x1/W"]
         arrays["loss9/classifier/W"] = np.zeros((1000, 1024), np.float32)
-        arrays["loss1/fc/b"] = np.zeros(1024, np.float32)  # known, and not needed
+        arrays["loss1/fc/b"] = np.zeros(1024, np.float32)  # listed in WeightLayout.ignored
         arrays["conv2/3x3/b"] = np.zeros(64, np.float32)
         arrays["inception_3a/1x1/b"] = np.full(64, np.nan, np.float32)
         arrays["inception_3b/1x1/b"] = np.zeros(128, np.int32)
@@ -69,13 +71,13 @@ class CheckpointTest(parameterized.TestCase):
         self.assertIn("unexpected conv1_1/W", message)
 
     @parameterized.parameters(b"", b"PK\x03\x04", b"not weights at all", b"\x93NUMPY\x01\x00")
-    def test_files_that_are_no_archives(self, content):
+    def test_other_files_are_refused(self, content):
         file = self.folder / "weights.npz"
         file.write_bytes(content)
         with self.assertRaisesRegex(CheckpointError, "weights.npz is not a readable .npz file"):
             networks.load_params(self.network, file)
 
-    def test_a_single_array_is_no_archive(self):
+    def test_a_single_array_is_refused(self):
         np.save(self.folder / "array.npy", np.zeros(3))
         with self.assertRaisesRegex(CheckpointError, "array.npy is not a readable .npz file"):
             networks.load_params(self.network, self.folder / "array.npy")
@@ -85,7 +87,7 @@ class CheckpointTest(parameterized.TestCase):
         with self.assertRaisesRegex(CheckpointError, "weights.npz is not a readable"):
             networks.load_params(self.network, self.folder / "weights.npz")
 
-    def test_missing_file_and_foreign_folder(self):
+    def test_a_missing_file_and_another_folder_are_refused(self):
         with self.assertRaisesRegex(FileNotFoundError, "no weights at .*nowhere.npz; `cwcf weights list`"):
             networks.load_params(self.network, self.folder / "nowhere.npz")
         with self.assertRaisesRegex(CheckpointError, "is not an Orbax checkpoint"):

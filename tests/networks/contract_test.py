@@ -1,4 +1,4 @@
-"""What every CAM network must satisfy, whatever its weights."""
+"""This test checks what every network must satisfy with any parameters."""
 
 import functools
 
@@ -16,14 +16,14 @@ from tests.support.slow import slow
 
 thin.register()
 QUICK = "squeezenet1_1", thin.NAME
-"""Networks that every run looks at: one without a classifier, one with; the others are slow."""
+"""The networks that every run tests, one without and one with a classifier; tests of the others are slow."""
 LARGE = [name for name in networks.NETWORKS if name not in QUICK]
 
 SIZES, SIDE = ((1, 1), (33, 61), (64, 47)), 96
 
 
 def _random_params(network, seed=0):
-    """He-normal kernels from `initialize`, and biases that are not zero."""
+    """Draws kernels by `initialize`, and biases that are not zero."""
     params = network.initialize(seed)
     generator = np.random.default_rng(seed)
     return jax.tree.map(
@@ -36,14 +36,18 @@ def _random_params(network, seed=0):
 
 @functools.cache
 def _inputs(network):
-    """Noise of several sizes, 50 grey levels as a network scales them: each alone, all padded to a batch, the sizes."""
+    """Draws preprocessed noise images of several sizes, with a standard deviation of 50 grey levels.
+
+    Returns:
+        The unpadded images, the padded batch of all images, and the sizes.
+    """
     generator = np.random.default_rng(2)
     scale = 50 * np.array(network.spec.preprocessing.scale, np.float32)
-    alone = [generator.normal(size=(1, *size, 3)).astype(np.float32) * scale for size in SIZES]
+    unpadded = [generator.normal(size=(1, *size, 3)).astype(np.float32) * scale for size in SIZES]
     batch = np.zeros((len(SIZES), SIDE, SIDE, 3), np.float32)
-    for image, inputs, (height, width) in zip(batch, alone, SIZES, strict=True):
+    for image, inputs, (height, width) in zip(batch, unpadded, SIZES, strict=True):
         image[:height, :width] = inputs
-    return alone, batch, jnp.array(SIZES, jnp.int32)
+    return unpadded, batch, jnp.array(SIZES, jnp.int32)
 
 
 @functools.cache
@@ -52,8 +56,8 @@ def _apply(network):
 
 
 @functools.cache
-def _drawn(name):
-    """Random parameters, and what they make of the batch."""
+def _random_results(name):
+    """Returns random parameters, and the logits and maps of the batch with these parameters."""
     network = networks.get(name)
     params = _random_params(network)
     return params, *_apply(network)(params, *_inputs(network)[1:])
@@ -66,10 +70,10 @@ class ContractTest(parameterized.TestCase):
 
     @parameterized.parameters(*(name for name in LARGE if networks.get(name).spec.cam_layer is not None))
     @slow
-    def test_the_same_of_large_networks(self, name):
+    def test_mean_of_raw_cam_plus_bias_is_the_logit_of_large_networks(self, name):
         self._check_identity(networks.get(name), *_drawn(name))
 
-    def test_the_same_with_released_weights(self):
+    def test_mean_of_raw_cam_plus_bias_is_the_logit_with_released_weights(self):
         network = networks.get("googlenet")
         params = networks.load_params(network, shared.require("weights/googlenet_bvlc.npz"))
         self._check_identity(network, params, *_apply(network)(params, *_inputs(network)[1:]))
@@ -100,7 +104,7 @@ class ContractTest(parameterized.TestCase):
             shape = activations[layer.name].shape
             self.assertEqual(shape[3], layer.channels)
             self.assertEqual(tuple(map_sizes[layer.name][0].tolist()), shape[1:3])
-            # Convolutions and pools without padding lose up to a cell.
+            # Convolutions and pools without padding lose up to one cell.
             for cells, pixels in zip(shape[1:3], (256, 192), strict=True):
                 self.assertIn(cells, (pixels // layer.stride, pixels // layer.stride - 1))
         self.assertLen(networks.class_names(network.spec), network.spec.num_labels)
@@ -115,10 +119,10 @@ class ContractTest(parameterized.TestCase):
         self.check_padding(name)
 
     def check_padding(self, name):
-        params, padded_logits, padded_activations = _drawn(name)
+        params, padded_logits, padded_activations = _random_results(name)
         apply = jit_fast(networks.get(name).apply)
-        alone, _, sizes = _inputs(networks.get(name))
-        for i, inputs in enumerate(alone):
+        unpadded, _, sizes = _inputs(networks.get(name))
+        for i, inputs in enumerate(unpadded):
             logits, activations = apply(params, inputs, sizes[i : i + 1])
             scale = float(jnp.abs(logits).max())
             np.testing.assert_allclose(padded_logits[i], logits[0], atol=1e-5 * scale)
@@ -132,7 +136,7 @@ class ContractTest(parameterized.TestCase):
 
 
 class OnGPUsTest(parameterized.TestCase):
-    """What GPUs compute, here: margins instead of masks, pixels side by side, no Winograd."""
+    """This test computes the GPU branches on a CPU: margins instead of masks, joined pixels, and no Winograd."""
 
     @parameterized.parameters(*QUICK)
     def test_the_same_maps(self, name):
@@ -144,10 +148,10 @@ class OnGPUsTest(parameterized.TestCase):
         self.check(name)
 
     def check(self, name):
-        params, expected_logits, expected = _drawn(name)
-        with on_gpus.gpu_branches() as taken:
+        params, expected_logits, expected = _random_results(name)
+        with on_gpus.gpu_branches() as branches:
             logits, activations = jit_fast(networks.get(name).apply)(params, *_inputs(networks.get(name))[1:])
-        self.assertIn(layers.write_zero_margin, taken)
+        self.assertIn(layers.write_zero_margin, branches)
         scale = float(jnp.abs(expected_logits).max())
         np.testing.assert_allclose(logits, expected_logits, atol=1e-5 * scale)
         for layer, maps in expected.items():
@@ -168,7 +172,7 @@ class RegistryTest(absltest.TestCase):
 
     def test_class_index(self):
         spec = networks.get("googlenet").spec
-        # paper/facts.md, section 3: ILSVRC indices of some classes of Figure 5.
+        # paper/facts.md, section 3: ILSVRC indices of several classes of Figure 5.
         for text, index in (("church", 497), ("Bell Cote", 442), (" dome ", 538), ("873", 873)):
             self.assertEqual(networks.class_index(spec, text), index)
         with self.assertRaisesRegex(ValueError, "is the name of 134 and 517"):

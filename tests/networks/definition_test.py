@@ -1,4 +1,4 @@
-"""NNX modules as networks of pure functions."""
+"""This test turns a small NNX module into a network of pure functions."""
 
 import dataclasses
 
@@ -36,14 +36,14 @@ def _tiny(**changes):
 
 
 class DefinitionTest(absltest.TestCase):
-    def test_functions_leave_the_parameters_alone(self):
+    def test_logits_depend_only_on_the_parameters_of_the_call(self):
         network = _tiny()
         first, second = network.initialize(0), network.initialize(1)
         self.assertEqual(jax.tree.map(jnp.shape, first), jax.tree.map(lambda leaf: leaf.shape, network.shapes()))
         inputs, sizes = jnp.ones((1, 4, 4, 3)), jnp.full((1, 2), 4, jnp.int32)
-        before = network.apply(first, inputs, sizes)[0]
-        self.assertGreater(float(jnp.abs(network.apply(second, inputs, sizes)[0] - before).max()), 0)
-        np.testing.assert_array_equal(network.apply(first, inputs, sizes)[0], before)
+        first_logits = network.apply(first, inputs, sizes)[0]
+        self.assertGreater(float(jnp.abs(network.apply(second, inputs, sizes)[0] - first_logits).max()), 0)
+        np.testing.assert_array_equal(network.apply(first, inputs, sizes)[0], first_logits)
 
     def test_initial_parameters(self):
         params = networks.get("vgg16_cam").initialize(0)
@@ -64,7 +64,7 @@ class DefinitionTest(absltest.TestCase):
         self.assertEqual(hash(other), hash(network.with_spec(num_labels=7, class_names=tuple("abcdefg"))))
         self.assertIs(other.apply, network.with_spec(num_labels=7).apply)
 
-    def test_maps_that_are_the_classes(self):
+    def test_other_classes_without_a_classifier(self):
         network = networks.get("squeezenet1_1").with_spec(num_labels=7, class_names=tuple("abcdefg"))
         self.assertEqual(network.spec.cam_layer.channels, 7)
         self.assertEqual(network.shapes()["conv10"]["kernel"].shape, (1, 1, 512, 7))
@@ -76,7 +76,7 @@ class DefinitionTest(absltest.TestCase):
         self.assertIs(other.apply, network.apply)
         self.assertEqual(other.spec.preprocessing, changed)
 
-    def test_a_network_of_ones_own_keeps_its_classes(self):
+    def test_a_network_without_rebuild_keeps_its_number_of_classes(self):
         network = dataclasses.replace(_tiny(), rebuild=None)
         self.assertEqual(network.with_spec(class_names=tuple("abcde")).spec.class_names, tuple("abcde"))
         with self.assertRaisesRegex(ValueError, "tiny has 5 classes, not 6"):

@@ -1,4 +1,4 @@
-"""The structure of DenseNet-161; its numbers are in `tests.weights.convert_test`, from torchvision's own names."""
+"""This test checks the layers of DenseNet-161; `tests.weights.convert_test` checks its logits and maps."""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ from cwcf_jax import networks
 
 class StructureTest(absltest.TestCase):
     def test_number_of_parameters(self):
-        # torchvision.models.DenseNet161_Weights: 28,681,000, a scale and a shift for each channel that is normalised.
-        # Those after a convolution fold into one bias a channel. Added up from Huang et al. 2017, table 1.
+        # torchvision.models.DenseNet161_Weights: 28,681,000 with a scale and a shift for each normalised channel. After
+        # a convolution both are folded into one bias. The sum below follows Huang et al. 2017, table 1.
         convolutions, folded, kept = 3 * 7 * 7 * 96, 96, 0
         channels = 96
         for block, count in enumerate((6, 12, 36, 24)):
@@ -20,7 +20,7 @@ class StructureTest(absltest.TestCase):
                 kept += channels
                 folded += 192
                 channels += 48
-            kept += channels  # of the transition, or of norm5
+            kept += channels  # the normalisation of the transition, or norm5
             if block < 3:
                 convolutions += channels * (channels // 2)
                 channels //= 2

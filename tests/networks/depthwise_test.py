@@ -1,4 +1,4 @@
-"""Depthwise layers against their definition in float64, by scipy, alone and in padded batches."""
+"""This test compares depthwise layers, on single images and padded batches, with scipy's correlation in float64."""
 
 import functools
 
@@ -19,22 +19,22 @@ CHANNELS = 3
 
 
 def _expected(maps, layer, stride):
-    """Those results of the full correlation whose windows start where the module says, in float64."""
+    """Computes the full correlation in float64, and picks the results whose windows start at the module's offsets."""
     kernel, bias = (np.asarray(value[...], np.float64) for value in (layer.kernel, layer.bias))
     side = len(kernel)
     first = side // 2 if stride == 1 else {3: 0, 5: 1}[side]
     height, width = (-(-length // stride) for length in maps.shape[:2])
-    actual = np.empty((height, width, CHANNELS))
+    expected = np.empty((height, width, CHANNELS))
     for channel in range(CHANNELS):
         full = signal.correlate2d(maps[..., channel].astype(np.float64), kernel[..., 0, channel], mode="full")
         start = side - 1 - first
-        actual[..., channel] = full[start::stride, start::stride][:height, :width] + bias[channel]
-    return actual
+        expected[..., channel] = full[start::stride, start::stride][:height, :width] + bias[channel]
+    return expected
 
 
 @functools.cache
 def _layer(side, stride):
-    """A layer of random kernel and bias, and the same compiled."""
+    """Returns a layer with a random kernel and bias, and the compiled layer."""
     layer = depthwise.DepthwiseConv(CHANNELS, side, stride=stride, rngs=nnx.Rngs(side))
     layer.bias[...] = jnp.linspace(-1, 1, CHANNELS)
     return layer, jit_fast(lambda maps: layer(maps))
@@ -62,20 +62,20 @@ class DepthwiseConvTest(parameterized.TestCase):
             np.testing.assert_allclose(result[:rows, :columns], expected, atol=1e-5)
 
     @parameterized.product(side=(3, 5), stride=(1, 2), size=((1, 1), (2, 9), (9, 8)))
-    def test_alone(self, side, stride, size):
+    def test_a_single_image(self, side, stride, size):
         maps = np.random.default_rng(0).normal(size=(1, *size, CHANNELS)).astype(np.float32)
         layer, run = _layer(side, stride)
         np.testing.assert_allclose(run(maps)[0], _expected(maps[0], layer, stride), atol=1e-5)
 
     @parameterized.product(side=(3, 5), stride=(1, 2))
-    def test_gpus_take_the_grouped_convolution(self, side, stride):
+    def test_gpus_compute_the_grouped_convolution(self, side, stride):
         maps = np.random.default_rng(0).normal(size=(2, 7, 8, CHANNELS)).astype(np.float32)
         layer, _ = _layer(side, stride)
-        with on_gpus.gpu_branches() as taken:
+        with on_gpus.gpu_branches() as branches:
             actual = np.asarray(jit_fast(lambda maps: layer(maps))(maps))
-        self.assertEqual([call.func for call in taken], [depthwise.grouped])
-        for single, result in zip(maps, actual, strict=True):
-            np.testing.assert_allclose(result, _expected(single, layer, stride), atol=1e-5)
+        self.assertEqual([branch.func for branch in branches], [depthwise.grouped])
+        for image, result in zip(maps, actual, strict=True):
+            np.testing.assert_allclose(result, _expected(image, layer, stride), atol=1e-5)
 
     def test_no_grouped_convolution_on_cpus(self):
         traced = jax.jit(_layer(3, 1)[0]).trace(jnp.ones((1, 9, 9, CHANNELS)))
@@ -86,7 +86,7 @@ class DepthwiseConvTest(parameterized.TestCase):
         layer = depthwise.DepthwiseConv(2, 5, rngs=nnx.Rngs(0))
         layer.kernel.set_value(jnp.ones_like(layer.kernel[...], jnp.bfloat16))
         layer.bias.set_value(layer.bias[...].astype(jnp.bfloat16))
-        maps = jnp.ones((1, 9, 9, 2), jnp.bfloat16).at[:, 2, 2].set(512)  # in bfloat16 512 + 1 is 512
+        maps = jnp.ones((1, 9, 9, 2), jnp.bfloat16).at[:, 2, 2].set(512)  # in bfloat16, 512 + 1 is 512
         actual = jit_fast(lambda maps: layer(maps))(maps)
         self.assertEqual(actual.dtype, jnp.bfloat16)
         np.testing.assert_allclose(actual[0, 4, 4].astype(jnp.float32), 512 + 24, rtol=2**-8)

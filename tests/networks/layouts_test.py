@@ -1,4 +1,4 @@
-"""Tables from foreign checkpoints to parameters."""
+"""This test translates foreign arrays to the parameters of a network."""
 
 import warnings
 
@@ -51,7 +51,7 @@ class ChooseTest(absltest.TestCase):
 
     def test_every_layout_of_every_network_leads_to_all_of_its_parameters(self):
         for network in networks.NETWORKS.values():
-            layers = {f"{layer}/{part}" for layer, part in _leaves(network.shapes())}
+            parameters = {f"{layer}/{part}" for layer, part in _leaves(network.shapes())}
             for layout in network.layouts():
                 targets = [target for target, _ in layout.table.values()]
                 self.assertLen(set(targets), len(targets), layout.name)
@@ -61,18 +61,18 @@ class ChooseTest(absltest.TestCase):
                     if layer != target:
                         folded |= {f"{layer}/bias"} | (set() if f"{layer}/kernel" in targets else {f"{layer}/scale"})
                 if network.spec.name.startswith("vgg16_cam") and layout.name in ("keras", "torchvision"):
-                    layers_of_it = {key for key in layers if key.split("/")[0] not in network.spec.head}
+                    expected = {key for key in parameters if key.split("/")[0] not in network.spec.head}
                 else:
-                    layers_of_it = layers
-                self.assertEqual(folded, layers_of_it, f"{network.spec.name}, {layout.name}")
+                    expected = parameters
+                self.assertEqual(folded, expected, f"{network.spec.name}, {layout.name}")
 
 
-def _leaves(shapes, before=""):
+def _leaves(shapes, prefix=""):
     for name, value in shapes.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{before}{name}/")
+            yield from _leaves(value, f"{prefix}{name}/")
         else:
-            yield before.rstrip("/"), name
+            yield prefix.rstrip("/"), name
 
 
 class FoldTest(absltest.TestCase):
@@ -91,13 +91,13 @@ class FoldTest(absltest.TestCase):
     def test_into_a_kernel(self):
         kernel, statistics, x = _draw(3, 3, 4, 6), self.statistics(6), GENERATOR.normal(size=(5, 3, 3, 4))
         for bias in ({}, {"x/bias": _draw(6)}):
-            actual = layouts.fold_norms({"x/kernel": kernel, **bias, **statistics})
-            self.assertEqual(actual.keys(), {"x/kernel", "x/bias"})
-            self.assertEqual({array.dtype for array in actual.values()}, {np.dtype(np.float32)})
+            folded = layouts.fold_norms({"x/kernel": kernel, **bias, **statistics})
+            self.assertEqual(folded.keys(), {"x/kernel", "x/bias"})
+            self.assertEqual({array.dtype for array in folded.values()}, {np.dtype(np.float32)})
             y = np.einsum("nyxi,yxio->no", x, kernel.astype(np.float64)) + bias.get("x/bias", 0.0)
             expected = self.normalised(y, statistics)
-            got = np.einsum("nyxi,yxio->no", x, actual["x/kernel"].astype(np.float64)) + actual["x/bias"]
-            np.testing.assert_allclose(got, expected, atol=1e-6 * np.abs(expected).max())
+            actual = np.einsum("nyxi,yxio->no", x, folded["x/kernel"].astype(np.float64)) + folded["x/bias"]
+            np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
 
     def test_without_a_kernel(self):
         statistics, x = self.statistics(6), GENERATOR.normal(size=(5, 6))
@@ -115,7 +115,7 @@ class FoldTest(absltest.TestCase):
 
 
 class TranslateTest(parameterized.TestCase):
-    """One convolution with its normalisation, and a classifier."""
+    """This test translates a convolution with its batch normalisation, and a classifier."""
 
     def setUp(self):
         super().setUp()
@@ -135,21 +135,21 @@ class TranslateTest(parameterized.TestCase):
     def translate(self, changes=(), **options):
         return layouts.translate(self.layout, self.arrays | dict(changes), self.shapes, **options)
 
-    def test_whole(self):
+    def test_all_layers(self):
         actual, faults = self.translate()
         self.assertEqual(faults, [])
         self.assertEqual({key: array.shape for key, array in actual.items()}, self.shapes)
         np.testing.assert_array_equal(actual["classifier/kernel"], self.arrays["fc.weight"].T)
 
-    def test_only(self):
-        actual, faults = self.translate({"of another head": _draw(3), "fc.weight": _draw(9, 9)}, only={"x"})
+    def test_some_layers(self):
+        actual, faults = self.translate({"of another head": _draw(3), "fc.weight": _draw(9, 9)}, layers={"x"})
         self.assertEqual((faults, actual.keys()), ([], {"x/kernel", "x/bias"}))
 
     @parameterized.parameters(
         ("bn.running_var", np.array([1, 1, 1, 1, 1, -0.1], np.float32), "negative bn.running_var, a variance"),
         ("bn.running_var", np.array([1, 1, 1, 1, 1, np.nan], np.float32), "not finite bn.running_var"),
         ("bn.running_mean", np.full(6, -np.inf, np.float32), "not finite bn.running_mean"),
-        ("fc.bias", np.full(5, 1e39), "not finite fc.bias"),  # as float32
+        ("fc.bias", np.full(5, 1e39), "not finite fc.bias"),  # infinite as float32
         ("fc.bias", np.ones(5, np.int64), "not floating point fc.bias: int64"),
         ("fc.bias", np.ones(5, bool), "not floating point fc.bias: bool"),
         ("fc.bias", np.ones((5, 1), np.float32), "mis-shaped fc.bias (5, 1): (5, 1) for classifier/bias (5,)"),
@@ -167,7 +167,7 @@ class TranslateTest(parameterized.TestCase):
             actual, faults = self.translate({key: array})
         self.assertEqual((actual, faults), ({}, [message]))
 
-    def test_half_precision_and_doubles_are_taken(self):
+    def test_half_precision_and_doubles_are_accepted(self):
         for dtype in (np.float16, np.float64):
             _, faults = self.translate({key: array.astype(dtype) for key, array in self.arrays.items() if array.ndim})
             self.assertEqual(faults, [])
@@ -181,7 +181,7 @@ class TranslateTest(parameterized.TestCase):
 
 
 class DenseOfVgg16Test(parameterized.TestCase):
-    """VGG-16's dense layers, made narrow, from every layout: as each framework flattens pool5."""
+    """This test translates narrow copies of VGG-16's dense layers; each framework flattens pool5 differently."""
 
     @parameterized.parameters(
         ("caffe", "torch", ("fc6", "fc7", "fc8"), "{}/W {}/b"),
@@ -202,12 +202,12 @@ class DenseOfVgg16Test(parameterized.TestCase):
         shapes |= {
             f"{layer}/bias": shape[-1:] for layer, shape in zip(("fc6", "fc7", "fc8"), shapes.values(), strict=True)
         }
-        actual, faults = layouts.translate(layout, arrays, shapes, only=("fc6", "fc7", "fc8"))
+        params, faults = layouts.translate(layout, arrays, shapes, layers=("fc6", "fc7", "fc8"))
         self.assertEqual(faults, [])
-        x = np.maximum(np.einsum("nhwc,hwco->no", pool5, actual["fc6/kernel"], optimize=True) + actual["fc6/bias"], 0)
-        x = np.maximum(x @ actual["fc7/kernel"] + actual["fc7/bias"], 0)
-        x = x @ actual["fc8/kernel"] + actual["fc8/bias"]
-        np.testing.assert_allclose(x, logits, atol=1e-5 * np.abs(logits).max())
+        x = np.maximum(np.einsum("nhwc,hwco->no", pool5, params["fc6/kernel"], optimize=True) + params["fc6/bias"], 0)
+        x = np.maximum(x @ params["fc7/kernel"] + params["fc7/bias"], 0)
+        actual = x @ params["fc8/kernel"] + params["fc8/bias"]
+        np.testing.assert_allclose(actual, logits, atol=1e-5 * np.abs(logits).max())
 
 
 if __name__ == "__main__":

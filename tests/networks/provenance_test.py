@@ -1,4 +1,4 @@
-"""The record that travels with weights."""
+"""This test reads and writes provenance records, alone and inside checkpoints."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ class JsonTest(parameterized.TestCase):
     def test_round_trip(self, record):
         self.assertEqual(Provenance.from_json(record.to_json()), record)
 
-    def test_what_has_a_default_may_be_absent(self):
+    def test_fields_with_defaults_may_be_absent(self):
         content = json.loads(IMPORTED.to_json())
         for name in ("num_classes", "class_names", "layout", "complete", "notes"):
             del content[name]
@@ -136,19 +136,19 @@ class FilesTest(parameterized.TestCase):
                 networks.read_provenance(self.folder / "file.npz")
 
     def test_damaged_files(self):
-        """A record, no record, or CheckpointError; never more memory than the file's own size suggests."""
+        """Checks that damaged files give a record, None or CheckpointError, and that each outcome occurs."""
         file = self.folder / "weights.npz"
         networks.save_params({"conv1": {"bias": jnp.ones(5)}}, file, TRAINED)
-        actual = {"read": 0, "without": 0, "refused": 0}
+        outcomes = {"read": 0, "without": 0, "refused": 0}
         for number, content in enumerate(mutations.mutations(file.read_bytes(), 120, seed=5)):
             damaged = self.folder / f"{number}.npz"
             damaged.write_bytes(content)
             try:
-                actual["without" if networks.read_provenance(damaged) is None else "read"] += 1
+                outcomes["without" if networks.read_provenance(damaged) is None else "read"] += 1
             except CheckpointError as error:
                 self.assertIn(str(damaged), str(error))
-                actual["refused"] += 1
-        self.assertGreater(min(actual.values()), 0, actual)
+                outcomes["refused"] += 1
+        self.assertGreater(min(outcomes.values()), 0, outcomes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The structure of ResNet-50; its numbers are in `tests.weights.convert_test`, from torchvision's own names."""
+"""This test checks the layers of ResNet-50; `tests.weights.convert_test` checks its logits and maps."""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ from cwcf_jax import networks
 
 class StructureTest(absltest.TestCase):
     def test_number_of_parameters(self):
-        # torchvision.models.ResNet50_Weights: 25,557,032 with a scale and a shift for each of the 26,560 outputs of
-        # convolutions; folded, those are 26,560 biases. Both add up below from He et al. 2016, table 1.
+        # torchvision.models.ResNet50_Weights: 25,557,032 with a scale and a shift for each of the convolutions' 26,560
+        # outputs. Folding leaves 26,560 biases. Both sums below follow He et al. 2016, table 1.
         convolutions, outputs = 3 * 7 * 7 * 64, 64
         inputs = 64
         for blocks, width in ((3, 64), (4, 128), (6, 256), (3, 512)):

@@ -1,4 +1,4 @@
-"""SqueezeNet 1.1 against golden outputs computed with PyTorch; other weights: `tests.weights.convert_test`."""
+"""This test compares SqueezeNet 1.1 with golden outputs of PyTorch; see also `tests.weights.convert_test`."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def _relative(actual, expected):
 
 
 class GoldenTest(absltest.TestCase):
-    """../shared/weights/golden_squeezenet1.1.npz: four photographs, BGR, mean subtracted, NCHW."""
+    """This test reads golden_squeezenet1.1.npz: four photographs, BGR, NCHW, with the mean subtracted."""
 
     def setUp(self):
         super().setUp()
@@ -39,13 +39,13 @@ class GoldenTest(absltest.TestCase):
 
 class StructureTest(absltest.TestCase):
     def test_number_of_parameters(self):
-        # weights/README.md: 1,235,496 values in the released file; torchvision says the same of its own.
+        # weights/README.md: 1,235,496 values in the released file; torchvision documents the same number.
         shapes = networks.get("squeezenet1_1").shapes()
         self.assertEqual(sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes)), 1_235_496)
 
     def test_layers(self):
         spec = networks.get("squeezenet1_1").spec
-        # deploy.prototxt: two expand layers each; pools of stride 2 after conv1, fire3 and fire5.
+        # deploy.prototxt: two expand layers in each fire; pools of stride 2 after conv1, fire3 and fire5.
         self.assertEqual([layer.channels for layer in spec.feature_layers], [128, 128, 256, 256, 384, 384, 512, 512])
         self.assertEqual([layer.stride for layer in spec.feature_layers], [4, 4, 8, 8, 16, 16, 16, 16])
         self.assertIsNone(spec.classifier)

@@ -1,4 +1,4 @@
-"""Convolutions of pixels as matrix products and as convolutions of cells, against XLA's own."""
+"""This test compares convolutions of pixels, as matrix products and between cells, with XLA's convolution."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from cwcf_jax.networks import stem
 
 class StemTest(parameterized.TestCase):
     @parameterized.parameters(((3, 3), 1, 8), ((7, 7), 2, 24), ((3, 1), 1, 12), ((1, 3), 1, 4), ((5, 3), 1, 16))
-    def test_against_the_convolution(self, kernel, stride, width):
+    def test_cells_against_the_convolution(self, kernel, stride, width):
         generator = np.random.default_rng(0)
         maps, kernels, bias = (
             jnp.asarray(generator.normal(size=shape), jnp.float32)
@@ -55,7 +55,7 @@ class StemTest(parameterized.TestCase):
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5 * np.sqrt(kernels[..., 0].size))
 
     def test_a_matrix_product_sums_in_float32(self):
-        maps = jnp.ones((1, 3, 3, 4), jnp.bfloat16).at[..., 0].set(512)  # in bfloat16 512 + 1 is 512
+        maps = jnp.ones((1, 3, 3, 4), jnp.bfloat16).at[..., 0].set(512)  # in bfloat16, 512 + 1 is 512
         actual = stem.multiply(maps, jnp.ones((3, 3, 4, 1), jnp.bfloat16), 1)
         self.assertEqual(actual.dtype, jnp.bfloat16)
         np.testing.assert_allclose(actual.astype(jnp.float32), 9 * (512 + 3), rtol=2**-8)

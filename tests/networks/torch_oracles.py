@@ -1,7 +1,7 @@
-"""Foreign networks in `torch.nn.functional` and float64, from their own keys and arrays; nothing of the library.
+"""This module computes networks in `torch.nn.functional` and float64, with the layers of foreign files.
 
-A layer that is not there yet is drawn when the forward pass first reaches it, in the form in which its file holds it,
-and scaled by what it sees, so that every layer's maps are of order 1 and no bias or statistic is lost beside them.
+The module shares no code with the library. The first forward pass draws the arrays of each layer in the layout of the
+layer's file. Kernels are scaled by their inputs, so that all maps are of order 1 and every bias and statistic matters.
 """
 
 import functools
@@ -12,12 +12,13 @@ from tests.support.packages import package
 
 
 class Weights:
-    """Arrays of a foreign file, float32, by layer and part.
+    """A `Weights` holds and draws the arrays of a foreign file, float32, by layer and part.
 
     Args:
-        seed: of what is drawn.
-        form: how convolutions are kept. "torch": [out, in, rows, columns]; "keras": [rows, columns, in, out], dense
-            layers in x out; "theano": dense so, too, and kernels [out, in, rows, columns] of true convolutions.
+        seed: seed of the arrays.
+        form: layout of the kernels. "torch": [out, in, rows, columns], dense layers [out, in]; "keras": [rows, columns,
+            in, out], dense layers [in, out]; "theano": kernels [out, in, rows, columns] of true convolutions, which
+            flip the kernel, dense layers [in, out].
     """
 
     def __init__(self, seed=0, form="torch"):
@@ -28,7 +29,7 @@ class Weights:
         self._random = np.random.default_rng(seed)
 
     def inputs(self, inputs):
-        """[n, h, w, 3] as [n, 3, h, w]."""
+        """Transposes images [n, h, w, 3] to [n, 3, h, w]."""
         return self.torch.from_numpy(np.asarray(inputs, np.float64)).permute(0, 3, 1, 2)
 
     def conv(self, x, name, outputs, size, *, stride=1, pad=None, groups=1, bias=True, gain=1.0):
@@ -38,7 +39,7 @@ class Weights:
         shape = (size, size, inputs, outputs) if self.form == "keras" else (outputs, inputs, size, size)
         kernel = self._kernel(name, shape, x, inputs * size * size, gain)
         offset = self._bias(name, outputs, gain) if bias else None
-        if self.form == "theano":  # the adjoint of a correlation is a convolution in the textbook's sense
+        if self.form == "theano":  # the adjoint of a correlation is a true convolution
             assert stride == groups == 1
             return self._f.conv_transpose2d(x, kernel.transpose(0, 1), offset, padding=size - 1 - pad)
         if self.form == "keras":
@@ -46,7 +47,7 @@ class Weights:
         return self._f.conv2d(x, kernel, offset, stride, pad, groups=groups)
 
     def dense(self, x, name, outputs):
-        """[n, in] to [n, out]."""
+        """Computes a dense layer from [n, in] to [n, out]."""
         self.kinds[name] = "InnerProduct"
         inputs = x.shape[1]
         shape = (outputs, inputs) if self.form == "torch" else (inputs, outputs)
@@ -54,7 +55,7 @@ class Weights:
         return x @ (kernel.T if self.form == "torch" else kernel) + self._bias(name, outputs, 1.0)
 
     def norm(self, x, name, epsilon=1e-5):
-        """Batch normalisation with the statistics of training, not folded into anything."""
+        """Computes a batch normalisation with stored statistics, without folding."""
         self.kinds[name] = "BatchNorm"
         count, uniform = x.shape[1], self._random.uniform
         parts = (
@@ -73,13 +74,13 @@ class Weights:
         return self._f.max_pool2d(x, window, stride, pad, ceil_mode=round_up)
 
     def as_state(self):
-        """``{"<layer>.<part>": array}``, the counters beside the statistics included."""
+        """Returns torch's state, ``{"<layer>.<part>": array}``, with the counters of batch normalisations."""
         state = {f"{name}.{part}": array for name, layer in self.layers.items() for part, array in layer.items()}
         norms = [name for name, kind in self.kinds.items() if kind == "BatchNorm"]
         return state | {f"{name}.num_batches_tracked": np.array(1000 + i) for i, name in enumerate(norms)}
 
     def as_layers(self):
-        """``[(name, type, [weight, bias])]``, as the writers of Caffe's and Keras' files take them."""
+        """Returns ``[(name, type, [weight, bias])]`` for the writers of Caffe and Keras files."""
         return [(name, self.kinds[name], list(layer.values())) for name, layer in self.layers.items()]
 
     @property
@@ -102,7 +103,7 @@ class Weights:
 
 
 def forward(network, weights, inputs):
-    """``(logits [n, classes], {layer: maps [n, h, w, c]})`` of one of the networks below, float64."""
+    """Computes ``(logits [n, classes], {layer: maps [n, h, w, c]})`` of one of the networks below, in float64."""
     with weights.torch.no_grad():
         logits, maps = network(weights, weights.inputs(inputs))
     maps = {name: value.permute(0, 2, 3, 1).numpy() for name, value in maps.items()}
@@ -114,7 +115,7 @@ def _mean(x):
 
 
 def resnet50(w, x):
-    """torchvision/models/resnet.py: `resnet50`, the stride on the 3x3 convolution."""
+    """Computes `resnet50` of torchvision/models/resnet.py, which has its strides on the 3x3 convolutions."""
     x = w.relu(w.norm(w.conv(x, "conv1", 64, 7, stride=2, bias=False), "bn1"))
     x = w.max_pool(x, 3, 2, 1, round_up=False)
     maps = {}
@@ -133,7 +134,7 @@ def resnet50(w, x):
 
 
 def densenet161(w, x):
-    """torchvision/models/densenet.py: `densenet161`."""
+    """Computes `densenet161` of torchvision/models/densenet.py."""
     x = w.conv(x, "features.conv0", 96, 7, stride=2, bias=False)
     x = w.max_pool(w.relu(w.norm(x, "features.norm0")), 3, 2, 1, round_up=False)
     maps = {}
@@ -153,12 +154,12 @@ def densenet161(w, x):
 
 
 def efficientnet_lite0(w, x):
-    """`efficientnet_lite_pytorch.EfficientNet`, its padding at stride 2 starting at a fixed place."""
+    """Computes `efficientnet_lite_pytorch.EfficientNet` with the library's padding at stride 2."""
 
     def conv(x, name, outputs, size, **options):
         return w.conv(x, name, outputs, size, bias=False, **options)
 
-    def halved(x, name, outputs, size, **options):
+    def strided_conv(x, name, outputs, size, **options):
         first = {3: 0, 5: 1}[size]
         x = w.torch.nn.functional.pad(x, (first, size - 1 - first) * 2)
         return conv(x, name, outputs, size, stride=2, pad=0, **options)
@@ -166,8 +167,8 @@ def efficientnet_lite0(w, x):
     def relu6(x, norm):
         return w.norm(x, norm, 1e-3).clamp(0, 6)
 
-    x = relu6(halved(x, "_conv_stem", 32, 3), "_bn0")
-    maps, reached, number = {}, 2, 0
+    x = relu6(strided_conv(x, "_conv_stem", 32, 3), "_bn0")
+    maps, total_stride, number = {}, 2, 0
     for repeats, size, stride, factor, outputs in (
         (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80),
         (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320),
@@ -176,9 +177,9 @@ def efficientnet_lite0(w, x):
             name, y = f"_blocks.{number}", x
             if factor > 1:
                 y = relu6(conv(x, f"{name}._expand_conv", factor * x.shape[1], 1), f"{name}._bn0")
-                maps[f"expansion{reached}"] = y
-            step, reached = (halved, 2 * reached) if (stride, i) == (2, 0) else (conv, reached)
-            y = relu6(step(y, f"{name}._depthwise_conv", y.shape[1], size, groups=y.shape[1]), f"{name}._bn1")
+                maps[f"expansion{total_stride}"] = y
+            convolve, total_stride = (strided_conv, 2 * total_stride) if (stride, i) == (2, 0) else (conv, total_stride)
+            y = relu6(convolve(y, f"{name}._depthwise_conv", y.shape[1], size, groups=y.shape[1]), f"{name}._bn1")
             y = w.norm(conv(y, f"{name}._project_conv", outputs, 1), f"{name}._bn2", 1e-3)
             x, number = (y if i == 0 else x + y), number + 1
     maps["head"] = relu6(conv(x, "_conv_head", 1280, 1), "_bn1")
@@ -187,7 +188,16 @@ def efficientnet_lite0(w, x):
 
 
 def squeezenet(w, x, name="{fire}/{branch}", first="conv1", last="conv10", squeeze="squeeze1x1"):
-    """deploy.prototxt of forresti/SqueezeNet, SqueezeNet_v1.1."""
+    """Computes SqueezeNet_v1.1 of forresti/SqueezeNet, deploy.prototxt.
+
+    Args:
+        w: weights, which are drawn in the first forward pass.
+        x: inputs [n, 3, h, w].
+        name: format of the names of the layers in a fire.
+        first: name of the first convolution.
+        last: name of the last convolution.
+        squeeze: name of the squeeze convolution of a fire.
+    """
     x = w.relu(w.conv(x, first, 64, 3, stride=2, pad=0))
     maps = {}
     for fire, width in zip(range(2, 10), (16, 16, 32, 32, 48, 48, 64, 64), strict=True):
@@ -202,20 +212,23 @@ def squeezenet(w, x, name="{fire}/{branch}", first="conv1", last="conv10", squee
 
 
 def squeezenet_torchvision(w, x):
-    """torchvision/models/squeezenet.py: `squeezenet1_1`."""
-    places = {2: 3, 3: 4, 4: 6, 5: 7, 6: 9, 7: 10, 8: 11, 9: 12}
+    """Computes `squeezenet1_1` of torchvision/models/squeezenet.py."""
+    positions = {2: 3, 3: 4, 4: 6, 5: 7, 6: 9, 7: 10, 8: 11, 9: 12}
 
-    class Places:
+    class Name:
         def format(self, fire, branch):
-            return f"features.{places[int(fire[4:])]}.{branch}"
+            return f"features.{positions[int(fire[4:])]}.{branch}"
 
-    return squeezenet(w, x, Places(), "features.0", "classifier.1", "squeeze")
+    return squeezenet(w, x, Name(), "features.0", "classifier.1", "squeeze")
 
 
 def googlenet(w, x, *, cam=False):
-    """models/bvlc_googlenet/deploy.prototxt of Caffe; ``cam``: deploy_googlenetCAM.prototxt of metalbubble/CAM."""
+    """Computes GoogLeNet of Caffe's models/bvlc_googlenet/deploy.prototxt.
+
+    If ``cam`` is True, computes GoogLeNet-CAM of metalbubble/CAM, deploy_googlenetCAM.prototxt.
+    """
     lrn = functools.partial(w.torch.nn.functional.local_response_norm, size=5, alpha=1e-4, beta=0.75, k=1.0)
-    # Maps of order 100, as in the released network: below that, the response normalisation does nothing.
+    # Maps of order 100, as in the released network; for smaller values the response normalisation has no effect.
     x = lrn(w.max_pool(w.relu(w.conv(x, "conv1/7x7_s2", 64, 7, stride=2, gain=100.0)), 3, 2))
     x = w.relu(w.conv(x, "conv2/3x3_reduce", 64, 1, gain=100.0))
     x = w.max_pool(lrn(w.relu(w.conv(x, "conv2/3x3", 192, 3, gain=100.0))), 3, 2)
@@ -251,16 +264,25 @@ CAFFE = [f"conv{block}_{i}" for block, count in ((1, 2), (2, 2), (3, 3), (4, 3),
 APPLICATIONS = [name.replace("conv", "block").replace("_", "_conv") for name in CAFFE]
 TORCHVISION = [f"features.{i}" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)]
 AUTHORS = [f"convolution2d_{i}" for i in range(1, 11)] + ["relu5_1", "convolution2d_11", "relu5_3"]
-"""keras_code/vgg_cam.py of imatge-upc/retrieval-2017-cam: the layers that it names, and Keras' names for the others."""
+"""The layer names of imatge-upc/retrieval-2017-cam, keras_code/vgg_cam.py, with Keras' default names."""
 
 
 def vgg16(w, x, names, *, cam=(), groups=1, dense=()):
-    """Simonyan & Zisserman 2015, configuration D; with a CAM convolution and a classifier, or three dense layers."""
+    """Computes configuration D of Simonyan & Zisserman 2015.
+
+    Args:
+        w: weights, which are drawn in the first forward pass.
+        x: inputs [n, 3, h, w].
+        names: names of the convolutions.
+        cam: names of the CAM convolution and the classifier; empty: none.
+        groups: groups of the CAM convolution.
+        dense: names of the three dense layers; empty: none.
+    """
     maps = {}
-    for ours, name, width in zip(CAFFE, names, (64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 6, strict=True):
-        if ours in ("conv2_1", "conv3_1", "conv4_1", "conv5_1"):
+    for layer, name, width in zip(CAFFE, names, (64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 6, strict=True):
+        if layer in ("conv2_1", "conv3_1", "conv4_1", "conv5_1"):
             x = w.max_pool(x, 2, 2)
-        x = maps[ours] = w.relu(w.conv(x, name, width, 3))
+        x = maps[layer] = w.relu(w.conv(x, name, width, 3))
     pool5 = maps["pool5"] = w.max_pool(x, 2, 2)
     if cam:
         x = maps["cam_conv"] = w.relu(w.conv(x, cam[0], 1024, 3, groups=groups))
@@ -271,8 +293,8 @@ def vgg16(w, x, names, *, cam=(), groups=1, dense=()):
 
 
 def vgg16_head(w, pool5, names, widths):
-    """VGG-16's dense layers on pool5, brought to 7 x 7 as torchvision does and flattened as the framework does."""
-    seen = w.torch.nn.functional.adaptive_avg_pool2d(pool5, 7)
-    x = (seen.permute(0, 2, 3, 1) if w.form == "keras" else seen).flatten(1)
+    """Computes VGG-16's dense layers on pool5, pooled to 7 x 7 as in torchvision and flattened as in the framework."""
+    pooled = w.torch.nn.functional.adaptive_avg_pool2d(pool5, 7)
+    x = (pooled.permute(0, 2, 3, 1) if w.form == "keras" else pooled).flatten(1)
     x = w.relu(w.dense(x, names[0], widths[0]))
     return w.dense(w.relu(w.dense(x, names[1], widths[1])), names[2], widths[2])

@@ -1,4 +1,4 @@
-"""VGG-16-CAM against a forward pass in numpy float64."""
+"""This test compares VGG-16-CAM with a forward pass in numpy float64."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from tests.support import oracles
 
 
 def _forward(params, inputs, groups):
-    """Simonyan & Zisserman 2015, configuration D up to conv5_3, then Zhou et al.'s CAM convolution, GAP, classifier."""
+    """Computes VGG-16-CAM: configuration D of Simonyan & Zisserman 2015 up to conv5_3, then Zhou et al. 2016."""
     maps, activations = np.asarray(inputs, np.float64), {}
     for block, count in enumerate((2, 2, 3, 3, 3), start=1):
         if block > 1:
@@ -34,7 +34,7 @@ class ForwardTest(parameterized.TestCase):
             lambda leaf: leaf if leaf.ndim > 1 else jnp.asarray(generator.normal(size=leaf.shape), jnp.float32),
             network.initialize(0),
         )
-        inputs = generator.normal(size=(35, 50, 3)).astype(np.float32) * 60  # odd sizes on the way: 35, 18, 9, 5, 3
+        inputs = generator.normal(size=(35, 50, 3)).astype(np.float32) * 60  # odd sizes of maps: 35, 18, 9, 5, 3
         sizes = jnp.array([[35, 50]], jnp.int32)
         logits, activations = jax.jit(network.apply)(params, inputs[None], sizes)
         expected_logits, expected = _forward(params, inputs, groups)
@@ -44,7 +44,7 @@ class ForwardTest(parameterized.TestCase):
             np.testing.assert_allclose(activations[layer][0], maps, atol=1e-5 * scale, err_msg=layer)
         np.testing.assert_allclose(logits[0], expected_logits, atol=1e-5 * np.abs(expected_logits).max())
 
-    def test_groups_see_their_half_only(self):
+    def test_each_group_reads_half_of_the_channels(self):
         network = networks.get("vgg16_cam_grouped")
         self.assertEqual(network.shapes()["cam_conv"]["kernel"].shape, (3, 3, 256, 1024))
         self.assertEqual(networks.get("vgg16_cam").shapes()["cam_conv"]["kernel"].shape, (3, 3, 512, 1024))

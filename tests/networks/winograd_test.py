@@ -1,4 +1,4 @@
-"""Against the definition of a convolution in float64, and against XLA's own convolution."""
+"""This test compares Winograd's algorithm with scipy's correlation in float64 and with XLA's convolution."""
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +19,18 @@ def _random(seed, *shape):
 
 
 def _correlated(maps, kernel):
-    """By scipy, in float64, one pair of channels after the other."""
+    """Computes the convolution by scipy in float64, for each pair of channels."""
     maps, kernel = np.asarray(maps, np.float64), np.asarray(kernel, np.float64)
-    actual = np.zeros((*maps.shape[:3], kernel.shape[3]))
-    for image, result in zip(maps, actual, strict=True):
+    results = np.zeros((*maps.shape[:3], kernel.shape[3]))
+    for image, result in zip(maps, results, strict=True):
         for c, n in np.ndindex(kernel.shape[2:]):
             result[..., n] += signal.correlate2d(image[..., c], kernel[..., c, n], mode="same")
-    return actual
+    return results
 
 
 class TransformsTest(absltest.TestCase):
     def test_exact_on_one_tile(self):
-        """The bilinear identity that the algorithm rests on, in float64."""
+        """Checks the bilinear identity of the algorithm in float64."""
         inputs, kernels, results = (matrix.astype(np.float64) for matrix in winograd.transforms())
         tile, kernel = np.asarray(_random(0, 6, 6), np.float64), np.asarray(_random(1, 3, 3), np.float64)
         actual = results @ ((inputs @ tile.ravel()) * (kernels @ kernel.ravel()))
@@ -47,7 +47,7 @@ class ConvolveTest(parameterized.TestCase):
         np.testing.assert_allclose(actual, _correlated(maps, kernel), atol=3e-5)
 
     def test_error_with_512_channels(self):
-        """What the module says of its accuracy, on maps as they are after a ReLU."""
+        """Checks the accuracy that the module documents, on maps without negative values, as after a ReLU."""
         maps, kernel = jnp.maximum(_random(0, 1, 30, 40, 512), 0), _random(1, 3, 3, 512, 16)
         exact = np.zeros((1, 30, 40, 16))
         padded = np.pad(np.asarray(maps, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -76,12 +76,12 @@ class ConvTest(parameterized.TestCase):
     @parameterized.parameters(
         (128, 128, 1, 1, True), (127, 128, 1, 1, False), (128, 128, 2, 1, False), (256, 128, 1, 2, False)
     )
-    def test_which_layers_take_it(self, inputs, outputs, stride, groups, expected):
+    def test_layers_that_use_it(self, inputs, outputs, stride, groups, expected):
         conv = layers.Conv(inputs, outputs, 3, stride=stride, groups=groups, rngs=nnx.Rngs(0))
         text = jax.jit(conv).lower(jnp.ones((1, 40, 37, inputs))).as_text()
         self.assertEqual("stablehlo.convolution" not in text, expected)
 
-    def test_small_maps_do_not(self):
+    def test_small_maps_do_not_use_it(self):
         conv = layers.Conv(128, 128, 3, rngs=nnx.Rngs(0))
         self.assertIn("stablehlo.convolution", jax.jit(conv).lower(jnp.ones((8, 36, 40, 128))).as_text())
 
@@ -92,8 +92,8 @@ class ConvTest(parameterized.TestCase):
         direct = nnx.Conv.__call__(conv, maps)
         np.testing.assert_allclose(conv(maps), direct, atol=4e-6 * float(jnp.abs(direct).max()))
 
-    def test_accelerators_convolve(self):
-        """The lowering for another platform needs none of its hardware."""
+    def test_accelerators_use_the_convolution_of_xla(self):
+        """Checks the lowering for other platforms, which needs none of their hardware."""
         conv = layers.Conv(128, 128, 3, rngs=nnx.Rngs(0))
         traced = jax.jit(conv).trace(jnp.ones((1, 40, 40, 128)))
         for platform in ("cuda", "tpu"):
