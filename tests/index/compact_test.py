@@ -139,7 +139,7 @@ class ChangesTest(indexes.IndexCase):
         indexes.assert_same(self, index, other)
         self.assertEqual(self.class_rows(index), 6)
         descriptors = index.snapshot().descriptors
-        with mock.patch.object(updater, "SMALL_FRAGMENT", 3):
+        with mock.patch.object(updater, "SMALL_SHARD", 3):
             index.rebuild()
         self.assertEqual(self.class_rows(index), 4)
         np.testing.assert_array_equal(index.snapshot().descriptors, descriptors)

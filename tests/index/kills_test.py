@@ -28,7 +28,7 @@ import cwcf_jax.extraction, cwcf_jax.search.reranking, lance_namespace  # slow i
 
 def change(method, root, warm_root):
     from cwcf_jax.index import Index, updater
-    updater.SMALL_FRAGMENT = 4
+    updater.SMALL_SHARD = 4
     getattr(Index(warm_root), method)()  # compiles all functions
     index = Index(root)
     index.model
@@ -95,7 +95,7 @@ class KillTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.enterClassContext(mock.patch.object(updater, "SMALL_FRAGMENT", 4))
+        cls.enterClassContext(mock.patch.object(updater, "SMALL_SHARD", 4))
         warm_root = _folder()
         indexes.make(warm_root, range(4), cls.config)
         indexes.draw(warm_root / "4.png", 4)

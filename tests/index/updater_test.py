@@ -171,7 +171,7 @@ class RebuildTest(indexes.IndexCase):
         self.assertEqual([path.name for path in index.folder.glob("generation-*")], ["generation-2"])
 
     def test_an_automatic_rebuild(self):
-        with mock.patch.multiple(updater, SMALL_FRAGMENT=2, LARGE_FRAGMENT=4):
+        with mock.patch.multiple(updater, SMALL_SHARD=2, LARGE_SHARD=4):
             index = self.make(0, 1)
             for seed in range(10, 16):
                 indexes.draw(self.root / "1.png", seed)
