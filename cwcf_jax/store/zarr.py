@@ -43,8 +43,8 @@ class StoreConfig:
         dim: dimension of a class vector.
         dtype: number type of class vectors: ``int8`` with a float32 scale for each vector, or ``float16``.
         shard_images: number of images in a shard; the chunk of a class has shard_images x dim numbers.
-        own_classes: number of each image's most probable classes with stored vectors; vectors of other classes are 0, as
-            of classes without evidence. 0: all classes have stored vectors.
+        own_classes: number of each image's most probable classes with stored vectors; vectors of other classes are 0,
+            as of classes without evidence. 0: all classes have stored vectors.
     """
 
     classes: tuple[int, ...]
