@@ -1,7 +1,5 @@
 """These tests compare the best regions from stored maps with a slow reference in float64."""
 
-import functools
-import pathlib
 from unittest import mock
 
 import jax.numpy as jnp
@@ -14,111 +12,26 @@ import cwcf_jax
 from cwcf_jax import encoder
 from cwcf_jax.search import Ranking, reranking
 from cwcf_jax.search.reranking import RegionConfig
-from cwcf_jax.store import MapStore
-from tests.descriptors.regions_test import flooded_box, traced_box
+from tests.search.region_case import (
+    CLASSES,
+    CONFIG,
+    StoredCase,
+    best_region,
+    blurred,
+    count_images,
+    make_model,
+    make_whitening,
+)
 from tests.support import oracles
-from tests.support.packages import package
-from tests.training import tiny
-
-BOXES = {"component": flooded_box, "contour": traced_box}
-CLASSES = np.array([3, 8, 1, 0, 9, 4, 2])
-CONFIG = RegionConfig(num_classes=4)
-
-
-@functools.cache
-def _model(**options):
-    """Makes a model with positive weights, so that thresholds matter; the third class has no evidence anywhere."""
-    network = tiny.network(num_labels=10)
-    params = network.initialize(0)
-    kernel = jnp.abs(params["classifier"]["kernel"]).at[:, CLASSES[2]].multiply(-1.0)
-    return cwcf_jax.load(network, params | {"classifier": params["classifier"] | {"kernel": kernel}}, **options)
-
-
-@functools.cache
-def _whitening():
-    return cwcf_jax.fit_pca_whitening(np.random.default_rng(5).random((40, 6)), dim=4)
-
-
-def _blurred(random, shape, bias=0.0):
-    """Draws maps that are positive in patches, so that regions shrink with the threshold; a lower bias gives fewer."""
-    noise = random.normal(size=shape)
-    for axis in (0, 1):
-        noise = noise + np.roll(noise, 1, axis) + np.roll(noise, -1, axis)
-    return np.maximum(noise + bias, 0.0)
-
-
-def _best_region(model, maps, query, whitening, config):
-    """Finds the best region of one image as in section 4.5; returns score, vector, box and index of the threshold."""
-    features, cam_features = (np.asarray(maps[name], np.float64) for name in ("features", "cam_features"))
-    kernel = np.asarray(model.params["classifier"]["kernel"], np.float64)
-    cams = []
-    for c in CLASSES[: max(config.num_classes, config.heat_classes)]:
-        cam = cam_features @ kernel[:, c]
-        cam = oracles.min_max(cam) if cam.max() > 0 else np.zeros_like(cam)
-        if cam.shape != features.shape[:2]:
-            cam = package("cv2").resize(cam, features.shape[1::-1])
-        cams.append(cam)
-    heat = np.mean(cams[: config.heat_classes], axis=0)
-    mean = projection = None
-    if whitening is not None:
-        mean = np.asarray(whitening.mean, np.float64)
-        projection = np.asarray(whitening.projection, np.float64) / np.sqrt(np.asarray(whitening.eigenvalues))
-    best = -np.inf, np.zeros(len(query)), (0, 0, 0, 0), None
-    for i, fraction in enumerate(config.fractions):
-        x1, y1, x2, y2 = BOXES[config.rule](heat > fraction * heat.max())
-        if min(x2 - x1, y2 - y1) < config.minimum:
-            continue
-        cut = slice(y1, y2), slice(x1, x2)
-        vectors = [oracles.class_vector(features[cut], cam[cut]) for cam in cams[: config.num_classes]]
-        present = [vector for vector in vectors if vector.any()]
-        vector = oracles.descriptor(present, mean, projection) if present else np.zeros(len(query))
-        score = vector @ np.asarray(query, np.float64)
-        if score > best[0]:
-            best = score, vector, (x1, y1, x2, y2), i
-    return best
-
-
-def _count(store):
-    """Counts the images with maps."""
-    return len(list(store.location.glob("*.npz")))
-
-
-class StoredCase(parameterized.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.random = np.random.default_rng(0)
-
-    def store(self, pictures):
-        """Writes the maps of each picture to a store in float16."""
-        folder = pathlib.Path(self.create_tempdir().full_path) / "maps"
-        store = MapStore(folder, dtype="float16")
-        for row, (features, cam_features) in enumerate(pictures):
-            store.write(row, features=features, cam_features=cam_features)
-        return store
-
-    def pictures(self, shapes, channels=6, step=1):
-        """Draws features and CAM features; each cell of the CAM features spans ``step`` cells of the features."""
-        return [
-            (
-                _blurred(self.random, (height * step, width * step, channels)),
-                _blurred(self.random, (height, width, 8), -4.0),
-            )
-            for height, width in shapes
-        ]
-
-    def find(self, store, query, *, rows=None, model=None, whitening=None, config=CONFIG):
-        rows = np.arange(_count(store)) if rows is None else np.asarray(rows)
-        query = jnp.asarray(query, jnp.float32)
-        return reranking.best_regions(model or _model(), store.read, rows, query, CLASSES, whitening, config)
 
 
 class BestRegionsTest(StoredCase):
     def check(self, store, query, *, model=None, whitening=None, config=CONFIG):
         actual = self.find(store, query, model=model, whitening=whitening, config=config)
         winners = set()
-        for row in range(_count(store)):
+        for row in range(count_images(store)):
             maps = store.read(row)
-            score, vector, box, threshold = _best_region(model or _model(), maps, query, whitening, config)
+            score, vector, box, threshold = best_region(model or make_model(), maps, query, whitening, config)
             np.testing.assert_allclose(actual.scores[row], score, atol=1e-4)
             np.testing.assert_allclose(actual.vectors[row], vector, atol=1e-4)
             self.assertEqual(actual.boxes[row].tolist(), list(box))
@@ -128,7 +41,7 @@ class BestRegionsTest(StoredCase):
     @parameterized.product(rule=("component", "contour"), minimum=(0, 4), whitened=(False, True))
     def test_against_float64(self, rule, minimum, whitened):
         store = self.store(self.pictures([(9, 13)] * 3 + [(12, 16), (7, 5), (4, 21)] * 2))
-        whitening = _whitening() if whitened else None
+        whitening = make_whitening() if whitened else None
         query = oracles.l2(self.random.normal(size=4 if whitened else 6))
         config = RegionConfig(rule=rule, minimum=minimum, num_classes=4)
         _, winners = self.check(store, query, whitening=whitening, config=config)
@@ -145,7 +58,7 @@ class BestRegionsTest(StoredCase):
         self.check(self.store(self.pictures([(9, 13)] * 3)), oracles.l2(self.random.random(6)), config=config)
 
     def test_finer_features(self):
-        model = _model(feature_layer="conv1_1")
+        model = make_model(feature_layer="conv1_1")
         store = self.store(self.pictures([(5, 7), (6, 4)], channels=4, step=2))
         actual, _ = self.check(store, oracles.l2(self.random.random(4)), model=model)
         self.assertGreater(actual.boxes.max(), 7)  # boxes are in cells of the features
@@ -216,8 +129,8 @@ class DrawnTest(StoredCase):
         self.single_store = self.store([(features, cam)])
         kernel = jnp.zeros((8, 10)).at[0, CLASSES[0]].set(1.0)
         classifier = {"kernel": kernel, "bias": jnp.zeros(10)}
-        params = _model().params | {"classifier": classifier}
-        self.model = cwcf_jax.load(_model().network, params)
+        params = make_model().params | {"classifier": classifier}
+        self.model = cwcf_jax.load(make_model().network, params)
 
     def best(self, channel, *, fractions=FRACTIONS, minimum=0):
         config = RegionConfig(fractions=fractions, minimum=minimum, heat_classes=1, num_classes=1)
@@ -294,7 +207,7 @@ class NoEvidenceTest(StoredCase):
         return actual.boxes[0].tolist()
 
     def test_dead_features(self):
-        self.check_zero(np.zeros((5, 7, 6)), _blurred(self.random, (5, 7, 8)))
+        self.check_zero(np.zeros((5, 7, 6)), blurred(self.random, (5, 7, 8)))
 
     def test_maps_that_are_nowhere_positive(self):
         self.assertEqual(self.check_zero(self.random.random((5, 7, 6)), np.zeros((5, 7, 8))), [0, 0, 7, 5])
