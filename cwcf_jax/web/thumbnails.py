@@ -8,9 +8,6 @@ from PIL import Image
 
 from cwcf_jax.images import Picture, read_image
 
-SIDES = (320, 1280)
-"""The allowed longer sides of a thumbnail, pixels."""
-
 MAX_BYTES = 64 * 2**20
 
 

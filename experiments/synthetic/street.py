@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from experiments.synthetic.mesh import Plane, Point, Real, ellipse
+from experiments.synthetic.mesh import Colour, Plane, Point, Real, ellipse
 from experiments.synthetic.palette import Palette, darken, mix, vary
 
 LAMP_COLOUR = (0.95, 0.9, 0.72)
@@ -92,9 +92,7 @@ def _cloth_points(top: Real, width: Real, height: Real, rng: np.random.Generator
     return columns
 
 
-def _draw_cloth(
-    plane: Plane, cloth: list[list[Point]], colours: list[list[tuple[Real, Real, Real]]], flip: int
-) -> None:
+def _draw_cloth(plane: Plane, cloth: list[list[Point]], colours: list[list[Colour]], flip: int) -> None:
     """Draws the 6 x 6 cells of a flag, each in its colour; ``flip`` is -1 to mirror the flag, otherwise 1."""
     for i in range(6):
         shade = 1 + 0.14 * math.sin(1.9 * i)
@@ -105,11 +103,8 @@ def _draw_cloth(
             )
 
 
-def striped_flag(plane: Plane, rng: np.random.Generator, palette: Palette) -> None:
-    """Draws a flag with upright or level stripes on a pole."""
-    is_upright, middle_colour = rng.random() < 0.5, vary(rng, palette.trim)
-    stripes = [palette.accent, middle_colour, palette.second]
-    colours = [[stripes[(i if is_upright else j) // 2] for j in range(6)] for i in range(6)]
+def _draw_flag(plane: Plane, rng: np.random.Generator, colours: list[list[Colour]]) -> None:
+    """Draws a cloth of 6 x 6 patches on a pole."""
     plane.line((0, 0), (0, 1), 0.022, (0.8, 0.8, 0.8))
     _draw_cloth(
         plane,
@@ -117,19 +112,21 @@ def striped_flag(plane: Plane, rng: np.random.Generator, palette: Palette) -> No
         colours,
         int(rng.choice([-1, 1])),
     )
+
+
+def striped_flag(plane: Plane, rng: np.random.Generator, palette: Palette) -> None:
+    """Draws a flag with upright or level stripes on a pole."""
+    is_upright, middle_colour = rng.random() < 0.5, vary(rng, palette.trim)
+    stripes = [palette.accent, middle_colour, palette.second]
+    colours = [[stripes[(i if is_upright else j) // 2] for j in range(6)] for i in range(6)]
+    _draw_flag(plane, rng, colours)
 
 
 def cross_flag(plane: Plane, rng: np.random.Generator, palette: Palette) -> None:
     """Draws a flag with a cross on a pole."""
     bar = int(rng.integers(1, 4))
     colours = [[palette.second if i == bar or j in (2, 3) else palette.accent for j in range(6)] for i in range(6)]
-    plane.line((0, 0), (0, 1), 0.022, (0.8, 0.8, 0.8))
-    _draw_cloth(
-        plane,
-        _cloth_points(0.96, rng.uniform(0.5, 0.66), rng.uniform(0.34, 0.44), rng),
-        colours,
-        int(rng.choice([-1, 1])),
-    )
+    _draw_flag(plane, rng, colours)
 
 
 def pennant(plane: Plane, rng: np.random.Generator, palette: Palette) -> None:
